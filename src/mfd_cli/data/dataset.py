@@ -1,0 +1,314 @@
+"""The dataset folder: the one place that knows its Arrow layout.
+
+    dataset/manifest.json           format version, configuration, contigs, splits, sha256 of inputs and files
+            genome.arrow            one row per contig: name, length, sequence (one ASCII byte per base)
+            tracks.arrow            one row per track: id, kind, positives, mean_signal, assayed, metadata.COLUMN ...
+            shards/SPLIT-NNNNN.arrow    one row per bin: contig, start, peaks, signal, measured
+
+`peaks` are packed bits, one per peak track in the order of tracks.arrow, least significant bit first; `signal` is one
+float32 per signal track; `measured`, present only where some track is not measured everywhere, has one bit per track
+(peak tracks first, then signal tracks). Windows are not stored: they are cut from the genome when a batch is made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mfd_cli.data.sequence import Genome
+from mfd_cli.errors import DatasetError
+from mfd_cli.files import sha256_of, sync, write_json
+
+FORMAT, VERSION = "mfd-dataset", 1
+SPLITS = ("train", "validation", "test")
+Kind = Literal["peaks", "signal"]
+
+
+@dataclass(frozen=True)
+class Track:
+    """One track: a peak set or a signal, and the row of the metadata table that says how it was made.
+
+    `positives` counts the training bins with a peak, `mean_signal` is the mean over measured training bins (0 for peak
+    tracks), `assayed` names the contigs on which it was measured (None: all).
+    """
+
+    id: str
+    kind: Kind
+    metadata: Mapping[str, str]
+    positives: int = 0
+    mean_signal: float = 0.0
+    assayed: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Labelled bins of one split, in genome order.
+
+    `contig` (n,) int32 is an index into the genome's contigs, `start` (n,) int64 is 0-based, `peaks`
+    (n, ceil(peak tracks / 8)) uint8 packed bits, `signal` (n, signal tracks) float32 (NaN where not measured),
+    `measured` (n, ceil(tracks / 8)) uint8 packed bits, or None where every track is measured everywhere.
+    """
+
+    contig: NDArray[np.int32]
+    start: NDArray[np.int64]
+    peaks: NDArray[np.uint8]
+    signal: NDArray[np.float32]
+    measured: NDArray[np.uint8] | None = None
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+def pack_bits(labels: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """(bins, tracks) booleans as (bins, ceil(tracks / 8)) bytes, least significant bit first."""
+    return np.packbits(labels, axis=1, bitorder="little")
+
+
+def unpack_bits(packed: NDArray[np.uint8], tracks: int) -> NDArray[np.bool_]:
+    """The inverse of `pack_bits`."""
+    return np.unpackbits(packed, axis=1, count=tracks, bitorder="little").astype(bool)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An open dataset folder. Arrays are memory-mapped where a split is one shard."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    tracks: tuple[Track, ...]
+    genome: Genome = field(repr=False)
+
+    @property
+    def peak_tracks(self) -> tuple[Track, ...]:
+        return tuple(track for track in self.tracks if track.kind == "peaks")
+
+    @property
+    def signal_tracks(self) -> tuple[Track, ...]:
+        return tuple(track for track in self.tracks if track.kind == "signal")
+
+    @property
+    def contigs(self) -> tuple[str, ...]:
+        return tuple(self.genome.sequences)
+
+    @property
+    def digest(self) -> str:
+        """Names this dataset: sha256 of its manifest file."""
+        return sha256_of(self.path / "manifest.json")
+
+    def split(self, name: str) -> Bins:
+        """The bins of `train`, `validation` or `test`."""
+        tables = [
+            _read_arrow(self.path / "shards" / shard["file"]) for shard in self.manifest["splits"][name]["shards"]
+        ]
+        return concatenate([_bins_from_table(table) for table in tables], self)
+
+
+def concatenate(parts: Sequence[Bins], dataset: Dataset) -> Bins:
+    """Several runs of bins as one; an empty one of the right widths if there is none."""
+    if len(parts) == 1:
+        return parts[0]
+    peaks, signals = len(dataset.peak_tracks), len(dataset.signal_tracks)
+    if not parts:
+        empty = np.zeros
+        return Bins(
+            empty(0, np.int32),
+            empty(0, np.int64),
+            empty((0, -(-peaks // 8)), np.uint8),
+            empty((0, signals), np.float32),
+        )
+    measured: NDArray[np.uint8] | None = None
+    if any(part.measured is not None for part in parts):
+        everything = pack_bits(np.ones((1, peaks + signals), bool))
+        measured = np.concatenate(
+            [np.repeat(everything, len(part), 0) if part.measured is None else part.measured for part in parts]
+        )
+    return Bins(
+        np.concatenate([part.contig for part in parts]),
+        np.concatenate([part.start for part in parts]),
+        np.concatenate([part.peaks for part in parts]),
+        np.concatenate([part.signal for part in parts]),
+        measured,
+    )
+
+
+def open_dataset(path: Path, verify: bool = True) -> Dataset:
+    """Open a dataset folder; with `verify` every file's sha256 is compared with the manifest (about 1 s per 2 GB).
+
+    Raises DatasetError where the folder is missing, incomplete, damaged or of another version.
+    """
+    manifest = read_manifest(path)
+    files = dict(manifest["files"])
+    for split in SPLITS:
+        files |= {f"shards/{shard['file']}": shard for shard in manifest["splits"][split]["shards"]}
+    for name, expected in files.items():
+        file = path / name
+        if not file.is_file() or file.stat().st_size != expected["bytes"]:
+            raise DatasetError("is missing or was cut short", path=file, hint=_AGAIN)
+        if verify and sha256_of(file) != expected["sha256"]:
+            raise DatasetError("is damaged: its sha256 is not the one in manifest.json", path=file, hint=_AGAIN)
+    return Dataset(path, manifest, _read_tracks(path / "tracks.arrow"), read_genome(path / "genome.arrow"))
+
+
+_AGAIN = "run mfd preprocess --force to make the dataset again"
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a dataset folder; DatasetError where there is none or it is of another version."""
+    file = path / "manifest.json"
+    if not file.is_file():
+        raise DatasetError("there is no dataset here (no manifest.json)", path=path, hint="run mfd preprocess first")
+    try:
+        manifest = json.loads(file.read_text("utf-8"))
+        found = (manifest.get("format"), manifest.get("version"))
+    except (ValueError, AttributeError) as error:
+        raise DatasetError("is not a manifest", path=file, hint=_AGAIN) from error
+    if found != (FORMAT, VERSION):
+        raise DatasetError(f"is {found[0]} version {found[1]}, not {FORMAT} version {VERSION}", path=file, hint=_AGAIN)
+    return dict(manifest)
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write_genome(path: Path, genome: Genome) -> None:
+    """genome.arrow: one row per contig."""
+    names, lengths = list(genome.sequences), list(genome.lengths.values())
+    schema = pa.schema([("name", pa.string()), ("length", pa.int64()), ("sequence", pa.large_binary())])
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for name, length in zip(names, lengths):  # one batch per contig: memory stays at one contig
+            offsets = np.array([0, length], np.int64)
+            bases = pa.py_buffer(np.ascontiguousarray(genome.sequences[name]))
+            sequence = pa.Array.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(offsets), bases])
+            writer.write_batch(pa.record_batch([pa.array([name]), pa.array([length]), sequence], schema=schema))
+    sync(path)
+
+
+def read_genome(path: Path) -> Genome:
+    """The genome of a dataset, memory-mapped."""
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    sequences = {
+        name.as_py(): np.frombuffer(sequence.as_buffer(), np.uint8)
+        for name, sequence in zip(table["name"], table["sequence"])
+    }
+    return Genome(sequences, source=str(path))
+
+
+def write_tracks(path: Path, tracks: Sequence[Track]) -> None:
+    """tracks.arrow: one row per track, in the order of the label bits (peak tracks and signal tracks each in order)."""
+    columns: dict[str, Any] = {
+        "id": [track.id for track in tracks],
+        "kind": [track.kind for track in tracks],
+        "positives": pa.array([track.positives for track in tracks], pa.int64()),
+        "mean_signal": pa.array([track.mean_signal for track in tracks], pa.float64()),
+        "assayed": pa.array([track.assayed for track in tracks], pa.list_(pa.string())),
+    }
+    for column in dict.fromkeys(key for track in tracks for key in track.metadata):
+        columns[f"metadata.{column}"] = pa.array([track.metadata.get(column, "") for track in tracks], pa.string())
+    _write_table(path, pa.table(columns))
+
+
+def _read_tracks(path: Path) -> tuple[Track, ...]:
+    table = _read_arrow(path)
+    meta = [name for name in table.column_names if name.startswith("metadata.")]
+    return tuple(
+        Track(
+            id=row["id"], kind=row["kind"], positives=row["positives"], mean_signal=row["mean_signal"],
+            assayed=None if row["assayed"] is None else tuple(row["assayed"]),
+            metadata={name.removeprefix("metadata."): row[name] for name in meta},
+        )
+        for row in table.to_pylist()
+    )  # fmt: skip
+
+
+def write_shard(path: Path, bins: Bins, contigs: Sequence[str]) -> None:
+    """One shard, as one record batch so that it can be memory-mapped without copying."""
+    columns: dict[str, pa.Array] = {
+        "contig": pa.DictionaryArray.from_arrays(pa.array(bins.contig, pa.int32()), pa.array(list(contigs))),
+        "start": pa.array(bins.start, pa.int64()),
+        "peaks": _fixed_binary(bins.peaks),
+        "signal": _fixed_floats(bins.signal),
+    }
+    if bins.measured is not None:
+        columns["measured"] = _fixed_binary(bins.measured)
+    _write_table(path, pa.table(columns))
+
+
+def write_manifest(
+    path: Path, *, configuration: Mapping[str, Any], genome: Genome, shards: Mapping[str, Sequence[tuple[Path, int]]],
+    inputs: Sequence[Mapping[str, Any]], summary: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """manifest.json, written last: a folder without it is not a dataset. `shards` maps a split to (file, bins)."""
+
+    def described(file: Path) -> dict[str, Any]:
+        return {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+
+    splits = {
+        split: {
+            "bins": sum(bins for _, bins in shards[split]),
+            "shards": [{"file": file.name, "bins": bins, **described(file)} for file, bins in shards[split]],
+        }
+        for split in SPLITS
+    }
+    manifest = {
+        "format": FORMAT, "version": VERSION, "configuration": configuration, "genome_digest": genome.digest(),
+        "contigs": [{"name": name, "length": length} for name, length in genome.lengths.items()], "splits": splits,
+        "files": {name: described(path / name) for name in ("genome.arrow", "tracks.arrow")},
+        "inputs": list(inputs), "summary": summary,
+    }  # fmt: skip
+    write_json(path / "manifest.json", manifest)
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    table = table.combine_chunks()
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    sync(path)
+
+
+def _read_arrow(path: Path) -> pa.Table:
+    try:
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).read_all()
+    except pa.ArrowException as error:
+        raise DatasetError("is not an Arrow file", path=path, hint=_AGAIN) from error
+
+
+def _fixed_binary(values: NDArray[np.uint8]) -> pa.Array:
+    values = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.binary(values.shape[1]), len(values), [None, pa.py_buffer(values)])
+
+
+def _fixed_floats(values: NDArray[np.float32]) -> pa.Array:
+    flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
+    kind = pa.list_(pa.float32(), values.shape[1])
+    return pa.Array.from_buffers(kind, len(values), [None], children=[flat])
+
+
+def _bins_from_table(table: pa.Table) -> Bins:
+    rows = len(table)
+
+    def bits(name: str) -> NDArray[np.uint8]:
+        column = table[name].chunk(0) if rows else None
+        width = table.schema.field(name).type.byte_width
+        if column is None or width == 0:
+            return np.zeros((rows, width), np.uint8)
+        raw = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width :]
+        return raw[: rows * width].reshape(rows, width)
+
+    size = table.schema.field("signal").type.list_size
+    if rows and size:
+        signal = table["signal"].chunk(0).flatten().to_numpy().reshape(rows, size)
+    else:
+        signal = np.zeros((rows, size), np.float32)
+    contig = table["contig"].chunk(0).indices.to_numpy() if rows else np.zeros(0, np.int32)
+    start = table["start"].chunk(0).to_numpy() if rows else np.zeros(0, np.int64)
+    measured = bits("measured") if "measured" in table.column_names else None
+    return Bins(contig, start, bits("peaks"), signal, measured)

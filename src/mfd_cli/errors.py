@@ -1,0 +1,94 @@
+"""The errors a user can mend, drawn as a tree.
+
+    MfdError                    anything the user can mend: one plain line, exit code 2
+    ├── ConfigError             mfd.toml, --set, a flag
+    ├── InputError              a file that cannot be read as what it should be
+    │   ├── GenomeError         FASTA, contigs, coordinates
+    │   ├── RegionError         BED, narrowPeak, broadPeak
+    │   ├── SignalError         bigWig
+    │   ├── MetadataError       the table of tracks
+    │   └── VariantError        VCF and BCF
+    ├── DatasetError            the dataset folder
+    ├── RunError                the run folder
+    └── OutputError             something is in the way of writing
+
+Everything else that is raised is a bug of ours: exit code 1.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class MfdError(Exception):
+    """What is wrong, where, and what to do about it.
+
+    `str(error)` is `PATH:LINE: message` with the parts that are known; `hint` is a sentence of advice or None.
+    """
+
+    def __init__(
+        self, message: str, *, path: str | Path | None = None, line: int | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+        self.line = line
+        self.hint = hint
+
+    def __str__(self) -> str:
+        if self.path is None:
+            return self.message
+        where = f"{os.fspath(self.path)}:{self.line}" if self.line is not None else os.fspath(self.path)
+        return f"{where}: {self.message}"
+
+
+class ConfigError(MfdError):
+    """A setting is unknown, out of range or contradicts another."""
+
+
+class InputError(MfdError):
+    """A file cannot be read as what it should be."""
+
+
+class GenomeError(InputError):
+    """A FASTA file, a contig or a coordinate is wrong."""
+
+
+class RegionError(InputError):
+    """A BED-like line is wrong."""
+
+
+class SignalError(InputError):
+    """A bigWig file is wrong."""
+
+
+class MetadataError(InputError):
+    """The table of tracks is wrong."""
+
+
+class VariantError(InputError):
+    """A VCF or BCF file is wrong."""
+
+
+class DatasetError(MfdError):
+    """The dataset folder is missing, damaged or of another version."""
+
+
+class RunError(MfdError):
+    """The run folder is missing, damaged or of another version."""
+
+
+class OutputError(MfdError):
+    """Something is in the way of writing a result."""
+
+
+class InputErrors(InputError):
+    """Several faulty inputs, reported together: one line each."""
+
+    def __init__(self, errors: list[MfdError]) -> None:
+        super().__init__(f"{len(errors)} inputs are faulty")
+        self.errors = errors
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)

@@ -1,0 +1,135 @@
+"""Files appear whole: written to a temporary sibling, then renamed. Inputs are checked before any library sees them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mfd_cli.errors import InputError, MfdError, OutputError
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_input(path: Path, error: type[MfdError] = InputError) -> Path:
+    """The path, if it is a regular, readable, non-empty file; otherwise an error of the given class.
+
+    A URL, a folder, a FIFO or a device would make the libraries behind us hang or reach for the network.
+    """
+    text = os.fspath(path)
+    if re.match(r"^[A-Za-z][A-Za-z0-9+.-]+:", text):
+        raise error("is a URL; only local files are read", path=text, hint="download the file first")
+    try:
+        info = path.stat()
+    except FileNotFoundError:
+        raise error("no such file", path=text) from None
+    except OSError as problem:
+        raise error(f"cannot be opened ({problem.strerror})", path=text) from problem
+    if stat.S_ISDIR(info.st_mode):
+        raise error("is a folder, not a file", path=text)
+    if not stat.S_ISREG(info.st_mode):
+        raise error("is not a regular file (pipes and devices are not read)", path=text)
+    if info.st_size == 0:
+        raise error("is empty", path=text)
+    if not os.access(path, os.R_OK):
+        raise error("may not be read (permission denied)", path=text)
+    return path
+
+
+def check_output(path: Path, force: bool) -> Path:
+    """The path, if it may be written: it does not exist yet, or `force` is set. OutputError otherwise."""
+    if path.exists() and not force:
+        raise OutputError("exists already", path=path, hint="--force replaces it")
+    parent = path.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not os.access(parent, os.W_OK):
+        raise OutputError("cannot be written (permission denied)", path=path)
+    return path
+
+
+def temporary_sibling(path: Path) -> Path:
+    """Where a result is built before it takes its name: same folder, so that the rename is atomic."""
+    return path.with_name(f".{path.name}.tmp-{os.getpid()}")
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling to write to; it becomes `path` if the block succeeds and disappears if it fails.
+
+    Raises OutputError when the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_sibling(path)
+    try:
+        with disk_errors(path):
+            yield temporary
+            sync(temporary)
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder; an older folder of that name is replaced when the new one is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_sibling(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        with disk_errors(path):
+            yield temporary
+            publish_folder(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def publish_folder(temporary: Path, path: Path) -> None:
+    """Give a complete folder its name. An older one is moved aside first and removed last."""
+    old = path.with_name(f".{path.name}.old-{os.getpid()}")
+    if path.exists():
+        path.replace(old)
+    temporary.replace(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Make sure that a file's bytes are on the disk before it is renamed."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a forbidden folder into one plain line."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(path.absolute().parent).free
+            raise OutputError(f"no space left ({free:,} bytes free)", path=path) from problem
+        if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise OutputError(f"cannot be written ({problem.strerror})", path=path) from problem
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole, indented, in the order given."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
