@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -366,6 +366,3 @@ def nearest(word: str, known: Sequence[str] | set[str]) -> str:
     if match:
         return f"; did you mean {match[0]}?"
     return f"; known: {', '.join(sorted(known))}" if known else ""
-
-
-_T = TypeVar("_T")
