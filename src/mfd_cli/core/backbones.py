@@ -1,0 +1,88 @@
+"""Convolutional networks from one-hot DNA to a latent vector per window (method: section B of the paper's model).
+
+A backbone takes (batch, 4^k, window) and returns (batch, latent); it states the windows that it can read.
+To add one: write the class, list it in BACKBONES.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mfd_cli.errors import ConfigError
+
+BIN = 128
+"""Output stride of the backbones, bp: the size of the bin that is predicted."""
+
+
+class ConvBlock(nn.Module):
+    """Pre-activation block: batch norm, GELU (tanh form), convolution without bias, same length."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(inputs)
+        padding = (kernel - 1) // 2 * dilation
+        self.conv = nn.Conv1d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.gelu(self.norm(x), approximate="tanh"))
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """Maximum of neighbouring pairs along the length; like MaxPool1d(2), but without its int64 indices."""
+    length = x.shape[-1] // 2 * 2
+    return torch.maximum(x[..., 0:length:2], x[..., 1:length:2])
+
+
+class DilatedBackbone(nn.Module):
+    """Stem, six pooled tower blocks, two dilated residual blocks, a crop to the centre, a pointwise block.
+
+    `width` is C of the paper's model (channels of the last tower block, even); the output stride is 128 bp, so that
+    `window` bp (128 x an odd number) leave exactly one position after the crop, centred on the bin.
+    """
+
+    tower_blocks = 6
+    dilated_blocks = 2
+
+    def __init__(self, width: int, window: int, order: int, latent: int) -> None:
+        super().__init__()
+        if width % 2 or width < 4:
+            raise ConfigError(f"model.width is {width}; it must be even and at least 4")
+        if window % BIN or window // BIN % 2 == 0:
+            raise ConfigError(f"model.window is {window}; it must be 128 x an odd number")
+        self.crop = (window // BIN - 1) // 2
+        widths = tower_widths(width, self.tower_blocks)
+        self.stem = nn.Conv1d(4**order, widths[0], 15, padding=7)
+        self.stem_residual = ConvBlock(widths[0], widths[0], 1)
+        self.tower = nn.ModuleList(ConvBlock(i, o, 5) for i, o in zip(widths, widths[1:]))
+        self.tower_residual = nn.ModuleList(ConvBlock(o, o, 1) for o in widths[1:])
+        self.dilated = nn.ModuleList(
+            ConvBlock(width, width, 3, dilation=int(2 * 1.5**level)) for level in range(self.dilated_blocks)
+        )
+        self.dilated_pointwise = nn.ModuleList(ConvBlock(width, width, 1) for _ in range(self.dilated_blocks))
+        self.pointwise = ConvBlock(width, latent, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, 4^k, window)
+        x = self.stem(x)  # (batch, width / 2, window)
+        x = max_pool(x + self.stem_residual(x))
+        for block, residual in zip(self.tower, self.tower_residual):
+            x = block(x)
+            x = max_pool(x + residual(x))  # the length halves, seven times in all
+        for wide, pointwise in zip(self.dilated, self.dilated_pointwise):
+            x = x + pointwise(wide(x))
+        x = x[..., self.crop : x.shape[-1] - self.crop]  # (batch, width, 1)
+        return self.pointwise(x).flatten(1)  # (batch, latent)
+
+
+def tower_widths(width: int, blocks: int) -> list[int]:
+    """Channels from C/2 to C in equal ratios, rounded down; the last is C exactly.
+
+    >>> tower_widths(768, 6)
+    [384, 431, 483, 543, 609, 684, 768]
+    """
+    widths = [int(width / 2 * 2 ** (level / blocks)) for level in range(blocks)]
+    return [*widths, width]
+
+
+BACKBONES: dict[str, type[DilatedBackbone]] = {"dilated": DilatedBackbone}

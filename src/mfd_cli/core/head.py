@@ -1,0 +1,212 @@
+"""The output layer: weights computed from each track's metadata (conditioned), or free ones (the twin).
+
+    logit_i(x) = b_i + <u, s(x)> + sum_g  a_i,g <c_i,g, s_g(x)>          c_i,g = E_g(m_i) - mean_j E_g(m_j)
+
+Both heads answer `weights()` with the same named tuple, so everything downstream is written once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mfd_cli.config import FactorConfig
+from mfd_cli.core.metadata import Matrix
+from mfd_cli.errors import ConfigError
+
+
+class HeadWeights(NamedTuple):
+    """bias (tracks,), shared (latent,), groups: name -> (tracks, size of the group), gains included."""
+
+    bias: Tensor
+    shared: Tensor
+    groups: dict[str, Tensor]
+
+    def matrix(self) -> Tensor:
+        """The weights of an ordinary linear layer with the same output: (tracks, latent)."""
+        return self.shared + torch.cat(list(self.groups.values()), 1)
+
+
+# -- maps from a factor's code to what the network sees ----------------------------------------------------------------
+
+
+class Rescale(nn.Module):
+    """Multiply the code by one scalar, or by one per column."""
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        # A direct latent has unit variance, so its weight is its share of the logit: half a unit at the start.
+        self.scale = nn.Parameter(torch.full((columns,), 0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Two hidden ReLU layers, as in the paper's metadata networks."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
+    )
+
+
+def factor_map(name: str, factor: FactorConfig, inputs: int) -> tuple[nn.Module, int]:
+    """The module of one factor's `encode` and the width of what it returns."""
+    encode = factor.encode or ("multihot" if factor.role == "interact" else "rescale-each")
+    width = factor.dim or inputs
+    if factor.dim and encode not in ("embed", "linear"):
+        raise ConfigError(f"factors.{name}.dim goes with encode = embed or linear, not {encode}")
+    if encode == "multihot":
+        return nn.Identity(), inputs
+    if encode == "linear":
+        return nn.Linear(inputs, width), width
+    if encode == "embed":
+        return perceptron(inputs, 2 * width, width), width
+    return Rescale(1 if encode == "rescale" else inputs), inputs
+
+
+class GroupNetwork(nn.Module):
+    """E_g of the paper: metadata codes to the weights of one group, direct columns first.
+
+    Direct factors drive a latent each. The others go together through a linear map plus a small network: the linear
+    map gives every level a vector of its own (what a wide column such as the target needs), the network mixes factors.
+    """
+
+    def __init__(
+        self, group: str, factors: Mapping[str, FactorConfig], sizes: Mapping[str, int], width: int, hidden: int
+    ):
+        super().__init__()
+        self.direct = [name for name, factor in factors.items() if factor.role in ("direct", "both")]
+        self.interact = [name for name, factor in factors.items() if factor.role in ("interact", "both")]
+        maps = {name: factor_map(name, factor, sizes[name]) for name, factor in factors.items()}
+        self.maps = nn.ModuleDict({name: module for name, (module, _) in maps.items()})
+        self.direct_columns = {name: maps[name][1] for name in self.direct}
+        taken, inputs = sum(self.direct_columns.values()), sum(maps[name][1] for name in self.interact)
+        rest = width - taken
+        if rest < 0 or (rest == 0 and self.interact):
+            raise ConfigError(
+                f"group {group} has {width} latents, but its direct factors ({', '.join(self.direct)}) need {taken}"
+                + (" and its interacting factors at least one" if rest == 0 else ""),
+                hint="give a factor with many levels the role interact, or the group a larger share of model.latent",
+            )
+        self.rest, self.taken = rest, taken
+        if self.interact:
+            self.linear = nn.Linear(inputs, rest, bias=False)
+            self.network = perceptron(inputs, 2 * hidden, rest)
+            nn.init.normal_(self.linear.weight)
+
+    def forward(self, codes: Mapping[str, Tensor]) -> Tensor:
+        """Codes per factor (rows, size) to weights (rows, width)."""
+        mapped = {name: module(codes[name]) for name, module in self.maps.items()}
+        parts = [mapped[name] for name in self.direct]
+        if self.interact:
+            together = torch.cat([mapped[name] for name in self.interact], 1)
+            parts.append(self.linear(together) + self.network(together))
+        elif self.rest:
+            rows = len(next(iter(codes.values())))
+            parts.append(self.linear_free(rows, next(iter(codes.values()))))
+        return torch.cat(parts, 1)
+
+    def linear_free(self, rows: int, like: Tensor) -> Tensor:
+        """Latents that no factor drives weigh nothing (a group with direct factors only, and room to spare)."""
+        return like.new_zeros(rows, self.rest)
+
+    @torch.no_grad()
+    def start_at(self, size: float, codes: Mapping[str, Tensor], centre: Tensor) -> None:
+        """Scale the interacting weights so that, centred over the tracks, their root mean square is `size`."""
+        if not self.interact:
+            return
+        for scale_network in (True, False):  # the network starts as a tenth of the linear map
+            self.network[-1].weight.mul_(0.1 if scale_network else 1.0)
+            self.network[-1].bias.zero_()
+        weights = self(codes)[:, self.taken :]
+        spread = (weights - centre @ weights)[centre > 0].pow(2).mean().sqrt().item()
+        if spread > 0:
+            self.linear.weight.mul_(size / spread)
+            self.network[-1].weight.mul_(size / spread)
+
+
+class ConditionedHead(nn.Module):
+    """Output weights generated from metadata. The only free numbers per track are its bias and, on request, its gain.
+
+    `centre` maps a group to the averaging weights (tracks,), zero for held-out tracks.
+    """
+
+    codes: dict[str, dict[str, Tensor]]
+
+    def __init__(
+        self, groups: Mapping[str, int], factors: Mapping[str, FactorConfig], codes: Mapping[str, Matrix],
+        centre: Mapping[str, np.ndarray], bias: Tensor, hidden: int, gain: bool,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.groups = dict(groups)
+        latent, size = sum(groups.values()), 1 / math.sqrt(3 * sum(groups.values()))
+        self.bias = nn.Parameter(bias.clone())
+        # The size at which torch starts a free linear layer: uniform of variance 1 / (3 K).
+        self.shared = nn.Parameter(torch.randn(latent) * size)
+        self.networks = nn.ModuleDict()
+        self.factors_of = {g: [name for name, factor in factors.items() if factor.group == g] for g in groups}
+        for name, values in codes.items():
+            self.register_buffer(f"code_{name}", torch.from_numpy(np.ascontiguousarray(values)))
+        for group, width in groups.items():
+            self.register_buffer(f"centre_{group}", torch.from_numpy(np.asarray(centre[group], np.float32)))
+            own = {name: factors[name] for name in self.factors_of[group]}
+            if not own:
+                continue  # a group without factors has no weights: its contribution is zero
+            self.networks[group] = GroupNetwork(group, own, {n: codes[n].shape[1] for n in own}, width, hidden)
+            self.network(group).start_at(size, self.track_codes(group), self.centre(group))
+        self.gain = nn.Parameter(torch.zeros(len(groups), len(bias))) if gain else None
+
+    def network(self, group: str) -> GroupNetwork:
+        network = self.networks[group]
+        assert isinstance(network, GroupNetwork)
+        return network
+
+    def centre(self, group: str) -> Tensor:
+        """What the group's weights are averaged with: (tracks,), summing to one."""
+        return self.get_buffer(f"centre_{group}")
+
+    def track_codes(self, group: str) -> dict[str, Tensor]:
+        """The metadata codes of the tracks for the factors of one group."""
+        return {name: self.get_buffer(f"code_{name}") for name in self.factors_of[group]}
+
+    def group_weights(self, group: str, codes: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Centred weights (rows, size of the group) of the tracks, or of any rows given by their codes; no gain."""
+        if group not in self.networks:
+            some = next(iter(codes.values())) if codes else self.bias
+            return some.new_zeros(len(some), self.groups[group])
+        network, own = self.network(group), self.track_codes(group)
+        weights = network(own)
+        middle = self.centre(group) @ weights
+        return (weights if codes is None else network(codes)) - middle
+
+    def gains(self) -> Tensor | None:
+        """a_i,g (groups, tracks), between 0 and 2, 1 at the start; None without learned gains."""
+        return None if self.gain is None else 2 * torch.sigmoid(self.gain)
+
+    def weights(self) -> HeadWeights:
+        gains = self.gains()
+        groups = {group: self.group_weights(group) for group in self.groups}
+        if gains is not None:
+            groups = {group: weight * gains[i][:, None] for i, (group, weight) in enumerate(groups.items())}
+        return HeadWeights(self.bias, self.shared, groups)
+
+
+class FreeHead(nn.Module):
+    """The twin: an ordinary linear layer. In its weights the shared part is the mean row, the rest one group `free`."""
+
+    def __init__(self, latent: int, bias: Tensor, trained: Sequence[bool]) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(bias.clone())
+        self.weight = nn.Parameter(torch.randn(len(bias), latent) / math.sqrt(3 * latent))
+        used = torch.tensor(list(trained), dtype=torch.float32)
+        self.register_buffer("centre", used / used.sum())
+        self.groups = {"free": latent}
+
+    def weights(self) -> HeadWeights:
+        shared = self.get_buffer("centre") @ self.weight
+        return HeadWeights(self.bias, shared, {"free": self.weight - shared})

@@ -1,0 +1,275 @@
+"""How metadata becomes numbers: fitted once on the training tracks, stored with the model, used for any new row.
+
+A factor's encoder turns a column of strings into a matrix (rows, size) and says which levels a row has. To add a type:
+write the class, list it in ENCODERS.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfd_cli.config import FactorConfig, nearest
+from mfd_cli.errors import MetadataError
+
+Matrix = NDArray[np.float32]
+Unseen = Literal["error", "mean"]
+MISSING = "(missing)"
+
+
+class Encoder(Protocol):
+    """What every type of factor offers. `mean` is the average training row: the code of an unseen level."""
+
+    name: str
+    mean: Matrix
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def levels(self) -> list[str]: ...
+    def encode(self, values: Sequence[str], unseen: Unseen) -> Matrix: ...
+    def membership(self, values: Sequence[str]) -> NDArray[np.bool_]: ...
+    def to_json(self) -> dict[str, Any]: ...
+
+
+@dataclass
+class LevelEncoder:
+    """A row of zeros and ones over a sorted vocabulary; subclasses say how a cell is split into levels."""
+
+    name: str
+    vocabulary: list[str]
+    mean: Matrix
+    type: ClassVar[str] = "category"
+
+    @staticmethod
+    def split(value: str) -> list[str]:
+        """The levels in one cell."""
+        return [value.strip() or MISSING]
+
+    @classmethod
+    def fit(cls, name: str, values: Sequence[str]) -> Self:
+        levels = sorted({level for value in values for level in cls.split(value)})
+        encoder = cls(name, levels, np.zeros(len(levels), np.float32))
+        encoder.mean = encoder.encode(values, "error").mean(0)
+        return encoder
+
+    @property
+    def size(self) -> int:
+        return len(self.vocabulary)
+
+    @property
+    def levels(self) -> list[str]:
+        return list(self.vocabulary)
+
+    def encode(self, values: Sequence[str], unseen: Unseen) -> Matrix:
+        place = {level: index for index, level in enumerate(self.vocabulary)}
+        matrix = np.zeros((len(values), self.size), np.float32)
+        for row, value in enumerate(values):
+            levels = self.split(value)
+            unknown = [level for level in levels if level not in place]
+            if unknown and unseen == "error":
+                raise MetadataError(
+                    f"factor {self.name} has no level {unknown[0][:80]!r}{nearest(unknown[0], self.vocabulary)}",
+                    hint="the model knows only the levels of its training tracks",
+                )
+            if unknown:
+                matrix[row] = self.mean
+            else:
+                matrix[row, [place[level] for level in levels]] = 1
+        return matrix
+
+    def membership(self, values: Sequence[str]) -> NDArray[np.bool_]:
+        """(rows, levels): which levels a row has; an unseen one has none."""
+        return np.array([[level in self.split(v) for level in self.vocabulary] for v in values], bool).reshape(
+            len(values), self.size
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": self.type, "vocabulary": self.vocabulary, "mean": self.mean.tolist()}
+
+    @classmethod
+    def from_json(cls, name: str, stored: Mapping[str, Any]) -> Self:
+        return cls(name, list(stored["vocabulary"]), np.array(stored["mean"], np.float32))
+
+
+class CategoryEncoder(LevelEncoder):
+    """The whole cell is one level."""
+
+
+class MultiLabelEncoder(LevelEncoder):
+    """A cell holds levels separated by commas (ENCODE's slims)."""
+
+    type = "multilabel"
+
+    @staticmethod
+    def split(value: str) -> list[str]:
+        return list(dict.fromkeys(part.strip() for part in value.split(",") if part.strip())) or [MISSING]
+
+
+class YearEncoder(LevelEncoder):
+    """The year of a date, as a level: the first four digits in a row that look like a year."""
+
+    type = "year"
+
+    @staticmethod
+    def split(value: str) -> list[str]:
+        found = re.search(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)", value)
+        if value.strip() and not found:
+            raise MetadataError(f"no year in {value[:40]!r}")
+        return [found[1] if found else MISSING]
+
+
+@dataclass
+class NumberEncoder:
+    """A standardised number and an indicator of a missing one (which counts as the mean).
+
+    Its levels, for tables and directions, are thirds of the training values: low, middle, high, and missing.
+    """
+
+    name: str
+    centre: float
+    scale: float
+    cuts: tuple[float, float]
+    mean: Matrix
+    type: ClassVar[str] = "number"
+
+    @classmethod
+    def fit(cls, name: str, values: Sequence[str]) -> Self:
+        numbers = _numbers(name, values)
+        known = numbers[~np.isnan(numbers)]
+        if not len(known):
+            raise MetadataError(f"factor {name} has no number in any training row")
+        scale = float(known.std()) or 1.0  # a constant column: zero everywhere, not a division by zero
+        low, high = np.quantile(known, [1 / 3, 2 / 3])
+        encoder = cls(name, float(known.mean()), scale, (float(low), float(high)), np.zeros(2, np.float32))
+        encoder.mean = encoder.encode(values, "error").mean(0)
+        return encoder
+
+    @property
+    def size(self) -> int:
+        return 2
+
+    @property
+    def levels(self) -> list[str]:
+        low, high = self.cuts
+        return [f"low (<= {low:g})", f"middle (<= {high:g})", f"high (> {high:g})", MISSING]
+
+    def encode(self, values: Sequence[str], unseen: Unseen) -> Matrix:
+        numbers = _numbers(self.name, values)
+        missing = np.isnan(numbers)
+        standard = np.where(missing, 0.0, (numbers - self.centre) / self.scale)
+        return np.stack([standard, missing], 1).astype(np.float32)
+
+    def membership(self, values: Sequence[str]) -> NDArray[np.bool_]:
+        numbers = _numbers(self.name, values)
+        low, high = self.cuts
+        with np.errstate(invalid="ignore"):
+            return np.stack([numbers <= low, (numbers > low) & (numbers <= high), numbers > high, np.isnan(numbers)], 1)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "type": self.type, "centre": self.centre, "scale": self.scale, "cuts": list(self.cuts),
+            "mean": self.mean.tolist(),
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, name: str, stored: Mapping[str, Any]) -> Self:
+        low, high = stored["cuts"]
+        return cls(name, stored["centre"], stored["scale"], (low, high), np.array(stored["mean"], np.float32))
+
+
+def _numbers(name: str, values: Sequence[str]) -> NDArray[np.float64]:
+    numbers = np.full(len(values), math.nan)
+    for row, value in enumerate(values):
+        if value.strip() and value.strip().lower() not in ("nan", "na"):
+            try:
+                numbers[row] = float(value)
+            except ValueError:
+                raise MetadataError(f"factor {name} is a number, but a row has {value[:40]!r}") from None
+            if math.isinf(numbers[row]):
+                raise MetadataError(f"factor {name} is a number, but a row has {value[:40]!r}")
+    return numbers
+
+
+@dataclass(frozen=True)
+class MetadataEncoder:
+    """The encoders of all factors, with the columns they read."""
+
+    encoders: Mapping[str, LevelEncoder | NumberEncoder]
+    columns: Mapping[str, str]
+
+    def encode(self, rows: Sequence[Mapping[str, str]], unseen: Unseen = "error") -> dict[str, Matrix]:
+        """Metadata rows as one matrix (rows, size) per factor. An unseen level is an error or the mean level."""
+        return {name: encoder.encode(self._column(name, rows), unseen) for name, encoder in self.encoders.items()}
+
+    def levels(self, factor: str) -> list[str]:
+        """Names of a factor's levels, sorted."""
+        return self.encoders[factor].levels
+
+    def membership(self, factor: str, rows: Sequence[Mapping[str, str]]) -> NDArray[np.bool_]:
+        """(rows, levels) which levels of a factor each row has."""
+        return self.encoders[factor].membership(self._column(factor, rows))
+
+    def _column(self, factor: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
+        column = self.columns[factor]
+        absent = next((index for index, row in enumerate(rows) if column not in row), None)
+        if absent is not None:
+            raise MetadataError(f"factor {factor} needs the column {column!r}{nearest(column, list(rows[absent]))}")
+        return [row[column] for row in rows]
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: {"column": self.columns[name], **e.to_json()} for name, e in self.encoders.items()}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Mapping[str, Any]]) -> MetadataEncoder:
+        encoders = {name: ENCODERS[value["type"]].from_json(name, value) for name, value in stored.items()}
+        return cls(encoders, {name: value["column"] for name, value in stored.items()})
+
+
+def fit_metadata(
+    rows: Sequence[Mapping[str, str]], factors: Mapping[str, FactorConfig], trained: Sequence[bool] | None = None
+) -> MetadataEncoder:
+    """Fit every factor's encoder on the training rows. MetadataError where a column is absent or a value is wrong."""
+    kept = [row for row, used in zip(rows, trained or [True] * len(rows)) if used]
+    encoders = {}
+    for name, factor in factors.items():
+        if not kept or factor.column not in kept[0]:
+            near = nearest(factor.column, list(kept[0]) if kept else [])
+            raise MetadataError(f"factors.{name}: the metadata table has no column {factor.column!r}{near}")
+        values = [row[factor.column] for row in kept]
+        if factor.missing == "error" and not all(value.strip() for value in values):
+            raise MetadataError(f"factors.{name}: {sum(not v.strip() for v in values)} tracks have no value")
+        try:
+            encoders[name] = ENCODERS[factor.type].fit(name, values)
+        except MetadataError as error:
+            raise MetadataError(f"factors.{name}: {error.message}", hint=error.hint) from error
+    return MetadataEncoder(encoders, {name: factor.column for name, factor in factors.items()})
+
+
+def level_balanced_weights(memberships: Iterable[NDArray[np.bool_]], trained: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Weights (tracks,) that sum to one and let each level of the given factors weigh the same, averaged over factors.
+
+    Held-out tracks weigh nothing. Without any factor every training track weighs the same.
+    """
+    columns = []
+    for membership in memberships:
+        member = membership & trained[:, None]
+        counts = member.sum(0)
+        share = member[:, counts > 0] / counts[counts > 0]
+        columns.append(share.mean(1))
+    weights = np.mean(columns, 0) if columns else trained.astype(float)
+    return weights / weights.sum()
+
+
+ENCODERS: dict[str, type[LevelEncoder] | type[NumberEncoder]] = {
+    "category": CategoryEncoder,
+    "multilabel": MultiLabelEncoder,
+    "year": YearEncoder,
+    "number": NumberEncoder,
+}

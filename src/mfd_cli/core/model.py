@@ -1,0 +1,113 @@
+"""The model: DNA to a latent with named subspaces, to one logit per track, and the parts that the logit is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mfd_cli.config import FactorConfig, ResolvedModel
+from mfd_cli.core.backbones import BACKBONES, BIN
+from mfd_cli.core.head import ConditionedHead, FreeHead, HeadWeights
+from mfd_cli.core.metadata import MetadataEncoder, level_balanced_weights
+from mfd_cli.core.onehot import kmers, one_hot
+
+
+class Output(NamedTuple):
+    """logits (batch, tracks); latents: group -> (batch, size), in the canonical order of the groups."""
+
+    logits: Tensor
+    latents: dict[str, Tensor]
+
+
+class Parts(NamedTuple):
+    """What logits are made of: bias (tracks,) + shared (batch, 1) + the sum of groups (batch, tracks) each."""
+
+    bias: Tensor
+    shared: Tensor
+    groups: dict[str, Tensor]
+
+    def total(self) -> Tensor:
+        """The logits again, (batch, tracks)."""
+        return self.bias + self.shared + sum(self.groups.values(), torch.zeros(()))
+
+
+class MfdModel(nn.Module):
+    """Backbone, batch norm without learned scale, head. The latent is cut in the order of `settings.groups`."""
+
+    def __init__(
+        self, settings: ResolvedModel, metadata: MetadataEncoder, factors: Mapping[str, FactorConfig],
+        rows: Sequence[Mapping[str, str]], trained: NDArray[np.bool_], bias: NDArray[np.float32],
+    ) -> None:  # fmt: skip
+        """Build with random weights (torch's generator). `rows` is the metadata of every track, `trained` says which
+        take part in training, `bias` (tracks,) is where the biases start."""
+        super().__init__()
+        self.settings, self.metadata, self.factors = settings, metadata, dict(factors)
+        self.rows, self.trained = list(rows), trained
+        self.backbone = BACKBONES[settings.backbone](settings.width, settings.window, settings.kmer, settings.latent)
+        self.norm = nn.BatchNorm1d(settings.latent, affine=False)  # no scale: penalties cannot be cheated by shrinking
+        start = torch.from_numpy(np.asarray(bias, np.float32))
+        self.head: ConditionedHead | FreeHead
+        if settings.head == "free":
+            self.head = FreeHead(settings.latent, start, trained.tolist())
+        else:
+            codes = metadata.encode(self.rows, unseen="mean")
+            centre = {group: self._centre(group) for group in settings.groups}
+            self.head = ConditionedHead(
+                settings.groups, self.factors, codes, centre, start, settings.hidden, settings.gain
+            )
+
+    def _centre(self, group: str) -> NDArray[np.float64]:
+        return self.track_weights([group] if self.settings.centre == "levels" else [])
+
+    def track_weights(self, groups: Sequence[str]) -> NDArray[np.float64]:
+        """(tracks,) summing to one, each level of the factors of these groups weighing the same; held-out ones zero."""
+        names = [name for name, factor in self.factors.items() if factor.group in groups]
+        return level_balanced_weights([self.metadata.membership(name, self.rows) for name in names], self.trained)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups of the head: those of the configuration, or `free` for the twin."""
+        return tuple(self.head.groups)
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Where each group's subspace lies in the latent."""
+        edges = np.cumsum([0, *self.head.groups.values()]).tolist()
+        return {group: slice(low, high) for group, (low, high) in zip(self.head.groups, pairwise(edges))}
+
+    @property
+    def window(self) -> int:
+        """bp to cut for one bin: the window and the k - 1 bases that complete its last k-mer."""
+        return self.settings.window + self.settings.kmer - 1
+
+    @property
+    def left(self) -> int:
+        """bp of the window before the first base of the bin."""
+        return (self.settings.window - BIN) // 2
+
+    def latent(self, codes: Tensor) -> Tensor:
+        """Base codes (batch, window + k - 1) uint8 to latents (batch, latent) in float32."""
+        return self.latent_of_bases(one_hot(codes))
+
+    def latent_of_bases(self, bases: Tensor) -> Tensor:
+        """The same from one-hot bases (batch, 4, window + k - 1), differentiable."""
+        return self.norm(self.backbone(kmers(bases, self.settings.kmer)).float())
+
+    def forward(self, codes: Tensor) -> Output:
+        latent = self.latent(codes)
+        weights = self.head.weights()
+        logits = torch.addmm(weights.bias, latent, weights.matrix().T)  # (batch, tracks)
+        return Output(logits, {group: latent[:, place] for group, place in self.slices.items()})
+
+    def parts(self, latent: Tensor, weights: HeadWeights | None = None) -> Parts:
+        """The parts that the logits of these latents (batch, latent) are made of."""
+        weights = weights or self.head.weights()
+        shared = latent @ weights.shared[:, None]  # (batch, 1)
+        groups = {group: latent[:, self.slices[group]] @ weights.groups[group].T for group in self.groups}
+        return Parts(weights.bias, shared, groups)
