@@ -6,6 +6,8 @@ To add one: write the class, list it in BACKBONES.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -55,7 +57,7 @@ class DilatedBackbone(nn.Module):
         widths = tower_widths(width, self.tower_blocks)
         self.stem = nn.Conv1d(4**order, widths[0], 15, padding=7)
         self.stem_residual = ConvBlock(widths[0], widths[0], 1)
-        self.tower = nn.ModuleList(ConvBlock(i, o, 5) for i, o in zip(widths, widths[1:]))
+        self.tower = nn.ModuleList(ConvBlock(i, o, 5) for i, o in pairwise(widths))
         self.tower_residual = nn.ModuleList(ConvBlock(o, o, 1) for o in widths[1:])
         self.dilated = nn.ModuleList(
             ConvBlock(width, width, 3, dilation=int(2 * 1.5**level)) for level in range(self.dilated_blocks)

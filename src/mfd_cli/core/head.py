@@ -83,7 +83,8 @@ class GroupNetwork(nn.Module):
         self.direct = [name for name, factor in factors.items() if factor.role in ("direct", "both")]
         self.interact = [name for name, factor in factors.items() if factor.role in ("interact", "both")]
         maps = {name: factor_map(name, factor, sizes[name]) for name, factor in factors.items()}
-        self.maps = nn.ModuleDict({name: module for name, (module, _) in maps.items()})
+        # A list, not a ModuleDict: a factor may be called "type" or "keys", which a ModuleDict does not take.
+        self.names, self.maps = list(maps), nn.ModuleList(module for module, _ in maps.values())
         self.direct_columns = {name: maps[name][1] for name in self.direct}
         taken, inputs = sum(self.direct_columns.values()), sum(maps[name][1] for name in self.interact)
         rest = width - taken
@@ -101,33 +102,29 @@ class GroupNetwork(nn.Module):
 
     def forward(self, codes: Mapping[str, Tensor]) -> Tensor:
         """Codes per factor (rows, size) to weights (rows, width)."""
-        mapped = {name: module(codes[name]) for name, module in self.maps.items()}
+        mapped = {name: module(codes[name]) for name, module in zip(self.names, self.maps)}
         parts = [mapped[name] for name in self.direct]
         if self.interact:
             together = torch.cat([mapped[name] for name in self.interact], 1)
             parts.append(self.linear(together) + self.network(together))
-        elif self.rest:
-            rows = len(next(iter(codes.values())))
-            parts.append(self.linear_free(rows, next(iter(codes.values()))))
+        elif self.rest:  # a group with direct factors only and room to spare: those latents weigh nothing
+            parts.append(parts[0].new_zeros(len(parts[0]), self.rest))
         return torch.cat(parts, 1)
-
-    def linear_free(self, rows: int, like: Tensor) -> Tensor:
-        """Latents that no factor drives weigh nothing (a group with direct factors only, and room to spare)."""
-        return like.new_zeros(rows, self.rest)
 
     @torch.no_grad()
     def start_at(self, size: float, codes: Mapping[str, Tensor], centre: Tensor) -> None:
         """Scale the interacting weights so that, centred over the tracks, their root mean square is `size`."""
         if not self.interact:
             return
-        for scale_network in (True, False):  # the network starts as a tenth of the linear map
-            self.network[-1].weight.mul_(0.1 if scale_network else 1.0)
-            self.network[-1].bias.zero_()
+        last = self.network[-1]
+        assert isinstance(last, nn.Linear)
+        last.weight.mul_(0.1)  # the network starts as a small correction of the linear map
+        last.bias.zero_()
         weights = self(codes)[:, self.taken :]
         spread = (weights - centre @ weights)[centre > 0].pow(2).mean().sqrt().item()
         if spread > 0:
             self.linear.weight.mul_(size / spread)
-            self.network[-1].weight.mul_(size / spread)
+            last.weight.mul_(size / spread)
 
 
 class ConditionedHead(nn.Module):
@@ -148,7 +145,7 @@ class ConditionedHead(nn.Module):
         self.bias = nn.Parameter(bias.clone())
         # The size at which torch starts a free linear layer: uniform of variance 1 / (3 K).
         self.shared = nn.Parameter(torch.randn(latent) * size)
-        self.networks = nn.ModuleDict()
+        self.networks = nn.ModuleDict()  # group -> E_g, under the key "E_GROUP" so that any group name will do
         self.factors_of = {g: [name for name, factor in factors.items() if factor.group == g] for g in groups}
         for name, values in codes.items():
             self.register_buffer(f"code_{name}", torch.from_numpy(np.ascontiguousarray(values)))
@@ -157,12 +154,12 @@ class ConditionedHead(nn.Module):
             own = {name: factors[name] for name in self.factors_of[group]}
             if not own:
                 continue  # a group without factors has no weights: its contribution is zero
-            self.networks[group] = GroupNetwork(group, own, {n: codes[n].shape[1] for n in own}, width, hidden)
+            self.networks[f"E_{group}"] = GroupNetwork(group, own, {n: codes[n].shape[1] for n in own}, width, hidden)
             self.network(group).start_at(size, self.track_codes(group), self.centre(group))
         self.gain = nn.Parameter(torch.zeros(len(groups), len(bias))) if gain else None
 
     def network(self, group: str) -> GroupNetwork:
-        network = self.networks[group]
+        network = self.networks[f"E_{group}"]
         assert isinstance(network, GroupNetwork)
         return network
 
@@ -176,7 +173,7 @@ class ConditionedHead(nn.Module):
 
     def group_weights(self, group: str, codes: Mapping[str, Tensor] | None = None) -> Tensor:
         """Centred weights (rows, size of the group) of the tracks, or of any rows given by their codes; no gain."""
-        if group not in self.networks:
+        if f"E_{group}" not in self.networks:
             some = next(iter(codes.values())) if codes else self.bias
             return some.new_zeros(len(some), self.groups[group])
         network, own = self.network(group), self.track_codes(group)

@@ -1,8 +1,8 @@
-"""The prediction loss: cross-entropy for peak tracks, a log-normal likelihood for signal tracks, unmeasured cells left out.
+"""The prediction loss: cross-entropy for peak tracks, a log-normal likelihood for signal tracks.
 
 A signal x is predicted on the scale y = (sign(x) log(1 + |x| / c) - mean) / sd of the training bins, c a tenth of the
 track's mean absolute signal: the logit of a signal track is y, and its loss half the squared error (the negative log
-likelihood of a log-normal with the track's spread).
+likelihood of a log-normal with the track's spread). Cells that were not measured are left out.
 """
 
 from __future__ import annotations

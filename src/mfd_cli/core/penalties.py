@@ -1,8 +1,8 @@
 """What makes the subspaces independent. Each penalty is about 0 for independent groups and about 1 for copies.
 
-A penalty is a module called with {group: latents (batch, size)}; it sums nothing over dimensions, so that a weight keeps
-its meaning when the latent size changes, and what chance gives at this batch size is subtracted. A penalty that learns
-(an adversary) also has `adversary_loss`. To add one: write it, list it in PENALTIES.
+A penalty is a module called with {group: latents (batch, size)}. It averages over dimensions, so that a weight keeps
+its meaning when the latent size changes, and subtracts what chance gives at this batch size. A penalty that learns (an
+adversary) also has `adversary_loss`. To add one: write it, list it in PENALTIES.
 """
 
 from __future__ import annotations

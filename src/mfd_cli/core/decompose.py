@@ -1,0 +1,159 @@
+"""What each factor contributes to a track's weights: exact Shapley values that add up to the prediction.
+
+v_i(S) is the mean of E_g over background rows whose columns in S are replaced by those of track i; phi_i,f the Shapley
+value of factor f under v_i, all coalitions enumerated; centred like the weights, sum_f phi~_i,f = c_i,g exactly.
+The coalitions combine levels that nobody measured together: where factors are confounded, only their sum is identified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import factorial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mfd_cli.core.head import ConditionedHead
+from mfd_cli.core.model import MfdModel
+from mfd_cli.errors import ConfigError, MfdError
+
+MOST_FACTORS = 8
+_CHUNK = 65_536
+"""Rows that go through a metadata network at once."""
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """`factors`: name -> centred contribution phi~ (tracks, size of the factor's group), gains included.
+
+    For each group the contributions of its factors sum to the group's weights, so that
+    logit = bias + shared + sum over factors of <phi~_i,f, s_g>.
+    """
+
+    factors: Mapping[str, NDArray[np.float32]]
+    group_of: Mapping[str, str]
+    levels: Mapping[str, Sequence[str]]
+    members: Mapping[str, NDArray[np.bool_]]
+    trained: NDArray[np.bool_]
+
+    def direction(self, factor: str, level: str) -> NDArray[np.float32]:
+        """The mean contribution of a factor over the training tracks of one level, (size of the group,)."""
+        rows = self.members[factor][:, list(self.levels[factor]).index(level)] & self.trained
+        if not rows.any():
+            raise MfdError(f"no training track has the level {level!r} of {factor}")
+        mean: NDArray[np.float32] = self.factors[factor][rows].mean(0)
+        return mean
+
+    def tracks_of(self, factor: str, level: str) -> NDArray[np.bool_]:
+        """(tracks,) which training tracks have the level."""
+        chosen: NDArray[np.bool_] = self.members[factor][:, list(self.levels[factor]).index(level)] & self.trained
+        return chosen
+
+
+@torch.no_grad()
+def decompose(model: MfdModel, background: int = 48, seed: int = 0) -> Decomposition:
+    """Decompose the weights of a conditioned head over its factors.
+
+    `background` rows are drawn from the deduplicated metadata of the training tracks, seeded. Raises ConfigError for a
+    free head (it has no factors) and for more than eight factors in one group.
+    """
+    head = model.head
+    if not isinstance(head, ConditionedHead):
+        raise ConfigError("this model has a free head: it knows no factors", hint="train without --head free")
+    gains = head.gains()
+    contributions: dict[str, NDArray[np.float32]] = {}
+    for index, group in enumerate(head.groups):
+        names = head.factors_of[group]
+        if len(names) > MOST_FACTORS:
+            raise ConfigError(
+                f"group {group} has {len(names)} factors; the exact decomposition enumerates all coalitions of at most "
+                f"{MOST_FACTORS}",
+                hint="split the group, or leave factors out of it",
+            )
+        if not names:
+            continue
+        rows = background_rows(model, names, background, seed)
+        values = {subset: _value(head, group, names, subset, rows) for subset in _subsets(names)}
+        for name in names:
+            phi = _shapley(values, name, names)
+            phi = phi - head.centre(group).double() @ phi
+            if gains is not None:
+                phi = phi * gains[index].double()[:, None]
+            contributions[name] = phi.float().cpu().numpy()
+    ordered = {name: contributions[name] for name in model.factors if name in contributions}
+    return Decomposition(
+        ordered, {name: model.factors[name].group for name in ordered},
+        {name: model.metadata.levels(name) for name in ordered},
+        {name: model.metadata.membership(name, model.rows) for name in ordered}, model.trained,
+    )  # fmt: skip
+
+
+def background_rows(model: MfdModel, names: Sequence[str], count: int, seed: int) -> list[int]:
+    """Indices of at most `count` training tracks with distinct metadata in these factors, spread over the first levels.
+
+    Drawn by going round the levels of each factor in turn, so that rare levels are in the background too.
+    """
+    distinct: dict[tuple[str, ...], int] = {}
+    for index in np.flatnonzero(model.trained):
+        key = tuple(model.rows[index].get(model.metadata.columns[name], "") for name in names)
+        distinct.setdefault(key, int(index))
+    rows = list(distinct.values())
+    if len(rows) <= count:
+        return rows
+    rng = np.random.default_rng(seed)
+    chosen: list[int] = []
+    queues = []
+    for name in names:
+        member = model.metadata.membership(name, [model.rows[row] for row in rows])
+        queues += [rng.permutation(np.flatnonzero(column)).tolist() for column in member.T if column.any()]
+    order = rng.permutation(len(queues))
+    while len(chosen) < count:
+        for queue in (queues[place] for place in order):
+            while queue and rows[queue[-1]] in chosen:
+                queue.pop()
+            if queue and len(chosen) < count:
+                chosen.append(rows[queue.pop()])
+    return sorted(chosen)
+
+
+def _subsets(names: Sequence[str]) -> Iterator[frozenset[str]]:
+    for size in range(len(names) + 1):
+        yield from (frozenset(chosen) for chosen in combinations(names, size))
+
+
+def _value(
+    head: ConditionedHead, group: str, names: Sequence[str], replaced: frozenset[str], background: Sequence[int]
+) -> Tensor:
+    """v_i(S) for every track: (tracks, size) in double precision."""
+    network, codes = head.network(group), head.track_codes(group)
+    tracks = len(next(iter(codes.values())))
+    if not replaced:
+        return network({name: codes[name][background] for name in names}).double().mean(0).expand(tracks, -1)
+    if len(replaced) == len(names):
+        return network(codes).double()
+    per_chunk = max(_CHUNK // len(background), 1)
+    pieces = []
+    for low in range(0, tracks, per_chunk):
+        own = range(low, min(low + per_chunk, tracks))
+        mixed = {
+            name: codes[name][own].repeat_interleave(len(background), 0)
+            if name in replaced
+            else codes[name][background].repeat(len(own), 1)
+            for name in names
+        }
+        pieces.append(network(mixed).double().unflatten(0, (len(own), len(background))).mean(1))
+    return torch.cat(pieces)
+
+
+def _shapley(values: Mapping[frozenset[str], Tensor], name: str, names: Sequence[str]) -> Tensor:
+    """Mean marginal contribution of one factor over all orders in which factors can join."""
+    count = len(names)
+    total = torch.zeros_like(values[frozenset(names)])
+    for subset in _subsets([other for other in names if other != name]):
+        share = factorial(len(subset)) * factorial(count - len(subset) - 1) / factorial(count)
+        total += share * (values[subset | {name}] - values[subset])
+    return total

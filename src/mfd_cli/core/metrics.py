@@ -1,0 +1,65 @@
+"""Exact ranking metrics for every track at once, and correlations for signal tracks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def auroc_auprc(scores: Tensor, labels: Tensor, chunk: int = 64) -> tuple[Tensor, Tensor]:
+    """Area under the ROC curve and average precision of every track, each (tracks,) float64.
+
+    `scores` (bins, tracks) float, `labels` (bins, tracks) bool, or float 0/1 with NaN where not measured. Tied scores
+    are one step of the curve, as in scikit-learn. NaN where a track has no positive or no negative.
+    """
+    pieces = [
+        _ranked(scores[:, low : low + chunk], labels[:, low : low + chunk]) for low in range(0, scores.shape[1], chunk)
+    ]
+    if not pieces:
+        return torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
+    return torch.cat([auroc for auroc, _ in pieces]).cpu(), torch.cat([auprc for _, auprc in pieces]).cpu()
+
+
+def _ranked(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    known = torch.ones_like(labels, dtype=torch.bool) if labels.dtype == torch.bool else ~torch.isnan(labels)
+    ordered, order = scores.masked_fill(~known, -torch.inf).sort(dim=0, descending=True)
+    known = known.gather(0, order)
+    positive = (labels.gather(0, order) == 1) & known
+    hits = positive.cumsum(0).double()  # true positives down to each rank
+    called = known.cumsum(0).double()
+    positives, total = hits[-1], called[-1]
+    negatives = total - positives
+    last = torch.ones_like(positive)  # the last bin of each run of equal scores: where the curves have their corners
+    last[:-1] = ordered[1:] != ordered[:-1]
+    corner = torch.where(last, hits, torch.zeros_like(hits)).cummax(0).values
+    before = torch.cat([torch.zeros_like(corner[:1]), corner[:-1]])  # hits at the corner before this run
+    gained = torch.where(last, hits - before, torch.zeros_like(hits))
+    auprc = (gained * hits / called.clamp_min(1)).sum(0) / positives
+    misses = called - hits
+    corner = torch.where(last, misses, torch.zeros_like(misses)).cummax(0).values
+    missed = torch.where(last, misses - torch.cat([torch.zeros_like(corner[:1]), corner[:-1]]), torch.zeros_like(hits))
+    auroc = (missed * (hits + before) / 2).sum(0) / (positives * negatives)
+    undefined = (positives == 0) | (negatives == 0)
+    nothing = torch.full_like(auroc, torch.nan)
+    return torch.where(undefined, nothing, auroc), torch.where(undefined, nothing, auprc)
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson correlation of matching columns (bins, tracks) over the bins where both are known, (tracks,) float64."""
+    known = ~(torch.isnan(a) | torch.isnan(b))
+    count = known.sum(0).clamp_min(1)
+    a, b = torch.where(known, a, 0.0).double(), torch.where(known, b, 0.0).double()
+    a, b = torch.where(known, a - a.sum(0) / count, 0.0), torch.where(known, b - b.sum(0) / count, 0.0)
+    scale = (a.pow(2).sum(0) * b.pow(2).sum(0)).sqrt()
+    return torch.where(scale > 0, (a * b).sum(0) / scale.clamp_min(1e-300), torch.full_like(scale, torch.nan))
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Average ranks down each column (bins, tracks) as float64; NaN stays NaN. Pearson of these is Spearman."""
+    result = torch.full(values.shape, torch.nan, dtype=torch.float64)
+    for column in range(values.shape[1]):
+        known = ~torch.isnan(values[:, column])
+        _, inverse, counts = values[known, column].unique(return_inverse=True, return_counts=True)
+        end = counts.cumsum(0).double()
+        result[known, column] = (end - (counts - 1) / 2)[inverse]
+    return result

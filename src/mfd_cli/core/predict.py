@@ -1,0 +1,98 @@
+"""Applying a trained model: the only place where a model meets windows outside training.
+
+Both strands are averaged in the latent: the head is linear, so that is the average of the logits and of every part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mfd_cli.core.head import HeadWeights
+from mfd_cli.core.model import MfdModel
+from mfd_cli.core.onehot import reverse_complement
+from mfd_cli.errors import RunError
+
+Strands = Literal["both", "forward"]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Head:
+    """Output weights as arrays, computed once: bias (tracks,), shared (latent,), groups name -> (tracks, size)."""
+
+    bias: Floats
+    shared: Floats
+    groups: Mapping[str, Floats]
+    slices: Mapping[str, slice]
+
+    def matrix(self) -> Floats:
+        """(tracks, latent): logits are `latents @ matrix().T + bias`."""
+        return self.shared + np.concatenate(list(self.groups.values()), 1)
+
+    def logits(self, latents: Floats) -> Floats:
+        """(bins, latent) to (bins, tracks)."""
+        return latents @ self.matrix().T + self.bias
+
+    def shared_part(self, latents: Floats) -> Floats:
+        """(bins, latent) to (bins,): what all tracks have in common."""
+        return latents @ self.shared
+
+    def group_part(self, group: str, latents: Floats) -> Floats:
+        """(bins, latent) to (bins, tracks): what a group contributes to each track's logit."""
+        return latents[:, self.slices[group]] @ self.groups[group].T
+
+
+class Predictor:
+    """A model in evaluation mode on a device, float32 unless told otherwise."""
+
+    def __init__(self, model: MfdModel, device: str | torch.device = "cpu", batch_size: int = 256) -> None:
+        self.model = model.to(device).eval()
+        self.device, self.batch_size = torch.device(device), batch_size
+        self.window, self.left, self.slices = model.window, model.left, model.slices
+        with torch.no_grad():
+            weights: HeadWeights = model.head.weights()
+        self.head = Head(
+            _array(weights.bias), _array(weights.shared), {g: _array(w) for g, w in weights.groups.items()}, self.slices
+        )
+
+    @torch.inference_mode()
+    def latents(self, codes: NDArray[np.uint8], strands: Strands = "both") -> Floats:
+        """Latents (windows, latent) of base codes (windows, `window`), each window `left` bp before its bin.
+
+        With `both` the latents of the window and of its reverse complement are averaged.
+        """
+        pieces = []
+        for low in range(0, len(codes), self.batch_size):
+            batch = torch.from_numpy(np.ascontiguousarray(codes[low : low + self.batch_size])).to(self.device)
+            pieces.append(_array(self.latents_of(batch, strands)))
+        return np.concatenate(pieces) if pieces else np.zeros((0, self.model.settings.latent), np.float32)
+
+    def latents_of(self, codes: Tensor, strands: Strands = "both") -> Tensor:
+        """The same for one batch of codes that is on the device already, as a tensor there."""
+        if strands == "forward":
+            return self.model.latent(codes)
+        # One pass over both strands: the batch is doubled, not the number of launches.
+        forward, reverse = self.model.latent(torch.cat([codes, reverse_complement(codes)])).chunk(2)
+        return (forward + reverse) / 2
+
+
+def _array(tensor: Tensor) -> Floats:
+    return tensor.detach().float().cpu().numpy()
+
+
+def device_of(gpus: int) -> torch.device:
+    """The device for `--gpus N`: 0 is the CPU, 1 the first CUDA device. RunError where there is no such device."""
+    if gpus == 0:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise RunError("no CUDA GPU is available here", hint="--gpus 0 runs on the CPU")
+    if gpus > 1:
+        raise RunError(f"--gpus {gpus}: one GPU is used at most", hint="--gpus 1")
+    return torch.device("cuda", 0)
