@@ -82,6 +82,7 @@ class Trainer:
 def train(
     project: Project, *, gpus: int | None = None, resume: bool = False, force: bool = False,
     progress: Progress | None = None, warn: Callable[[str], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Run:  # fmt: skip
     """Train a model on the project's dataset and return the best one, saved in the project's run folder.
 
@@ -103,6 +104,10 @@ def train(
     trainer = build(config, dataset, bins, trained, device)
     if stored is not None:
         restore(trainer, *stored)
+        if warn and stored[1]["threads"] != torch.get_num_threads():
+            warn(f"this run was started with {stored[1]['threads']} threads: other numbers of them round differently")
+    if note:
+        note(plan_of(trainer, len(bins)))
     genome = GenomeOnDevice(dataset, trainer.model.window, trainer.model.left, device, config.train.shift)
     training = LabelledBins(genome, bins, dataset, scale, device)
     held = some_bins(dataset.split("validation"), config.train.validation_bins)
@@ -225,6 +230,16 @@ def about_run(dataset: Dataset, bins: Bins) -> dict[str, Any]:
         "dataset_digest": dataset.digest, "contigs": dataset.genome.lengths,
         "trained_on": [dataset.contigs[index] for index in np.unique(bins.contig)], "training_bins": len(bins),
     }  # fmt: skip
+
+
+def plan_of(trainer: Trainer, bins: int) -> str:
+    """What is about to be done, in a sentence."""
+    weights = sum(parameter.numel() for parameter in trainer.model.parameters())
+    windows = (trainer.total_steps - trainer.step) * min(trainer.config.train.batch_size, bins)
+    where = f"{torch.get_num_threads()} CPU threads" if trainer.device.type == "cpu" else str(trainer.device)
+    kind = "bf16" if trainer.autocast else "float32"
+    tracks = int(trainer.used.sum())
+    return f"{tracks} tracks, {bins:,} training bins, {weights:,} weights; up to {windows:,} windows in {kind} on {where}"
 
 
 # -- steps -------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,356 @@
+"""The shell: every command is a few lines over a plain function. Heavy libraries are imported inside commands."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from mfd_cli import __version__
+from mfd_cli.errors import ConfigError, MfdError
+
+if TYPE_CHECKING:
+    from mfd_cli.config import Project
+    from mfd_cli.run_folder import Run
+
+app = typer.Typer(
+    name="mfd", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Predict epigenomic tracks from DNA while telling biology from technique.",
+)  # fmt: skip
+
+# Options that several commands share, named once.
+ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="Project file [default: ./mfd.toml].")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override any setting; repeatable.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no remarks.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Gpus = Annotated[
+    int | None, typer.Option("--gpus", min=0, help="1: the GPU; 0: the CPU [default: the GPU if there is one].")
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU cores to use [default: all].")]
+Fasta = Annotated[Path | None, typer.Option("--fasta", help="Reference genome.")]
+Metadata = Annotated[Path | None, typer.Option("--metadata", help="Table of tracks.")]
+DatasetFolder = Annotated[Path | None, typer.Option("--dataset", help="Dataset folder.")]
+RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Windows that go through the model at once.")]
+
+
+@app.command("init")
+def init_command(
+    fasta: Annotated[Path, typer.Option("--fasta", help="Reference genome.")],
+    metadata: Annotated[Path, typer.Option("--metadata", help="Table of tracks, as ENCODE gives it or your own.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Project file to write.")] = Path("mfd.toml"),
+    assembly: Annotated[str | None, typer.Option(help="Assembly to take [default: the genome's].")] = None,
+    force: Force = False,
+) -> None:
+    """Write mfd.toml from a metadata table: choose files, propose factors, report what was left out and why."""
+    from mfd_cli.init import init_project
+
+    report = init_project(fasta, metadata, output, assembly=assembly, force=force)
+    _say_all(report.lines())
+
+
+@app.command("check-design")
+def check_design_command(
+    config: ConfigFile = None, sets: Sets = None, metadata: Metadata = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the table and the picture.")] = None,
+    force: Force = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Show which factors can be told apart with these tracks, before any training."""
+    from mfd_cli.design import check_design
+
+    project = _project(config, sets, {"data.metadata": metadata})
+    report = check_design(project, output=output, force=force)
+    _say_json(report.to_json()) if as_json else _say_all(report.lines())
+
+
+@app.command("simulate")
+def simulate_command(
+    output: Annotated[Path, typer.Argument(help="Project folder to write.")] = Path("planted"),
+    size: Annotated[str, typer.Option(help="tiny, small or medium.")] = "small",
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
+    force: Force = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Plant known causes in a genome and write a whole project, with the truth beside it."""
+    from mfd_cli.console import Display
+    from mfd_cli.simulate import simulate
+
+    with Display(quiet) as display:
+        report = simulate(output, size=size, seed=seed, force=force, progress=display)
+    _say_all(report.lines())
+
+
+@app.command("preprocess")
+def preprocess_command(
+    config: ConfigFile = None, sets: Sets = None, fasta: Fasta = None, metadata: Metadata = None,
+    dataset: DatasetFolder = None, seed: Seed = None, threads: Threads = None, force: Force = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Turn FASTA, BED and bigWig files into the dataset folder (Arrow shards)."""
+    from mfd_cli.console import Display
+    from mfd_cli.preprocess import preprocess
+
+    flags = {"data.fasta": fasta, "data.metadata": metadata, "data.dataset": dataset, "train.seed": seed}
+    project = _project(config, sets, flags)
+    with Display(quiet) as display:
+        summary = preprocess(project, force=force, threads=threads, progress=display)
+    _say_all([*summary.lines(), f"dataset: {project.dataset}"])
+
+
+@app.command("train")
+def train_command(
+    config: ConfigFile = None, sets: Sets = None, gpus: Gpus = None, dataset: DatasetFolder = None,
+    run: RunFolder = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
+    seed: Seed = None,
+    head: Annotated[str | None, typer.Option("--head", help="conditioned, or free for the twin.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")] = False,
+    threads: Threads = None, force: Force = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Train a model on the dataset; the best weights are in the run folder at any time."""
+    from mfd_cli.console import Display, note, warn
+    from mfd_cli.train import train
+
+    flags = {
+        "data.dataset": dataset, "data.run": run, "train.epochs": epochs, "train.seed": seed, "model.head": head,
+    }  # fmt: skip
+    project = _project(config, sets, flags)
+    _set_threads(threads)
+    with Display(quiet) as display:
+        trained = train(
+            project, gpus=gpus, resume=resume, force=force, progress=display, warn=warn, note=None if quiet else note
+        )
+    best = trained.about["validation"]
+    figures = ", ".join(f"{name} {best[name]:.4f}" for name in ("auroc_median", "auprc_mean", "loss") if name in best)
+    _say_all([f"run: {trained.path}", f"best validation, after {trained.about['windows']:,} windows: {figures}"])
+
+
+@app.command("evaluate")
+def evaluate_command(
+    config: ConfigFile = None, sets: Sets = None, dataset: DatasetFolder = None, run: RunFolder = None,
+    split: Annotated[str, typer.Option("--split", help="test, validation or train.")] = "test",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: RUN/evaluation-SPLIT]")] = None,
+    gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256, force: Force = False,
+    quiet: Quiet = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Measure a model per track, by factor level and overall, and say what its predictions are made of."""
+    from mfd_cli.console import Display, table
+    from mfd_cli.core.predict import device_of
+    from mfd_cli.data.dataset import SPLITS, open_dataset
+    from mfd_cli.evaluate import evaluate
+
+    if split not in SPLITS:
+        raise ConfigError(f"--split is {split!r}, not one of {', '.join(SPLITS)}")
+    project = _project(config, sets, {"data.dataset": dataset, "data.run": run})
+    trained = _run(project, threads)
+    folder = output or project.run / f"evaluation-{split}"
+    with Display(quiet) as display:
+        result = evaluate(
+            trained, open_dataset(project.dataset), split=split, output=folder, force=force or output is None,
+            device=device_of(_gpus(gpus)), batch_size=batch_size, progress=display,
+        )  # fmt: skip
+    if as_json:
+        _say_json(result.summary)
+        return
+    shown = ["factor", "level", "tracks", "auroc", "auprc", "prevalence", "pearson"]
+    shares = [name for name in result.levels[0] if name.startswith("share_")] if result.levels else []
+    levels = sorted(result.levels, key=lambda row: -row["tracks"])[:20]
+    if levels:
+        table(shown + shares, [[row[name] for name in shown + shares] for row in levels])
+    overall = result.summary.get("training_tracks", {})
+    figures = [f"{name} {value:.4f}" for name, value in overall.items() if isinstance(value, float)]
+    _say_all([f"{split}, {result.bins:,} bins, {overall.get('rated_tracks', 0)} rated tracks: {', '.join(figures)}"])
+    _say_all([f"tables: {folder}"])
+
+
+@app.command("score-variants")
+def score_variants_command(
+    source: Annotated[str, typer.Argument(metavar="IN", help="VCF, VCF.gz or BCF; - is standard input.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: IN.mfd.vcf.gz]")] = None,
+    table: Annotated[Path | None, typer.Option("--table", help="[default: IN.mfd.parquet]")] = None,
+    per_track: Annotated[bool, typer.Option("--per-track", help="Every track's change in the table.")] = False,
+    config: ConfigFile = None, sets: Sets = None, fasta: Fasta = None, dataset: DatasetFolder = None,
+    run: RunFolder = None, gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256,
+    force: Force = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Score variants: writes IN.mfd.vcf.gz and its index, IN.mfd.parquet and IN.mfd.skipped.tsv."""
+    from mfd_cli.console import Display, note, warn
+    from mfd_cli.core.predict import device_of
+    from mfd_cli.score import choose_genome, score_variants
+
+    project = _project(config, sets, {"data.dataset": dataset, "data.run": run})
+    trained = _run(project, threads)
+    genome, remark = choose_genome(project, trained, fasta)
+    with Display(quiet) as display:
+        summary = score_variants(
+            trained, genome, source, output, table=table, per_track=per_track, genome_note=remark,
+            device=device_of(_gpus(gpus)), batch_size=batch_size, force=force, progress=display,
+        )  # fmt: skip
+    for line in summary.warnings:
+        warn(line)
+    for line in summary.lines():  # stdout may be the VCF itself
+        note(line)
+
+
+@app.command("explain")
+def explain_command(
+    factor: Annotated[str, typer.Option("--factor", help="Factor to explain.")],
+    config: ConfigFile = None, sets: Sets = None, dataset: DatasetFolder = None, run: RunFolder = None,
+    regions: Annotated[
+        Path | None, typer.Option("-R", "--regions-file", help="BED [default: the strongest test bins per level].")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Regions per level.")] = 20,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: explain/FACTOR]")] = None,
+    gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256, force: Force = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Show what a factor contributes: tables, attributions on DNA, pictures, one self-contained report.html."""
+    from mfd_cli.console import Display
+    from mfd_cli.core.predict import device_of
+    from mfd_cli.data.dataset import open_dataset
+    from mfd_cli.explain import explain
+
+    project = _project(config, sets, {"data.dataset": dataset, "data.run": run})
+    trained = _run(project, threads)
+    with Display(quiet) as display:
+        summary = explain(
+            trained, open_dataset(project.dataset), factor, output or project.folder / "explain" / factor,
+            regions=regions, top=top, device=device_of(_gpus(gpus)), batch_size=batch_size, force=force,
+            progress=display,
+        )  # fmt: skip
+    _say_all(summary.lines())
+
+
+@app.command("info")
+def info_command(
+    path: Annotated[Path | None, typer.Argument(help="Dataset or run folder [default: the project's].")] = None,
+    config: ConfigFile = None, sets: Sets = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Say what is in a dataset or a run."""
+    from mfd_cli.inspect import describe, lines_of
+
+    for folder in [path] if path else _folders(_project(config, sets)):
+        description = describe(folder)
+        _say_json(description) if as_json else _say_all(lines_of(description))
+
+
+@app.command("verify")
+def verify_command(
+    path: Annotated[Path | None, typer.Argument(help="Dataset or run folder [default: the project's].")] = None,
+    config: ConfigFile = None, sets: Sets = None,
+) -> None:  # fmt: skip
+    """Compare every file of a dataset or run with its checksum."""
+    from mfd_cli.inspect import verify
+
+    for folder in [path] if path else _folders(_project(config, sets)):
+        _say_all([verify(folder)])
+
+
+@app.callback(invoke_without_command=True)
+def main_options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Predict epigenomic tracks from DNA while telling biology from technique."""
+    global _debug
+    _debug = debug
+    if version:
+        print(f"mfd {__version__}")
+        raise typer.Exit
+
+
+_debug = False
+
+
+def _project(config: Path | None, sets: list[str] | None, flags: dict[str, object] | None = None) -> Project:
+    from mfd_cli.config import load_project
+
+    return load_project(config, sets or (), flags)
+
+
+def _folders(project: Project) -> list[Path]:
+    """The project's dataset and run, those of them that exist."""
+    folders = [folder for folder in (project.dataset, project.run) if folder.exists()]
+    if not folders:
+        raise ConfigError("there is neither a dataset nor a run here", hint="mfd info FOLDER, or mfd preprocess first")
+    return folders
+
+
+def _run(project: Project, threads: int | None) -> Run:
+    from mfd_cli.run_folder import load_run
+
+    _set_threads(threads)
+    return load_run(project.run)
+
+
+def _gpus(gpus: int | None) -> int:
+    import torch
+
+    return int(torch.cuda.is_available()) if gpus is None else gpus
+
+
+def _set_threads(threads: int | None) -> None:
+    import torch
+
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+
+
+def _say_all(lines: Iterable[str]) -> None:
+    from mfd_cli.console import say
+
+    for line in lines:
+        say(line)
+
+
+def _say_json(value: object) -> None:
+    import json
+
+    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+class _Stopped(BaseException):
+    """SIGINT or SIGTERM outside training: leave through every `finally`, so that no temporary file stays."""
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    raise _Stopped(number)
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 our own fault, 2 anything the user can mend, 130, 143 signals."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    try:
+        app()
+    except MfdError as error:
+        from mfd_cli.console import show_error
+
+        if _debug:
+            raise
+        show_error(error)
+        sys.exit(getattr(error, "exit_code", 2))
+    except _Stopped as stop:
+        print("mfd: stopped", file=sys.stderr)
+        sys.exit(128 + stop.args[0])
+    except BrokenPipeError:  # the reader of our stdout has gone, as in `mfd info | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if _debug:
+            raise
+        from mfd_cli.console import note
+
+        note(f"mfd: internal error: {type(error).__name__}: {error}")
+        note("hint: this is a fault of mfd, not yours; please report it with the output of mfd --debug ...")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

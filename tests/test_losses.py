@@ -1,0 +1,54 @@
+"""The prediction loss and the scale of signals."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mfd_cli.core.losses import SignalScale, prediction_loss
+
+
+def test_peaks_and_signals_by_hand() -> None:
+    logits = torch.tensor([[0.0, 2.0], [math.log(3), 1.0]])
+    peaks, signal = torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0], [3.0]])
+    loss, per_track = prediction_loss(logits, peaks, signal, torch.ones(1, 2), signal_weight=0.5)
+    cross = (math.log(2) + math.log(4)) / 2
+    square = 0.5 * 0.5 * (4 + 4) / 2
+    assert per_track.tolist() == pytest.approx([cross, square])
+    assert loss.item() == pytest.approx((cross + square) / 2)
+
+
+def test_unmeasured_cells_and_held_out_tracks_have_no_gradient() -> None:
+    logits = torch.zeros(3, 3, requires_grad=True)
+    peaks, signal = torch.ones(3, 2), torch.full((3, 1), torch.nan)
+    used = torch.ones(3, 3)
+    used[1, 0] = used[:, 1] = used[:, 2] = 0
+    loss, _ = prediction_loss(logits, peaks, signal, used, 1.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(F.binary_cross_entropy_with_logits(torch.zeros(2), torch.ones(2)).item())
+    assert logits.grad is not None
+    assert (logits.grad != 0).tolist() == [[True, False, False], [False, False, False], [True, False, False]]
+
+
+def test_signal_scale_is_standardised_logs_and_inverts() -> None:
+    rng = np.random.default_rng(0)
+    signal = rng.lognormal(1, 1, (200, 2)).astype(np.float32) * [1, -3]
+    signal[:7, 1] = np.nan
+    signal = signal.astype(np.float32)
+    scale = SignalScale.fit(signal)
+    scaled = scale.forward(torch.from_numpy(signal))
+    known = scaled[~scaled[:, 1].isnan()]
+    assert known.mean(0).abs().max() < 0.1
+    assert scaled[7:].std(0, correction=0).tolist() == pytest.approx([1, 1], abs=0.05)
+    assert torch.allclose(scale.inverse(scaled)[7:], torch.from_numpy(signal)[7:], rtol=1e-4)
+    again = SignalScale.from_json(scale.to_json())
+    assert np.array_equal(again.mean, scale.mean)
+
+
+def test_a_track_without_signal_does_not_divide_by_zero() -> None:
+    scale = SignalScale.fit(np.zeros((5, 1), np.float32))
+    assert torch.isfinite(scale.forward(torch.zeros(2, 1))).all()
