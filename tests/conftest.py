@@ -9,9 +9,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; one thr
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from mfd_cli.data.dataset import Dataset
 from mfd_cli.run_folder import Run
 
@@ -37,4 +37,4 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Dataset]:
 
     folder = tmp_path_factory.mktemp("trained")
     world = tiny.dataset(folder / "dataset")
-    return train(tiny.project(folder, train={"epochs": 8}), gpus=0), world
+    return train(tiny.project(folder, train={"epochs": 30, "batch_size": 16, "lr": 0.01}), gpus=0), world

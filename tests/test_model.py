@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from torch import nn
 
+import tiny
 from mfd_cli.core.backbones import BACKBONES, DilatedBackbone, max_pool, tower_widths
 from mfd_cli.core.head import ConditionedHead, perceptron
 from mfd_cli.core.onehot import kmers, one_hot, reverse_complement
@@ -47,7 +47,11 @@ def test_metadata_networks_have_the_published_numbers_of_parameters() -> None:
 
 @pytest.mark.parametrize(
     ("width", "expected"),
-    [(768, [384, 431, 483, 543, 609, 684, 768]), (120, [60, 67, 75, 84, 95, 106, 120]), (30, [15, 16, 18, 21, 23, 26, 30])],
+    [
+        (768, [384, 431, 483, 543, 609, 684, 768]),
+        (120, [60, 67, 75, 84, 95, 106, 120]),
+        (30, [15, 16, 18, 21, 23, 26, 30]),
+    ],
 )
 def test_tower_widths(width: int, expected: list[int]) -> None:
     assert tower_widths(width, 6) == expected
@@ -117,7 +121,9 @@ def test_reverse_complement_twice_is_the_identity_and_commutes_with_kmers(order:
 # -- the head ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sections", [{}, {"model": {"gain": True}}, {"model": {"head": "free"}}, {"model": {"centre": "levels"}}])
+@pytest.mark.parametrize(
+    "sections", [{}, {"model": {"gain": True}}, {"model": {"head": "free"}}, {"model": {"centre": "levels"}}]
+)
 def test_parts_add_up_to_the_logits(sections: dict[str, object]) -> None:
     model = tiny.model(**sections).double().eval()
     if model.settings.gain:

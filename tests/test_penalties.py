@@ -71,7 +71,9 @@ def test_the_adversary_learns_a_copy_with_unequal_sizes_and_both_networks_get_gr
         penalty.adversary_loss(values).backward()
         if step == 0:
             assert set(penalty.networks) == {"biological->technical", "technical->biological"}
-            assert all(p.grad is not None and p.grad.abs().sum() > 0 for n, p in penalty.named_parameters() if "weight" in n)
+            assert all(
+                p.grad is not None and p.grad.abs().sum() > 0 for n, p in penalty.named_parameters() if "weight" in n
+            )
         optimiser.step()
     fresh = latents(512, seed=999)
     fresh["technical"] = fresh["biological"][:, :4] ** 3

@@ -1,4 +1,4 @@
-"""A tiny planted world that tests share: a random genome, tracks whose peaks follow a motif, metadata that says which."""
+"""A tiny planted world that tests share: a random genome, tracks whose peaks follow a motif, metadata for them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FACTORS = {
     "lab": {"column": "Lab", "group": "technical"},
 }
 MODEL = {"preset": "small", "width": 8, "window": 384, "latent": 16, "hidden": 8}
-MOTIFS = {"CTCF": "CCACTAGG", "GATA1": "AGATAAGG"}
+MOTIFS = {"CTCF": "CCA" * 10, "GATA1": "GATA" * 8}  # long and plain, so that a tiny model learns them in seconds
 
 
 def rows(count: int = 8) -> list[dict[str, str]]:
@@ -61,17 +61,17 @@ def model(tracks: int = 8, trained: list[bool] | None = None, seed: int = 0, **s
     )
 
 
-def genome(length: int = 40_000, seed: int = 1) -> Genome:
-    """Two contigs of random bases with motifs planted about every 500 bp."""
+def genome(length: int = 60_000, seed: int = 1) -> Genome:
+    """Two contigs of random bases with motifs planted about every 300 bp."""
     rng = np.random.default_rng(seed)
     contigs = {}
     for name, size in (("chr1", length), ("chr2", length // 2)):
         bases = rng.choice(np.frombuffer(b"ACGT", np.uint8), size)
-        for at in range(100, size - 100, 500):
+        for at in range(100, size - 100, 300):
             motif = list(MOTIFS.values())[rng.integers(2)]
-            start = at + int(rng.integers(300))
-            if start + 8 < size:
-                bases[start : start + 8] = np.frombuffer(motif.encode(), np.uint8)
+            start = at + int(rng.integers(200))
+            if start + len(motif) < size:
+                bases[start : start + len(motif)] = np.frombuffer(motif.encode(), np.uint8)
         contigs[name] = bases
     return Genome(contigs, "tiny.fa")
 

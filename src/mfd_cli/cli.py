@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -269,7 +269,7 @@ def main_options(
 _debug = False
 
 
-def _project(config: Path | None, sets: list[str] | None, flags: dict[str, object] | None = None) -> Project:
+def _project(config: Path | None, sets: list[str] | None, flags: Mapping[str, object] | None = None) -> Project:
     from mfd_cli.config import load_project
 
     return load_project(config, sets or (), flags)

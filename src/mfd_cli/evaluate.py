@@ -27,7 +27,7 @@ FEWEST_POSITIVES = 5
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Per-track rows, rows per factor level, and the averages; `tracks` and `levels` are lists of plain dictionaries."""
+    """Per-track rows, rows per factor level, and the averages; `tracks` and `levels` are plain dictionaries."""
 
     split: str
     bins: int

@@ -239,7 +239,9 @@ def plan_of(trainer: Trainer, bins: int) -> str:
     where = f"{torch.get_num_threads()} CPU threads" if trainer.device.type == "cpu" else str(trainer.device)
     kind = "bf16" if trainer.autocast else "float32"
     tracks = int(trainer.used.sum())
-    return f"{tracks} tracks, {bins:,} training bins, {weights:,} weights; up to {windows:,} windows in {kind} on {where}"
+    return (
+        f"{tracks} tracks, {bins:,} training bins, {weights:,} weights; up to {windows:,} windows in {kind} on {where}"
+    )
 
 
 # -- steps -------------------------------------------------------------------------------------------------------------

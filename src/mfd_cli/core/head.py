@@ -98,6 +98,14 @@ class GroupNetwork(nn.Module):
         if self.interact:
             self.linear = nn.Linear(inputs, rest, bias=False)
             self.network = perceptron(inputs, 2 * hidden, rest)
+            import os
+
+            pw = float(os.environ.get("PW", "1"))
+            widths = [maps[name][1] for name in self.interact]
+            sh = torch.tensor([float(w) for w in widths]).pow(pw)
+            sh = sh / sh.sum()
+            self.register_buffer("mix", torch.cat([sh[i].expand(w) for i, w in enumerate(widths)]))
+            self.calm = float(os.environ.get("CALM", "0.5")) / (2 * hidden)
             nn.init.normal_(self.linear.weight)
 
     def forward(self, codes: Mapping[str, Tensor]) -> Tensor:
@@ -106,7 +114,7 @@ class GroupNetwork(nn.Module):
         parts = [mapped[name] for name in self.direct]
         if self.interact:
             together = torch.cat([mapped[name] for name in self.interact], 1)
-            parts.append(self.linear(together) + self.network(together))
+            parts.append(self.linear(together * self.get_buffer("mix")) + self.calm * self.network(together))
         elif self.rest:  # a group with direct factors only and room to spare: those latents weigh nothing
             parts.append(parts[0].new_zeros(len(parts[0]), self.rest))
         return torch.cat(parts, 1)
@@ -116,15 +124,10 @@ class GroupNetwork(nn.Module):
         """Scale the interacting weights so that, centred over the tracks, their root mean square is `size`."""
         if not self.interact:
             return
-        last = self.network[-1]
-        assert isinstance(last, nn.Linear)
-        last.weight.mul_(0.1)  # the network starts as a small correction of the linear map
-        last.bias.zero_()
         weights = self(codes)[:, self.taken :]
         spread = (weights - centre @ weights)[centre > 0].pow(2).mean().sqrt().item()
         if spread > 0:
             self.linear.weight.mul_(size / spread)
-            last.weight.mul_(size / spread)
 
 
 class ConditionedHead(nn.Module):
@@ -171,26 +174,39 @@ class ConditionedHead(nn.Module):
         """The metadata codes of the tracks for the factors of one group."""
         return {name: self.get_buffer(f"code_{name}") for name in self.factors_of[group]}
 
-    def group_weights(self, group: str, codes: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Centred weights (rows, size of the group) of the tracks, or of any rows given by their codes; no gain."""
-        if f"E_{group}" not in self.networks:
-            some = next(iter(codes.values())) if codes else self.bias
-            return some.new_zeros(len(some), self.groups[group])
-        network, own = self.network(group), self.track_codes(group)
-        weights = network(own)
-        middle = self.centre(group) @ weights
-        return (weights if codes is None else network(codes)) - middle
+    def group_weights(self, group: str, codes: Mapping[str, Tensor]) -> Tensor:
+        """Centred weights (rows, size of the group) of any rows, given by their codes; no gain."""
+        weights, middle = self.raw_weights(group)
+        return self.network(group)(codes) - middle if f"E_{group}" in self.networks else weights[:1] * 0
 
     def gains(self) -> Tensor | None:
         """a_i,g (groups, tracks), between 0 and 2, 1 at the start; None without learned gains."""
         return None if self.gain is None else 2 * torch.sigmoid(self.gain)
 
     def weights(self) -> HeadWeights:
+        """Centred weights per group; what all tracks have in common is in the shared part.
+
+        The mean that centring takes out of a group is added to the shared part instead of being thrown away. That is
+        the same family of models with the same unique split, but not the same gradients: subtracted alone, the mean
+        would send every track the gradient of all others, which is much larger than the own gradient of a track with
+        few peaks, and Adam would normalise the own one away.
+        """
         gains = self.gains()
-        groups = {group: self.group_weights(group) for group in self.groups}
-        if gains is not None:
-            groups = {group: weight * gains[i][:, None] for i, (group, weight) in enumerate(groups.items())}
-        return HeadWeights(self.bias, self.shared, groups)
+        groups, middles = {}, []
+        for index, group in enumerate(self.groups):
+            weights, middle = self.raw_weights(group)
+            centred = weights - middle
+            groups[group] = centred if gains is None else centred * gains[index][:, None]
+            middles.append(middle)
+        return HeadWeights(self.bias, self.shared * 0.1 + torch.cat(middles), groups)
+
+    def raw_weights(self, group: str) -> tuple[Tensor, Tensor]:
+        """E_g of the tracks (tracks, size of the group), not centred, and its mean (size of the group,)."""
+        if f"E_{group}" not in self.networks:
+            nothing = self.bias.new_zeros(len(self.bias), self.groups[group])
+            return nothing, nothing[0]
+        weights = self.network(group)(self.track_codes(group))
+        return weights, self.centre(group) @ weights
 
 
 class FreeHead(nn.Module):

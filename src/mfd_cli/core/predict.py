@@ -101,8 +101,8 @@ def device_of(gpus: int) -> torch.device:
 def variance_shares(latents: Floats, weights: Floats, parts: Mapping[str, Floats]) -> dict[str, Floats]:
     """Share of the variance of each track's logit that each part has over these bins: Cov(part, total) / Var(total).
 
-    `latents` (bins, latent); `weights` (tracks, latent) make the total; `parts` name -> (tracks, latent) weights that sum
-    to it. The shares (tracks,) then sum to one; a share can be negative (a part that works against the total).
+    `latents` (bins, latent); `weights` (tracks, latent) make the total; `parts` name -> (tracks, latent) weights that
+    sum to it. The shares (tracks,) then sum to one; a share can be negative (a part that works against the total).
     """
     centred = latents - latents.mean(0, dtype=np.float64)
     covariance = centred.T @ centred / max(len(latents) - 1, 1)

@@ -1,0 +1,41 @@
+# make demo and make test are all that a new user needs; both make their own environment in .venv.
+
+PYTHON ?= python3
+VENV   ?= .venv
+# Where pip finds torch. The default build brings CUDA along (gigabytes); without a GPU, point pip at PyTorch's CPU
+# index instead (its address is on PyTorch's install page):   make demo TORCH_FLAGS="--index-url ADDRESS"
+TORCH       ?= torch
+TORCH_FLAGS ?=
+DEMO    ?= demo
+BIN     := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint bench clean install
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) $(TORCH_FLAGS) $(TORCH)
+	$(INSTALL) -e ".[dev]"
+	touch $@
+
+# The whole story on planted data: simulate, preprocess, train, evaluate, score variants, explain, compare with the truth.
+demo: install
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python examples/demo.py $(DEMO)
+
+test: install
+	$(BIN)/python -m pytest -n 2
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Quality on real yeast data needs the data folder; see the head of the script.
+bench: install
+	$(BIN)/python examples/bench_speed.py
+
+clean:
+	rm -rf $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

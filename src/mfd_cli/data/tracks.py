@@ -1,0 +1,90 @@
+"""Peaks to labelled bins, by interval arithmetic.
+
+Bins tile every contig from its first base; only whole bins exist. A global bin index counts through the contigs in the
+order of the genome. A peak labels every bin that it overlaps by at least `min_overlap` bp; one that reaches no bin that
+way (narrow, or split between two) labels the bin that holds its midpoint, so that no peak is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+BIN = 128
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class BinGrid:
+    """The bins of a genome: how many each contig has and where they begin in the global count."""
+
+    lengths: Mapping[str, int]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Whole bins per contig."""
+        return {name: length // BIN for name, length in self.lengths.items()}
+
+    @property
+    def offsets(self) -> dict[str, int]:
+        """Global index of each contig's first bin."""
+        edges = np.cumsum([0, *self.counts.values()]).tolist()
+        return dict(zip(self.lengths, edges))
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    def place(self) -> tuple[NDArray[np.int32], Ints]:
+        """Contig index and 0-based start of every bin, (total,) each."""
+        counts = list(self.counts.values())
+        contig = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        start = np.concatenate([np.arange(count, dtype=np.int64) * BIN for count in counts] or [np.zeros(0, np.int64)])
+        return contig, start
+
+
+def labelled_bins(start: Ints, end: Ints, bins: int, min_overlap: int) -> tuple[Ints, int]:
+    """Indices of the bins of one contig that these peaks label, sorted and unique; and how many peaks label none.
+
+    Only a peak whose midpoint lies in the incomplete stretch after the last whole bin labels nothing.
+    """
+    # The first and last bin with enough overlap: end - 128 b >= min_overlap, and 128 (b + 1) - start >= min_overlap.
+    first = -((BIN - min_overlap - start) // BIN) - 1
+    first = np.maximum(first, 0)
+    last = (end - min_overlap) // BIN
+    last = np.minimum(last, bins - 1)
+    # A peak narrower than min_overlap overlaps no bin enough, whatever first and last say.
+    reaches = (end - start >= min_overlap) & (last >= first)
+    middle = (start + end) // 2 // BIN
+    first, last = np.where(reaches, first, middle), np.where(reaches, last, middle)
+    inside = first < bins
+    lost = int((~inside).sum())
+    return expand(first[inside], last[inside]), lost
+
+
+def expand(first: Ints, last: Ints) -> Ints:
+    """All whole numbers from each `first` to its `last`, both included, sorted and unique."""
+    counts = last - first + 1
+    ends = np.cumsum(counts)
+    steps = np.arange(ends[-1] if len(ends) else 0, dtype=np.int64)
+    return np.unique(np.repeat(first, counts) + steps - np.repeat(ends - counts, counts))
+
+
+def inside_bins(start: Ints, end: Ints, bins: int) -> NDArray[np.bool_]:
+    """(bins,) which bins of a contig lie wholly inside the union of these intervals."""
+    covered = np.zeros(bins * BIN + 1, np.int32)
+    np.add.at(covered, np.minimum(start, bins * BIN), 1)
+    np.add.at(covered, np.minimum(end, bins * BIN), -1)
+    inside: NDArray[np.bool_] = np.asarray((np.cumsum(covered[:-1]).reshape(bins, BIN) > 0).all(1))
+    return inside
+
+
+def touched_bins(start: Ints, end: Ints, bins: int) -> NDArray[np.bool_]:
+    """(bins,) which bins of a contig overlap any of these intervals by a base or more."""
+    touched = np.zeros(bins, bool)
+    index = expand(start // BIN, (end - 1) // BIN)
+    touched[index[index < bins]] = True
+    return touched

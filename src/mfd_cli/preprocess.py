@@ -1,0 +1,595 @@
+"""`mfd preprocess`: FASTA, BED and bigWig files to the dataset folder.
+
+Every track file is parsed once, by any number of workers, into a small intermediate file (`.DATASET.work/`); the shards
+are then cut from those, so that memory does not grow with the number of tracks or intervals. An interrupted run takes
+over the intermediates whose input and plan are the same. The same input gives the same bytes, whatever the number of
+workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfd_cli.config import Config, Project, nearest
+from mfd_cli.data import dataset as ds
+from mfd_cli.data.fasta import read_fasta
+from mfd_cli.data.metadata_table import Table, read_table
+from mfd_cli.data.regions import read_known_intervals
+from mfd_cli.data.sequence import CODES, UNKNOWN, Genome, match_contigs
+from mfd_cli.data.signal import bin_means, check_bigwig
+from mfd_cli.data.tracks import BIN, BinGrid, inside_bins, labelled_bins, touched_bins
+from mfd_cli.errors import ConfigError, InputErrors, MetadataError, MfdError, RegionError, SignalError
+from mfd_cli.files import check_input, check_output, sha256_of, whole_file, whole_folder, write_json
+
+Progress = Callable[[str, int, int], None]
+SHARD = 65_536
+"""Bins in a shard."""
+_GC_STRATA = 20
+_BLOCKS = 10
+
+
+@dataclass(frozen=True)
+class Source:
+    """One row of the metadata table: a track and its file."""
+
+    id: str
+    kind: ds.Kind
+    path: Path
+    name: str
+    assayed: Path | None
+    row: Mapping[str, str]
+    line: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What preprocess did, for the terminal (`lines`) and the manifest (`to_json`)."""
+
+    tracks: Mapping[str, int]
+    bins: Mapping[str, int]
+    dropped: Mapping[str, int]
+    positives: Mapping[str, int]
+    empty_tracks: Sequence[str]
+    contigs: int
+    ignored_contigs: Mapping[str, int]
+    lost_peaks: int
+    peaks: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    def lines(self) -> list[str]:
+        """A few lines for a person."""
+        lines = [
+            f"tracks: {self.tracks['peaks']:,} with peaks, {self.tracks['signal']:,} with signal",
+            "bins: " + ", ".join(f"{count:,} {split}" for split, count in self.bins.items()),
+            "bins left out: " + (", ".join(f"{n:,} {why}" for why, n in self.dropped.items() if n) or "none"),
+            f"contigs: {self.contigs:,}",
+        ]
+        if self.positives:
+            lines.append(
+                "training bins with a peak, per track: "
+                + ", ".join(f"{what} {count:,}" for what, count in self.positives.items())
+            )
+        if self.empty_tracks:
+            shown = ", ".join(self.empty_tracks[:5]) + (", ..." if len(self.empty_tracks) > 5 else "")
+            lines.append(f"tracks without a training bin with a peak: {len(self.empty_tracks)} ({shown})")
+        if self.ignored_contigs:
+            some = ", ".join(list(self.ignored_contigs)[:5])
+            lines.append(f"intervals on contigs that the genome lacks: {sum(self.ignored_contigs.values()):,} ({some})")
+        if self.lost_peaks:
+            lines.append(f"peaks in the incomplete last bin of a contig: {self.lost_peaks:,} of {self.peaks:,}")
+        return lines
+
+
+def preprocess(
+    project: Project, *, output: Path | None = None, force: bool = False, threads: int | None = None,
+    progress: Progress | None = None,
+) -> Summary:  # fmt: skip
+    """Write the dataset folder of a project (or `output`), using `threads` processes (None: all cores).
+
+    Raises InputErrors naming every faulty input, ConfigError for settings that do not fit them, OutputError where a
+    dataset is in the way and `force` is not set.
+    """
+    config, folder = project.config, output or project.dataset
+    check_output(folder, force)
+    sources = read_sources(project)
+    genome = read_genome(project)
+    check_sources(sources)
+    grid = BinGrid(genome.lengths)
+    split_of = contig_splits(config, genome)
+    work = folder.with_name(f".{folder.name}.work")
+    parsed = parse_tracks(sources, genome, config, work, threads or os.cpu_count() or 1, progress)
+    kept, dropped = usable_bins(project, genome, grid)
+    splits, counts = choose_bins(config, genome, grid, sources, parsed, kept, split_of)
+    dropped |= counts
+    with whole_folder(folder) as temporary:
+        summary = write_dataset(temporary, project, genome, grid, sources, parsed, splits, dropped, progress)
+    shutil.rmtree(work, ignore_errors=True)
+    return summary
+
+
+# -- inputs ------------------------------------------------------------------------------------------------------------
+
+
+def read_genome(project: Project) -> Genome:
+    """The project's FASTA."""
+    if project.config.data.fasta is None:
+        raise ConfigError("no genome is given", hint="set data.fasta in mfd.toml, or --fasta FILE")
+    return read_fasta(project.path(project.config.data.fasta))
+
+
+def read_table_of(project: Project) -> Table:
+    """The project's metadata table."""
+    if project.config.data.metadata is None:
+        raise ConfigError("no metadata table is given", hint="set data.metadata in mfd.toml, or --metadata FILE")
+    return read_table(project.path(project.config.data.metadata))
+
+
+def read_sources(project: Project) -> list[Source]:
+    """The tracks of the project's metadata table, peak tracks first. MetadataError where a row is wrong."""
+    columns, table = project.config.tracks, read_table_of(project)
+    for what, name in (
+        ("id", columns.id),
+        ("path", columns.path),
+        ("kind", columns.kind),
+        ("assayed", columns.assayed),
+    ):
+        if name is not None and name not in table.columns:
+            raise MetadataError(
+                f"has no column {name!r}, which tracks.{what} names{nearest(name, table.columns)}",
+                path=table.path,
+                line=1,
+            )
+    for factor, settings in project.config.factors.items():
+        if settings.column not in table.columns:
+            near = nearest(settings.column, table.columns)
+            raise MetadataError(
+                f"has no column {settings.column!r}, which factors.{factor} names{near}", path=table.path, line=1
+            )
+    base, seen, sources = table.path.parent, dict[str, int](), list[Source]()
+    for row, line in zip(table.rows, table.lines):
+        name, file = row[columns.id], row[columns.path]
+        if not name or not file:
+            raise MetadataError(f"has no {'id' if not name else 'file'}", path=table.path, line=line)
+        if name in seen:
+            raise MetadataError(f"track {name[:60]!r} is on line {seen[name]} already", path=table.path, line=line)
+        seen[name] = line
+        kind = kind_of(row[columns.kind] if columns.kind else "", file, table.path, line)
+        assayed = row[columns.assayed] if columns.assayed else ""
+        sources.append(Source(name, kind, base / file, file, base / assayed if assayed else None, row, line))
+    return sorted(sources, key=lambda source: source.kind != "peaks")
+
+
+def kind_of(told: str, file: str, path: Path, line: int) -> ds.Kind:
+    """Peaks or signal: by the kind column if it says so, otherwise by the file's name."""
+    told, name = told.lower(), file.lower().removesuffix(".gz")
+    if any(word in told for word in ("signal", "bigwig")) or (not told and name.endswith((".bw", ".bigwig"))):
+        return "signal"
+    if any(word in told for word in ("peak", "bed")) or (not told and name.endswith((".bed", "peak"))):
+        return "peaks"
+    shown = f"the kind {told[:40]!r}" if told else f"the file name {file[-60:]!r}"
+    raise MetadataError(
+        f"{shown} tells neither peaks nor signal", path=path, line=line,
+        hint="peaks are .bed, .narrowPeak or .broadPeak (.gz), signal is .bigWig or .bw; or set tracks.kind",
+    )  # fmt: skip
+
+
+def check_sources(sources: Sequence[Source]) -> None:
+    """Look at every track file before the long work; all that are faulty are reported together."""
+    errors: list[MfdError] = []
+    for source in sources:
+        try:
+            if source.kind == "signal":
+                check_bigwig(source.path)
+            else:
+                check_input(source.path, RegionError)
+            if source.assayed is not None:
+                check_input(source.assayed, RegionError)
+        except MfdError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0] if len(errors) == 1 else InputErrors(errors)
+
+
+def contig_splits(config: Config, genome: Genome) -> dict[str, str]:
+    """Split of every contig: test, validation, or train. ConfigError for a name that the genome lacks."""
+    result = dict.fromkeys(genome.sequences, "train")
+    named = {"test": config.split.test, "validation": config.split.validation}
+    for split, names in named.items():
+        for name in names if isinstance(names, tuple) else ():
+            try:
+                contig = match_contigs([name], genome.sequences, "[split]")[name]
+            except MfdError:
+                near = nearest(name, list(genome.sequences))
+                raise ConfigError(f"split.{split} names {name!r}, which the genome lacks{near}") from None
+            if result[contig] != "train":
+                raise ConfigError(f"split: {contig} is in {result[contig]} and in {split}")
+            result[contig] = split
+    return result
+
+
+# -- parsing -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """One parsed track: its intermediate file, and the counts that go into the summary."""
+
+    file: Path
+    sha256: str
+    bytes: int
+    peaks: int = 0
+    lost: int = 0
+    ignored: Mapping[str, int] = field(default_factory=dict)
+
+
+def parse_tracks(
+    sources: Sequence[Source], genome: Genome, config: Config, work: Path, threads: int, progress: Progress | None
+) -> list[Parsed]:
+    """Parse every track file with a pool of processes, taking over what an earlier run left in `work`."""
+    work.mkdir(parents=True, exist_ok=True)
+    lengths = genome.lengths
+    plan = hashlib.sha256(json.dumps([lengths, config.bins.min_overlap, BIN, 1]).encode()).hexdigest()
+    done: dict[int, Parsed] = {}
+    errors: list[tuple[int, MfdError]] = []
+    context = get_context("forkserver")
+    with ProcessPoolExecutor(max_workers=min(threads, len(sources)), mp_context=context) as pool:
+        jobs = {
+            pool.submit(parse_track, s.path, s.kind, lengths, config.bins.min_overlap, work / f"{i:06d}", plan): i
+            for i, s in enumerate(sources)
+        }
+        for job in as_completed(jobs):
+            index = jobs[job]
+            try:
+                done[index] = job.result()
+            except MfdError as error:
+                errors.append((index, error))
+            except BrokenProcessPool:
+                suspects = [
+                    sources[i].path.name for i in jobs.values() if i not in done and sources[i].kind == "signal"
+                ]
+                raise SignalError(
+                    f"a worker died while reading signals; one of these is damaged: {', '.join(suspects[:5])}"
+                ) from None
+            if progress:
+                progress("reading tracks", len(done) + len(errors), len(sources))
+    if errors:
+        ordered = [error for _, error in sorted(errors, key=lambda pair: pair[0])]
+        raise ordered[0] if len(ordered) == 1 else InputErrors(ordered)
+    return [done[index] for index in range(len(sources))]
+
+
+def parse_track(
+    path: Path, kind: ds.Kind, lengths: Mapping[str, int], min_overlap: int, stem: Path, plan: str
+) -> Parsed:
+    """One file to its intermediate: global indices of labelled bins, or the mean of every bin. Runs in a worker."""
+    digest, sidecar, file = sha256_of(path), stem.with_suffix(".json"), stem.with_suffix(".npy")
+    if sidecar.is_file() and file.is_file():
+        told = json.loads(sidecar.read_text())
+        if told["input"] == digest and told["plan"] == plan and told["output"] == sha256_of(file):
+            return Parsed(file, digest, path.stat().st_size, told["peaks"], told["lost"], told["ignored"])
+    if kind == "signal":
+        values: NDArray[Any] = bin_means(path, lengths)
+        result = Parsed(file, digest, path.stat().st_size)
+    else:
+        values, result = parse_peaks(path, lengths, min_overlap, file, digest)
+    with whole_file(file) as temporary, temporary.open("wb") as out:
+        np.save(out, values)
+    told = {
+        "input": digest, "plan": plan, "output": sha256_of(file), "peaks": result.peaks, "lost": result.lost,
+        "ignored": dict(result.ignored),
+    }  # fmt: skip
+    write_json(sidecar, told)
+    return result
+
+
+def parse_peaks(
+    path: Path, lengths: Mapping[str, int], min_overlap: int, file: Path, digest: str
+) -> tuple[NDArray[np.int64], Parsed]:
+    """Global indices of the bins that a peak file labels, sorted."""
+    from mfd_cli.data.regions import read_intervals
+
+    grid, intervals = BinGrid(lengths), read_intervals(path)
+    found, lost = [np.zeros(0, np.int64)], 0
+    on_genome = intervals.on(lengths) if len(intervals) else {}
+    for contig, (start, end) in on_genome.items():
+        bins, missed = labelled_bins(start, end, grid.counts[contig], min_overlap)
+        found.append(bins + grid.offsets[contig])
+        lost += missed
+    mapping = match_contigs(intervals.names, lengths, str(path)) if len(intervals) else {}
+    ignored = {
+        name: int((intervals.contig == i).sum()) for i, name in enumerate(intervals.names) if name not in mapping
+    }
+    parsed = Parsed(file, digest, path.stat().st_size, len(intervals), lost, ignored)
+    return np.sort(np.concatenate(found)), parsed
+
+
+# -- choosing bins -----------------------------------------------------------------------------------------------------
+
+
+def usable_bins(project: Project, genome: Genome, grid: BinGrid) -> tuple[NDArray[np.bool_], dict[str, int]]:
+    """(bins,) which bins may be used at all, and how many are not, by reason."""
+    config, kept, dropped = project.config.bins, np.ones(grid.total, bool), dict[str, int]()
+
+    def drop(reason: str, bad: NDArray[np.bool_]) -> None:
+        dropped[reason] = int((bad & kept).sum())
+        kept[bad] = False
+
+    if config.exclude:
+        drop("excluded", per_contig(project.path(config.exclude), grid, touched_bins))
+    if config.regions:
+        drop("outside the regions", ~per_contig(project.path(config.regions), grid, inside_bins))
+    unknown = np.concatenate(
+        [bin_shares(CODES[genome.sequences[name]] == UNKNOWN, n) for name, n in grid.counts.items()] or [np.zeros(0)]
+    )
+    drop("unknown sequence", unknown > config.max_unknown)
+    return kept, dropped
+
+
+def per_contig(path: Path, grid: BinGrid, rule: Callable[..., NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """(bins,) a rule of data.tracks applied to the intervals of a BED file, contig by contig."""
+    found = read_known_intervals(path, grid.lengths)
+    empty = np.zeros(0, np.int64)
+    return np.concatenate([rule(*found.get(name, (empty, empty)), count) for name, count in grid.counts.items()])
+
+
+def bin_shares(flags: NDArray[np.bool_], bins: int) -> NDArray[np.float64]:
+    """Share of the bases of each bin where a flag is set."""
+    shares: NDArray[np.float64] = flags[: bins * BIN].reshape(bins, BIN).mean(1)
+    return shares
+
+
+def choose_bins(
+    config: Config, genome: Genome, grid: BinGrid, sources: Sequence[Source], parsed: Sequence[Parsed],
+    kept: NDArray[np.bool_], split_of: Mapping[str, str],
+) -> tuple[dict[str, NDArray[np.int64]], dict[str, int]]:  # fmt: skip
+    """Global indices of the bins of each split, in genome order, and how many bins were left out, by reason."""
+    counts = np.zeros(grid.total, np.int32)
+    held_out = set(config.train.held_out)
+    for source, track in zip(sources, parsed):
+        if source.kind == "peaks" and source.id not in held_out:
+            counts[np.load(track.file, mmap_mode="r")] += 1
+    split = assign_splits(config, grid, split_of)
+    dropped: dict[str, int] = {}
+    if config.bins.background == "all":
+        chosen = kept
+    else:
+        if not any(source.kind == "peaks" for source in sources):
+            raise ConfigError("there is no peak track to choose bins by", hint='set bins.background = "all"')
+        chosen = kept & (counts >= config.bins.min_tracks)
+        gc = gc_of_bins(genome, grid)
+        rng = np.random.default_rng([config.train.seed, 0])
+        for number in range(len(ds.SPLITS)):
+            peaks, empty = chosen & (split == number), kept & (counts == 0) & (split == number)
+            chosen = chosen | matched_background(gc, peaks, empty, config.bins.background, rng)
+        dropped["background not asked for"] = int((kept & ~chosen).sum())
+    guard = config.split.guard if config.split.guard is not None else config.resolved_model().window + 16
+    near = guarded(chosen, split, grid, guard)
+    dropped["in the guard band"] = int((chosen & near).sum())
+    chosen = chosen & ~near
+    splits = {name: np.flatnonzero(chosen & (split == number)) for number, name in enumerate(ds.SPLITS)}
+    if not len(splits["train"]):
+        raise ConfigError("no bin is left for training", hint="look at [split], bins.regions and bins.exclude")
+    if config.split.test and not len(splits["test"]):
+        raise ConfigError("no bin is left for the test split", hint="look at split.test, bins.regions, bins.exclude")
+    return splits, dropped
+
+
+def assign_splits(config: Config, grid: BinGrid, split_of: Mapping[str, str]) -> NDArray[np.int8]:
+    """(bins,) number of the split of every bin; a validation share becomes blocks spread over what is not test."""
+    numbers = {name: number for number, name in enumerate(ds.SPLITS)}
+    split = np.concatenate([np.full(n, numbers[split_of[name]], np.int8) for name, n in grid.counts.items()])
+    share = config.split.validation
+    if isinstance(share, float):
+        rest = np.flatnonzero(split == numbers["train"])
+        blocks = np.array_split(rest, _BLOCKS)
+        for block in blocks:
+            size = round(len(block) * share)
+            middle = (len(block) - size) // 2
+            split[block[middle : middle + size]] = numbers["validation"]
+    return split
+
+
+def guarded(chosen: NDArray[np.bool_], split: NDArray[np.int8], grid: BinGrid, guard: int) -> NDArray[np.bool_]:
+    """(bins,) training bins that lie within `guard` bp (start to start) of a bin of another split on their contig."""
+    near = np.zeros(len(split), bool)
+    reach = -(-guard // BIN) - 1 if guard else 0  # bins whose starts are less than `guard` apart
+    for name, count in grid.counts.items():
+        here = slice(grid.offsets[name], grid.offsets[name] + count)
+        other = np.flatnonzero(chosen[here] & (split[here] > 0))
+        mine = np.flatnonzero(chosen[here] & (split[here] == 0))
+        if not len(other) or not len(mine):
+            continue
+        after = np.searchsorted(other, mine)
+        right = other[np.minimum(after, len(other) - 1)]
+        left = other[np.maximum(after - 1, 0)]
+        distance = np.minimum(np.abs(right - mine), np.abs(left - mine))
+        near[mine[distance <= reach] + here.start] = True
+    return near
+
+
+def gc_of_bins(genome: Genome, grid: BinGrid) -> NDArray[np.float64]:
+    """(bins,) share of G and C in every bin."""
+    return np.concatenate(
+        [
+            bin_shares((CODES[genome.sequences[name]] == 1) | (CODES[genome.sequences[name]] == 2), count)
+            for name, count in grid.counts.items()
+        ]
+    )
+
+
+def matched_background(
+    gc: NDArray[np.float64], peaks: NDArray[np.bool_], empty: NDArray[np.bool_], ratio: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """(bins,) a draw of empty bins, `ratio` per peak bin, with the GC content of the peak bins (in strata of 5 %).
+
+    Where a stratum runs out of empty bins, the rest is drawn from all that are left.
+    """
+    chosen = np.zeros(len(gc), bool)
+    wanted = min(round(ratio * peaks.sum()), int(empty.sum()))
+    if not wanted:
+        return chosen
+    strata = np.minimum((gc * _GC_STRATA).astype(int), _GC_STRATA - 1)
+    share = np.bincount(strata[peaks], minlength=_GC_STRATA) / peaks.sum()
+    for stratum in range(_GC_STRATA):
+        pool = np.flatnonzero(empty & (strata == stratum))
+        take = min(int(share[stratum] * wanted), len(pool))
+        chosen[rng.choice(pool, take, replace=False)] = True
+    rest = np.flatnonzero(empty & ~chosen)
+    chosen[rng.choice(rest, wanted - int(chosen.sum()), replace=False)] = True
+    return chosen
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def write_dataset(
+    folder: Path, project: Project, genome: Genome, grid: BinGrid, sources: Sequence[Source],
+    parsed: Sequence[Parsed], splits: Mapping[str, NDArray[np.int64]], dropped: Mapping[str, int],
+    progress: Progress | None,
+) -> Summary:  # fmt: skip
+    """Write every file of the dataset into `folder`, the manifest last."""
+    (folder / "shards").mkdir()
+    masks = {
+        index: per_contig(s.assayed, grid, inside_bins) for index, s in enumerate(sources) if s.assayed is not None
+    }
+    arrays = [np.load(track.file, mmap_mode="r") for track in parsed]
+    holes = bool(masks) or any(s.kind == "signal" and np.isnan(a).any() for s, a in zip(sources, arrays))
+    totals = Totals(len(sources))
+    shards: dict[str, list[tuple[Path, int]]] = {name: [] for name in ds.SPLITS}
+    plan = [(name, low) for name in ds.SPLITS for low in range(0, len(splits[name]), SHARD)]
+    for number, (name, low) in enumerate(plan):
+        chosen = splits[name][low : low + SHARD]
+        bins = cut_bins(chosen, grid, sources, arrays, masks, holes)
+        file = folder / "shards" / f"{name}-{low // SHARD:05d}.arrow"
+        ds.write_shard(file, bins, list(grid.lengths))
+        shards[name].append((file, len(bins)))
+        if name == "train":
+            totals.add(bins, sources)
+        if progress:
+            progress("writing shards", number + 1, len(plan))
+    tracks = describe_tracks(sources, arrays, masks, grid, totals)
+    ds.write_genome(folder / "genome.arrow", genome)
+    ds.write_tracks(folder / "tracks.arrow", tracks)
+    summary = summarise(sources, parsed, splits, dropped, tracks, genome)
+    config = project.config
+    inputs = [{"name": str(config.data.fasta), **digest_of(project.path(str(config.data.fasta)))}]
+    inputs += [{"name": str(config.data.metadata), **digest_of(project.path(str(config.data.metadata)))}]
+    inputs += [{"name": s.name, "sha256": p.sha256, "bytes": p.bytes} for s, p in zip(sources, parsed)]
+    configuration = config.model_copy(update={"data": type(config.data)()}).model_dump(mode="json")
+    ds.write_manifest(
+        folder, configuration=configuration, genome=genome, shards=shards, inputs=inputs, summary=summary.to_json()
+    )
+    return summary
+
+
+def digest_of(path: Path) -> dict[str, Any]:
+    return {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+
+
+@dataclass
+class Totals:
+    """What is counted over the training bins."""
+
+    tracks: int
+    positives: NDArray[np.int64] = field(init=False)
+    signal: NDArray[np.float64] = field(init=False)
+    measured: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.positives, self.measured = np.zeros(self.tracks, np.int64), np.zeros(self.tracks, np.int64)
+        self.signal = np.zeros(self.tracks)
+
+    def add(self, bins: ds.Bins, sources: Sequence[Source]) -> None:
+        peaks = sum(source.kind == "peaks" for source in sources)
+        self.positives[:peaks] += ds.unpack_bits(bins.peaks, peaks).sum(0)
+        known = ~np.isnan(bins.signal)
+        self.signal[peaks:] += np.where(known, bins.signal, 0).sum(0, dtype=np.float64)
+        self.measured[peaks:] += known.sum(0)
+
+
+def cut_bins(
+    chosen: NDArray[np.int64], grid: BinGrid, sources: Sequence[Source], arrays: Sequence[NDArray[Any]],
+    masks: Mapping[int, NDArray[np.bool_]], holes: bool,
+) -> ds.Bins:  # fmt: skip
+    """The labels of these bins (sorted global indices) from the intermediate files."""
+    peaks = [i for i, s in enumerate(sources) if s.kind == "peaks"]
+    signals = [i for i, s in enumerate(sources) if s.kind == "signal"]
+    packed = np.zeros((len(chosen), -(-len(peaks) // 8)), np.uint8)
+    for column, i in enumerate(peaks):
+        low, high = np.searchsorted(arrays[i], [chosen[0], chosen[-1] + 1])
+        rows = np.searchsorted(chosen, arrays[i][low:high])
+        hit = rows[chosen[np.minimum(rows, len(chosen) - 1)] == arrays[i][low:high]]
+        packed[hit, column // 8] |= np.uint8(1 << column % 8)
+    signal = np.stack([arrays[i][chosen] for i in signals], 1) if signals else np.zeros((len(chosen), 0), np.float32)
+    measured = None
+    if holes:
+        known = np.ones((len(chosen), len(sources)), bool)
+        for i, mask in masks.items():
+            known[:, i] = mask[chosen]
+        for column, i in enumerate(signals):
+            known[:, i] &= ~np.isnan(signal[:, column])
+            signal[~known[:, i], column] = np.nan
+        for column, i in enumerate(peaks):  # not measured is not zero, and not one either
+            if i in masks:
+                packed[~known[:, i], column // 8] &= np.uint8(255 - (1 << column % 8))
+        measured = ds.pack_bits(known)
+    contig, start = grid.place()
+    return ds.Bins(contig[chosen], start[chosen], packed, signal, measured)
+
+
+def describe_tracks(
+    sources: Sequence[Source], arrays: Sequence[NDArray[Any]], masks: Mapping[int, NDArray[np.bool_]], grid: BinGrid,
+    totals: Totals,
+) -> list[ds.Track]:  # fmt: skip
+    """The rows of tracks.arrow."""
+    tracks = []
+    for i, source in enumerate(sources):
+        track = ds.Track(source.id, source.kind, dict(source.row), int(totals.positives[i]))
+        known = masks.get(i)
+        if source.kind == "signal":
+            mean = totals.signal[i] / totals.measured[i] if totals.measured[i] else 0.0
+            track = replace(track, mean_signal=float(mean))
+            there = ~np.isnan(arrays[i])
+            known = there if known is None else there & known
+        if known is not None and not known.all():
+            slices = {n: slice(grid.offsets[n], grid.offsets[n] + c) for n, c in grid.counts.items()}
+            track = replace(track, assayed=tuple(name for name, here in slices.items() if known[here].any()))
+        tracks.append(track)
+    return tracks
+
+
+def summarise(
+    sources: Sequence[Source], parsed: Sequence[Parsed], splits: Mapping[str, NDArray[np.int64]],
+    dropped: Mapping[str, int], tracks: Sequence[ds.Track], genome: Genome,
+) -> Summary:  # fmt: skip
+    """Counts for the terminal and the manifest."""
+    kinds = [source.kind for source in sources]
+    positives = sorted(track.positives for track in tracks if track.kind == "peaks")
+    ignored: dict[str, int] = {}
+    for track in parsed:
+        for name, count in track.ignored.items():
+            ignored[name] = ignored.get(name, 0) + count
+    middle = {"minimum": positives[0], "median": positives[len(positives) // 2], "maximum": positives[-1]}
+    return Summary(
+        tracks={"peaks": kinds.count("peaks"), "signal": kinds.count("signal")},
+        bins={name: len(index) for name, index in splits.items()}, dropped=dict(dropped),
+        positives=middle if positives else {},
+        empty_tracks=[track.id for track in tracks if track.kind == "peaks" and not track.positives],
+        contigs=len(genome.sequences), ignored_contigs=ignored, lost_peaks=sum(track.lost for track in parsed),
+        peaks=sum(track.peaks for track in parsed),
+    )  # fmt: skip

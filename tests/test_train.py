@@ -1,0 +1,224 @@
+"""Training: it learns the planted motif, it can be repeated and resumed to the bit, it keeps what it must not touch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from mfd_cli import train as training
+from mfd_cli.data.dataset import Dataset, open_dataset
+from mfd_cli.errors import ConfigError, DatasetError, OutputError, RunError
+from mfd_cli.run_folder import Run, load_last, load_run
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return dict(run.model.state_dict())
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_it_learns_the_planted_motif(trained: tuple[Run, Dataset]) -> None:
+    run, _ = trained
+    assert run.about["validation"]["auroc_mean"] > 0.8
+    assert run.about["trained_on"] == ["chr1"]
+
+
+@pytest.mark.parametrize("penalty", ["covariance", "predictor"])
+def test_same_seed_same_curve_and_weights(tmp_path: Path, penalty: str) -> None:
+    settings = {"objective": {"penalties": {penalty: {"weight": 0.1}}}}
+    runs = []
+    for name in ("a", "b"):
+        tiny.dataset(tmp_path / name / "dataset")
+        runs.append(training.train(tiny.project(tmp_path / name, **settings), gpus=0))
+    assert same(weights(runs[0]), weights(runs[1]))
+    assert curve(tmp_path / "a") == curve(tmp_path / "b")
+    assert all(f"train_{penalty}" in line for line in curve(tmp_path / "a"))
+
+
+@pytest.mark.parametrize("stop_at", [1, 8, 11])
+def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, stop_at: int) -> None:
+    settings = {"objective": {"penalties": {"predictor": {"weight": 0.1}}}, "model": {"gain": True}}
+    whole, cut = tiny.project(tmp_path / "whole", **settings), tiny.project(tmp_path / "cut", **settings)
+    for project in (whole, cut):
+        tiny.dataset(project.dataset)
+    straight = training.train(whole, gpus=0)
+
+    def terminate(what: str, done: int, total: int) -> None:
+        if done == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(training.Interrupted) as caught:
+        training.train(cut, gpus=0, progress=terminate)
+    assert caught.value.exit_code == 143
+    state = load_last(cut.run)
+    assert state is not None and state[1]["step"] == stop_at
+    resumed = training.train(cut, gpus=0, resume=True)
+    assert same(weights(straight), weights(resumed))
+    assert curve(tmp_path / "whole") == curve(tmp_path / "cut")
+
+
+def test_a_changed_plan_is_not_resumed(tmp_path: Path) -> None:
+    tiny.dataset(tmp_path / "dataset")
+    training.train(tiny.project(tmp_path), gpus=0)
+    with pytest.raises(ConfigError, match="configuration has changed"):
+        training.train(tiny.project(tmp_path, train={"lr": 0.1}), gpus=0, resume=True)
+
+
+def test_held_out_tracks_take_no_part(tmp_path: Path) -> None:
+    """Their biases keep the value they start with, their labels have no influence, their weights come from metadata."""
+    world = tiny.dataset(tmp_path / "dataset")
+    project = tiny.project(tmp_path, train={"held_out": ["P3"]})
+    run = training.train(project, gpus=0)
+    assert run.model.trained.tolist() == [True] * 3 + [False] + [True] * 5
+    start = training.start_bias(world, len(world.split("train")))
+    moved = run.model.head.bias.detach().numpy() != start
+    assert moved.tolist() == [True] * 3 + [False] + [True] * 5
+    matrix = run.model.head.weights().matrix()[3]
+    assert matrix.abs().sum() > 0
+
+
+def test_the_adversary_and_the_model_keep_out_of_each_others_way(tmp_path: Path) -> None:
+    world = tiny.dataset(tmp_path / "dataset")
+    config = tiny.config(objective={"penalties": {"predictor": {"weight": 1.0, "warmup": 0.0}}})
+    trainer = training.build(config, world, world.split("train"), np.ones(9, bool), torch.device("cpu"))
+    latents = {g: torch.randn(32, n, requires_grad=True) for g, n in trainer.model.settings.groups.items()}
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    training.teach_adversary(trainer, latents)
+    assert same(before, dict(trainer.model.state_dict()))
+    assert all(value.grad is None for value in latents.values())
+    adversary = {name: value.clone() for name, value in trainer.penalties.named_parameters()}
+    trainer.penalties.requires_grad_(False)
+    trainer.penalties["predictor"](latents).backward()
+    assert all(value.grad is not None for value in latents.values())
+    trainer.optimiser.step()
+    assert all(torch.equal(value, adversary[name]) for name, value in trainer.penalties.named_parameters())
+    mains = {id(p) for group in trainer.optimiser.param_groups for p in group["params"]}
+    assert mains.isdisjoint(id(p) for p in trainer.penalties.parameters())
+
+
+def test_the_free_twin_starts_from_the_same_backbone(tmp_path: Path) -> None:
+    world = tiny.dataset(tmp_path / "dataset")
+    built = [
+        training.build(
+            tiny.config(model={"head": head}), world, world.split("train"), np.ones(9, bool), torch.device("cpu")
+        )
+        for head in ("conditioned", "free")
+    ]
+    assert same(dict(built[0].model.backbone.state_dict()), dict(built[1].model.backbone.state_dict()))
+
+
+def test_biases_start_at_the_log_odds_of_each_track(tiny_dataset: Dataset) -> None:
+    bias = training.start_bias(tiny_dataset, len(tiny_dataset.split("train")))
+    labels = tiny.labels(tiny_dataset.genome, "chr1", 8)[: len(tiny_dataset.split("train"))]
+    assert 1 / (1 + np.exp(-bias[:8])) == pytest.approx((labels.sum(0) + 0.5) / (len(labels) + 1), rel=1e-4)
+    assert bias[8] == 0
+
+
+def test_best_weights_are_those_of_the_best_validation(tmp_path: Path) -> None:
+    tiny.dataset(tmp_path / "dataset")
+    run = training.train(tiny.project(tmp_path, train={"epochs": 4, "lr": 0.05}), gpus=0)
+    lines = curve(tmp_path)
+    best = max(range(len(lines)), key=lambda i: (lines[i]["skill"], -i))
+    assert run.about["step"] == lines[best]["step"]
+    world, cpu = open_dataset(tmp_path / "dataset"), torch.device("cpu")
+    genome = training.GenomeOnDevice(world, run.model.window, run.model.left, cpu)
+    data = training.LabelledBins(genome, world.split("validation"), world, run.signal_scale, cpu)
+    again = training.measure(run.model, data, 0.1, torch.ones(9))
+    assert again["skill"] == pytest.approx(lines[best]["skill"], abs=1e-6)
+
+
+def test_training_stops_early(tmp_path: Path) -> None:
+    tiny.dataset(tmp_path / "dataset")
+    settings = {"epochs": 30, "patience": 1, "lr": 1e-9}
+    training.train(tiny.project(tmp_path, train=settings), gpus=0)
+    assert len(curve(tmp_path)) < 30
+
+
+def test_not_finite_stops_before_the_optimiser(tmp_path: Path) -> None:
+    world = tiny.dataset(tmp_path / "dataset")
+    trainer = training.build(tiny.config(), world, world.split("train"), np.ones(9, bool), torch.device("cpu"))
+    data = training.LabelledBins(
+        training.GenomeOnDevice(world, trainer.model.window, trainer.model.left, torch.device("cpu"), 3),
+        world.split("train"), world, training.SignalScale.fit(world.split("train").signal), torch.device("cpu"),
+    )  # fmt: skip
+    with torch.no_grad():
+        trainer.model.head.bias[2] = torch.nan
+    before = {name: value.clone() for name, value in trainer.model.named_parameters() if "bias" not in name}
+    with pytest.raises(RunError, match="not finite at step 0, first in track number 3"):
+        training.learn(trainer, data, next(training.draws(trainer, len(data))))
+    assert all(torch.equal(before[n], p) for n, p in trainer.model.named_parameters() if n in before)
+
+
+def test_an_existing_run_is_not_overwritten(trained: tuple[Run, Dataset]) -> None:
+    run, _ = trained
+    project = tiny.project(run.path.parent)
+    with pytest.raises(OutputError, match="holds a run already"):
+        training.train(project, gpus=0)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"train": {"held_out": ["P33"]}}, "did you mean P3"),
+        ({"factors": {}}, "at least one factor"),
+        ({"factors": {"x": {"column": "Tisue", "group": "biological"}}}, "did you mean Tissue"),
+    ],
+)
+def test_settings_that_do_not_fit(tmp_path: Path, sections: dict[str, object], message: str) -> None:
+    tiny.dataset(tmp_path / "dataset")
+    with pytest.raises((ConfigError, RunError, Exception), match=message):
+        training.train(tiny.project(tmp_path, **sections), gpus=0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_dataset_is_found_before_the_first_step(tmp_path: Path) -> None:
+    tiny.dataset(tmp_path / "dataset")
+    for name in ("genome.arrow", "tracks.arrow", "shards/train-00000.arrow"):
+        file = tmp_path / "dataset" / name
+        good = file.read_bytes()
+        bad = bytearray(good)
+        bad[len(bad) // 2] ^= 1
+        file.write_bytes(bad)
+        with pytest.raises(DatasetError, match="is damaged"):
+            training.train(tiny.project(tmp_path), gpus=0)
+        file.write_bytes(good)
+
+
+def test_a_damaged_run_is_found(tmp_path: Path) -> None:
+    tiny.dataset(tmp_path / "dataset")
+    training.train(tiny.project(tmp_path), gpus=0)
+    file = tmp_path / "run" / "model.safetensors"
+    bad = bytearray(file.read_bytes())
+    bad[-5] ^= 1
+    file.write_bytes(bad)
+    with pytest.raises(RunError, match="is damaged"):
+        load_run(tmp_path / "run")
+
+
+def test_a_reloaded_model_gives_the_same_bits(trained: tuple[Run, Dataset]) -> None:
+    run, _ = trained
+    codes = tiny.windows(4, run.model.window)
+    again = load_run(run.path)
+    assert torch.equal(again.model(codes).logits, run.model(codes).logits)
+    assert again.tracks == run.tracks and again.config == run.config and dict(again.about) == dict(run.about)
+
+
+@pytest.mark.gpu
+def test_training_on_a_gpu_learns_too(tmp_path: Path) -> None:
+    tiny.dataset(tmp_path / "dataset")
+    run = training.train(tiny.project(tmp_path, train={"epochs": 30, "batch_size": 16, "lr": 0.01}), gpus=1)
+    assert run.about["validation"]["auroc_mean"] > 0.8
