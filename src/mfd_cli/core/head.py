@@ -103,7 +103,7 @@ class GroupNetwork(nn.Module):
             pw = float(os.environ.get("PW", "1"))
             widths = [maps[name][1] for name in self.interact]
             sh = torch.tensor([float(w) for w in widths]).pow(pw)
-            sh = sh / sh.sum()
+            sh = sh / sh.sum() * float(os.environ.get("MULT","1"))
             self.register_buffer("mix", torch.cat([sh[i].expand(w) for i, w in enumerate(widths)]))
             self.calm = float(os.environ.get("CALM", "0.5")) / (2 * hidden)
             nn.init.normal_(self.linear.weight)

@@ -52,10 +52,8 @@ def labelled_bins(start: Ints, end: Ints, bins: int, min_overlap: int) -> tuple[
     Only a peak whose midpoint lies in the incomplete stretch after the last whole bin labels nothing.
     """
     # The first and last bin with enough overlap: end - 128 b >= min_overlap, and 128 (b + 1) - start >= min_overlap.
-    first = -((BIN - min_overlap - start) // BIN) - 1
-    first = np.maximum(first, 0)
-    last = (end - min_overlap) // BIN
-    last = np.minimum(last, bins - 1)
+    first = -(-(start + min_overlap) // BIN) - 1
+    last = np.minimum((end - min_overlap) // BIN, bins - 1)
     # A peak narrower than min_overlap overlaps no bin enough, whatever first and last say.
     reaches = (end - start >= min_overlap) & (last >= first)
     middle = (start + end) // 2 // BIN

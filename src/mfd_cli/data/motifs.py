@@ -1,0 +1,93 @@
+"""Position weight matrices and where they hit: the built-in dozen, JASPAR files, and a scan of both strands."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfd_cli.data.sequence import UNKNOWN, Bytes
+from mfd_cli.errors import InputError
+from mfd_cli.files import check_input
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Motif:
+    """A motif: `counts` (length, 4) in the order A, C, G, T."""
+
+    name: str
+    counts: Floats
+
+    @property
+    def probabilities(self) -> Floats:
+        """(length, 4) with half a count of each base added, so that nothing is impossible."""
+        padded = self.counts + 0.5
+        result: Floats = padded / padded.sum(1, keepdims=True)
+        return result
+
+    @property
+    def log_odds(self) -> Floats:
+        """(length, 4) in bits against equal bases."""
+        result: Floats = np.log2(self.probabilities / 0.25)
+        return result
+
+    @property
+    def information(self) -> float:
+        """Bits in all positions together."""
+        return float((self.probabilities * self.log_odds).sum())
+
+    @property
+    def consensus(self) -> str:
+        """The most frequent base at each position."""
+        return "".join("ACGT"[base] for base in self.counts.argmax(1))
+
+    def scan(self, codes: Bytes) -> tuple[Floats, Floats]:
+        """Log odds at every start on the forward and on the reverse strand, (len(codes) - length + 1,) each.
+
+        An unknown base scores as the worst one.
+        """
+        forward, reverse = self.log_odds, self.log_odds[::-1, ::-1]
+        return _slide(codes, forward), _slide(codes, reverse)
+
+
+def _slide(codes: Bytes, weights: Floats) -> Floats:
+    padded = np.concatenate([weights, weights.min(1, keepdims=True)], 1)  # column 4: an unknown base
+    count = max(len(codes) - len(weights) + 1, 0)
+    total = np.zeros(count, np.float32)
+    for place, row in enumerate(padded.astype(np.float32)):
+        total += row[np.minimum(codes[place : place + count], UNKNOWN)]
+    return total.astype(np.float64)
+
+
+def built_in() -> dict[str, Motif]:
+    """Twelve matrices of yeast transcription factors with at least 11.5 bits each (JASPAR 2024 CORE fungi)."""
+    rows: dict[str, list[list[float]]] = {}
+    text = resources.files("mfd_cli.data").joinpath("motifs.tsv").read_text("utf-8")
+    for line in text.splitlines()[1:]:
+        name, _, _, *counts = line.split("\t")
+        rows.setdefault(name, []).append([float(count) for count in counts])
+    return {name: Motif(name, np.array(counts)) for name, counts in rows.items()}
+
+
+def read_jaspar(path: Path) -> list[Motif]:
+    """The matrices of a JASPAR file (`>ID NAME`, then rows A, C, G, T). InputError where one is not complete."""
+    text = check_input(path).read_text("utf-8", "replace")
+    motifs = []
+    for block in text.split(">")[1:]:
+        header, *lines = block.strip().splitlines()
+        rows = {
+            line.strip()[:1]: [float(number) for number in re.findall(r"[0-9.eE+-]+", line.split("[")[-1])]
+            for line in lines
+            if line.strip()
+        }
+        lengths = {len(row) for row in rows.values()}
+        if list(rows) != list("ACGT") or len(lengths) != 1:
+            raise InputError(f"motif {header[:40]!r} does not have the rows A, C, G, T of one length", path=path)
+        motifs.append(Motif(header.split()[-1], np.array([rows[base] for base in "ACGT"]).T))
+    return motifs
