@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pysam
 
+from mfd_cli.data.variants import Record, split_info
+from mfd_cli.errors import OutputError
 from mfd_cli.files import whole_file
 
 
@@ -49,3 +55,140 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     columns = {name: [row.get(name) for row in rows] for name in (rows[0] if rows else ())}
     with whole_file(path) as temporary:
         pq.write_table(pa.table(columns), temporary)
+
+
+class ParquetRows:
+    """A Parquet file written in pieces, so that memory does not grow with its length; nothing where `path` is None."""
+
+    def __init__(self, path: Path | None, metadata: Mapping[str, str]) -> None:
+        self.path, self.metadata = path, metadata
+        self.writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.path is not None and self.writer is None:
+            pq.write_table(pa.table({}), self.path)
+        if self.writer is not None:
+            self.writer.close()
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows; all have the columns and types of the first."""
+        if self.path is None or not rows:
+            return
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        schema = None if self.writer is None else self.writer.schema
+        table = pa.table(columns, schema=schema)
+        if self.writer is None:
+            table = table.replace_schema_metadata(self.metadata)
+            self.writer = pq.ParquetWriter(self.path, table.schema, compression="zstd")
+        self.writer.write_table(table)
+
+
+class VcfWriter:
+    """Annotated VCF: text for a .vcf name or standard output (None), BGZF for .vcf.gz.
+
+    A record is its own bytes with our entries in INFO; `sorted` tells whether the records came in order.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        if path is None:
+            self.stream: Any = sys.stdout.buffer
+        else:
+            self.stream = pysam.BGZFile(str(path), "wb", None) if path.name.endswith(".gz") else path.open("wb")
+        self.path, self.sorted = path, True
+        self.last: tuple[str, int] = ("", 0)
+        self.finished: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.path is None:
+            self.stream.flush()
+        else:
+            self.stream.close()
+
+    def write_header(self, lines: Sequence[bytes]) -> None:
+        self.stream.write(b"\n".join(lines) + b"\n")
+
+    def write(self, record: Record, info: Mapping[str, str]) -> None:
+        """Write a record with these entries added to INFO, in place of older ones of ours."""
+        kept = [entry for entry in split_info(record.cells[7]) if not entry.startswith(b"MFD_")]
+        ours = [f"{name}={value}".encode() for name, value in info.items()]
+        cells = [*record.cells[:7], b";".join([*kept, *ours]) or b".", *record.cells[8:]]
+        self.stream.write(b"\t".join(cells) + b"\n")
+        contig, position = self.last
+        if record.contig != contig:
+            self.sorted &= record.contig not in self.finished
+            self.finished.add(contig)
+        elif record.position < position:
+            self.sorted = False
+        self.last = (record.contig, record.position)
+
+    def index(self, path: Path, index: Path) -> None:
+        """Write a tabix index (.tbi, or .csi for very long contigs) of the closed file."""
+        pysam.tabix_index(str(path), preset="vcf", force=True, csi=index.suffix == ".csi", index=str(index))
+
+
+def write_attributions(path: Path, levels: Sequence[Any], factor: str) -> None:
+    """Arrow file, one row per region and level: where, the score, and 4 x window hypothetical contributions.
+
+    The contributions are a fixed-size list in channel-major order: all positions of A, then C, G, T.
+    """
+    rows = [(level, index) for level in levels for index in range(len(level.regions))]
+    width = levels[0].hypothetical.shape[2] if rows else 0
+    flat = np.concatenate([level.hypothetical.reshape(-1) for level in levels]) if rows else np.zeros(0, np.float32)
+    regions = [level.regions[index] for level, index in rows]
+    table = pa.table(
+        {
+            "level": [level.name for level, _ in rows], "contig": [region.contig for region in regions],
+            "start": pa.array([region.start for region in regions], pa.int64()),
+            "score": pa.array([region.score for region in regions], pa.float32()),
+            "contributions": pa.FixedSizeListArray.from_arrays(pa.array(flat.astype(np.float32)), max(4 * width, 1)),
+        }
+    )  # fmt: skip
+    layout = f"4 x {width}, all positions of A, then C, G, T; start is the 0-based start of the 128-bp bin"
+    table = table.replace_schema_metadata({"factor": factor, "layout": layout})
+    with whole_file(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
+        with pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+
+
+def write_bigwig(path: Path, lengths: Mapping[str, int], pieces: Sequence[tuple[str, int, Any]]) -> None:
+    """bigWig of per-base values: (contig, start, values (n,)); where pieces overlap the first one counts.
+
+    pyBigWig crashes when the disk fills up, so room for the largest possible file is asked for first.
+    """
+    wanted = 4_000_000 + 24 * sum(len(values) for _, _, values in pieces)
+    if shutil.disk_usage(path.parent).free < wanted:
+        raise OutputError(f"too little space left for a bigWig ({wanted:,} bytes are wanted)", path=path)
+    import pyBigWig
+
+    tracks: dict[str, dict[int, float]] = {}
+    for contig, start, values in pieces:
+        here = tracks.setdefault(contig, {})
+        for position, value in enumerate(values, start=start):
+            if 0 <= position < lengths[contig] and position not in here:
+                here[position] = float(value)
+    file = pyBigWig.open(str(path), "w")
+    file.addHeader(list(lengths.items()))
+    for contig in lengths:
+        positions = sorted(tracks.get(contig, {}))
+        if positions:
+            file.addEntries([contig] * len(positions), positions, ends=[p + 1 for p in positions],
+                            values=[tracks[contig][p] for p in positions])  # fmt: skip
+    file.close()
+
+
+def write_meme(path: Path, motifs: Mapping[str, Any]) -> None:
+    """Base frequencies (4, width) per name as a MEME motif file."""
+    lines = ["MEME version 4", "", "ALPHABET= ACGT", "", "strands: + -", ""]
+    for name, frequency in motifs.items():
+        columns = frequency.T + 1e-6
+        lines += [f"MOTIF {name}", f"letter-probability matrix: alength= 4 w= {len(columns)}"]
+        lines += [" ".join(f"{value:.6f}" for value in column / column.sum()) for column in columns]
+        lines.append("")
+    with whole_file(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", "ascii")

@@ -133,3 +133,25 @@ def write_json(path: Path, value: Any) -> None:
     """Write a JSON file whole, indented, in the order given."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+
+
+@contextlib.contextmanager
+def whole_files(*paths: Path) -> Iterator[list[Path]]:
+    """Yield a temporary place for each of several files that belong together; those that were written get their names
+    when all are complete, and none does if the block fails. A temporary file has the final file's name, in a folder of
+    its own, for libraries that look at the name."""
+    folders = [temporary_sibling(path) for path in paths]
+    try:
+        with disk_errors(paths[0]):
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+            places = [folder / path.name for folder, path in zip(folders, paths)]
+            yield places
+            for place, path in zip(places, paths):
+                if place.exists():
+                    sync(place)
+                    place.replace(path)
+    finally:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -45,7 +45,7 @@ class Causes:
 
 @dataclass(frozen=True)
 class Parts:
-    """The true logit of bins x tracks in parts, not centred: shared (bins, 1), biological and technical (bins, tracks)."""
+    """The true logit in parts, not centred: shared (bins, 1), biological and technical (bins, tracks)."""
 
     shared: Floats
     biological: Floats

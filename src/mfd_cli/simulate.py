@@ -1,7 +1,7 @@
 """`mfd simulate`: a project with planted causes, so that disentanglement can be measured, not believed.
 
-    FOLDER/genome.fa, metadata.tsv, tracks/, input.vcf, mfd.toml     what a user would have
-           truth/                                                    every cause, its logit, and what each variant breaks
+FOLDER/genome.fa, metadata.tsv, tracks/, input.vcf, mfd.toml     what a user would have
+       truth/                                                    every cause, its logit, and what each variant breaks
 """
 
 from __future__ import annotations
@@ -121,7 +121,9 @@ def simulate(
         write_tsv(folder / "metadata.tsv", table)
         write_vcf(folder / "input.vcf", genome, variants)
         (folder / "mfd.toml").write_text(configuration(size, list(genome)), "utf-8")
-        write_truth(folder / "truth", genome, parts, logits, rows, table, variants, planted_rows, ceiling, held_out, options)
+        write_truth(
+            folder / "truth", genome, parts, logits, rows, table, variants, planted_rows, ceiling, held_out, options
+        )
     say("planting", 4, 4)
     return SimulateReport(
         output, len(rows), len(table) - len(rows), len(codes), len(variants), float(peaks.mean()),
@@ -226,7 +228,9 @@ def write_tracks(
         write_signal(folder / "tracks" / f"{accession}.bigWig", genome, logits[:, index], rng)
         told = {**rows[index], "target": table[index]["Experiment target"]}
         table.append(
-            metadata_row(accession, table[index]["Experiment accession"], "bigWig", "fold change over control", told, rng)
+            metadata_row(
+                accession, table[index]["Experiment accession"], "bigWig", "fold change over control", told, rng
+            )
         )
     return table
 

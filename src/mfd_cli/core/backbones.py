@@ -54,7 +54,7 @@ class _PairMax(torch.autograd.Function):
 
 def max_pool(x: Tensor) -> Tensor:
     """Maximum of neighbouring pairs along the length; a last odd position is dropped, as by MaxPool1d(2)."""
-    pooled: Tensor = _PairMax.apply(x)  # type: ignore[no-untyped-call]
+    pooled: Tensor = _PairMax.apply(x)
     return pooled
 
 

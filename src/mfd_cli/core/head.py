@@ -103,7 +103,7 @@ class GroupNetwork(nn.Module):
             pw = float(os.environ.get("PW", "1"))
             widths = [maps[name][1] for name in self.interact]
             sh = torch.tensor([float(w) for w in widths]).pow(pw)
-            sh = sh / sh.sum() * float(os.environ.get("MULT","1"))
+            sh = sh / sh.sum() * float(os.environ.get("MULT", "1"))
             self.register_buffer("mix", torch.cat([sh[i].expand(w) for i, w in enumerate(widths)]))
             self.calm = float(os.environ.get("CALM", "0.5")) / (2 * hidden)
             nn.init.normal_(self.linear.weight)
@@ -144,7 +144,9 @@ class ConditionedHead(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.groups = dict(groups)
-        latent, size = sum(groups.values()), 1 / math.sqrt(3 * sum(groups.values()))
+        import os
+
+        latent, size = sum(groups.values()), float(os.environ.get("INIT", "1")) / math.sqrt(3 * sum(groups.values()))
         self.bias = nn.Parameter(bias.clone())
         # The size at which torch starts a free linear layer: uniform of variance 1 / (3 K).
         self.shared = nn.Parameter(torch.randn(latent) * size)
@@ -215,7 +217,9 @@ class FreeHead(nn.Module):
     def __init__(self, latent: int, bias: Tensor, trained: Sequence[bool]) -> None:
         super().__init__()
         self.bias = nn.Parameter(bias.clone())
-        self.weight = nn.Parameter(torch.randn(len(bias), latent) / math.sqrt(3 * latent))
+        self.weight = nn.Parameter(
+            torch.randn(len(bias), latent) * float(__import__("os").environ.get("INIT", "1")) / math.sqrt(3 * latent)
+        )
         used = torch.tensor(list(trained), dtype=torch.float32)
         self.register_buffer("centre", used / used.sum())
         self.groups = {"free": latent}

@@ -122,7 +122,7 @@ def match_contigs(names: Iterable[str], genome_names: Iterable[str], what: str) 
     names, known = list(dict.fromkeys(names)), set(genome_names)
     mapping = {}
     for name in names:
-        for candidate in _aliases(name):
+        for candidate in aliases(name):
             if candidate in known:
                 mapping[name] = candidate
                 break
@@ -134,7 +134,8 @@ def match_contigs(names: Iterable[str], genome_names: Iterable[str], what: str) 
     return mapping
 
 
-def _aliases(name: str) -> list[str]:
+def aliases(name: str) -> list[str]:
+    """The ways a contig may be named: as it is, without and with `chr`, M and MT."""
     bare = name.removeprefix("chr")
     mito = {"M": ["chrM", "chrMT", "MT", "M"], "MT": ["MT", "chrMT", "chrM", "M"]}
     return [name, bare, f"chr{bare}", *mito.get(bare, [])]

@@ -1,0 +1,303 @@
+"""Variants: a strict reader of VCF's first five columns, and the windows of both alleles.
+
+Everything after the ALT column passes through byte for byte, even where it breaks the specification. Positions are
+1-based as in VCF; `start` is 0-based.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from mfd_cli.data.fasta import check_bgzf_end
+from mfd_cli.data.sequence import Bytes, Genome, encode
+from mfd_cli.errors import VariantError
+from mfd_cli.files import check_input
+
+LONGEST = 128
+"""Trimmed alleles longer than this are not scored: they would fill the bin."""
+_LONGEST_LINE = 1 << 24
+_LONGEST_HEADER_LINE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One alternate allele: contig, 1-based position, reference and alternate bases.
+
+    >>> str(Variant("chr7", 101, "A", "G")), Variant("chr7", 101, "A", "G").start
+    ('chr7:101:A>G', 100)
+    """
+
+    contig: str
+    position: int
+    ref: str
+    alt: str
+
+    def __post_init__(self) -> None:
+        if self.position < 1:
+            raise VariantError(f"position {self.position} is not 1 or more")
+
+    @property
+    def start(self) -> int:
+        """0-based position of the first reference base."""
+        return self.position - 1
+
+    def __str__(self) -> str:
+        return f"{self.contig}:{self.position}:{self.ref or '-'}>{self.alt or '-'}"
+
+    def trimmed(self) -> Variant:
+        """The same variant without the bases that both alleles share, at the end first; an allele may become empty.
+
+        >>> str(Variant("1", 5, "CAT", "CT").trimmed()), str(Variant("1", 5, "AC", "AG").trimmed())
+        ('1:6:A>-', '1:6:C>G')
+        """
+        ref, alt, position = self.ref.upper(), self.alt.upper(), self.position
+        while ref and alt and ref[-1] == alt[-1]:
+            ref, alt = ref[:-1], alt[:-1]
+        shared = 0
+        while shared < min(len(ref), len(alt)) and ref[shared] == alt[shared]:
+            shared += 1
+        return Variant(self.contig, position + shared, ref[shared:], alt[shared:])
+
+
+@dataclass(frozen=True)
+class Record:
+    """One data line: `cells` are all its columns as they are (bytes), the first five also parsed."""
+
+    line: int
+    cells: list[bytes]
+    contig: str
+    position: int
+    ref: str
+    alts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VariantFile:
+    """An open VCF: header lines (bytes, without line ends, the #CHROM line last) and the records, read once."""
+
+    name: str
+    header: list[bytes]
+    records: Iterator[Record]
+
+    @property
+    def contigs(self) -> list[str]:
+        """Names in the ##contig lines."""
+        found = (re.match(rb"##contig=<(?:.*,)?ID=([^,>]+)", line) for line in self.header)
+        return [match[1].decode("utf-8", "replace") for match in found if match]
+
+
+@contextmanager
+def open_variants(source: str | Path) -> Iterator[VariantFile]:
+    """Open VCF (plain, gzip, bgzip), BCF, or standard input (`-`). VariantError with the line where it is broken."""
+    name = str(source)
+    if name == "-":
+        yield _read(sys.stdin.buffer, "standard input")
+        return
+    path = check_input(Path(source), VariantError)
+    with path.open("rb") as file:
+        magic = file.read(18)
+    packed = magic[:2] == b"\x1f\x8b"
+    if packed and magic[12:14] == b"BC":
+        check_bgzf_end(path, VariantError)
+    if _is_bcf(path, packed):
+        yield _read_bcf(path)
+        return
+    with gzip.open(path, "rb") if packed else path.open("rb") as stream:
+        yield _read(stream, name)  # type: ignore[arg-type]
+
+
+def _is_bcf(path: Path, packed: bool) -> bool:
+    try:
+        with gzip.open(path, "rb") if packed else path.open("rb") as stream:
+            return bytes(stream.read(3)) == b"BCF"
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise VariantError("is damaged or was cut short (gzip)", path=path) from error
+
+
+def _read_bcf(path: Path) -> VariantFile:
+    """A BCF file as the VCF text that htslib makes of it."""
+    import pysam
+
+    try:
+        file = pysam.VariantFile(str(path))
+    except (OSError, ValueError) as error:
+        raise VariantError("cannot be opened as BCF", path=path) from error
+    header = str(file.header).rstrip("\n").encode().split(b"\n")
+
+    def lines() -> Iterator[tuple[int, bytes]]:
+        number = 0
+        try:
+            for number, record in enumerate(file, start=1):
+                yield number, str(record).rstrip("\n").encode()
+        except (OSError, ValueError) as error:
+            raise VariantError("is damaged or was cut short (BCF)", path=path, line=number + 1) from error
+
+    columns = len(header[-1].split(b"\t"))
+    return VariantFile(str(path), header, (_parse(cells, number, columns, str(path)) for number, cells in lines()))
+
+
+def _read(stream: BinaryIO, name: str) -> VariantFile:
+    lines = _lines(stream, name)
+    header: list[bytes] = []
+    for number, line in lines:
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+            if line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                raise VariantError("is UTF-16 text", path=name, line=1, hint="save it as plain text")
+            if not line.startswith(b"##fileformat=VCF"):
+                raise VariantError(
+                    f"does not start with ##fileformat=VCFv4 ({line[:40].decode('utf-8', 'replace')!r})",
+                    path=name, line=1, hint="a VCF or BCF file is needed",
+                )  # fmt: skip
+        if len(line) > _LONGEST_HEADER_LINE:
+            raise VariantError(f"a header line has {len(line):,} characters", path=name, line=number)
+        header.append(line)
+        if line.startswith(b"#CHROM"):
+            return VariantFile(name, header, _records(lines, len(_header_columns(line, name, number)), name))
+        if not line.startswith(b"##"):
+            raise VariantError("a record stands before the #CHROM line", path=name, line=number)
+    raise VariantError("has no #CHROM line" if header else "is empty", path=name)
+
+
+def _header_columns(line: bytes, name: str, number: int) -> list[bytes]:
+    columns = line.split(b"\t")
+    if columns[:8] != [b"#CHROM", b"POS", b"ID", b"REF", b"ALT", b"QUAL", b"FILTER", b"INFO"]:
+        raise VariantError(
+            "the #CHROM line does not name VCF's eight columns, with tabs between", path=name, line=number
+        )
+    return columns
+
+
+def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines without their ends (LF or CRLF)."""
+    number = 0
+    try:
+        while line := stream.readline(_LONGEST_LINE + 1):
+            number += 1
+            if len(line) > _LONGEST_LINE:
+                raise VariantError(f"a line has more than {_LONGEST_LINE:,} characters", path=name, line=number)
+            line = line.removesuffix(b"\n").removesuffix(b"\r")
+            if b"\0" in line:
+                raise VariantError("has a NUL byte", path=name, line=number)
+            yield number, line
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise VariantError("is damaged or was cut short (gzip)", path=name, line=number + 1) from error
+
+
+def _records(lines: Iterator[tuple[int, bytes]], columns: int, name: str) -> Iterator[Record]:
+    for number, line in lines:
+        if line:
+            yield _parse(line, number, columns, name)
+
+
+def _parse(line: bytes, number: int, columns: int, name: str) -> Record:
+    cells = line.split(b"\t")
+    if len(cells) != columns:
+        raise VariantError(
+            f"has {len(cells)} columns where the #CHROM line has {columns}", path=name, line=number,
+            hint="the file was cut short, or its columns are not separated by tabs",
+        )  # fmt: skip
+    contig, position, _, ref, alt = (cell.decode("utf-8", "replace") for cell in cells[:5])
+    if not contig or " " in contig:
+        raise VariantError(f"CHROM is not a contig name ({contig[:40]!r})", path=name, line=number)
+    if not re.fullmatch("[0-9]{1,10}", position):
+        raise VariantError(f"POS is not a whole number ({position[:40]!r})", path=name, line=number)
+    if not ref or not alt or any(not allele for allele in alt.split(",")):
+        raise VariantError(f"has an empty allele (REF {ref[:20]!r}, ALT {alt[:20]!r})", path=name, line=number)
+    return Record(number, cells, contig, int(position), ref, tuple(alt.split(",")))
+
+
+# -- which alleles can be scored ---------------------------------------------------------------------------------------
+
+_BASES = re.compile("[ACGTacgt]+")
+_IUPAC = re.compile("[ACGTNRYSWKMBDHVacgtnryswkmbdhv]+")
+
+
+def why_not(record: Record, alt: str, genome: Genome, contig: str | None) -> str | None:
+    """The reason why an allele is not scored, in words; None if it can be. Reference mismatches start with `REF`."""
+    if alt in (".", ""):
+        return "no alternate allele"
+    if alt in ("*", "<*>"):
+        return "allele lost to an overlapping deletion (*)"
+    if "[" in alt or "]" in alt or alt.startswith(".") or alt.endswith("."):
+        return "breakend"
+    if alt.startswith("<"):
+        return "symbolic allele"
+    if not _BASES.fullmatch(alt):
+        return "the alternate allele is not of A, C, G, T"
+    if not _IUPAC.fullmatch(record.ref):
+        return "the reference allele is not a sequence"
+    if contig is None:
+        return "the genome has no such contig"
+    end = record.position - 1 + len(record.ref)
+    if record.position < 1 or end > genome.lengths[contig]:
+        return "beyond the end of the contig"
+    here = genome.bases(contig, record.position - 1, end)
+    if not _agree(record.ref.upper(), here):
+        return f"REF is {record.ref[:20]}, the genome has {here[:20]}"
+    if record.ref.upper() == alt.upper():
+        return "both alleles are the same"
+    trimmed = Variant(contig, record.position, record.ref, alt).trimmed()
+    if max(len(trimmed.ref), len(trimmed.alt)) > LONGEST:
+        return f"longer than {LONGEST} bp"
+    return None
+
+
+def _agree(ref: str, genome: str) -> bool:
+    """Whether two sequences of one length agree wherever both have a known base."""
+    return all(a == b or a not in "ACGT" or b not in "ACGT" for a, b in zip(ref, genome))
+
+
+# -- windows -----------------------------------------------------------------------------------------------------------
+
+
+def allele_windows(variant: Variant, genome: Genome, width: int, centre: int) -> tuple[Bytes, list[Bytes]]:
+    """Base codes of the reference window and of the alternate ones, each `width` long.
+
+    `variant` is trimmed and on a contig of the genome. The first base of its reference allele (for an insertion, the
+    base after it) lies at index `centre`. A substitution has one alternate window. An indel has two: one keeps the
+    bases on its left where they are, so that those on its right slide; the other keeps those on its right. Their mean is
+    what the allele is worth, whichever side it was anchored to. Beyond the contig's ends bases are unknown.
+    """
+    ref, alt = encode(variant.ref), encode(variant.alt)
+    left, right = variant.start, variant.start + len(ref)  # the ends of the flanks, 0-based
+    after = width - centre
+
+    def window(allele: Bytes, before: int) -> Bytes:
+        """`before` bases of left flank, the allele, and right flank up to the width."""
+        start = genome.codes(variant.contig, left - max(before, 0), left)
+        tail = width - len(start) - len(allele)
+        whole = np.concatenate([start, allele, genome.codes(variant.contig, right, right + max(tail, 0))])
+        cut = max(-before, 0)
+        return whole[cut : cut + width]
+
+    reference = window(ref, centre)
+    if len(ref) == len(alt):
+        return reference, [window(alt, centre)]
+    # Right-anchored: as many bases after the allele as in the reference window, the left flank makes up the length.
+    kept = max(after - len(ref), 0)
+    wide = genome.codes(variant.contig, left - width, left)
+    anchored = np.concatenate([wide, alt, genome.codes(variant.contig, right, right + kept)])[-width:]
+    return reference, [window(alt, centre), anchored]
+
+
+def contig_of(name: str, genome: Genome) -> str | None:
+    """The genome's name for a contig, `chr1` and `1` being the same; None if it has none."""
+    from mfd_cli.data.sequence import aliases
+
+    return next((alias for alias in aliases(name) if alias in genome.sequences), None)
+
+
+def split_info(info: bytes) -> Sequence[bytes]:
+    """The entries of an INFO cell; none for a dot."""
+    return [] if info in (b".", b"") else info.split(b";")

@@ -1,0 +1,116 @@
+"""The report: one HTML file that needs no network. Every value from the metadata is escaped."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mfd_cli import __version__
+from mfd_cli.files import whole_file
+
+if TYPE_CHECKING:
+    from mfd_cli.explain import Explanation
+
+MOST_ROWS = 500
+HEADINGS = {
+    "level": "level", "tracks": "tracks", "norm": "length of direction", "logit_sd": "spread of score",
+    "share_of_variance": "share of variance", "gc_correlation": "G+C correlation", "confounded_with": "confounded with",
+}  # fmt: skip
+
+
+def write_report(
+    path: Path, result: Explanation, sentences: Sequence[str], pictures: Mapping[str, Sequence[tuple[str, str]]]
+) -> None:
+    """Write report.html from the tables and from the pictures that lie beside it."""
+    folder = path.parent
+    body = [
+        f"<h1>What <em>{escape(result.factor)}</em> contributes</h1>",
+        f'<p class="lead">{escape(sentences[0])}</p>',
+        about(result),
+        "<h2>Level by level</h2><ul>" + "".join(f"<li>{escape(text)}</li>" for text in sentences[1:]) + "</ul>",
+        table(result.levels, HEADINGS),
+        "<h2>Overview</h2>",
+        *(figure(folder, stem, caption) for stem, caption in pictures["overview"]),
+        "<h2>On DNA</h2>",
+        "<p>Above: what the strongest stretches of a level have in common. Below: its strongest regions. A letter that "
+        "points up raises the score of the level, one that points down lowers it.</p>",
+        *(figure(folder, stem, f"{result.factor} = {name}") for stem, name in pictures["levels"]),
+        "<h2>Tracks</h2>",
+        table(result.tracks[:MOST_ROWS], {}),
+        more(len(result.tracks)),
+        LIMITS,
+        f"<footer>mfd {__version__}, model {escape(result.run.digest[:12])}</footer>",
+    ]
+    assets = resources.files("mfd_cli.report")
+    css = assets.joinpath("report.css").read_text("utf-8")
+    script = assets.joinpath("report.js").read_text("utf-8")
+    html = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<link rel="icon" href="data:,">'
+        f"<title>mfd: {escape(result.factor)}</title><style>{css}</style></head><body><main>"
+        + "\n".join(body)
+        + f"</main><script>{script}</script></body></html>\n"
+    )
+    with whole_file(path) as temporary:
+        temporary.write_text(html, "utf-8")
+
+
+def about(result: Explanation) -> str:
+    """The model and the data in one line."""
+    run, model = result.run, result.run.model.settings
+    validation = run.about.get("validation", {})
+    score = f", validation AUROC {validation['auroc_mean']:.3f}" if "auroc_mean" in validation else ""
+    return (
+        f'<p class="about">Model: {len(run.tracks)} tracks, window {model.window:,} bp, {model.latent} latents '
+        f"({', '.join(f'{n} {escape(g)}' for g, n in model.groups.items())}){score}. Numbers are from {result.bins:,} "
+        f"{escape(result.split)} bins, both strands averaged.</p>"
+    )
+
+
+def figure(folder: Path, stem: str, caption: str) -> str:
+    """A picture, inside the page; a click enlarges it."""
+    data = base64.b64encode((folder / f"{stem}.png").read_bytes()).decode("ascii")
+    return (
+        f'<figure><img alt="{escape(caption, quote=True)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{escape(caption)} (also as {escape(stem)}.svg)</figcaption></figure>"
+    )
+
+
+def table(rows: Sequence[Mapping[str, Any]], headings: Mapping[str, str]) -> str:
+    """A sortable, searchable table."""
+    if not rows:
+        return "<p>(none)</p>"
+    names = list(rows[0])
+    head = "".join(f'<th tabindex="0">{escape(headings.get(name, name.replace("_", " ")))}</th>' for name in names)
+    body = "".join("<tr>" + "".join(cell(row[name]) for name in names) + "</tr>" for row in rows)
+    return (
+        '<div class="table"><input type="search" placeholder="search" aria-label="search the table">'
+        f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></div>"
+    )
+
+
+def cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f'<td class="number">{"" if value != value else f"{value:.3f}"}</td>'
+    if isinstance(value, int):
+        return f'<td class="number">{value}</td>'
+    return f"<td>{escape(str(value))}</td>"
+
+
+def more(count: int) -> str:
+    """What the page leaves out."""
+    return f"<p>The first {MOST_ROWS} of {count} tracks; all are in tracks.tsv.</p>" if count > MOST_ROWS else ""
+
+
+LIMITS = """<h2>What this does not say</h2><ul>
+<li>Where levels of two factors always occur together, their separate credit is not identifiable: the numbers split it, but
+only the sum is meaningful. The column <em>confounded with</em> names the strongest case per level.</li>
+<li>The shared part is what all tracks have in common; it is not thereby biological. Promoters are in it, and so are
+G+C content and mappability.</li>
+<li>Contributions are of the model. They show which sequence the model uses, not that the sequence causes anything.</li>
+<li>Combinations of levels that nobody measured are extrapolated.</li></ul>"""

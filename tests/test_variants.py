@@ -1,0 +1,181 @@
+"""Variants: the strict reader, which alleles can be scored, and the windows of both alleles."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pysam
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfd_cli.data.sequence import Genome, decode
+from mfd_cli.data.variants import Record, Variant, allele_windows, open_variants, why_not
+from mfd_cli.errors import VariantError
+
+HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr1,length=200>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+LINE = "chr1\t5\t.\tA\tC\t.\t.\t.\n"
+BASES = "".join("ACGT"[i] for i in np.random.default_rng(3).integers(0, 4, 200))
+GENOME = Genome({"chr1": np.frombuffer(BASES.encode(), np.uint8)})
+dna = st.text(alphabet="ACGT", min_size=1, max_size=12)
+
+
+def read(path: Path) -> list[Record]:
+    with open_variants(path) as variants:
+        return list(variants.records)
+
+
+def write(folder: Path, text: str | bytes, name: str = "x.vcf") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("hello\n", "does not start with ##fileformat"),
+        ("##fileformat=VCFv4.2\n" + LINE, ":2: a record stands before the #CHROM line"),
+        ("##fileformat=VCFv4.2\n", "no #CHROM line"),
+        ("##fileformat=VCFv4.2\n#CHROM\tPOS\tID\n", ":2: the #CHROM line does not name"),
+        (HEADER + "chr1\t5\t.\tA\n", ":4: has 4 columns where the #CHROM line has 8"),
+        (HEADER + LINE + "chr1\t9\t.\tA\tC\t.\t.", ":5: has 7 columns"),
+        (HEADER + "chr1\tfive\t.\tA\tC\t.\t.\t.\n", ":4: POS is not a whole number ('five')"),
+        (HEADER + "chr1\t-5\t.\tA\tC\t.\t.\t.\n", "POS is not a whole number"),
+        (HEADER + "chr1\t\t.\tA\tC\t.\t.\t.\n", "POS is not a whole number"),
+        (HEADER + "chr1\t5\t.\t\tC\t.\t.\t.\n", "empty allele"),
+        (HEADER + "chr1\t5\t.\tA\tC,\t.\t.\t.\n", "empty allele"),
+        (HEADER + "\t5\t.\tA\tC\t.\t.\t.\n", "CHROM is not a contig name"),
+        (HEADER + "chr1\t5\t.\tA\tC\t.\t.\tX\0\n", ":4: has a NUL byte"),
+        (HEADER.encode("utf-16"), "UTF-16|NUL"),
+        ("##fileformat=VCFv4.2\n##" + "x" * (1 << 21) + "\n" + HEADER, ":2: a header line has"),
+        (HEADER.replace("\n", "\r") + LINE.replace("\n", "\r"), "no #CHROM line"),
+    ],
+)
+def test_broken_files_are_one_clear_error(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(VariantError, match=message.replace("(", r"\(").replace(")", r"\)")):
+        read(write(tmp_path, text))
+
+
+def test_cut_and_damaged_compressed_files(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    text = HEADER + "".join(f"chr1\t{p}\trs{rng.integers(1 << 40)}\tA\tC\t.\t.\t.\n" for p in range(1, 150))
+    packed = gzip.compress(text.encode())
+    with pytest.raises(VariantError, match="damaged or was cut short"):
+        read(write(tmp_path, packed[: len(packed) // 2], "a.vcf.gz"))
+    write(tmp_path, text, "b.vcf")
+    pysam.tabix_compress(str(tmp_path / "b.vcf"), str(tmp_path / "b.vcf.gz"))
+    whole = (tmp_path / "b.vcf.gz").read_bytes()
+    with pytest.raises(VariantError, match="end mark of bgzip is missing"):
+        read(write(tmp_path, whole[:-28], "c.vcf.gz"))
+    assert len(read(tmp_path / "b.vcf.gz")) == 149
+
+
+@pytest.mark.parametrize("change", ["crlf", "bom", "gzip", "no newline", "blank lines"])
+def test_unusual_but_valid_files_are_read(tmp_path: Path, change: str) -> None:
+    text = (HEADER + LINE).encode()
+    changed = {
+        "crlf": text.replace(b"\n", b"\r\n"), "bom": b"\xef\xbb\xbf" + text, "gzip": gzip.compress(text),
+        "no newline": text.rstrip(b"\n"), "blank lines": text + b"\n\n",
+    }[change]  # fmt: skip
+    (record,) = read(write(tmp_path, changed))
+    assert (record.contig, record.position, record.ref, record.alts) == ("chr1", 5, "A", ("C",))
+    assert record.cells[7] == b"."
+
+
+def test_everything_after_alt_passes_through_as_it_is(tmp_path: Path) -> None:
+    header = HEADER.rstrip("\n") + "\tFORMAT\tS 1\n"
+    odd = "high\tq10;\t=;;A=b c;\xe9\tGT:XX\t0/1:::"
+    (record,) = read(write(tmp_path, (header + f"chr1\t5\trs1\tA\tC\t{odd}\n").encode("latin-1")))
+    assert b"\t".join(record.cells[5:]) == odd.encode("latin-1")
+
+
+def test_bcf_is_read_like_the_vcf(tmp_path: Path) -> None:
+    source = write(tmp_path, HEADER + LINE + "chr1\t9\trs9\tAC\tA,AT\t.\tPASS\t.\n")
+    with (
+        pysam.VariantFile(str(source)) as old,
+        pysam.VariantFile(str(tmp_path / "x.bcf"), "wb", header=old.header) as new,
+    ):
+        for record in old:
+            new.write(record)
+    assert [(r.position, r.ref, r.alts) for r in read(tmp_path / "x.bcf")] == [
+        (r.position, r.ref, r.alts) for r in read(source)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ref", "alt", "reason"),
+    [
+        (BASES[9], ".", "no alternate allele"), (BASES[9], "*", "overlapping deletion"),
+        (BASES[9], "<DEL>", "symbolic"),
+        (BASES[9], "A]chr2:5]", "breakend"), (BASES[9], ".A", "breakend"), (BASES[9], "N", "not of A, C, G, T"),
+        ("<X>", "A", "not a sequence"), (BASES[9], BASES[9].lower(), "both alleles are the same"),
+        (BASES[9], BASES[9] + "A" * 200, "longer than 128 bp"),
+        ("ACGT"["ACGT".index(BASES[9]) - 1], BASES[9], "REF is"),
+    ],
+)  # fmt: skip
+def test_reasons(ref: str, alt: str, reason: str) -> None:
+    found = why_not(Record(1, [], "chr1", 10, ref, (alt,)), alt, GENOME, "chr1")
+    assert found is not None and reason in found
+
+
+def test_contigs_and_ends() -> None:
+    record = Record(1, [], "chr9", 10, "A", ("C",))
+    assert why_not(record, "C", GENOME, None) == "the genome has no such contig"
+    for position in (0, 201):
+        assert (
+            why_not(Record(1, [], "chr1", position, "A", ("C",)), "C", GENOME, "chr1") == "beyond the end of the contig"
+        )
+    assert why_not(Record(1, [], "chr1", 10, BASES[9].lower(), ("N",)), "ACGTACGT", GENOME, "chr1") is None
+
+
+@given(prefix=dna, ref=dna, alt=dna, suffix=dna)
+def test_trimming_keeps_the_haplotype_and_shares_no_end(prefix: str, ref: str, alt: str, suffix: str) -> None:
+    full = Variant("c", 11, prefix + ref + suffix, prefix + alt + suffix)
+    small = full.trimmed()
+    before = small.position - full.position
+    after = len(full.ref) - before - len(small.ref)
+    assert full.ref[:before] + small.ref + full.ref[len(full.ref) - after :] == full.ref
+    assert full.ref[:before] + small.alt + full.ref[len(full.ref) - after :] == full.alt
+    if small.ref and small.alt:
+        assert small.ref[0] != small.alt[0] and small.ref[-1] != small.alt[-1]
+
+
+def windows(position: int, ref: str, alt: str, width: int = 40, centre: int = 20) -> tuple[str, list[str]]:
+    reference, alternates = allele_windows(Variant("chr1", position, ref, alt).trimmed(), GENOME, width, centre)
+    return decode(reference), [decode(window) for window in alternates]
+
+
+def test_windows_of_a_substitution() -> None:
+    alt = "ACGT"["ACGT".index(BASES[99]) - 1]
+    reference, (changed,) = windows(100, BASES[99], alt)
+    assert reference == BASES[79:119]
+    assert changed == BASES[79:99] + alt + BASES[100:119]
+
+
+def test_windows_of_an_insertion_keep_one_flank_each() -> None:
+    reference, (left, right) = windows(100, BASES[99], BASES[99] + "GGG")
+    assert reference == BASES[80:120]  # trimmed: three bases go in before index 100
+    assert left == BASES[80:100] + "GGG" + BASES[100:117]
+    assert right == BASES[83:100] + "GGG" + BASES[100:120]
+
+
+def test_windows_of_a_deletion_keep_one_flank_each() -> None:
+    reference, (left, right) = windows(100, BASES[99:103], BASES[99])
+    start = Variant("chr1", 100, BASES[99:103], BASES[99]).trimmed().start
+    kept = BASES[:start] + BASES[start + 3 :]
+    assert reference == BASES[start - 20 : start + 20]
+    assert left == kept[start - 20 : start + 20]
+    assert right == kept[start - 23 : start + 17]
+
+
+@given(position=st.integers(1, 200), length=st.integers(1, 5), alt=dna)
+def test_windows_have_their_width_everywhere(position: int, length: int, alt: str) -> None:
+    ref = BASES[position - 1 : position - 1 + length]
+    reference, alternates = windows(position, ref, alt)
+    assert {len(reference), *map(len, alternates)} == {40}
+    start = Variant("chr1", position, ref, alt).trimmed().start
+    assert reference == "".join(BASES[i] if 0 <= i < 200 else "N" for i in range(start - 20, start + 20))
