@@ -8,6 +8,7 @@ Both heads answer `weights()` with the same named tuple, so everything downstrea
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -197,10 +198,12 @@ class ConditionedHead(nn.Module):
         groups, middles = {}, []
         for index, group in enumerate(self.groups):
             weights, middle = self.raw_weights(group)
-            centred = weights - middle
+            centred = weights - (middle.detach() if os.environ.get("SG") else middle)
             groups[group] = centred if gains is None else centred * gains[index][:, None]
             middles.append(middle)
-        return HeadWeights(self.bias, self.shared * 0.1 + torch.cat(middles), groups)
+        return HeadWeights(
+            self.bias, self.shared if os.environ.get("SG") else self.shared * 0.1 + torch.cat(middles), groups
+        )
 
     def raw_weights(self, group: str) -> tuple[Tensor, Tensor]:
         """E_g of the tracks (tracks, size of the group), not centred, and its mean (size of the group,)."""
