@@ -11,7 +11,7 @@ from torch import nn
 
 import tiny
 from mfd_cli.core.backbones import BACKBONES, DilatedBackbone, max_pool, tower_widths
-from mfd_cli.core.head import ConditionedHead, perceptron
+from mfd_cli.core.head import START, ConditionedHead, perceptron
 from mfd_cli.core.onehot import kmers, one_hot, reverse_complement
 from mfd_cli.errors import ConfigError
 
@@ -187,13 +187,23 @@ def test_direct_columns_come_first_and_belong_to_their_level() -> None:
     assert np.array_equal(raw.detach().numpy() != 0, member)
 
 
-@pytest.mark.parametrize("sections", [{}, {"model": {"head": "free"}}])
-def test_logits_start_at_the_size_of_a_free_layer(sections: dict[str, object]) -> None:
-    """Root mean square of the varying part of the logit is about sqrt(1/3), whatever the head."""
-    model = tiny.model(tracks=64, model={"latent": 128, "width": 8, **sections.get("model", {})})  # type: ignore[dict-item]
-    matrix = model.head.weights().matrix()
-    size = matrix.pow(2).sum(1).mean().sqrt().item()
-    assert 0.5 < size / math.sqrt(1 / 3) < 2.0
+@pytest.mark.parametrize("head", ["conditioned", "free"])
+def test_both_heads_start_at_the_same_size(head: str) -> None:
+    """The varying part of the logit starts at START times that of torch's linear layer, sqrt(1/3)."""
+    model = tiny.model(tracks=64, model={"latent": 128, "head": head})
+    size = model.head.weights().matrix().pow(2).sum(1).mean().sqrt().item()
+    assert 0.6 < size / (START * math.sqrt(1 / 3)) < 1.8
+
+
+def test_own_gradients_reach_each_level_and_the_mean_takes_none() -> None:
+    """The gradient of a level's vector is that of its own tracks: a loss on one track moves one target only."""
+    model = tiny.model(factors={"target": tiny.FACTORS["target"]})
+    head = model.head
+    assert isinstance(head, ConditionedHead)
+    head.weights().groups["biological"][0].sum().backward()
+    gradient = head.network("biological").linear.weight.grad
+    assert gradient is not None
+    assert (gradient.abs().sum(0) > 0).tolist() == [True, False]
 
 
 def test_a_group_too_small_for_its_direct_factors_is_refused() -> None:

@@ -8,7 +8,6 @@ Both heads answer `weights()` with the same named tuple, so everything downstrea
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,6 +18,13 @@ from torch import Tensor, nn
 from mfd_cli.config import FactorConfig
 from mfd_cli.core.metadata import Matrix
 from mfd_cli.errors import ConfigError
+
+
+START = 0.3
+"""Size of the first weights of either head, as a multiple of what torch gives a linear layer (variance 1 / (3 K)). Random
+weights are noise to the backbone: on yeast both heads learn faster from 0.3 than from 1, and much faster than from 2."""
+DIRECT_START = 0.1
+LINEAR_PUSH, NETWORK_PUSH = 1.5, 0.5
 
 
 class HeadWeights(NamedTuple):
@@ -41,8 +47,7 @@ class Rescale(nn.Module):
 
     def __init__(self, columns: int) -> None:
         super().__init__()
-        # A direct latent has unit variance, so its weight is its share of the logit: half a unit at the start.
-        self.scale = nn.Parameter(torch.full((columns,), 0.5))
+        self.scale = nn.Parameter(torch.full((columns,), DIRECT_START))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.scale
@@ -99,14 +104,14 @@ class GroupNetwork(nn.Module):
         if self.interact:
             self.linear = nn.Linear(inputs, rest, bias=False)
             self.network = perceptron(inputs, 2 * hidden, rest)
-            import os
-
-            pw = float(os.environ.get("PW", "1"))
-            widths = [maps[name][1] for name in self.interact]
-            sh = torch.tensor([float(w) for w in widths]).pow(pw)
-            sh = sh / sh.sum() * float(os.environ.get("MULT", "1"))
-            self.register_buffer("mix", torch.cat([sh[i].expand(w) for i, w in enumerate(widths)]))
-            self.calm = float(os.environ.get("CALM", "0.5")) / (2 * hidden)
+            # Under Adam every parameter moves by about the learning rate a step, whatever its gradient, so the factors of
+            # a group would push the weights of tracks that share all levels several times as hard as a free layer does.
+            # They share one push instead, in proportion to their columns: most of it goes to the widest factor, whose
+            # levels are what tells tracks apart. The network's push is divided by its fan-in for the same reason.
+            widths = torch.tensor([float(maps[name][1]) for name in self.interact])
+            shares = LINEAR_PUSH * widths / widths.sum()
+            self.register_buffer("push", shares.repeat_interleave(widths.long()))
+            self.network_push = NETWORK_PUSH / (2 * hidden)
             nn.init.normal_(self.linear.weight)
 
     def forward(self, codes: Mapping[str, Tensor]) -> Tensor:
@@ -115,7 +120,7 @@ class GroupNetwork(nn.Module):
         parts = [mapped[name] for name in self.direct]
         if self.interact:
             together = torch.cat([mapped[name] for name in self.interact], 1)
-            parts.append(self.linear(together * self.get_buffer("mix")) + self.calm * self.network(together))
+            parts.append(self.linear(together * self.get_buffer("push")) + self.network_push * self.network(together))
         elif self.rest:  # a group with direct factors only and room to spare: those latents weigh nothing
             parts.append(parts[0].new_zeros(len(parts[0]), self.rest))
         return torch.cat(parts, 1)
@@ -145,11 +150,8 @@ class ConditionedHead(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.groups = dict(groups)
-        import os
-
-        latent, size = sum(groups.values()), float(os.environ.get("INIT", "1")) / math.sqrt(3 * sum(groups.values()))
+        latent, size = sum(groups.values()), START / math.sqrt(3 * sum(groups.values()))
         self.bias = nn.Parameter(bias.clone())
-        # The size at which torch starts a free linear layer: uniform of variance 1 / (3 K).
         self.shared = nn.Parameter(torch.randn(latent) * size)
         self.networks = nn.ModuleDict()  # group -> E_g, under the key "E_GROUP" so that any group name will do
         self.factors_of = {g: [name for name, factor in factors.items() if factor.group == g] for g in groups}
@@ -187,23 +189,19 @@ class ConditionedHead(nn.Module):
         return None if self.gain is None else 2 * torch.sigmoid(self.gain)
 
     def weights(self) -> HeadWeights:
-        """Centred weights per group; what all tracks have in common is in the shared part.
+        """Centred weights per group, and the shared part, which alone learns what all tracks have in common.
 
-        The mean that centring takes out of a group is added to the shared part instead of being thrown away. That is
-        the same family of models with the same unique split, but not the same gradients: subtracted alone, the mean
-        would send every track the gradient of all others, which is much larger than the own gradient of a track with
-        few peaks, and Adam would normalise the own one away.
+        No gradient flows through the mean that is subtracted. It would send every track the gradient of all others, much
+        larger than the own one of a track with few peaks, and Adam would normalise the own one away. (On yeast, median
+        AUROC after 64 thousand windows: 0.80 with it, 0.86 without; the twin has 0.86.)
         """
         gains = self.gains()
-        groups, middles = {}, []
+        groups = {}
         for index, group in enumerate(self.groups):
             weights, middle = self.raw_weights(group)
-            centred = weights - (middle.detach() if os.environ.get("SG") else middle)
+            centred = weights - middle.detach()
             groups[group] = centred if gains is None else centred * gains[index][:, None]
-            middles.append(middle)
-        return HeadWeights(
-            self.bias, self.shared if os.environ.get("SG") else self.shared * 0.1 + torch.cat(middles), groups
-        )
+        return HeadWeights(self.bias, self.shared, groups)
 
     def raw_weights(self, group: str) -> tuple[Tensor, Tensor]:
         """E_g of the tracks (tracks, size of the group), not centred, and its mean (size of the group,)."""
@@ -220,9 +218,7 @@ class FreeHead(nn.Module):
     def __init__(self, latent: int, bias: Tensor, trained: Sequence[bool]) -> None:
         super().__init__()
         self.bias = nn.Parameter(bias.clone())
-        self.weight = nn.Parameter(
-            torch.randn(len(bias), latent) * float(__import__("os").environ.get("INIT", "1")) / math.sqrt(3 * latent)
-        )
+        self.weight = nn.Parameter(torch.randn(len(bias), latent) * START / math.sqrt(3 * latent))
         used = torch.tensor(list(trained), dtype=torch.float32)
         self.register_buffer("centre", used / used.sum())
         self.groups = {"free": latent}
