@@ -126,8 +126,8 @@ class TrainConfig(Node):
     """How it is minimised."""
 
     epochs: Count = 20
-    batch_size: Count = 256
-    lr: float = Field(2e-3, gt=0, description="peak learning rate (AdamW, one cycle)")
+    batch_size: Count = 128
+    lr: float = Field(4e-3, gt=0, description="peak learning rate (AdamW, one cycle)")
     weight_decay: float = Field(1e-3, ge=0)
     precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto: bf16 on CUDA, float32 on a CPU")
     seed: int = Field(1, ge=0)
@@ -191,7 +191,7 @@ class ResolvedModel(Node):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "small": {"backbone": "dilated", "width": 32, "window": 640, "kmer": 1, "hidden": 32},
+    "small": {"backbone": "dilated", "width": 32, "window": 384, "kmer": 1, "hidden": 32},
     "paper-1152": {"backbone": "dilated", "width": 120, "window": 1152, "kmer": 2, "hidden": 128},
     "wide-2176": {"backbone": "dilated", "width": 768, "window": 2176, "kmer": 2, "hidden": 256},
     "default": {"backbone": "dilated", "width": 64, "window": 1152, "kmer": 1, "hidden": 64},

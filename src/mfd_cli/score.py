@@ -206,19 +206,19 @@ def output_paths(
     source: str | Path, output: Path | str | None, table: Path | None
 ) -> tuple[Path | None, Path | None, Path]:
     """Where the VCF (None: standard output), the table (None: not written) and the list of skipped alleles go."""
+    piped = str(output) == "-" or (output is None and str(source) == "-")
     name = "stdin" if str(source) == "-" else Path(source).name
-    if output is not None and str(output) != "-":
-        name = Path(output).name
-    stem = name
-    for suffix in (".gz", ".bgz", ".vcf", ".bcf", ".mfd"):
-        stem = stem.removesuffix(suffix)
-    folder = Path(output).parent if output is not None and str(output) != "-" else Path()
-    if str(output) == "-" or (output is None and str(source) == "-"):
-        return None, table, Path(f"{stem}.mfd.skipped.tsv")
-    vcf = Path(output) if output is not None else Path(f"{stem}.mfd.vcf.gz")
-    if not str(vcf).endswith((".vcf", ".vcf.gz")):
+    vcf = Path(f"{_stem(name)}.mfd.vcf.gz") if output is None or piped else Path(output)
+    if not vcf.name.endswith((".vcf", ".vcf.gz")):
         raise VariantError(f"the output is {str(vcf)!r}; its name must end in .vcf or .vcf.gz")
-    return vcf, table or folder / f"{stem}.mfd.parquet", folder / f"{stem}.mfd.skipped.tsv"
+    skipped, rows = vcf.with_name(f"{_stem(vcf.name)}.skipped.tsv"), vcf.with_name(f"{_stem(vcf.name)}.parquet")
+    return (None, table, skipped) if piped else (vcf, table or rows, skipped)
+
+
+def _stem(name: str) -> str:
+    for suffix in (".gz", ".bgz", ".vcf", ".bcf"):
+        name = name.removesuffix(suffix)
+    return name
 
 
 def score_all(

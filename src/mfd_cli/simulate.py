@@ -379,7 +379,7 @@ def write_vcf(path: Path, genome: Mapping[str, Bytes], variants: Sequence[Mappin
 
 def configuration(size: str, contigs: Sequence[str]) -> str:
     """The project's mfd.toml."""
-    train = {"tiny": (3, 64), "small": (24, 128), "medium": (20, 256)}[size]
+    train = {"tiny": (4, 32), "small": (20, 64), "medium": (20, 128)}[size]
     return f"""# A planted project: its causes are known, see truth/.
 [data]
 fasta = "genome.fa"

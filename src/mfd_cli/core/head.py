@@ -19,7 +19,6 @@ from mfd_cli.config import FactorConfig
 from mfd_cli.core.metadata import Matrix
 from mfd_cli.errors import ConfigError
 
-
 START = 0.3
 """Size of the first weights of either head, as a multiple of what torch gives a linear layer (variance 1 / (3 K)). Random
 weights are noise to the backbone: on yeast both heads learn faster from 0.3 than from 1, and much faster than from 2."""

@@ -126,7 +126,8 @@ def draw_embedding(result: Explanation) -> Figure:
     for number, level in enumerate(shown):
         mine = result.decomposition.tracks_of(result.factor, level)[trained]
         rest &= ~mine
-        axes.scatter(points[mine, 0], points[mine, 1], s=26, color=COLOURS[number], marker="osD^vP*X"[number], label=plain(level),
+        axes.scatter(points[mine, 0], points[mine, 1], s=26, color=COLOURS[number], marker="osD^vP*X"[number],
+                     label=plain(level),
                      alpha=0.8, linewidths=0)  # fmt: skip
     if rest.any():
         axes.scatter(points[rest, 0], points[rest, 1], s=10, color="#999999", label="other levels", linewidths=0)
@@ -169,8 +170,8 @@ def draw_level(level: LevelResult) -> Figure:
 
 
 def strongest_stretch(values: np.ndarray, width: int) -> int:
-    """Start of the stretch with the largest sum of absolute contributions."""
-    return int(np.convolve(np.abs(values), np.ones(width), "valid").argmax())
+    """Start of the stretch with the largest sum of absolute contributions, those in its middle counting most."""
+    return int(np.convolve(np.abs(values), np.bartlett(width), "valid").argmax())
 
 
 _FONT = FontProperties(family="DejaVu Sans Mono", weight="bold")

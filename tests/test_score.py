@@ -1,0 +1,236 @@
+"""Variant scoring: the numbers of a plain full pass, the parts that add up, every record out that came in."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pysam
+import pytest
+import torch
+
+from mfd_cli.core.decompose import decompose
+from mfd_cli.core.onehot import reverse_complement
+from mfd_cli.data.dataset import Dataset
+from mfd_cli.data.sequence import Genome, encode
+from mfd_cli.errors import GenomeError, OutputError, VariantError
+from mfd_cli.run_folder import Run
+from mfd_cli.score import Scorer, score_variants
+
+HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr2,length=30000>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+
+
+def base(genome: Genome, position: int, length: int = 1) -> str:
+    return genome.bases("chr2", position - 1, position - 1 + length)
+
+
+def other(letter: str) -> str:
+    return "ACGT"["ACGT".index(letter) - 1]
+
+
+def write_vcf(path: Path, rows: list[tuple[int, str, str]], info: str = ".", contig: str = "chr2") -> Path:
+    lines = [f"{contig}\t{p}\tv{i}\t{ref}\t{alt}\t50\tPASS\t{info}\n" for i, (p, ref, alt) in enumerate(rows)]
+    path.write_text(HEADER.replace("chr2", contig) + "".join(lines))
+    return path
+
+
+def score(trained: tuple[Run, Dataset], folder: Path, source: Path, **options: object) -> dict[str, list[object]]:
+    run, dataset = trained
+    score_variants(run, dataset.genome, source, folder / "out.vcf.gz", force=True, **options)  # type: ignore[arg-type]
+    return pq.read_table(folder / "out.parquet").to_pydict()
+
+
+def plain_change(
+    run: Run, genome: Genome, position: int, ref: str, alt: str
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Change of every logit and of its parts by two full passes per strand over whole windows."""
+    width, centre = run.model.window, run.model.left + 64
+    start = position - 1 - centre
+    reference = genome.codes("chr2", start, start + width)
+    changed = reference.copy()
+    changed[centre : centre + len(ref)] = encode(alt)
+    with torch.inference_mode():
+        latents = []
+        for codes in (reference, changed):
+            one = torch.from_numpy(codes.copy())[None]
+            latents.append((run.model.latent(one) + run.model.latent(reverse_complement(one))) / 2)
+        before, after = (run.model.parts(latent) for latent in latents)
+        parts = {name: (after.groups[name] - before.groups[name])[0].numpy() for name in after.groups}
+        parts["shared"] = (after.shared - before.shared)[0].numpy()
+        return (after.total() - before.total())[0].numpy(), parts
+
+
+def test_substitutions_score_as_in_plain_full_passes(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    positions = [5, 3000, 3001, 12345, 29_999]  # both ends of the contig too
+    rows = [(p, base(dataset.genome, p), other(base(dataset.genome, p))) for p in positions]
+    table = score(trained, tmp_path, write_vcf(tmp_path / "a.vcf", rows), per_track=True)
+    for i, (position, ref, alt) in enumerate(rows):
+        total, parts = plain_change(run, dataset.genome, position, ref, alt)
+        assert [table[f"track.{track.id}"][i] for track in run.tracks] == pytest.approx(total.tolist(), abs=1e-4)
+        top = int(np.abs(total[:8]).argmax())
+        assert table["MFD_MAX_DLOGIT"][i] == pytest.approx(total[top], abs=1e-4)
+        assert table["MFD_TRACK"][i] == run.tracks[top].id
+        assert table["MFD_SHARED"][i] == pytest.approx(parts["shared"][0], abs=1e-4)
+        weights = run.model.track_weights(["biological"])
+        bio = np.sqrt((parts["biological"] ** 2 * weights).sum())
+        assert table["MFD_BIO"][i] == pytest.approx(bio, abs=1e-4)
+        rest = np.sqrt(((parts["shared"] + parts["biological"]) ** 2 * weights).sum())
+        assert table["MFD_DEBIASED"][i] == pytest.approx(rest, abs=1e-4)
+
+
+def test_probabilities_and_level_changes(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    ref = base(dataset.genome, 3000)
+    table = score(trained, tmp_path, write_vcf(tmp_path / "a.vcf", [(3000, ref, other(ref))]))
+    p, q = table["ref_probability"][0], table["alt_probability"][0]
+    assert np.log(q / (1 - q)) - np.log(p / (1 - p)) == pytest.approx(table["MFD_MAX_DLOGIT"][0], abs=1e-4)
+    scorer = Scorer(run)
+    names = [name for name in table if name.startswith("level.")]
+    assert names == scorer.level_names
+    assert {"level.target=CTCF", "level.assay=CUT&RUN", "level.lab=(missing)"} <= set(names)
+    direction = decompose(run.model).direction("target", "CTCF")
+    position = scorer.level_names.index("level.target=CTCF")
+    assert np.allclose(scorer.level_matrix[position, run.model.slices["biological"]], direction)
+
+
+def test_every_record_comes_out_and_nothing_else_changes(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    genome, a = dataset.genome, base(dataset.genome, 500)
+    wrong = other(a)
+    lines = [
+        f"chr2\t500\trs1\t{a}\t{wrong},<DEL>,*\t.\tq10\tDP=3;MFD_BIO=9;X\tGT:AD\t0/1:1,2\n",
+        f"chr2\t600\t.\t{base(genome, 600, 4)}\t{base(genome, 600)}\t.\t.\t.\tGT\t./.\n",
+        f"chr2\t700\t.\t{base(genome, 700)}\t{base(genome, 700)}TTT\t.\t.\tEND=700\tGT\t0|1\n",
+        f"chr2\t800\t.\t{other(base(genome, 800))}\t{base(genome, 800)}\t.\t.\t.\tGT\t0\n",
+        "chr2\t900\t.\tN\tN]chr1:5]\t.\t.\tSVTYPE=BND\tGT\t0\n",
+        "chr9\t5\t.\tA\tC\t.\t.\t.\tGT\t0\n",
+        f"chr2\t950\t.\t{base(genome, 950)}\t.\t.\t.\t.\tGT\t0\n",
+    ]  # fmt: skip
+    source = tmp_path / "a.vcf"
+    source.write_text(HEADER.rstrip("\n") + "\tFORMAT\tS1\n" + "".join(lines))
+    summary = score_variants(run, genome, source, tmp_path / "out.vcf")
+    assert (summary.records, summary.alleles, summary.scored) == (7, 9, 3)
+    written = [line for line in (tmp_path / "out.vcf").read_text().splitlines() if not line.startswith("#")]
+    assert len(written) == 7
+    for old, new in zip(lines, written):
+        before, after = old.rstrip("\n").split("\t"), new.split("\t")
+        assert after[:7] + after[8:] == before[:7] + before[8:]
+        kept = [entry for entry in after[7].split(";") if not entry.startswith("MFD_")]
+        assert kept == [e for e in before[7].split(";") if e != "." and not e.startswith("MFD_")] or kept == ["."]
+    first = dict(entry.partition("=")[::2] for entry in written[0].split("\t")[7].split(";"))
+    assert first["MFD_BIO"].endswith(",.,.") and first["MFD_TRACK"].count(",") == 2
+    assert "MFD" not in written[3] and "MFD" not in written[4]
+    skipped = (tmp_path / "out.skipped.tsv").read_text()
+    reasons = [line.split("\t")[-1] for line in skipped.splitlines()[1:]]
+    assert len(reasons) == 6
+    for words in ("symbolic", "overlapping deletion", "REF is", "breakend", "no such contig", "no alternate"):
+        assert any(words in reason for reason in reasons), words
+    table = pq.read_table(tmp_path / "out.parquet").to_pydict()
+    assert table["alt"] == [wrong, base(genome, 600), base(genome, 700) + "TTT"]
+
+
+def test_spelling_does_not_matter(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    """A padded substitution is the same variant; so is an alias of the contig; so is lower case."""
+    genome = trained[1].genome
+    a = base(genome, 3000)
+    plain = score(trained, tmp_path, write_vcf(tmp_path / "a.vcf", [(3000, a, other(a))]))
+    padded = [(2998, base(genome, 2998, 4).lower(), base(genome, 2998, 2) + other(a) + base(genome, 3001))]
+    again = score(trained, tmp_path, write_vcf(tmp_path / "b.vcf", padded, contig="2"))
+    for name in ("MFD_MAX_DLOGIT", "MFD_BIO", "MFD_SHARED", "key"):
+        assert again[name] == plain[name]
+
+
+def test_the_output_is_indexed_and_bcftools_reads_it_in_silence(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    genome = trained[1].genome
+    rows = [(p, base(genome, p), other(base(genome, p))) for p in range(1000, 2000, 50)]
+    score(trained, tmp_path, write_vcf(tmp_path / "a.vcf", rows))
+    with pysam.VariantFile(str(tmp_path / "out.vcf.gz")) as file:
+        assert sum(1 for _ in file.fetch("chr2", 1000, 1500)) == 10
+    if shutil.which("bcftools"):
+        words = ["bcftools", "view", "-H", "-r", "chr2:1050-1100", str(tmp_path / "out.vcf.gz")]
+        told = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert told.stderr == "" and len(told.stdout.splitlines()) == 2
+        words = ["bcftools", "query", "-f", "%MFD_BIO\n", str(tmp_path / "out.vcf.gz")]
+        assert len(subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()) == 20
+
+
+def test_a_header_without_contigs_gets_them(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    genome = trained[1].genome
+    source = write_vcf(tmp_path / "a.vcf", [(500, base(genome, 500), other(base(genome, 500)))])
+    source.write_text(source.read_text().replace("##contig=<ID=chr2,length=30000>\n", ""))
+    score(trained, tmp_path, source)
+    with pysam.VariantFile(str(tmp_path / "out.vcf.gz")) as file:
+        assert list(file.header.contigs) == ["chr1", "chr2"]
+
+
+def test_the_same_input_gives_the_same_bytes(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    genome = trained[1].genome
+    rows = [(p, base(genome, p), other(base(genome, p))) for p in range(1000, 2000, 100)]
+    source, seen = write_vcf(tmp_path / "a.vcf", rows), []
+    for _ in range(2):
+        score(trained, tmp_path, source)
+        seen.append([(tmp_path / name).read_bytes() for name in ("out.vcf.gz", "out.parquet", "out.skipped.tsv")])
+    assert seen[0] == seen[1]
+
+
+def test_unsorted_input_stays_unsorted_and_has_no_index(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    rows = [(p, base(dataset.genome, p), other(base(dataset.genome, p))) for p in (900, 800)]
+    summary = score_variants(run, dataset.genome, write_vcf(tmp_path / "a.vcf", rows), tmp_path / "o.vcf.gz")
+    assert any("not sorted" in text for text in summary.warnings)
+    assert not (tmp_path / "o.vcf.gz.tbi").exists()
+
+
+@pytest.mark.parametrize("kind", ["mismatches", "contigs", "broken"])
+def test_what_stops_scoring_leaves_nothing(trained: tuple[Run, Dataset], tmp_path: Path, kind: str) -> None:
+    run, dataset = trained
+    source = tmp_path / "in" / "a.vcf"
+    source.parent.mkdir()
+    rows = [(p, base(dataset.genome, p), other(base(dataset.genome, p))) for p in range(1000, 1400, 10)]
+    if kind == "mismatches":
+        write_vcf(source, [(p, alt, ref) for p, ref, alt in rows])
+        error, message = VariantError, r"40 of 40 reference alleles are not in the genome \(line 4: REF is"
+    elif kind == "contigs":
+        write_vcf(source, rows, contig="scaffold7")
+        error, message = GenomeError, "scaffold7.* against chr1, chr2"
+    else:
+        source = write_vcf(source, rows)
+        source.write_text(source.read_text() + "chr2\tx\t.\tA\tC\t.\t.\t.\n")
+        error, message = VariantError, ":44: POS is not a whole number"
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(error, match=message):
+        score_variants(run, dataset.genome, source, out / "o.vcf.gz")
+    assert list(out.iterdir()) == []
+
+
+def test_an_existing_output_is_kept(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    (tmp_path / "o.vcf").write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        score_variants(run, dataset.genome, write_vcf(tmp_path / "a.vcf", []), tmp_path / "o.vcf")
+    assert (tmp_path / "o.vcf").read_text() == "mine"
+
+
+def test_an_insertion_scores_the_same_from_either_side(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    """The score of an indel is the mean over both anchorings, so the reverse complement of the genome gives the same."""
+    run, dataset = trained
+    forward = dataset.genome
+    flipped = {n: np.frombuffer(b[::-1].tobytes().translate(bytes.maketrans(b"ACGT", b"TGCA")), np.uint8)
+               for n, b in forward.sequences.items()}  # fmt: skip
+    reverse = Genome(flipped)
+    length = forward.lengths["chr2"]
+    one = write_vcf(tmp_path / "a.vcf", [(3000, base(forward, 3000), base(forward, 3000) + "GATAGATA")])
+    there = length - 3000  # the base before the insertion on the other strand, 1-based
+    text = reverse.bases("chr2", there - 1, there)
+    two = write_vcf(tmp_path / "b.vcf", [(there, text, text + "TATCTATC")])
+    values = []
+    for genome, source in ((forward, one), (reverse, two)):
+        score_variants(run, genome, source, tmp_path / "o.vcf", force=True)
+        values.append(pq.read_table(tmp_path / "o.parquet").to_pydict()["MFD_MAX_DLOGIT"][0])
+    # Not exactly: the window is even, so the variant sits one base off the middle on the other strand.
+    assert values[0] == pytest.approx(values[1], rel=0.35, abs=0.05)
