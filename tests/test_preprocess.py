@@ -32,7 +32,7 @@ def world(folder: Path) -> Project:
     (folder / "genome.fa").write_text(text)
     (folder / "tracks" / "a.bed").write_text("track name=x\n1\t0\t128\n1\t300\t301\tx\t5\t+\nchr2\t1000\t1300\n")
     peaks = "chr1\t640\t900\tp\t0\t.\t1\t-1\t-1\t100\nchr3\t100\t500\tp\t0\t.\t1\t-1\t-1\t100\n"
-    (folder / "tracks" / "b.narrowPeak.gz").write_bytes(gzip.compress(peaks.encode()))
+    (folder / "tracks" / "b.narrowPeak.gz").write_bytes(gzip.compress(peaks.encode(), mtime=0))
     (folder / "tracks" / "b.assayed.bed").write_text("chr1\t0\t3200\nchr2\t0\t3200\nchr3\t0\t3300\n")
     for name, contigs in (("s", list(LENGTHS)), ("t", ["chr1"])):
         file = pyBigWig.open(str(folder / "tracks" / f"{name}.bw"), "w")

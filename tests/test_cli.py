@@ -1,0 +1,158 @@
+"""The command line: every command once through its real entry point, on planted data; what users get when they err."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from mfd_cli.simulate import simulate
+
+MFD = [sys.executable, "-m", "mfd_cli.cli"]
+
+
+def mfd(*words: str, folder: Path, expect: int = 0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*MFD, *words], cwd=folder, capture_output=True, text=True, env=environment, input=stdin, timeout=300
+    )
+    assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny planted project on which the four lines have been run."""
+    folder = tmp_path_factory.mktemp("cli") / "planted"
+    mfd("simulate", str(folder), "--size", "tiny", "-q", folder=folder.parent)
+    mfd("preprocess", "--threads", "1", folder=folder)
+    mfd("train", "--gpus", "0", folder=folder)
+    mfd("score-variants", "input.vcf", folder=folder)
+    mfd("explain", "--factor", "assay", folder=folder)
+    return folder
+
+
+def test_the_four_lines_leave_what_they_promise(project: Path) -> None:
+    for name in (
+        "dataset/manifest.json", "run/model.safetensors", "run/model.json", "run/metrics.jsonl", "input.mfd.vcf.gz",
+        "input.mfd.vcf.gz.tbi", "input.mfd.parquet", "input.mfd.skipped.tsv", "explain/assay/report.html",
+        "explain/assay/levels.tsv", "explain/assay/attributions.arrow", "explain/assay/ChIP-seq.bw",
+    ):  # fmt: skip
+        assert (project / name).stat().st_size > 0, name
+    records = sum(not line.startswith("#") for line in (project / "input.vcf").read_text().splitlines())
+    assert len(pq.read_table(project / "input.mfd.parquet")) == records + 1  # one record has two alleles
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_the_second_line_says_so_in_one_line(project: Path) -> None:
+    done = mfd("train", "--gpus", "1", folder=project, expect=2)
+    assert done.stderr.splitlines() == [
+        "mfd: error: no CUDA GPU is available here", "hint: --gpus 0 runs on the CPU"
+    ]  # fmt: skip
+
+
+def test_evaluate_info_verify_and_check_design(project: Path) -> None:
+    told = json.loads(mfd("evaluate", "--json", "-q", folder=project).stdout)
+    assert told["split"] == "test" and told["tracks"] == 13
+    assert "AUROC" in mfd("evaluate", "-q", folder=project).stdout.upper()
+    info = mfd("info", folder=project).stdout
+    assert "dataset: dataset" in info and "run: run" in info and "peak tracks: 11" in info
+    assert "as it was written" in mfd("verify", folder=project).stdout
+    design = mfd("check-design", "-o", "design", folder=project)
+    assert "13 tracks" in design.stdout and (project / "design" / "design.png").is_file()
+
+
+def test_init_writes_a_project_that_works(project: Path, tmp_path: Path) -> None:
+    work = tmp_path / "own"
+    shutil.copytree(project, work, ignore=shutil.ignore_patterns("dataset", "run", "explain", "input.mfd*", "mfd.toml"))
+    done = mfd("init", "--fasta", "genome.fa", "--metadata", "metadata.tsv", folder=work)
+    for factor in ("target", "biosample", "assay", "lab", "year"):
+        assert f"  {factor} " in done.stdout
+    mfd("preprocess", "-q", "--threads", "1", folder=work)
+    mfd("init", "--fasta", "genome.fa", "--metadata", "metadata.tsv", folder=work, expect=2)
+
+
+def test_standard_input_to_standard_output(project: Path, tmp_path: Path) -> None:
+    text = (project / "input.vcf").read_text()
+    done = mfd("score-variants", "-", "-o", "-", "--set", f"data.run={project / 'run'}", "-c", str(project / "mfd.toml"),
+               folder=tmp_path, stdin=text)  # fmt: skip
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("#")]
+    assert len(lines) == sum(not line.startswith("#") for line in text.splitlines())
+    assert all("MFD_BIO=" in line for line in lines)
+
+
+def test_the_same_seed_gives_the_same_scores(project: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    simulate(again, size="tiny", seed=1)
+    mfd("preprocess", "-q", "--threads", "2", folder=again)
+    for name in ("manifest.json", "tracks.arrow", "genome.arrow"):
+        assert (again / "dataset" / name).read_bytes() == (project / "dataset" / name).read_bytes()
+    mfd("train", "--gpus", "0", "-q", folder=again)
+    curves = [
+        [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in (f / "run/metrics.jsonl").open()]
+        for f in (again, project)
+    ]
+    assert curves[0] == curves[1]
+    mfd("score-variants", "input.vcf", "-q", folder=again)
+    assert (again / "input.mfd.parquet").read_bytes() == (project / "input.mfd.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["preprocess", "--fasta", "nothing.fa", "--force"], "nothing.fa: no such file"),
+        (["preprocess", "--set", "bins.backgroud=all"], "unknown key bins.backgroud; did you mean background?"),
+        (["preprocess", "--set", "bins.min_overlap=500"], "bins.min_overlap: Input should be less than or equal to 128 (500)"),
+        (["preprocess"], "dataset: exists already"),
+        (["preprocess", "-c", "nothing.toml"], "nothing.toml: no such configuration file"),
+        (["train", "--gpus", "0"], "run: holds a run already"),
+        (["train", "--gpus", "0", "--run", "new", "--dataset", "nothing"], "there is no dataset here"),
+        (["train", "--gpus", "0", "--run", "new", "--set", "model.window=1000"], "model.window is 1000"),
+        (["explain", "--factor", "asay"], "the model has no factor 'asay'; did you mean assay?"),
+        (["score-variants", "nothing.vcf"], "nothing.vcf: no such file"),
+        (["score-variants", "input.vcf"], "input.mfd.vcf.gz: exists already"),
+        (["score-variants", "input.vcf", "--run", "nothing"], "there is no trained model here"),
+        (["score-variants", "http://example.org/x.vcf", "-o", "x.vcf"], "is a URL"),
+        (["score-variants", "metadata.tsv", "-o", "x.vcf"], "metadata.tsv:1: does not start with ##fileformat"),
+        (["evaluate", "--split", "tset"], "--split is 'tset'"),
+        (["info", "tracks"], "is neither a dataset"),
+        (["simulate", "x", "--size", "smal"], "size is 'smal'; did you mean small?"),
+    ],
+)  # fmt: skip
+def test_errors_are_one_plain_line_and_exit_code_2(project: Path, words: list[str], message: str) -> None:
+    before = sorted(str(path) for path in project.rglob("*"))
+    done = mfd(*words, folder=project, expect=2)
+    errors = [line for line in done.stderr.splitlines() if not line.startswith("hint: ")]
+    assert len(errors) == 1 and errors[0].startswith("mfd: error: ") and message in errors[0], done.stderr
+    assert sorted(str(path) for path in project.rglob("*")) == before
+
+
+def test_usage_errors_and_help(tmp_path: Path) -> None:
+    assert "no such option" in mfd("train", "--gpu", folder=tmp_path, expect=2).stderr.lower()
+    text = mfd("--help", folder=tmp_path).stdout
+    for command in ("init", "check-design", "simulate", "preprocess", "train", "evaluate", "score-variants", "explain"):
+        assert command in text
+    assert mfd("--version", folder=tmp_path).stdout == "mfd 0.1.0\n"
+
+
+def test_a_config_error_names_the_line(project: Path, tmp_path: Path) -> None:
+    text = (project / "mfd.toml").read_text().replace("batch_size", "batchsize")
+    (tmp_path / "mfd.toml").write_text(text)
+    number = next(i for i, line in enumerate(text.splitlines(), 1) if "batchsize" in line)
+    done = mfd("preprocess", folder=tmp_path, expect=2)
+    assert f"mfd.toml:{number}: unknown key train.batchsize; did you mean batch_size?" in done.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ("torch", "pyarrow", "numpy", "pysam", "pydantic")
+    code = f"import sys, mfd_cli.cli; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

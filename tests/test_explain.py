@@ -1,0 +1,244 @@
+"""Explanations: contributions that add up, attributions that agree with mutagenesis, files that open, an inert page."""
+
+from __future__ import annotations
+
+import html.parser
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyBigWig
+import pytest
+import torch
+
+import tiny
+from mfd_cli.core.attribute import actual, attribute, mutagenesis
+from mfd_cli.core.decompose import background_rows, decompose
+from mfd_cli.core.head import ConditionedHead
+from mfd_cli.core.predict import Predictor
+from mfd_cli.core.seqlets import aggregate_motif
+from mfd_cli.data.dataset import Dataset
+from mfd_cli.data.sequence import encode
+from mfd_cli.errors import ConfigError
+from mfd_cli.explain import explain
+from mfd_cli.run_folder import Run
+
+# -- the decomposition -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ["direct", "interact", "both"])
+@pytest.mark.parametrize("gain", [False, True])
+def test_contributions_add_up_to_the_weights_and_the_logit(role: str, gain: bool) -> None:
+    factors = {**tiny.FACTORS, "assay": {**tiny.FACTORS["assay"], "role": role}}
+    model = tiny.model(tracks=12, trained=[True] * 10 + [False] * 2, factors=factors, model={"gain": gain})
+    if gain:
+        torch.nn.init.normal_(model.head.gain)  # type: ignore[arg-type]
+    parts = decompose(model)
+    head = Predictor(model).head
+    for group in model.groups:
+        total = sum(parts.factors[name] for name in parts.factors if parts.group_of[name] == group)
+        assert np.allclose(total, head.groups[group], atol=1e-6)
+    latents = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32)
+    logits = head.bias + head.shared_part(latents)[:, None]
+    for name, phi in parts.factors.items():
+        logits = logits + latents[:, head.slices[parts.group_of[name]]] @ phi.T
+    assert np.allclose(logits, head.logits(latents), atol=1e-5)
+
+
+def test_shapley_values_are_those_over_all_orders() -> None:
+    """Against the definition: the mean over all orders of what a factor adds when it joins."""
+    factors = {name: {**tiny.FACTORS[name], "group": "biological"} for name in ("target", "tissue", "lab")}
+    model = tiny.model(tracks=12, factors=factors)
+    head = model.head
+    assert isinstance(head, ConditionedHead)
+    names, rows = list(factors), background_rows(model, list(factors), 48, 0)
+    codes = head.track_codes("biological")
+
+    def value(track: int, replaced: set[str]) -> torch.Tensor:
+        mixed = {n: codes[n][[track] * len(rows)] if n in replaced else codes[n][rows] for n in names}
+        return head.network("biological")(mixed).mean(0)
+
+    phi = torch.zeros(12, 16 - model.settings.groups["technical"])
+    for track, order in itertools.product(range(12), itertools.permutations(names)):
+        place = order.index("tissue")
+        gained = value(track, set(order[: place + 1])) - value(track, set(order[:place]))
+        phi[track] += gained / math.factorial(3)
+    expected = (phi - phi.mean(0)).detach().numpy()
+    assert np.allclose(decompose(model).factors["tissue"], expected, atol=1e-5)
+
+
+def test_a_factor_without_effect_gets_no_credit() -> None:
+    """Two factors with a constant column beside: tracks that differ only elsewhere have the same contribution."""
+    model = tiny.model(tracks=8)
+    phi = decompose(model).factors["target"]
+    same = [i for i, row in enumerate(model.rows) if row["Target"] == "CTCF" and row["Tissue"] == "liver"]
+    assert np.allclose(phi[same], phi[same[0]], atol=1e-6)
+
+
+def test_directions_and_backgrounds() -> None:
+    model = tiny.model(tracks=12, trained=[True] * 11 + [False])
+    parts = decompose(model)
+    rows = [i for i in range(11) if model.rows[i]["Lab"] == "A"]
+    assert np.allclose(parts.direction("lab", "A"), parts.factors["lab"][rows].mean(0), atol=1e-7)
+    few = background_rows(model, ["target", "lab"], 4, 0)
+    assert len(few) == 4 == len(set(few)) and 11 not in few
+    assert few == background_rows(model, ["target", "lab"], 4, 0)
+
+
+def test_a_free_head_knows_no_factors() -> None:
+    with pytest.raises(ConfigError, match="free head"):
+        decompose(tiny.model(model={"head": "free"}))
+
+
+# -- on DNA ------------------------------------------------------------------------------------------------------------
+
+
+def direction_and_codes(run: Run, dataset: Dataset) -> tuple[np.ndarray, slice, np.ndarray]:
+    place = run.model.slices["biological"]
+    start = 1280 - run.model.left
+    codes = np.stack([dataset.genome.codes("chr2", s, s + run.model.window) for s in (start, start + 128)])
+    return decompose(run.model).direction("target", "CTCF"), place, codes
+
+
+def test_gradients_are_those_of_autograd_in_double_precision(trained: tuple[Run, Dataset]) -> None:
+    run, dataset = trained
+    direction, place, codes = direction_and_codes(run, dataset)
+    found = attribute(run.model, codes[:1], direction, place)
+    double = run.model.double()
+    try:
+        bases = (codes[:1, None] == np.arange(4)[None, :, None]).astype(float)
+        x = torch.from_numpy(bases).requires_grad_(True)
+        both = x, x.flip(1, 2)
+        hidden = [double.norm(double.backbone(b))[:, place] @ torch.from_numpy(direction).double() for b in both]
+        (slope,) = torch.autograd.grad((hidden[0] + hidden[1]).sum() / 2, x)
+    finally:
+        run.model.float()
+    expected = (slope - slope.mean(1, keepdim=True)).numpy()
+    assert np.allclose(found, expected, atol=1e-4 * np.abs(expected).max() + 1e-6)
+    assert np.abs(found.sum(1)).max() < 1e-5
+
+
+def test_integrated_gradients_are_complete(trained: tuple[Run, Dataset]) -> None:
+    """Contributions sum to the score of the sequence minus that of the baseline, a quarter of each base."""
+    run, dataset = trained
+    direction, place, codes = direction_and_codes(run, dataset)
+    hypothetical = attribute(run.model, codes, direction, place, method="integrated-gradients", steps=256)
+    total = actual(hypothetical, codes).sum(1)
+    with torch.no_grad():
+        flat = torch.full((1, 4, run.model.window), 0.25)
+        baseline = float(run.model.latent_of_bases(flat)[0, place] @ torch.from_numpy(direction))
+    score = Predictor(run.model).latents(codes)[:, place] @ direction
+    # The mean over bases that is subtracted changes nothing: the path's baseline has the same sum at each position.
+    assert total == pytest.approx(score - baseline, rel=0.02, abs=0.02 * float(np.abs(score).max()))
+
+
+def test_attributions_follow_mutagenesis(trained: tuple[Run, Dataset]) -> None:
+    run, dataset = trained
+    direction, place, codes = direction_and_codes(run, dataset)
+    positions = range(140, 240)
+    changes = mutagenesis(run.model, codes[0], direction, place, positions)
+    slopes = attribute(run.model, codes[:1], direction, place)[0][:, positions]
+    here = np.take_along_axis(slopes, codes[0][positions][None].astype(int), 0)
+    r = np.corrcoef((slopes - here).ravel(), changes.ravel())[0, 1]
+    assert r > 0.5
+
+
+def test_actual_contributions_are_zero_at_unknown_bases() -> None:
+    hypothetical = np.arange(12, dtype=np.float32).reshape(1, 4, 3)
+    assert actual(hypothetical, encode("CNT")[None]).tolist() == [[3.0, 0.0, 11.0]]
+
+
+def test_the_aggregate_motif_is_the_planted_one_on_either_strand() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 4, (30, 200)).astype(np.uint8)
+    values = rng.normal(0, 0.01, (30, 200)).astype(np.float32)
+    for row in range(30):
+        motif = encode("GATTACCA" if row % 2 else "TGGTAATC")
+        at = int(rng.integers(20, 170))
+        codes[row, at : at + 8], values[row, at : at + 8] = motif, 1.0
+    found = aggregate_motif(values, codes)
+    assert found is not None and found.count >= 28 and found.enrichment > 3
+    text = "".join("ACGT"[i] for i in found.frequency.argmax(0))
+    assert "GATTACCA" in text or "TGGTAATC" in text
+    assert aggregate_motif(np.zeros((5, 100), np.float32), codes[:5, :100]) is None
+
+
+# -- the folder --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(trained: tuple[Run, Dataset], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run, dataset = trained
+    output = tmp_path_factory.mktemp("explain") / "target"
+    explain(run, dataset, "target", output, top=5)
+    return output
+
+
+def test_tables_and_arrays_open_and_agree(trained: tuple[Run, Dataset], folder: Path) -> None:
+    run, _ = trained
+    levels = pd.read_csv(folder / "levels.tsv", sep="\t")
+    assert set(levels["level"]) == {"CTCF", "GATA1"} and levels["tracks"].sum() == 9
+    tracks = pd.read_csv(folder / "tracks.tsv", sep="\t")
+    shares = tracks[[name for name in tracks if name.startswith("share_")]]
+    assert np.allclose(shares.sum(axis=1), 1, atol=1e-3)
+    with pa.memory_map(str(folder / "attributions.arrow")) as source:
+        table = pa.ipc.open_file(source).read_all()
+    assert len(table) == 10 and table.schema.metadata[b"factor"] == b"target"
+    first = np.array(table["contributions"][0].as_py(), np.float32).reshape(4, run.model.window)
+    level = table["level"][0].as_py()
+    stored = np.load(folder / "modisco" / f"{level}.attributions.npz")["arr_0"]
+    assert np.array_equal(stored[0], first)
+    onehot = np.load(folder / "modisco" / f"{level}.sequences.npz")["arr_0"]
+    assert onehot.shape == stored.shape
+    contig, start = table["contig"][0].as_py(), table["start"][0].as_py()
+    with pyBigWig.open(str(folder / f"{level}.bw")) as file:
+        position = start + 64
+        there = file.values(contig, position, position + 1)[0]
+    assert there == pytest.approx(float((first * onehot[0]).sum(0)[run.model.left + 64]), abs=1e-6)
+    latents = pd.read_csv(folder / "latents.tsv", sep="\t")
+    assert len(latents) == run.model.settings.groups["biological"]
+
+
+def test_pictures_and_page_are_whole_and_need_no_network(folder: Path) -> None:
+    for stem in ("shares", "directions", "tracks", "level-01", "level-02"):
+        assert (folder / f"{stem}.png").read_bytes()[:4] == b"\x89PNG"
+        assert (folder / f"{stem}.svg").read_text().lstrip().startswith("<?xml")
+    page = (folder / "report.html").read_text()
+
+    class Links(html.parser.HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.found = list[str]()
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            self.found += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    links = Links()
+    links.feed(page)
+    assert links.found and all(link.startswith("data:") for link in links.found)
+    assert "What this does not say" in page
+
+
+def test_values_from_metadata_are_inert_in_the_page(tmp_path: Path) -> None:
+    from mfd_cli.report.page import table
+
+    text = table([{"level": "<script>alert(1)</script>", "tracks": 1}], {})
+    assert "<script>" not in text and "&lt;script&gt;" in text
+
+
+def test_regions_of_a_bed_file(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    (tmp_path / "r.bed").write_text("chr2\t1000\t1100\nchr2\t5000\t5001\n")
+    explain(run, dataset, "lab", tmp_path / "out", regions=tmp_path / "r.bed")
+    with pa.memory_map(str(tmp_path / "out" / "attributions.arrow")) as source:
+        table = pa.ipc.open_file(source).read_all()
+    assert set(table["start"].to_pylist()) == {1050 - 64, 5000 - 64}
+
+
+def test_an_unknown_factor_names_the_nearest(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean assay"):
+        explain(*trained, "asay", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
