@@ -32,7 +32,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Quality on real yeast data needs the data folder; see the head of the script.
+# Speed on this machine, side by side with plain implementations. Quality on real yeast data: examples/bench_yeast.py.
 bench: install
 	$(BIN)/python examples/bench_speed.py
 

@@ -186,8 +186,6 @@ def score_variants(
     index = [Path(f"{vcf}.{kind}") for kind in ("tbi", "csi")] if vcf is not None else []
     with open_variants(source) as variants, whole_files(*files, *index) as places:
         place = dict(zip([*files, *index], places))
-        if variants.contigs:
-            match_contigs(variants.contigs, genome.sequences, str(source))
         writer = VcfWriter(place[vcf] if vcf is not None else None)
         with writer, ParquetRows(place.get(rows) if rows else None, table_metadata(scorer)) as parquet:
             writer.write_header(header_of(variants, scorer, genome, genome_note))

@@ -33,6 +33,7 @@ from mfd_cli.core.penalties import PENALTIES
 from mfd_cli.core.predict import device_of
 from mfd_cli.data.batches import Draw, GenomeOnDevice, LabelledBins, draw_epoch
 from mfd_cli.data.dataset import Bins, Dataset, Track, open_dataset
+from mfd_cli.design import worst_confounds
 from mfd_cli.errors import ConfigError, DatasetError, MfdError, OutputError, RunError
 from mfd_cli.run_folder import DESCRIPTION, LAST, METRICS, WEIGHTS, Run, load_last, load_run, save_last, save_run
 
@@ -106,6 +107,9 @@ def train(
         restore(trainer, *stored)
         if warn and stored[1]["threads"] != torch.get_num_threads():
             warn(f"this run was started with {stored[1]['threads']} threads: other numbers of them round differently")
+    if warn:
+        for sentence in worst_confounds([track.metadata for track in dataset.tracks], config.factors):
+            warn(f"{sentence}: their separate contributions are not to be trusted (mfd check-design)")
     if note:
         note(plan_of(trainer, len(bins)))
     genome = GenomeOnDevice(dataset, trainer.model.window, trainer.model.left, device, config.train.shift)

@@ -45,6 +45,8 @@ def draw_design(stem: Path, factors: Sequence[str], pairs: Sequence[Pair], level
             right.set_yticks(range(len(rows)), [plain(r, 18) for r in rows])
             for i, j in np.ndindex(counts.shape):
                 if counts[i, j]:
-                    right.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", fontsize=7)
+                    dark = counts[i, j] > 0.2 * counts.max()
+                    right.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", fontsize=7,
+                               color="white" if dark else "black")  # fmt: skip
             right.set_title(f"Tracks per level of {a} and {b} (the {MOST} most common)", loc="left")
         save(figure, stem)

@@ -112,5 +112,7 @@ LIMITS = """<h2>What this does not say</h2><ul>
 only the sum is meaningful. The column <em>confounded with</em> names the strongest case per level.</li>
 <li>The shared part is what all tracks have in common; it is not thereby biological. Promoters are in it, and so are
 G+C content and mappability.</li>
+<li>A negative share of variance means that a part works against the rest of the prediction; often the level was not
+learnt, or shares its sequence with others.</li>
 <li>Contributions are of the model. They show which sequence the model uses, not that the sequence causes anything.</li>
 <li>Combinations of levels that nobody measured are extrapolated.</li></ul>"""
