@@ -37,4 +37,4 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Dataset]:
 
     folder = tmp_path_factory.mktemp("trained")
     world = tiny.dataset(folder / "dataset")
-    return train(tiny.project(folder, train={"epochs": 30, "batch_size": 16, "lr": 0.01}), gpus=0), world
+    return train(tiny.project(folder, train={"epochs": 40, "batch_size": 32, "lr": 0.01}), gpus=0), world

@@ -220,5 +220,5 @@ def test_a_reloaded_model_gives_the_same_bits(trained: tuple[Run, Dataset]) -> N
 @pytest.mark.gpu
 def test_training_on_a_gpu_learns_too(tmp_path: Path) -> None:
     tiny.dataset(tmp_path / "dataset")
-    run = training.train(tiny.project(tmp_path, train={"epochs": 30, "batch_size": 16, "lr": 0.01}), gpus=1)
+    run = training.train(tiny.project(tmp_path, train={"epochs": 40, "batch_size": 32, "lr": 0.01}), gpus=1)
     assert run.about["validation"]["auroc_mean"] > 0.8

@@ -318,7 +318,9 @@ def _validate(tree: dict[str, Any], path: Path, lines: Sequence[str]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        first = error.errors()[0]
+        found = error.errors()
+        # A misspelt key also leaves the right one missing: the misspelling is what the user can see.
+        first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
         keys = [str(part) for part in first["loc"]]
         dotted = ".".join(keys)
         if first["type"] == "extra_forbidden":
