@@ -23,22 +23,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mfd_cli.bins import choose_bins, per_contig, usable_bins
 from mfd_cli.config import Config, Project, nearest
 from mfd_cli.data import dataset as ds
 from mfd_cli.data.fasta import read_fasta
 from mfd_cli.data.metadata_table import Table, read_table
-from mfd_cli.data.regions import read_known_intervals
-from mfd_cli.data.sequence import CODES, UNKNOWN, Genome, match_contigs
+from mfd_cli.data.sequence import Genome, match_contigs
 from mfd_cli.data.signal import bin_means, check_bigwig
-from mfd_cli.data.tracks import BIN, BinGrid, inside_bins, labelled_bins, touched_bins
+from mfd_cli.data.tracks import BIN, BinGrid, inside_bins, labelled_bins
 from mfd_cli.errors import ConfigError, InputErrors, MetadataError, MfdError, RegionError, SignalError
 from mfd_cli.files import check_input, check_output, sha256_of, whole_file, whole_folder, write_json
 
 Progress = Callable[[str, int, int], None]
 SHARD = 65_536
 """Bins in a shard."""
-_GC_STRATA = 20
-_BLOCKS = 10
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,12 @@ def preprocess(
     work = folder.with_name(f".{folder.name}.work")
     parsed = parse_tracks(sources, genome, config, work, threads or os.cpu_count() or 1, progress)
     kept, dropped = usable_bins(project, genome, grid)
-    splits, counts = choose_bins(config, genome, grid, sources, parsed, kept, split_of)
+    voting = [
+        track.file
+        for source, track in zip(sources, parsed)
+        if source.kind == "peaks" and source.id not in config.train.held_out
+    ]
+    splits, counts = choose_bins(config, genome, grid, voting, kept, split_of)
     dropped |= counts
     with whole_folder(folder) as temporary:
         summary = write_dataset(temporary, project, genome, grid, sources, parsed, splits, dropped, progress)
@@ -316,142 +319,6 @@ def parse_peaks(
     }
     parsed = Parsed(file, digest, path.stat().st_size, len(intervals), lost, ignored)
     return np.sort(np.concatenate(found)), parsed
-
-
-# -- choosing bins -----------------------------------------------------------------------------------------------------
-
-
-def usable_bins(project: Project, genome: Genome, grid: BinGrid) -> tuple[NDArray[np.bool_], dict[str, int]]:
-    """(bins,) which bins may be used at all, and how many are not, by reason."""
-    config, kept, dropped = project.config.bins, np.ones(grid.total, bool), dict[str, int]()
-
-    def drop(reason: str, bad: NDArray[np.bool_]) -> None:
-        dropped[reason] = int((bad & kept).sum())
-        kept[bad] = False
-
-    if config.exclude:
-        drop("excluded", per_contig(project.path(config.exclude), grid, touched_bins))
-    if config.regions:
-        drop("outside the regions", ~per_contig(project.path(config.regions), grid, inside_bins))
-    unknown = np.concatenate(
-        [bin_shares(CODES[genome.sequences[name]] == UNKNOWN, n) for name, n in grid.counts.items()] or [np.zeros(0)]
-    )
-    drop("unknown sequence", unknown > config.max_unknown)
-    return kept, dropped
-
-
-def per_contig(path: Path, grid: BinGrid, rule: Callable[..., NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """(bins,) a rule of data.tracks applied to the intervals of a BED file, contig by contig."""
-    found = read_known_intervals(path, grid.lengths)
-    empty = np.zeros(0, np.int64)
-    return np.concatenate([rule(*found.get(name, (empty, empty)), count) for name, count in grid.counts.items()])
-
-
-def bin_shares(flags: NDArray[np.bool_], bins: int) -> NDArray[np.float64]:
-    """Share of the bases of each bin where a flag is set."""
-    shares: NDArray[np.float64] = flags[: bins * BIN].reshape(bins, BIN).mean(1)
-    return shares
-
-
-def choose_bins(
-    config: Config, genome: Genome, grid: BinGrid, sources: Sequence[Source], parsed: Sequence[Parsed],
-    kept: NDArray[np.bool_], split_of: Mapping[str, str],
-) -> tuple[dict[str, NDArray[np.int64]], dict[str, int]]:  # fmt: skip
-    """Global indices of the bins of each split, in genome order, and how many bins were left out, by reason."""
-    counts = np.zeros(grid.total, np.int32)
-    held_out = set(config.train.held_out)
-    for source, track in zip(sources, parsed):
-        if source.kind == "peaks" and source.id not in held_out:
-            counts[np.load(track.file, mmap_mode="r")] += 1
-    split = assign_splits(config, grid, split_of)
-    dropped: dict[str, int] = {}
-    if config.bins.background == "all":
-        chosen = kept
-    else:
-        if not any(source.kind == "peaks" for source in sources):
-            raise ConfigError("there is no peak track to choose bins by", hint='set bins.background = "all"')
-        chosen = kept & (counts >= config.bins.min_tracks)
-        gc = gc_of_bins(genome, grid)
-        rng = np.random.default_rng([config.train.seed, 0])
-        for number in range(len(ds.SPLITS)):
-            peaks, empty = chosen & (split == number), kept & (counts == 0) & (split == number)
-            chosen = chosen | matched_background(gc, peaks, empty, config.bins.background, rng)
-        dropped["background not asked for"] = int((kept & ~chosen).sum())
-    guard = config.split.guard if config.split.guard is not None else config.resolved_model().window + 16
-    near = guarded(chosen, split, grid, guard)
-    dropped["in the guard band"] = int((chosen & near).sum())
-    chosen = chosen & ~near
-    splits = {name: np.flatnonzero(chosen & (split == number)) for number, name in enumerate(ds.SPLITS)}
-    if not len(splits["train"]):
-        raise ConfigError("no bin is left for training", hint="look at [split], bins.regions and bins.exclude")
-    if config.split.test and not len(splits["test"]):
-        raise ConfigError("no bin is left for the test split", hint="look at split.test, bins.regions, bins.exclude")
-    return splits, dropped
-
-
-def assign_splits(config: Config, grid: BinGrid, split_of: Mapping[str, str]) -> NDArray[np.int8]:
-    """(bins,) number of the split of every bin; a validation share becomes blocks spread over what is not test."""
-    numbers = {name: number for number, name in enumerate(ds.SPLITS)}
-    split = np.concatenate([np.full(n, numbers[split_of[name]], np.int8) for name, n in grid.counts.items()])
-    share = config.split.validation
-    if isinstance(share, float):
-        rest = np.flatnonzero(split == numbers["train"])
-        blocks = np.array_split(rest, _BLOCKS)
-        for block in blocks:
-            size = round(len(block) * share)
-            middle = (len(block) - size) // 2
-            split[block[middle : middle + size]] = numbers["validation"]
-    return split
-
-
-def guarded(chosen: NDArray[np.bool_], split: NDArray[np.int8], grid: BinGrid, guard: int) -> NDArray[np.bool_]:
-    """(bins,) training bins that lie within `guard` bp (start to start) of a bin of another split on their contig."""
-    near = np.zeros(len(split), bool)
-    reach = -(-guard // BIN) - 1 if guard else 0  # bins whose starts are less than `guard` apart
-    for name, count in grid.counts.items():
-        here = slice(grid.offsets[name], grid.offsets[name] + count)
-        other = np.flatnonzero(chosen[here] & (split[here] > 0))
-        mine = np.flatnonzero(chosen[here] & (split[here] == 0))
-        if not len(other) or not len(mine):
-            continue
-        after = np.searchsorted(other, mine)
-        right = other[np.minimum(after, len(other) - 1)]
-        left = other[np.maximum(after - 1, 0)]
-        distance = np.minimum(np.abs(right - mine), np.abs(left - mine))
-        near[mine[distance <= reach] + here.start] = True
-    return near
-
-
-def gc_of_bins(genome: Genome, grid: BinGrid) -> NDArray[np.float64]:
-    """(bins,) share of G and C in every bin."""
-    return np.concatenate(
-        [
-            bin_shares((CODES[genome.sequences[name]] == 1) | (CODES[genome.sequences[name]] == 2), count)
-            for name, count in grid.counts.items()
-        ]
-    )
-
-
-def matched_background(
-    gc: NDArray[np.float64], peaks: NDArray[np.bool_], empty: NDArray[np.bool_], ratio: float, rng: np.random.Generator
-) -> NDArray[np.bool_]:
-    """(bins,) a draw of empty bins, `ratio` per peak bin, with the GC content of the peak bins (in strata of 5 %).
-
-    Where a stratum runs out of empty bins, the rest is drawn from all that are left.
-    """
-    chosen = np.zeros(len(gc), bool)
-    wanted = min(round(ratio * peaks.sum()), int(empty.sum()))
-    if not wanted:
-        return chosen
-    strata = np.minimum((gc * _GC_STRATA).astype(int), _GC_STRATA - 1)
-    share = np.bincount(strata[peaks], minlength=_GC_STRATA) / peaks.sum()
-    for stratum in range(_GC_STRATA):
-        pool = np.flatnonzero(empty & (strata == stratum))
-        take = min(int(share[stratum] * wanted), len(pool))
-        chosen[rng.choice(pool, take, replace=False)] = True
-    rest = np.flatnonzero(empty & ~chosen)
-    chosen[rng.choice(rest, wanted - int(chosen.sum()), replace=False)] = True
-    return chosen
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
