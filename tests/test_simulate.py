@@ -119,3 +119,25 @@ def test_jaspar_files(tmp_path: Path) -> None:
     path.write_text(">MA1 X\nA [ 1 2 ]\nC [ 0 ]\n")
     with pytest.raises(InputError):
         read_jaspar(path)
+
+
+def test_more_options_do_what_they_say(tmp_path: Path) -> None:
+    reports = {
+        name: simulate(tmp_path / name, size="tiny", options=options)
+        for name, options in {
+            "plain": SimulateOptions(), "depth": SimulateOptions(depth=1.0), "overlap": SimulateOptions(overlap=1.0),
+            "saturating": SimulateOptions(saturating=True), "hidden": SimulateOptions(hidden_batch=True),
+        }.items()
+    }  # fmt: skip
+    assert reports["depth"].prevalence < 0.8 * reports["plain"].prevalence
+    parts = {name: np.load(tmp_path / name / "truth" / "parts.npz") for name in reports}
+    spread = {name: float(np.ptp(value["biological"])) for name, value in parts.items()}
+    assert spread["saturating"] < 0.8 * spread["plain"]
+    motifs = pd.read_csv(tmp_path / "overlap" / "truth" / "motifs.tsv", sep="\t").sort_values(["contig", "start"])
+    touching = (motifs["start"].shift(-1) == motifs["end"] - 3) & (motifs["contig"].shift(-1) == motifs["contig"])
+    assert touching.sum() > 20
+    rows = pd.read_parquet(tmp_path / "hidden" / "truth" / "tracks.parquet").to_dict("records")
+    genome = read_fasta(tmp_path / "hidden" / "genome.fa")
+    codes = np.concatenate([genome.codes(n, 0, size).reshape(-1, 128) for n, size in genome.lengths.items()])
+    named = planted.true_parts(planted.find_causes(codes), rows).centred()
+    assert np.abs(named.technical - parts["hidden"]["technical"]).max() > 0.3

@@ -76,14 +76,27 @@ def simulate_command(
     output: Annotated[Path, typer.Argument(help="Project folder to write.")] = Path("planted"),
     size: Annotated[str, typer.Option(help="tiny, small or medium.")] = "small",
     seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
+    correlation: Annotated[float, typer.Option(help="Biological and technical causes coincide, 0 to 1.")] = 0.0,
+    overlap: Annotated[float, typer.Option(help="Motifs of targets overlap, 0 to 1.")] = 0.0,
+    saturating: Annotated[bool, typer.Option("--saturating", help="Biological causes saturate.")] = False,
+    depth: Annotated[float, typer.Option(help="Peak calling depends on depth, 0 to 1.")] = 0.0,
+    hidden_batch: Annotated[bool, typer.Option("--hidden-batch", help="A batch that no column names.")] = False,
+    mislabelled: Annotated[float, typer.Option(help="Share of tracks with a wrong target.")] = 0.0,
+    complete_confounding: Annotated[
+        bool, typer.Option("--complete-confounding", help="One lab and one year per assay.")
+    ] = False,
     force: Force = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Plant known causes in a genome and write a whole project, with the truth beside it."""
     from mfd_cli.console import Display
-    from mfd_cli.simulate import simulate
+    from mfd_cli.simulate import SimulateOptions, simulate
 
+    options = SimulateOptions(
+        correlation=correlation, overlap=overlap, saturating=saturating, depth=depth, hidden_batch=hidden_batch,
+        mislabelled=mislabelled, complete_confounding=complete_confounding,
+    )  # fmt: skip
     with Display(quiet) as display:
-        report = simulate(output, size=size, seed=seed, force=force, progress=display)
+        report = simulate(output, size=size, seed=seed, options=options, force=force, progress=display)
     _say_all(report.lines())
 
 

@@ -85,15 +85,19 @@ def find_causes(codes: Bytes, chunk: int = 8192) -> Causes:
     return Causes(found, (gc - 0.42) / 0.08, (runs - 0.14) / 0.09)
 
 
-def true_parts(causes: Causes, rows: Sequence[Mapping[str, str]], hidden: NDArray[np.bool_] | None = None) -> Parts:
-    """The true logit of every bin and track, in parts. `hidden` marks the tracks of a batch that no column names."""
+def true_parts(
+    causes: Causes, rows: Sequence[Mapping[str, str]], hidden: NDArray[np.bool_] | None = None, saturating: bool = False
+) -> Parts:
+    """The true logit of every bin and track, in parts. `hidden` marks the tracks of a batch that no column names; with
+    `saturating` the biological part approaches 3 instead of growing with every cause."""
     one = causes.motifs
     shared = EFFECTS["shared"] * one[SHARED] + EFFECTS["G+C"] * causes.gc
     biological, technical = [], []
     for index, row in enumerate(rows):
         target, tissue = one[TARGETS[row["target"]]], one[TISSUES[row["tissue"]]]
         joint = EFFECTS["target x tissue"] * target * tissue
-        biological.append(EFFECTS["target"] * target + EFFECTS["tissue"] * tissue + joint)
+        whole = EFFECTS["target"] * target + EFFECTS["tissue"] * tissue + joint
+        biological.append(3 * np.tanh(whole / 3) if saturating else whole)
         part = EFFECTS["assay"] * one[ASSAYS[row["assay"]]] + EFFECTS["lab"] * LABS[row["lab"]] * causes.gc
         part = part + EFFECTS["year"] * YEARS[row["year"]] * causes.at_runs
         if hidden is not None and hidden[index]:

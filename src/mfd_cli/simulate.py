@@ -20,7 +20,7 @@ from scipy.stats import rankdata
 
 from mfd_cli import planted
 from mfd_cli.config import nearest
-from mfd_cli.data.motifs import built_in
+from mfd_cli.data.motifs import Motif, built_in
 from mfd_cli.data.sequence import Bytes, decode, encode, reverse_complement
 from mfd_cli.errors import ConfigError
 from mfd_cli.export import write_parquet, write_tsv
@@ -54,6 +54,12 @@ class SimulateOptions:
 
     correlation: float = 0.0
     """Probability that a bin with a target's motif also gets the first assay's cutting motif: causes that coincide."""
+    overlap: float = 0.0
+    """Probability that another target's motif overlaps the end of a target's motif."""
+    saturating: bool = False
+    """Accessibility and motifs saturate: the biological part is squashed, not a sum of its causes."""
+    depth: float = 0.0
+    """Depth-dependent peak calling: the shallowest tracks lose up to twice this from every logit."""
     hidden_batch: bool = False
     """Half of the tracks have a preference that no column names."""
     mislabelled: float = 0.0
@@ -62,7 +68,7 @@ class SimulateOptions:
     """Every assay was done by one lab in one year: nothing can tell the three apart."""
 
     def __post_init__(self) -> None:
-        for name in ("correlation", "mislabelled"):
+        for name in ("correlation", "overlap", "depth", "mislabelled"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
 
@@ -107,13 +113,14 @@ def simulate(
     hidden = rng.random(len(rows)) < 0.5 if options.hidden_batch else None
     say("planting", 1, 4)
     codes = np.concatenate([bases.reshape(-1, BIN) for bases in genome.values()])
-    parts = planted.true_parts(planted.find_causes(codes), rows, hidden)
-    logits = parts.total() + planted.PREVALENCE_LOGIT + rng.normal(0, 0.15, len(rows))
+    parts = planted.true_parts(planted.find_causes(codes), rows, hidden, options.saturating)
+    shallow = 2 * options.depth * rng.random(len(rows)) if options.depth else 0.0
+    logits = parts.total() + planted.PREVALENCE_LOGIT + rng.normal(0, 0.15, len(rows)) - shallow
     peaks = rng.random(logits.shape) < 1 / (1 + np.exp(-logits))
     say("planting", 2, 4)
     test = np.repeat(np.arange(scale.contigs), scale.bins_per_contig) == scale.contigs - 1
     ceiling = [auroc(logits[test, i], peaks[test, i]) for i in range(len(rows))]
-    variants = make_variants(genome, rows, hidden, scale, rng)
+    variants = make_variants(genome, rows, hidden, scale, rng, options.saturating)
     say("planting", 3, 4)
     with whole_folder(output) as folder:
         write_genome(folder / "genome.fa", genome)
@@ -152,17 +159,38 @@ def plant_genome(
             if targets and first_assay not in chosen and rng.random() < options.correlation:
                 chosen.append(first_assay)
             slots = rng.permutation(6)
-            for motif_name, slot in zip(chosen, slots):
-                motif = motifs[motif_name]
-                start = bin_index * BIN + int(slot) * 21 + int(rng.integers(0, 21 - len(motif.counts)))
-                drawn = np.array([rng.choice(4, p=row) for row in motif.probabilities], np.uint8)
-                strand = "+-"[rng.integers(2)]
-                codes[start : start + len(drawn)] = drawn if strand == "+" else reverse_complement(drawn)
-                instances.append(
-                    {"contig": name, "start": start, "end": start + len(drawn), "strand": strand, "motif": motif_name}
-                )
+            placed = []
+            for motif, slot in zip((motifs[m] for m in chosen), slots):
+                placed.append((motif.name, int(slot) * 21 + int(rng.integers(0, 21 - len(motif.counts)))))
+                instances.append(plant(codes, name, bin_index * BIN + placed[-1][1], motif, rng))
+            if options.overlap:
+                for motif_name, offset in overlapping(placed, used, options.overlap, rng):
+                    instances.append(plant(codes, name, bin_index * BIN + offset, motifs[motif_name], rng))
         genome[name] = codes
     return genome, instances
+
+
+def plant(codes: Bytes, contig: str, start: int, motif: Motif, rng: np.random.Generator) -> dict[str, Any]:
+    """Put a drawn instance of a motif into a contig, on a random strand; where it is, for truth/motifs.tsv."""
+    drawn = np.array([rng.choice(4, p=row) for row in motif.probabilities], np.uint8)
+    strand = "+-"[rng.integers(2)]
+    codes[start : start + len(drawn)] = drawn if strand == "+" else reverse_complement(drawn)
+    return {"contig": contig, "start": start, "end": start + len(drawn), "strand": strand, "motif": motif.name}
+
+
+def overlapping(
+    placed: Sequence[tuple[str, int]], used: Sequence[str], share: float, rng: np.random.Generator
+) -> list[tuple[str, int]]:
+    """For some of the targets' motifs in a bin, another target's motif that begins on its last three bases."""
+    motifs, extra = built_in(), []
+    targets = [name for name in used if name in planted.TARGETS.values()]
+    for name, offset in placed:
+        others = [target for target in targets if target != name]
+        if name in targets and others and rng.random() < share:
+            second, start = str(rng.choice(others)), offset + len(motifs[name].counts) - 3
+            if start + len(motifs[second].counts) <= BIN:
+                extra.append((second, start))
+    return extra
 
 
 def landscape(length: int, rng: np.random.Generator, step: int = 2048) -> Floats:
@@ -284,7 +312,7 @@ def write_signal(path: Path, genome: Mapping[str, Bytes], logits: Floats, rng: n
 
 def make_variants(
     genome: Mapping[str, Bytes], rows: Sequence[Mapping[str, str]], hidden: NDArray[np.bool_] | None, scale: Size,
-    rng: np.random.Generator,
+    rng: np.random.Generator, saturating: bool = False,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Variants that break biological, technical or shared motifs, or nothing; with their true changes, in order."""
     motifs = built_in()
@@ -314,7 +342,7 @@ def make_variants(
                 inner = int((weights.max(1) - weights.min(1)).argmax())
                 place = best + inner
             draft = _alleles(window, place, rng)
-            effect = true_change(codes, start + place, *draft, rows, hidden)
+            effect = true_change(codes, start + place, *draft, rows, hidden, saturating)
             size = {name: effect[name] for name in ("biological", "technical", "shared")}
             if kind == "none" and max(size.values()) > 0.15:
                 continue
@@ -338,8 +366,9 @@ def _alleles(window: Bytes, place: int, rng: np.random.Generator) -> tuple[str, 
 
 
 def true_change(
-    codes: Bytes, position: int, ref: str, alt: str, rows: Sequence[Mapping[str, str]], hidden: NDArray[np.bool_] | None
-) -> dict[str, float]:
+    codes: Bytes, position: int, ref: str, alt: str, rows: Sequence[Mapping[str, str]],
+    hidden: NDArray[np.bool_] | None, saturating: bool = False,
+) -> dict[str, float]:  # fmt: skip
     """Alternate minus reference in the bin that holds the variant: root mean square over tracks of each centred part.
 
     `shared` is signed in the logit but its size is given here; `total` is the largest change of any track, signed.
@@ -348,7 +377,7 @@ def true_change(
     reference = codes[start : start + BIN]
     changed = np.concatenate([codes[start:position], encode(alt), codes[position + len(ref) : start + 2 * BIN]])[:BIN]
     causes = planted.find_causes(np.stack([reference, changed]))
-    parts = planted.true_parts(causes, rows, hidden)
+    parts = planted.true_parts(causes, rows, hidden, saturating)
     both, whole = parts.centred(), parts.total()
     raw = {name: np.diff(getattr(parts, name), axis=0)[0] for name in ("shared", "biological", "technical")}
     total = np.diff(whole, axis=0)[0]
