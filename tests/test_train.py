@@ -222,3 +222,15 @@ def test_training_on_a_gpu_learns_too(tmp_path: Path) -> None:
     tiny.dataset(tmp_path / "dataset")
     run = training.train(tiny.project(tmp_path, train={"epochs": 40, "batch_size": 32, "lr": 0.01}), gpus=1)
     assert run.about["validation"]["auroc_mean"] > 0.8
+
+
+def test_resume_never_removes_a_model(tmp_path: Path) -> None:
+    import shutil
+
+    tiny.dataset(tmp_path / "dataset")
+    training.train(tiny.project(tmp_path), gpus=0, resume=True)  # nothing to resume: a start
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "run" / "last")
+    with pytest.raises(OutputError, match="holds a run already"):
+        training.train(tiny.project(tmp_path), gpus=0, resume=True)
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before

@@ -94,7 +94,7 @@ def train(
     device = device_of(int(torch.cuda.is_available()) if gpus is None else gpus)
     stored = load_last(folder) if resume else None
     if stored is None:
-        clear_run(folder, force or resume)
+        clear_run(folder, force)
     dataset = open_dataset(project.dataset)
     trained = np.array([track.id not in config.train.held_out for track in outputs_of(dataset)])
     check_held_out(config, dataset)
