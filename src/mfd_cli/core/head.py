@@ -21,7 +21,8 @@ from mfd_cli.errors import ConfigError
 
 START = 0.3
 """Size of the first weights of either head, as a multiple of what torch gives a linear layer (variance 1 / (3 K)). Random
-weights are noise to the backbone: on yeast both heads learn faster from 0.3 than from 1, and much faster than from 2."""
+weights are noise to the backbone. On yeast, median AUROC on chrIV after 64 thousand windows, one seed each: conditioned
+head 0.80 from 1 and 0.86 from 0.3; free head 0.79 from 2, 0.85 from 1 and 0.86 from 0.3."""
 DIRECT_START = 0.1
 LINEAR_PUSH, NETWORK_PUSH = 1.5, 0.5
 
@@ -190,9 +191,8 @@ class ConditionedHead(nn.Module):
     def weights(self) -> HeadWeights:
         """Centred weights per group, and the shared part, which alone learns what all tracks have in common.
 
-        No gradient flows through the mean that is subtracted. It would send every track the gradient of all others, much
-        larger than the own one of a track with few peaks, and Adam would normalise the own one away. (On yeast, median
-        AUROC after 64 thousand windows: 0.80 with it, 0.86 without; the twin has 0.86.)
+        No gradient flows through the mean that is subtracted: a level's vector is moved by its own tracks only. (On yeast
+        this made no difference in accuracy: median AUROC after 64 thousand windows 0.857, with that gradient 0.860.)
         """
         gains = self.gains()
         groups = {}
