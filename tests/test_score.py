@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,13 +13,15 @@ import pysam
 import pytest
 import torch
 
+import tiny
+from mfd_cli import score as module
 from mfd_cli.core.decompose import decompose
 from mfd_cli.core.onehot import reverse_complement
 from mfd_cli.data.dataset import Dataset
 from mfd_cli.data.sequence import Genome, encode
-from mfd_cli.errors import GenomeError, OutputError, VariantError
+from mfd_cli.errors import DatasetError, GenomeError, OutputError, VariantError
 from mfd_cli.run_folder import Run
-from mfd_cli.score import Scorer, score_variants
+from mfd_cli.score import Scorer, choose_genome, score_variants
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr2,length=30000>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 
@@ -234,3 +237,101 @@ def test_an_insertion_scores_the_same_from_either_side(trained: tuple[Run, Datas
         values.append(pq.read_table(tmp_path / "o.parquet").to_pydict()["MFD_MAX_DLOGIT"][0])
     # Not exactly: the window is even, so the variant sits one base off the middle on the other strand.
     assert values[0] == pytest.approx(values[1], rel=0.35, abs=0.05)
+
+
+def substitution(genome: Genome, position: int) -> tuple[int, str, str]:
+    return position, base(genome, position), other(base(genome, position))
+
+
+def test_an_older_index_never_stays_beside_a_new_output(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    one, two = (substitution(dataset.genome, p) for p in (800, 900))
+    score_variants(run, dataset.genome, write_vcf(tmp_path / "a.vcf", [one, two]), tmp_path / "o.vcf.gz")
+    assert (tmp_path / "o.vcf.gz.tbi").exists()
+    source = write_vcf(tmp_path / "a.vcf", [two, one])
+    summary = score_variants(run, dataset.genome, source, tmp_path / "o.vcf.gz", force=True)
+    assert sorted(path.name for path in summary.outputs) == ["o.parquet", "o.skipped.tsv", "o.vcf.gz"]
+    assert not (tmp_path / "o.vcf.gz.tbi").exists()
+
+
+@pytest.mark.parametrize(("position", "index"), [(600_000_000, "csi"), (9_999_999_999, None)])
+def test_a_position_too_large_for_the_index_costs_no_score(
+    trained: tuple[Run, Dataset], tmp_path: Path, position: int, index: str | None
+) -> None:
+    run, dataset = trained
+    source = write_vcf(tmp_path / "a.vcf", [substitution(dataset.genome, 500), (position, "A", "C")])
+    summary = score_variants(run, dataset.genome, source, tmp_path / "o.vcf.gz")
+    assert (summary.records, summary.scored, summary.skipped) == (2, 1, {"beyond the end of the contig": 1})
+    assert [path.suffix for path in tmp_path.glob("o.vcf.gz.*")] == ([f".{index}"] if index else [])
+    assert bool(summary.warnings) == (index is None)
+
+
+def test_mismatches_are_judged_over_the_whole_file(
+    trained: tuple[Run, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad stretch at the start does not make the assembly wrong; a file that is plainly wrong stops at once."""
+    run, dataset = trained
+    monkeypatch.setattr(module, "CHUNK", 20)
+    good = [substitution(dataset.genome, p) for p in range(1000, 3000, 10)]
+    bad = [(p, alt, ref) for p, ref, alt in (substitution(dataset.genome, p) for p in range(500, 580, 10))]
+    source = write_vcf(tmp_path / "a.vcf", [*bad, *good])
+    summary = score_variants(run, dataset.genome, source, tmp_path / "o.vcf")
+    assert (summary.scored, summary.skipped) == (200, {"reference mismatch": 8})
+    with pytest.raises(VariantError, match="20 of 208 reference"):
+        source = write_vcf(tmp_path / "b.vcf", [*good[:188], *[(p, alt, ref) for p, ref, alt in good[:20]]])
+        score_variants(run, dataset.genome, source, tmp_path / "p.vcf")
+    with pytest.raises(VariantError, match="20 of 20 reference"):
+        source = write_vcf(tmp_path / "c.vcf", [*[(p, alt, ref) for p, ref, alt in good[:20]], *good])
+        score_variants(run, dataset.genome, source, tmp_path / "p.vcf")
+
+
+def test_the_input_is_never_replaced(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    source = write_vcf(tmp_path / "a.vcf", [substitution(dataset.genome, 500)])
+    before = source.read_bytes()
+    with pytest.raises(OutputError, match="is the input itself"):
+        score_variants(run, dataset.genome, source, source, force=True)
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("fault", ["missing", "flipped"])
+def test_a_damaged_genome_is_not_scored_on(tmp_path: Path, fault: str) -> None:
+    dataset = tiny.dataset(tmp_path / "dataset")
+    project, about = tiny.project(tmp_path), {"genome_digest": dataset.manifest["genome_digest"]}
+    run = Run(tmp_path / "run", project.config, tiny.model(), (), None, about)  # type: ignore[arg-type]
+    assert choose_genome(project, run, None)[0].digest() == about["genome_digest"]
+    file = tmp_path / "dataset" / "genome.arrow"
+    whole = bytearray(file.read_bytes())
+    file.unlink()
+    if fault == "flipped":
+        whole[len(whole) // 2] ^= 6
+        file.write_bytes(whole)
+    with pytest.raises(DatasetError, match="is missing or damaged"):
+        choose_genome(project, run, None)
+
+
+def test_a_file_without_records_gives_a_table_with_its_columns(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    empty = score(trained, tmp_path, write_vcf(tmp_path / "a.vcf", []))
+    full = score(trained, tmp_path, write_vcf(tmp_path / "b.vcf", [substitution(trained[1].genome, 500)]))
+    assert list(empty) == list(full) and len(empty["MFD_BIO"]) == 0
+
+
+def test_scoring_again_replaces_the_fields(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    rows = [substitution(dataset.genome, 500), (600, base(dataset.genome, 600), "*")]
+    score_variants(run, dataset.genome, write_vcf(tmp_path / "a.vcf", rows, "DP=3"), tmp_path / "o.vcf")
+    score_variants(run, dataset.genome, tmp_path / "o.vcf", tmp_path / "p.vcf")
+    assert (tmp_path / "p.vcf").read_bytes() == (tmp_path / "o.vcf").read_bytes()
+
+
+def test_a_free_head_has_no_groups_and_a_signal_no_probability(tmp_path: Path) -> None:
+    world = tiny.genome()
+    about = {"genome_digest": world.digest(), "trained_on": ["chr1"], "weights_sha256": "0"}
+    tracks = tuple(dataclasses.replace(t, kind="signal") for t in tiny.dataset(tmp_path / "d", tracks=8).tracks[:8])
+    free = tiny.model(model={"head": "free"})
+    run = Run(tmp_path, tiny.config(model={"head": "free"}), free, tracks, None, about)  # type: ignore[arg-type]
+    score_variants(run, world, write_vcf(tmp_path / "a.vcf", [substitution(world, 500)]), tmp_path / "o.vcf")
+    header = (tmp_path / "o.vcf").read_text()
+    assert "head=free" in header and "MFD_MAX_DLOGIT=" in header and "MFD_BIO" not in header
+    table = pq.read_table(tmp_path / "o.parquet").to_pydict()
+    assert np.isnan(table["ref_probability"][0]) and table["MFD_TRACK"][0].startswith("P")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,7 @@ def write(folder: Path, text: str | bytes, name: str = "x.vcf") -> Path:
     [
         ("", "is empty"),
         ("hello\n", "does not start with ##fileformat"),
+        (HEADER.replace("v4.2", "v3.3") + LINE, "does not start with ##fileformat=VCFv4"),
         ("##fileformat=VCFv4.2\n" + LINE, ":2: a record stands before the #CHROM line"),
         ("##fileformat=VCFv4.2\n", "no #CHROM line"),
         ("##fileformat=VCFv4.2\n#CHROM\tPOS\tID\n", ":2: the #CHROM line does not name"),
@@ -104,6 +107,32 @@ def test_bcf_is_read_like_the_vcf(tmp_path: Path) -> None:
     assert [(r.position, r.ref, r.alts) for r in read(tmp_path / "x.bcf")] == [
         (r.position, r.ref, r.alts) for r in read(source)
     ]
+
+
+def piped(monkeypatch: pytest.MonkeyPatch, data: bytes) -> list[Record]:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    with open_variants("-") as variants:
+        return list(variants.records)
+
+
+@pytest.mark.parametrize("kind", ["text", "gzip", "bgzip", "bcf"])
+def test_standard_input_takes_what_files_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    source = write(tmp_path, HEADER + LINE + "chr1\t9\t.\tAC\tA,AT\t.\tPASS\t.\n")
+    packed = tmp_path / "x.bcf"
+    with pysam.VariantFile(str(source)) as old, pysam.VariantFile(str(packed), "wb", header=old.header) as new:
+        for record in old:
+            new.write(record)
+    pysam.tabix_compress(str(source), str(tmp_path / "x.vcf.gz"))
+    text = source.read_bytes()
+    data = {"text": text, "gzip": gzip.compress(text), "bgzip": (tmp_path / "x.vcf.gz").read_bytes(),
+            "bcf": packed.read_bytes()}[kind]  # fmt: skip
+    assert [(r.position, r.alts) for r in piped(monkeypatch, data)] == [(5, ("C",)), (9, ("A", "AT"))]
+    if kind in ("bgzip", "bcf"):
+        with pytest.raises(VariantError, match="standard input: was cut short"):
+            piped(monkeypatch, data[:-28])
+    if kind != "text":
+        with pytest.raises(VariantError, match=r"standard input.*was cut short"):
+            piped(monkeypatch, data[: len(data) // 2])
 
 
 @pytest.mark.parametrize(

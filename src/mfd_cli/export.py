@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pysam
 
-from mfd_cli.data.variants import Record, split_info
+from mfd_cli.data.variants import Record, quiet_htslib, split_info
 from mfd_cli.errors import OutputError
 from mfd_cli.files import whole_file
 
@@ -25,10 +25,26 @@ def write_tsv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
     Tabs, line ends and control characters inside a value become spaces, and a text that a spreadsheet would take for a
     formula is quoted with an apostrophe.
     """
-    columns = list(columns or (rows[0] if rows else ()))
-    with whole_file(path) as temporary:
-        lines = ["\t".join(columns), *("\t".join(_text(row.get(name)) for name in columns) for row in rows)]
-        temporary.write_text("\n".join(lines) + "\n", "utf-8")
+    with whole_file(path) as temporary, TsvRows(temporary, list(columns or (rows[0] if rows else ()))) as table:
+        table.write(rows)
+
+
+class TsvRows:
+    """The same written in pieces, so that memory does not grow with the length of the file."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.columns, self.stream = columns, path.open("w", encoding="utf-8", newline="\n")
+        self.stream.write("\t".join(columns) + "\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+
+    def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows; a column that one lacks is empty."""
+        self.stream.writelines("\t".join(_text(row.get(name)) for name in self.columns) + "\n" for row in rows)
 
 
 def _text(value: Any) -> str:
@@ -58,32 +74,29 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 class ParquetRows:
-    """A Parquet file written in pieces, so that memory does not grow with its length; nothing where `path` is None."""
+    """A Parquet file written in pieces, so that memory does not grow with its length; nothing where `path` is None.
 
-    def __init__(self, path: Path | None, metadata: Mapping[str, str]) -> None:
-        self.path, self.metadata = path, metadata
+    Minima and maxima are kept of the first `indexed` columns only: those of hundreds of tracks would fill the footer.
+    """
+
+    def __init__(self, path: Path | None, schema: pa.Schema, indexed: int = 7) -> None:
         self.writer: pq.ParquetWriter | None = None
+        if path is not None:
+            names = schema.names[:indexed]
+            self.writer = pq.ParquetWriter(path, schema, compression="zstd", write_statistics=names)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.path is not None and self.writer is None:
-            pq.write_table(pa.table({}), self.path)
         if self.writer is not None:
             self.writer.close()
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows; all have the columns and types of the first."""
-        if self.path is None or not rows:
-            return
-        columns = {name: [row[name] for row in rows] for name in rows[0]}
-        schema = None if self.writer is None else self.writer.schema
-        table = pa.table(columns, schema=schema)
-        if self.writer is None:
-            table = table.replace_schema_metadata(self.metadata)
-            self.writer = pq.ParquetWriter(self.path, table.schema, compression="zstd")
-        self.writer.write_table(table)
+        """Add rows, which have the columns of the schema."""
+        if self.writer is not None and rows:
+            schema = self.writer.schema
+            self.writer.write_table(pa.table({name: [row[name] for row in rows] for name in schema.names}, schema))
 
 
 class VcfWriter:
@@ -127,9 +140,18 @@ class VcfWriter:
             self.sorted = False
         self.last = (record.contig, record.position)
 
-    def index(self, path: Path, index: Path) -> None:
-        """Write a tabix index (.tbi, or .csi for very long contigs) of the closed file."""
-        pysam.tabix_index(str(path), preset="vcf", force=True, csi=index.suffix == ".csi", index=str(index))
+    def index(self, path: Path, index: Path) -> bool:
+        """Write a tabix index (.tbi, or .csi for very long contigs) of the closed file; False where it cannot hold it.
+
+        A .tbi ends at 2^29 bp, a .csi at 2^31, and a record may claim any position.
+        """
+        quiet_htslib()
+        try:
+            pysam.tabix_index(str(path), preset="vcf", force=True, csi=index.suffix == ".csi", index=str(index))
+        except OSError:
+            index.unlink(missing_ok=True)
+            return False
+        return True
 
 
 def write_attributions(path: Path, levels: Sequence[Any], factor: str) -> None:

@@ -12,6 +12,7 @@ difference is taken in the latent and every score is a product with it:
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
@@ -31,17 +33,19 @@ from mfd_cli.data.dataset import read_genome, read_manifest
 from mfd_cli.data.fasta import read_fasta
 from mfd_cli.data.sequence import Genome, match_contigs
 from mfd_cli.data.variants import Record, Variant, VariantFile, allele_windows, contig_of, open_variants, why_not
-from mfd_cli.errors import GenomeError, MfdError, VariantError
-from mfd_cli.export import ParquetRows, VcfWriter, write_tsv
-from mfd_cli.files import check_output, whole_files
+from mfd_cli.errors import DatasetError, GenomeError, MfdError, OutputError, VariantError
+from mfd_cli.export import ParquetRows, TsvRows, VcfWriter
+from mfd_cli.files import check_output, sha256_of, whole_files
 from mfd_cli.run_folder import Run
 
 Progress = Callable[[str, int, int], None]
 Floats = NDArray[np.float32]
 CHUNK = 2000
 """Records that are scored together; memory does not depend on the length of the file."""
-MOST_MISMATCHES = 0.05
-FEWEST_CHECKED = 20
+MOST_MISMATCHES, FEWEST_CHECKED = 0.05, 20
+PLAINLY_WRONG, EARLY = 0.5, 10_000
+"""Above this share of mismatches within the first records there is no need to read on."""
+SKIP_COLUMNS = ("line", "contig", "position", "id", "ref", "alt", "reason")
 TECHNICAL = "technical"
 _SHORT = {"biological": "BIO", "technical": "TECH"}
 
@@ -96,7 +100,8 @@ class Scorer:
 
     def field_of(self, group: str) -> str:
         """The INFO field of a group."""
-        return f"MFD_{_SHORT.get(group, ''.join(c if c.isalnum() else '_' for c in group.upper()))}"
+        name = _SHORT.get(group, re.sub("[^A-Z0-9]", "_", group.upper()))
+        return f"MFD_GROUP_{name}" if name in ("MAX_DLOGIT", "TRACK", "SHARED", "DEBIASED") else f"MFD_{name}"
 
     @property
     def fields(self) -> list[str]:
@@ -178,24 +183,26 @@ def score_variants(
     """
     started = time.monotonic()
     vcf, rows, skipped = output_paths(source, output, table)
-    files = [path for path in (vcf, rows, skipped) if path is not None]
+    index = [Path(f"{vcf}.{kind}") for kind in ("tbi", "csi")] if vcf is not None else []
+    files = [path for path in (vcf, rows, skipped, *index) if path is not None]
     for path in files:
         check_output(path, force)
-    scorer = Scorer(run, device, batch_size)
-    summary = ScoreSummary()
-    index = [Path(f"{vcf}.{kind}") for kind in ("tbi", "csi")] if vcf is not None else []
-    with open_variants(source) as variants, whole_files(*files, *index) as places:
-        place = dict(zip([*files, *index], places))
+        if path.exists() and Path(source).exists() and path.samefile(source):
+            raise OutputError("is the input itself", path=path, hint="-o FILE writes to another file")
+    scorer, summary = Scorer(run, device, batch_size), ScoreSummary()
+    schema = table_schema(scorer, per_track)
+    with open_variants(source) as variants, whole_files(*files) as places:
+        place = dict(zip(files, places))
         writer = VcfWriter(place[vcf] if vcf is not None else None)
-        with writer, ParquetRows(place.get(rows) if rows else None, table_metadata(scorer)) as parquet:
+        table_rows = ParquetRows(place[rows] if rows is not None else None, schema)
+        with writer, table_rows, TsvRows(place[skipped], SKIP_COLUMNS) as skips:
             writer.write_header(header_of(variants, scorer, genome, genome_note))
-            skips = score_all(variants, scorer, genome, writer, parquet, per_track, summary, progress)
-        if summary.records and not summary.scored:
-            check_any_contig(variants, skips, genome)
-        write_tsv(place[skipped], skips, ["line", "contig", "position", "id", "ref", "alt", "reason"])
-        if vcf is not None and str(vcf).endswith(".gz"):
+            score_all(variants, scorer, genome, writer, table_rows, skips, per_track, summary, progress)
+        if vcf is not None and vcf.suffix == ".gz":
             index_of(writer, place, vcf, genome, summary)
-    summary.outputs = [path for path in (*files, *index) if path.exists()]
+        summary.outputs = [path for path in files if place[path].exists()]
+        for path in index:
+            path.unlink(missing_ok=True)  # an older output's index must never lie beside the new output
     summary.seconds = time.monotonic() - started
     return summary
 
@@ -220,12 +227,12 @@ def _stem(name: str) -> str:
 
 
 def score_all(
-    variants: VariantFile, scorer: Scorer, genome: Genome, writer: VcfWriter, parquet: ParquetRows, per_track: bool,
-    summary: ScoreSummary, progress: Progress | None,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Score and write chunk by chunk; returns the rows of skipped.tsv."""
-    skips: list[dict[str, Any]] = []
-    checked = mismatches = 0
+    variants: VariantFile, scorer: Scorer, genome: Genome, writer: VcfWriter, parquet: ParquetRows, skips: TsvRows,
+    per_track: bool, summary: ScoreSummary, progress: Progress | None,
+) -> None:  # fmt: skip
+    """Score and write chunk by chunk. Raises where no record is on the genome, or too many REF alleles are not."""
+    contigs: dict[str, None] = {}
+    mismatch = ""
     for records in chunks(variants.records):
         alleles = [allele for record in records for allele in alleles_of(record, genome)]
         scored = [allele for allele in alleles if allele.reason is None]
@@ -237,24 +244,33 @@ def score_all(
         parquet.write(rows)
         for allele in alleles:
             if allele.reason is not None:
-                skips.append(skip_row(allele))
-                kind = "reference mismatch" if allele.reason.startswith("REF is") else allele.reason
+                wrong = allele.reason.startswith("REF is")
+                kind = "reference mismatch" if wrong else allele.reason
                 summary.skipped[kind] = summary.skipped.get(kind, 0) + 1
+                mismatch = mismatch or (f"line {allele.record.line}: {allele.reason}" if wrong else "")
+        skips.write(skip_row(allele) for allele in alleles if allele.reason is not None)
+        contigs |= dict.fromkeys(record.contig for record in records)
         summary.records += len(records)
         summary.alleles += len(alleles)
         summary.scored += len(scored)
-        mismatches = summary.skipped.get("reference mismatch", 0)
-        checked = summary.scored + mismatches
-        if checked >= FEWEST_CHECKED and mismatches > MOST_MISMATCHES * checked:
-            worst = next(row for row in skips if row["reason"].startswith("REF is"))
-            raise VariantError(
-                f"{mismatches:,} of {checked:,} reference alleles are not in the genome "
-                f"(line {worst['line']}: {worst['reason']})",
-                path=variants.name, hint="the file belongs to another assembly; give its genome with --fasta",
-            )  # fmt: skip
+        if summary.records <= EARLY:
+            check_assembly(variants, summary, PLAINLY_WRONG, mismatch)
         if progress:
             progress("scoring records", summary.records, summary.records)
-    return skips
+    check_assembly(variants, summary, MOST_MISMATCHES, mismatch)
+    if summary.records and not summary.scored:
+        match_contigs(contigs, genome.sequences, variants.name)  # GenomeError with both vocabularies
+
+
+def check_assembly(variants: VariantFile, summary: ScoreSummary, most: float, example: str) -> None:
+    """VariantError where more than this share of the reference alleles seen so far disagrees with the genome."""
+    mismatches = summary.skipped.get("reference mismatch", 0)
+    checked = summary.scored + mismatches
+    if checked >= FEWEST_CHECKED and mismatches > most * checked:
+        raise VariantError(
+            f"{mismatches:,} of {checked:,} reference alleles are not in the genome ({example})",
+            path=variants.name, hint="the file belongs to another assembly; give its genome with --fasta",
+        )  # fmt: skip
 
 
 def chunks(records: Iterator[Record]) -> Iterator[list[Record]]:
@@ -292,6 +308,8 @@ def score_chunk(alleles: Sequence[Allele], scorer: Scorer, genome: Genome, per_t
     scores, head = scorer.scores(change), scorer.predictor.head
     top = scores.pop("track")
     logits = head.logits(reference)[np.arange(len(top)), top]
+    if not scorer.run.peak_tracks:
+        logits = np.full_like(logits, np.nan)  # a signal has no probability
     levels = change @ scorer.level_matrix.T
     tracks = change @ scorer.matrix.T if per_track else None
     rows = []
@@ -337,11 +355,6 @@ def skip_row(allele: Allele) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def check_any_contig(variants: VariantFile, skips: Sequence[Mapping[str, Any]], genome: Genome) -> None:
-    """GenomeError with both vocabularies where not one record lies on a contig of the genome."""
-    match_contigs([row["contig"] for row in skips], genome.sequences, variants.name)
-
-
 def index_of(writer: VcfWriter, place: Mapping[Path, Path], vcf: Path, genome: Genome, summary: ScoreSummary) -> None:
     """Index the compressed output beside it, or say why not."""
     if not writer.sorted:
@@ -349,8 +362,19 @@ def index_of(writer: VcfWriter, place: Mapping[Path, Path], vcf: Path, genome: G
             "the input is not sorted by position: the output has no index (bcftools sort makes one)"
         )
         return
-    kind = "csi" if max(genome.lengths.values(), default=0) >= 1 << 29 else "tbi"
-    writer.index(place[vcf], place[Path(f"{vcf}.{kind}")])
+    kinds = ["csi"] if max(genome.lengths.values(), default=0) >= 1 << 29 else ["tbi", "csi"]
+    if not any(writer.index(place[vcf], place[Path(f"{vcf}.{kind}")]) for kind in kinds):
+        summary.warnings.append("the output could not be indexed: a record lies beyond what an index can hold")
+
+
+def table_schema(scorer: Scorer, per_track: bool) -> pa.Schema:
+    """Columns of the Parquet table, one row per scored allele."""
+    text, number = pa.string(), pa.float32()
+    columns: list[tuple[str, pa.DataType]] = [("line", pa.int64()), ("contig", text), ("position", pa.int64())]
+    columns += [(name, text) for name in ("id", "ref", "alt", "key", "MFD_TRACK")]
+    columns += [(name, number) for name in (*scorer.fields, "ref_probability", "alt_probability", *scorer.level_names)]
+    columns += [(f"track.{track.id}", number) for track in scorer.run.tracks if per_track]
+    return pa.schema(columns, metadata=table_metadata(scorer))
 
 
 def table_metadata(scorer: Scorer) -> dict[str, str]:
@@ -389,19 +413,25 @@ def header_of(variants: VariantFile, scorer: Scorer, genome: Genome, note: str) 
     digests = f"model={scorer.run.digest},genome={about['genome_digest']}"
     trained = " ".join(about["trained_on"])
     ours += [
-        f'##mfd_model=<version={__version__},{digests},trained_on="{trained}">',
+        f"##mfd_model=<version={__version__},{digests},head={'conditioned' if scorer.conditioned else 'free'},"
+        f'trained_on="{_plain(trained)}">',
         '##mfd_scoring=<scale=logit,strands=both,placement="variant in the middle of its bin",'
         'indels="mean of left- and right-anchored windows",background=none>',
     ]
     if note:
-        ours.append(f'##mfd_genome="{note}"')
+        ours.append(f'##mfd_genome="{_plain(note)}"')
     if not variants.contigs:
         ours += [f"##contig=<ID={name},length={length}>" for name, length in genome.lengths.items()]
     return [*kept, *(line.encode() for line in ours), variants.header[-1]]
 
 
 def _info(name: str, kind: str, text: str) -> str:
-    return f'##INFO=<ID={name},Number=A,Type={kind},Description="{text}">'
+    return f'##INFO=<ID={name},Number=A,Type={kind},Description="{_plain(text)}">'
+
+
+def _plain(text: str) -> str:
+    """Text that may stand between the quotes of a header line, whatever a file or a group is called."""
+    return re.sub(r'[\x00-\x1f\x7f"\\]', "_", text)
 
 
 def choose_genome(project: Project, run: Run, fasta: Path | None) -> tuple[Genome, str]:
@@ -412,12 +442,18 @@ def choose_genome(project: Project, run: Run, fasta: Path | None) -> tuple[Genom
     expected = run.about["genome_digest"]
     if fasta is not None:
         genome = read_fasta(fasta)
-        return genome, "" if genome.digest() == expected else f"another genome than the model's: {fasta.name}"
+        found = genome.digest()
+        return genome, "" if found == expected else f"another genome than the model's: {fasta.name}, sha256 {found}"
     try:
-        if read_manifest(project.dataset)["genome_digest"] == expected:
-            return read_genome(project.dataset / "genome.arrow"), ""
+        manifest = read_manifest(project.dataset)
     except MfdError:
-        pass  # no dataset here: the FASTA will do
+        manifest = {"genome_digest": None}  # no dataset here: the FASTA will do
+    if manifest["genome_digest"] == expected:
+        file = project.dataset / "genome.arrow"
+        if not file.is_file() or sha256_of(file) != manifest["files"][file.name]["sha256"]:
+            raise DatasetError("is missing or damaged: its sha256 is not the one in manifest.json", path=file,
+                               hint="mfd preprocess --force makes the dataset again, --fasta FILE does without it")  # fmt: skip
+        return read_genome(file), ""
     if project.config.data.fasta is None:
         raise GenomeError("there is no dataset here to take the genome from", hint="--fasta FILE")
     path = project.path(project.config.data.fasta)

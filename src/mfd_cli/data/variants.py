@@ -7,18 +7,21 @@ Everything after the ALT column passes through byte for byte, even where it brea
 from __future__ import annotations
 
 import gzip
+import io
 import re
+import shutil
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from mfd_cli.data.fasta import check_bgzf_end
+from mfd_cli.data.fasta import BGZF_EOF, check_bgzf_end
 from mfd_cli.data.sequence import Bytes, Genome, encode
 from mfd_cli.errors import VariantError
 from mfd_cli.files import check_input
@@ -101,7 +104,8 @@ def open_variants(source: str | Path) -> Iterator[VariantFile]:
     """Open VCF (plain, gzip, bgzip), BCF, or standard input (`-`). VariantError with the line where it is broken."""
     name = str(source)
     if name == "-":
-        yield _read(sys.stdin.buffer, "standard input")
+        with _standard_input() as variants:
+            yield variants
         return
     path = check_input(Path(source), VariantError)
     with path.open("rb") as file:
@@ -110,28 +114,91 @@ def open_variants(source: str | Path) -> Iterator[VariantFile]:
     if packed and magic[12:14] == b"BC":
         check_bgzf_end(path, VariantError)
     if _is_bcf(path, packed):
-        yield _read_bcf(path)
+        yield _read_bcf(path, str(path))
         return
     with gzip.open(path, "rb") if packed else path.open("rb") as stream:
         yield _read(stream, name)  # type: ignore[arg-type]
 
 
 def _is_bcf(path: Path, packed: bool) -> bool:
+    with gzip_errors(path), gzip.open(path, "rb") if packed else path.open("rb") as stream:
+        return bytes(stream.read(3)) == b"BCF"
+
+
+class _Joined(io.RawIOBase):
+    """Bytes that were read already, then the rest of their stream; remembers the last bytes that went by."""
+
+    def __init__(self, start: bytes, rest: BinaryIO) -> None:
+        self.start, self.rest, self.last = start, rest, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self.start[: len(buffer)] or self.rest.read(len(buffer))
+        self.start = self.start[len(data) :]
+        buffer[: len(data)] = data
+        self.last = (self.last + data)[-len(BGZF_EOF) :]
+        return len(data)
+
+
+@contextmanager
+def _standard_input() -> Iterator[VariantFile]:
+    """What `bcftools view` may pipe: VCF, plain or compressed, or BCF (which goes through a temporary file)."""
+    name, stdin = "standard input", sys.stdin.buffer
+    magic = stdin.read(18)
+    raw = _Joined(magic, stdin)
+    stream: BinaryIO = io.BufferedReader(raw)
+    if magic[:2] == b"\x1f\x8b":
+        stream = gzip.GzipFile(fileobj=stream)  # type: ignore[assignment]
+    with gzip_errors(name):
+        start = stream.read(3)
+    stream = io.BufferedReader(_Joined(start, stream))
+    bgzip = raw if magic[:2] == b"\x1f\x8b" and magic[12:14] == b"BC" else None
+    if start != b"BCF":
+        variants = _read(stream, name)
+        yield replace(variants, records=_to_the_end(variants.records, bgzip, name))
+        return
+    with tempfile.NamedTemporaryFile(suffix=".bcf") as file:
+        with gzip_errors(name):
+            shutil.copyfileobj(stream, file)
+        file.flush()
+        variants = _read_bcf(Path(file.name), name)
+        yield replace(variants, records=_to_the_end(variants.records, bgzip, name))
+
+
+def _to_the_end(records: Iterator[Record], bgzip: _Joined | None, name: str) -> Iterator[Record]:
+    """All records; an error after the last one where a bgzip stream came without its end mark."""
+    yield from records
+    if bgzip is not None and bgzip.last != BGZF_EOF:
+        raise VariantError("was cut short (the end mark of bgzip is missing)", path=name)
+
+
+@contextmanager
+def gzip_errors(name: str | Path) -> Iterator[None]:
+    """Damaged or cut compressed data as one plain error."""
     try:
-        with gzip.open(path, "rb") if packed else path.open("rb") as stream:
-            return bytes(stream.read(3)) == b"BCF"
+        yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise VariantError("is damaged or was cut short (gzip)", path=path) from error
+        raise VariantError("is damaged or was cut short (gzip)", path=name) from error
 
 
-def _read_bcf(path: Path) -> VariantFile:
-    """A BCF file as the VCF text that htslib makes of it."""
+def quiet_htslib() -> None:
+    """Keep htslib from writing to the terminal: what matters of it we say ourselves."""
     import pysam
 
+    pysam.set_verbosity(0)
+
+
+def _read_bcf(path: Path, name: str) -> VariantFile:
+    """A BCF file as the VCF text that htslib makes of it; `name` is what errors call it."""
+    import pysam
+
+    quiet_htslib()
     try:
         file = pysam.VariantFile(str(path))
     except (OSError, ValueError) as error:
-        raise VariantError("cannot be opened as BCF", path=path) from error
+        raise VariantError("cannot be opened as BCF", path=name) from error
     header = str(file.header).rstrip("\n").encode().split(b"\n")
 
     def lines() -> Iterator[tuple[int, bytes]]:
@@ -140,10 +207,10 @@ def _read_bcf(path: Path) -> VariantFile:
             for number, record in enumerate(file, start=1):
                 yield number, str(record).rstrip("\n").encode()
         except (OSError, ValueError) as error:
-            raise VariantError("is damaged or was cut short (BCF)", path=path, line=number + 1) from error
+            raise VariantError("is damaged or was cut short (BCF)", path=name, line=number + 1) from error
 
     columns = len(header[-1].split(b"\t"))
-    return VariantFile(str(path), header, (_parse(cells, number, columns, str(path)) for number, cells in lines()))
+    return VariantFile(name, header, (_parse(cells, number, columns, name) for number, cells in lines()))
 
 
 def _read(stream: BinaryIO, name: str) -> VariantFile:
@@ -154,7 +221,7 @@ def _read(stream: BinaryIO, name: str) -> VariantFile:
             line = line.removeprefix(b"\xef\xbb\xbf")
             if line[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 raise VariantError("is UTF-16 text", path=name, line=1, hint="save it as plain text")
-            if not line.startswith(b"##fileformat=VCF"):
+            if not line.startswith(b"##fileformat=VCFv4"):
                 raise VariantError(
                     f"does not start with ##fileformat=VCFv4 ({line[:40].decode('utf-8', 'replace')!r})",
                     path=name, line=1, hint="a VCF or BCF file is needed",
