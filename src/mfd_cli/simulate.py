@@ -14,68 +14,56 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pyBigWig
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from mfd_cli import planted
 from mfd_cli.config import nearest
-from mfd_cli.data.motifs import Motif, built_in
-from mfd_cli.data.sequence import Bytes, decode, encode, reverse_complement
+from mfd_cli.data.sequence import Bytes, decode
 from mfd_cli.errors import ConfigError
 from mfd_cli.export import write_parquet, write_tsv
 from mfd_cli.files import check_output, whole_folder
-from mfd_cli.planted import BIN, Floats, Parts
+from mfd_cli.planted import BIN, SIZES, Floats, Parts, SimulateOptions, Size
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Size:
-    """How large a planted world is."""
+class World:
+    """All that is true: the genome and what was put into it, the experiments, their logits and their peaks.
 
-    contigs: int
-    bins_per_contig: int
-    targets: int
-    tissues: int
-    variants: int
+    `rows` has one experiment per track, `bias` (tracks,) what is added to the sum of the `parts`, `peaks`
+    (bins, tracks) the bins that are called. `hidden` marks the tracks of a batch that no column names.
+    """
 
+    options: SimulateOptions
+    genome: Mapping[str, Bytes]
+    instances: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, str]]
+    held_out: Sequence[str]
+    hidden: NDArray[np.bool_] | None
+    parts: Parts
+    bias: Floats
+    peaks: NDArray[np.bool_]
 
-SIZES = {
-    "tiny": Size(contigs=4, bins_per_contig=400, targets=3, tissues=2, variants=40),
-    "small": Size(contigs=6, bins_per_contig=4000, targets=6, tissues=3, variants=400),
-    "medium": Size(contigs=12, bins_per_contig=8000, targets=6, tissues=3, variants=2000),
-}
+    @property
+    def logits(self) -> Floats:
+        """(bins, tracks)"""
+        return self.parts.total() + self.bias
 
-
-@dataclass(frozen=True)
-class SimulateOptions:
-    """Ways to break the model's assumptions; by default none is broken."""
-
-    correlation: float = 0.0
-    """Probability that a bin with a target's motif also gets the first assay's cutting motif: causes that coincide."""
-    overlap: float = 0.0
-    """Probability that another target's motif overlaps the end of a target's motif."""
-    saturating: bool = False
-    """Accessibility and motifs saturate: the biological part is squashed, not a sum of its causes."""
-    depth: float = 0.0
-    """Depth-dependent peak calling: the shallowest tracks lose up to twice this from every logit."""
-    hidden_batch: bool = False
-    """Half of the tracks have a preference that no column names."""
-    mislabelled: float = 0.0
-    """Share of the tracks whose target column is wrong."""
-    complete_confounding: bool = False
-    """Every assay was done by one lab in one year: nothing can tell the three apart."""
-
-    def __post_init__(self) -> None:
-        for name in ("correlation", "overlap", "depth", "mislabelled"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
+    def ceiling(self) -> list[float]:
+        """AUROC of the true logit on the last contig, the test split, per track."""
+        last = len(list(self.genome.values())[-1]) // BIN
+        logits, peaks = self.logits[-last:], self.peaks[-last:]
+        return [auroc(logits[:, i], peaks[:, i]) for i in range(len(self.rows))]
 
 
 @dataclass(frozen=True)
 class SimulateReport:
-    """What was written."""
+    """What was written. `ceilings` are the AUROCs of the true logits on the test contig per track, `ceiling` their mean."""
 
     folder: Path
     tracks: int
@@ -84,13 +72,16 @@ class SimulateReport:
     variants: int
     prevalence: float
     ceiling: float
+    ceilings: Mapping[str, float]
     held_out: Sequence[str]
 
     def lines(self) -> list[str]:
+        known = [value for value in self.ceilings.values() if value == value]
         return [
             f"{self.tracks} peak tracks and {self.signals} signal tracks on {self.bins:,} bins; {self.prevalence:.1%} "
             "of bins have a peak, on average",
-            f"AUROC of the true logits on the test contig: {self.ceiling:.3f} (no model can beat this but by luck)",
+            f"AUROC of the true logits on the test contig: {self.ceiling:.3f}, by track {min(known):.3f} to "
+            f"{max(known):.3f} (no model can beat this but by luck)",
             f"{self.variants} variants in input.vcf; combinations that nobody measured: {', '.join(self.held_out)}",
             f"project: {self.folder}   (cd there, then mfd preprocess)",
         ]
@@ -107,106 +98,37 @@ def simulate(
     scale, options = SIZES[size], options or SimulateOptions()
     rng = np.random.default_rng([seed, list(SIZES).index(size)])
     say = progress or (lambda what, done, total: None)
-    say("planting", 0, 4)
-    genome, planted_rows = plant_genome(scale, options, rng)
-    rows, held_out = design(scale, options, rng)
-    hidden = rng.random(len(rows)) < 0.5 if options.hidden_batch else None
-    say("planting", 1, 4)
-    codes = np.concatenate([bases.reshape(-1, BIN) for bases in genome.values()])
-    parts = planted.true_parts(planted.find_causes(codes), rows, hidden, options.saturating)
-    shallow = 2 * options.depth * rng.random(len(rows)) if options.depth else 0.0
-    logits = parts.total() + planted.PREVALENCE_LOGIT + rng.normal(0, 0.15, len(rows)) - shallow
-    peaks = rng.random(logits.shape) < 1 / (1 + np.exp(-logits))
-    say("planting", 2, 4)
-    test = np.repeat(np.arange(scale.contigs), scale.bins_per_contig) == scale.contigs - 1
-    ceiling = [auroc(logits[test, i], peaks[test, i]) for i in range(len(rows))]
-    variants = make_variants(genome, rows, hidden, scale, rng, options.saturating)
-    say("planting", 3, 4)
+    say("planting", 0, 3)
+    world = make_world(scale, options, rng)
+    say("planting", 1, 3)
+    variants = planted.make_variants(world.genome, world.rows, world.hidden, scale, rng, options.saturating)
+    say("planting", 2, 3)
     with whole_folder(output) as folder:
-        write_genome(folder / "genome.fa", genome)
-        table = write_tracks(folder, genome, rows, peaks, logits, rng, options)
+        write_genome(folder / "genome.fa", world.genome)
+        table = write_tracks(folder, world, rng)
         write_tsv(folder / "metadata.tsv", table)
-        write_vcf(folder / "input.vcf", genome, variants)
-        (folder / "mfd.toml").write_text(configuration(size, list(genome)), "utf-8")
-        write_truth(
-            folder / "truth", genome, parts, logits, rows, table, variants, planted_rows, ceiling, held_out, options
-        )
-    say("planting", 4, 4)
+        write_vcf(folder / "input.vcf", world.genome, variants)
+        (folder / "mfd.toml").write_text(configuration(size, list(world.genome)), "utf-8")
+        ceilings = write_truth(folder / "truth", world, table, variants)
+    say("planting", 3, 3)
+    bins, tracks = world.peaks.shape
     return SimulateReport(
-        output, len(rows), len(table) - len(rows), len(codes), len(variants), float(peaks.mean()),
-        float(np.nanmean(ceiling)), held_out,
+        output, tracks, len(table) - tracks, bins, len(variants), float(world.peaks.mean()),
+        float(np.nanmean(list(ceilings.values()))), ceilings, world.held_out,
     )  # fmt: skip
 
 
-# -- the genome --------------------------------------------------------------------------------------------------------
-
-
-def plant_genome(
-    scale: Size, options: SimulateOptions, rng: np.random.Generator
-) -> tuple[dict[str, Bytes], list[dict[str, Any]]]:
-    """Contigs of base codes with a smooth G+C landscape, and the motif instances that were put in."""
-    motifs, genome, instances = built_in(), {}, []
-    used = [m for m in motifs if m not in planted.TARGETS.values()] + list(planted.TARGETS.values())[: scale.targets]
-    first_assay = next(iter(planted.ASSAYS.values()))
-    for number in range(1, scale.contigs + 1):
-        name = f"chr{number}"
-        gc = landscape(scale.bins_per_contig * BIN, rng)
-        strong = rng.random(len(gc)) < gc
-        codes = np.where(strong, rng.integers(1, 3, len(gc)), rng.integers(0, 2, len(gc)) * 3).astype(np.uint8)
-        for bin_index in range(scale.bins_per_contig):
-            chosen = [name for name in used if rng.random() < 0.06]
-            targets = set(chosen) & set(planted.TARGETS.values())
-            if targets and first_assay not in chosen and rng.random() < options.correlation:
-                chosen.append(first_assay)
-            slots = rng.permutation(6)
-            placed = []
-            for motif, slot in zip((motifs[m] for m in chosen), slots):
-                placed.append((motif.name, int(slot) * 21 + int(rng.integers(0, 21 - len(motif.counts)))))
-                instances.append(plant(codes, name, bin_index * BIN + placed[-1][1], motif, rng))
-            if options.overlap:
-                for motif_name, offset in overlapping(placed, used, options.overlap, rng):
-                    instances.append(plant(codes, name, bin_index * BIN + offset, motifs[motif_name], rng))
-        genome[name] = codes
-    return genome, instances
-
-
-def plant(codes: Bytes, contig: str, start: int, motif: Motif, rng: np.random.Generator) -> dict[str, Any]:
-    """Put a drawn instance of a motif into a contig, on a random strand; where it is, for truth/motifs.tsv."""
-    drawn = np.array([rng.choice(4, p=row) for row in motif.probabilities], np.uint8)
-    strand = "+-"[rng.integers(2)]
-    codes[start : start + len(drawn)] = drawn if strand == "+" else reverse_complement(drawn)
-    return {"contig": contig, "start": start, "end": start + len(drawn), "strand": strand, "motif": motif.name}
-
-
-def overlapping(
-    placed: Sequence[tuple[str, int]], used: Sequence[str], share: float, rng: np.random.Generator
-) -> list[tuple[str, int]]:
-    """For some of the targets' motifs in a bin, another target's motif that begins on its last three bases."""
-    motifs, extra = built_in(), []
-    targets = [name for name in used if name in planted.TARGETS.values()]
-    for name, offset in placed:
-        others = [target for target in targets if target != name]
-        if name in targets and others and rng.random() < share:
-            second, start = str(rng.choice(others)), offset + len(motifs[name].counts) - 3
-            if start + len(motifs[second].counts) <= BIN:
-                extra.append((second, start))
-    return extra
-
-
-def landscape(length: int, rng: np.random.Generator, step: int = 2048) -> Floats:
-    """Probability of G or C at every base: a bounded random walk with a knot every 2 kb."""
-    knots = 0.42 + 0.08 * rng.normal(size=length // step + 2)
-    result: Floats = np.interp(np.arange(length), np.arange(len(knots)) * step, np.clip(knots, 0.25, 0.65))
-    return result
-
-
-def write_genome(path: Path, genome: Mapping[str, Bytes]) -> None:
-    """FASTA with lines of 80 bases."""
-    with path.open("w", encoding="ascii") as file:
-        for name, codes in genome.items():
-            text = decode(codes)
-            file.write(f">{name}\n")
-            file.writelines(text[low : low + 80] + "\n" for low in range(0, len(text), 80))
+def make_world(scale: Size, options: SimulateOptions, rng: np.random.Generator) -> World:
+    """Plant a genome, design the experiments, and draw every track's peaks from its true logits."""
+    genome, instances = planted.plant_genome(scale, options, rng)
+    rows, held_out = design(scale, options, rng)
+    hidden = rng.random(len(rows)) < 0.5 if options.hidden_batch else None
+    codes = np.concatenate([bases.reshape(-1, BIN) for bases in genome.values()])
+    parts = planted.true_parts(planted.find_causes(codes), rows, hidden, options.saturating)
+    shallow = 2 * options.depth * rng.random(len(rows)) if options.depth else 0.0
+    bias = planted.PREVALENCE_LOGIT + rng.normal(0, 0.15, len(rows)) - shallow
+    peaks = rng.random((len(codes), len(rows))) < 1 / (1 + np.exp(-(parts.total() + bias)))
+    return World(options, genome, instances, rows, held_out, hidden, parts, bias, peaks)
 
 
 # -- the experiments ---------------------------------------------------------------------------------------------------
@@ -234,32 +156,26 @@ def design(scale: Size, options: SimulateOptions, rng: np.random.Generator) -> t
     return rows, [" / ".join(combination) for combination in sorted(left_out)]
 
 
-def write_tracks(
-    folder: Path, genome: Mapping[str, Bytes], rows: Sequence[Mapping[str, str]], peaks: NDArray[np.bool_],
-    logits: Floats, rng: np.random.Generator, options: SimulateOptions,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Track files in `folder / tracks`, and the rows of the metadata table in ENCODE's columns."""
+def write_tracks(folder: Path, world: World, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Track files in `folder / tracks`, and the rows of the metadata table in ENCODE's columns: peak sets in the order
+    of the world's experiments, then the signals of the first and the last experiment."""
     (folder / "tracks").mkdir()
-    wrong = rng.random(len(rows)) < options.mislabelled
+    rows, logits = world.rows, world.logits
+    wrong = rng.random(len(rows)) < world.options.mislabelled
     targets = list(dict.fromkeys(row["target"] for row in rows))
     table = []
     for index, row in enumerate(rows):
         accession = f"SIMFF{index + 1:03d}PKS"
-        write_peaks(folder / "tracks" / f"{accession}.narrowPeak.gz", genome, peaks[:, index], rng)
+        write_peaks(folder / "tracks" / f"{accession}.narrowPeak.gz", world.genome, world.peaks[:, index], rng)
         told = dict(row)
         if wrong[index]:
             told["target"] = targets[(targets.index(row["target"]) + 1) % len(targets)]
         table.append(metadata_row(accession, f"SIMSR{index + 1:03d}EXP", "bed narrowPeak", "peaks", told, rng))
-    for number in range(2):
-        index = number * (len(rows) - 1)
-        accession = f"SIMFF{index + 1:03d}SIG"
-        write_signal(folder / "tracks" / f"{accession}.bigWig", genome, logits[:, index], rng)
+    for index in (0, len(rows) - 1):
+        accession, experiment = f"SIMFF{index + 1:03d}SIG", table[index]["Experiment accession"]
+        write_signal(folder / "tracks" / f"{accession}.bigWig", world.genome, logits[:, index], rng)
         told = {**rows[index], "target": table[index]["Experiment target"]}
-        table.append(
-            metadata_row(
-                accession, table[index]["Experiment accession"], "bigWig", "fold change over control", told, rng
-            )
-        )
+        table.append(metadata_row(accession, experiment, "bigWig", "fold change over control", told, rng))
     return table
 
 
@@ -278,15 +194,19 @@ def metadata_row(
 
 
 def write_peaks(path: Path, genome: Mapping[str, Bytes], labels: NDArray[np.bool_], rng: np.random.Generator) -> None:
-    """narrowPeak: every run of positive bins is a peak, its ends moved by at most 60 bp: the same bins are labelled."""
+    """narrowPeak: every run of positive bins is a peak, each end moved at random.
+
+    At most 60 bp outwards and 30 bp inwards: the bins that a peak overlaps by 64 bp or more are exactly those of its run.
+    """
     lines, offset = [], 0
     for name, codes in genome.items():
         bins = len(codes) // BIN
         here = np.concatenate([[0], labels[offset : offset + bins].astype(np.int8), [0]])
         offset += bins
         starts, ends = np.flatnonzero(np.diff(here) == 1) * BIN, np.flatnonzero(np.diff(here) == -1) * BIN
-        starts = np.maximum(starts + rng.integers(-60, 61, len(starts)), 0)
-        ends = np.minimum(ends + rng.integers(-60, 61, len(ends)), len(codes))
+        left, right = rng.integers(-60, 61, len(starts)), rng.integers(-60, 61, len(ends))
+        starts = np.maximum(starts + np.where(left > 0, left // 2, left), 0)
+        ends = np.minimum(ends + np.where(right < 0, -(-right // 2), right), len(codes))
         for number, (start, end) in enumerate(zip(starts, ends), start=1):
             lines.append(f"{name}\t{start}\t{end}\t{name}_{number}\t1000\t.\t10\t-1\t-1\t{(end - start) // 2}\n")
     with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
@@ -307,85 +227,16 @@ def write_signal(path: Path, genome: Mapping[str, Bytes], logits: Floats, rng: n
     file.close()
 
 
-# -- variants ----------------------------------------------------------------------------------------------------------
+# -- genome and variants -----------------------------------------------------------------------------------------------
 
 
-def make_variants(
-    genome: Mapping[str, Bytes], rows: Sequence[Mapping[str, str]], hidden: NDArray[np.bool_] | None, scale: Size,
-    rng: np.random.Generator, saturating: bool = False,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Variants that break biological, technical or shared motifs, or nothing; with their true changes, in order."""
-    motifs = built_in()
-    kinds = {
-        "biological": [planted.TARGETS[r] for r in dict.fromkeys(row["target"] for row in rows)],
-        "technical": list(planted.ASSAYS.values()), "shared": [planted.SHARED], "none": [""],
-    }  # fmt: skip
-    found: dict[tuple[str, int], dict[str, Any]] = {}
-    for kind, names in kinds.items():
-        wanted = scale.variants // 4
-        for _ in range(wanted * 50):
-            if sum(v["kind"] == kind for v in found.values()) >= wanted:
-                break
-            contig = str(rng.choice(list(genome)))
-            codes = genome[contig]
-            start = int(rng.integers(2, len(codes) // BIN - 2)) * BIN
-            window = codes[start : start + BIN]
-            motif_name = str(rng.choice(names))
-            place = int(rng.integers(40, 88))
-            if motif_name:
-                motif = motifs[motif_name]
-                forward, reverse = motif.scan(window)
-                best = int(np.maximum(forward, reverse).argmax())
-                if max(forward[best], reverse[best]) < 0.8 * motif.log_odds.max(1).sum():
-                    continue
-                weights = motif.log_odds if forward[best] >= reverse[best] else motif.log_odds[::-1, ::-1]
-                inner = int((weights.max(1) - weights.min(1)).argmax())
-                place = best + inner
-            draft = _alleles(window, place, rng)
-            effect = true_change(codes, start + place, *draft, rows, hidden, saturating)
-            size = {name: effect[name] for name in ("biological", "technical", "shared")}
-            if kind == "none" and max(size.values()) > 0.15:
-                continue
-            if kind != "none" and (size[kind] < 0.5 or size[kind] < 3 * max(v for k, v in size.items() if k != kind)):
-                continue
-            if any(abs(start + place - at) < 4 for name, at in found if name == contig):
-                continue
-            found[contig, start + place] = {
-                "chrom": contig, "pos": start + place + 1, "ref": draft[0], "alt": draft[1], "kind": kind,
-                "motif": motif_name, **{f"true_{name}": round(value, 6) for name, value in effect.items()},
-            }  # fmt: skip
-    return sorted(found.values(), key=lambda v: (list(genome).index(v["chrom"]), v["pos"]))
-
-
-def _alleles(window: Bytes, place: int, rng: np.random.Generator) -> tuple[str, str]:
-    """A substitution at a place of a window, or (one in ten) a deletion of three bases after it."""
-    base = int(window[place])
-    if rng.random() < 0.1 and place + 4 < len(window):
-        return decode(window[place : place + 4]), decode(window[place : place + 1])
-    return "ACGT"[base], "ACGT"[(base + int(rng.integers(1, 4))) % 4]
-
-
-def true_change(
-    codes: Bytes, position: int, ref: str, alt: str, rows: Sequence[Mapping[str, str]],
-    hidden: NDArray[np.bool_] | None, saturating: bool = False,
-) -> dict[str, float]:  # fmt: skip
-    """Alternate minus reference in the bin that holds the variant: root mean square over tracks of each centred part.
-
-    `shared` is signed in the logit but its size is given here; `total` is the largest change of any track, signed.
-    """
-    start = position // BIN * BIN
-    reference = codes[start : start + BIN]
-    changed = np.concatenate([codes[start:position], encode(alt), codes[position + len(ref) : start + 2 * BIN]])[:BIN]
-    causes = planted.find_causes(np.stack([reference, changed]))
-    parts = planted.true_parts(causes, rows, hidden, saturating)
-    both, whole = parts.centred(), parts.total()
-    raw = {name: np.diff(getattr(parts, name), axis=0)[0] for name in ("shared", "biological", "technical")}
-    total = np.diff(whole, axis=0)[0]
-    return {
-        **{name: float(np.sqrt((change**2).mean())) for name, change in raw.items()},
-        **{f"centred_{n}": float(np.sqrt((np.diff(getattr(both, n), axis=0)[0] ** 2).mean())) for n in raw},
-        "total": float(total[np.abs(total).argmax()]),
-    }  # fmt: skip
+def write_genome(path: Path, genome: Mapping[str, Bytes]) -> None:
+    """FASTA with lines of 80 bases."""
+    with path.open("w", encoding="ascii") as file:
+        for name, codes in genome.items():
+            text = decode(codes)
+            file.write(f">{name}\n")
+            file.writelines(text[low : low + 80] + "\n" for low in range(0, len(text), 80))
 
 
 def write_vcf(path: Path, genome: Mapping[str, Bytes], variants: Sequence[Mapping[str, Any]]) -> None:
@@ -438,28 +289,61 @@ batch_size = {train[1]}
 
 
 def write_truth(
-    folder: Path, genome: Mapping[str, Bytes], parts: Parts, logits: Floats, rows: Sequence[Mapping[str, str]],
-    table: Sequence[Mapping[str, Any]], variants: Sequence[Mapping[str, Any]], instances: Sequence[Mapping[str, Any]],
-    ceiling: Sequence[float], held_out: Sequence[str], options: SimulateOptions,
-) -> None:  # fmt: skip
-    """truth/: logits and centred parts per bin (parts.npz), causes.json, motifs.tsv, variants.tsv, tracks.parquet."""
+    folder: Path, world: World, table: Sequence[Mapping[str, Any]], variants: Sequence[Mapping[str, Any]]
+) -> dict[str, float]:
+    """truth/: causes.json, bins.parquet, tracks.parquet, motifs.tsv, variants.tsv. Returns the ceiling of each track."""
     folder.mkdir()
-    centred = parts.centred()
-    np.savez(
-        folder / "parts.npz", logits=logits.astype(np.float32), shared=centred.shared[:, 0].astype(np.float32),
-        biological=centred.biological.astype(np.float32), technical=centred.technical.astype(np.float32),
-        contigs=np.array(list(genome)), bins_per_contig=np.array([len(codes) // BIN for codes in genome.values()]),
-    )  # fmt: skip
-    names = [row["File accession"] for row in table[: len(rows)]]
+    names = [str(row["File accession"]) for row in table[: len(world.rows)]]
+    ceilings = dict(zip(names, world.ceiling()))
     causes = {
         "effects": planted.EFFECTS, "targets": planted.TARGETS, "tissues": planted.TISSUES, "assays": planted.ASSAYS,
-        "labs": planted.LABS, "years": planted.YEARS, "shared": planted.SHARED, "options": asdict(options),
-        "held_out_combinations": list(held_out), "ceiling_auroc": dict(zip(names, ceiling)),
+        "labs": planted.LABS, "years": planted.YEARS, "shared": planted.SHARED, "options": asdict(world.options),
+        "held_out_combinations": list(world.held_out), "ceiling_auroc": ceilings,
     }  # fmt: skip
     (folder / "causes.json").write_text(json.dumps(causes, indent=1) + "\n", "utf-8")
-    write_tsv(folder / "motifs.tsv", instances)
+    write_true_bins(folder / "bins.parquet", world, names)
+    write_parquet(folder / "tracks.parquet", true_tracks(world, table))
+    # Not write_tsv: it would quote a lone - as a spreadsheet's formula.
+    lines = ["\t".join(world.instances[0]), *("\t".join(map(str, row.values())) for row in world.instances)]
+    (folder / "motifs.tsv").write_text("\n".join(lines) + "\n", "ascii")
     write_tsv(folder / "variants.tsv", variants)
-    write_parquet(folder / "tracks.parquet", [{"track": name, **row} for name, row in zip(names, rows)])
+    return ceilings
+
+
+def write_true_bins(path: Path, world: World, names: Sequence[str]) -> None:
+    """Per bin: contig, start (0-based), shared, and per track peak.ID, logit.ID, biological.ID and technical.ID.
+
+    The parts are centred over the tracks as in the model's decomposition, so for every track (its bias: tracks.parquet)
+    logit = bias + shared + biological + technical.
+    """
+    counts = [len(codes) // BIN for codes in world.genome.values()]
+    centred = world.parts.centred()
+    columns: dict[str, Any] = {
+        "contig": np.repeat(list(world.genome), counts),
+        "start": np.concatenate([np.arange(count) * BIN for count in counts]),
+        "shared": centred.shared[:, 0].astype(np.float32),
+    }
+    for what, values in (
+        ("peak", world.peaks), ("logit", world.logits.astype(np.float32)),
+        ("biological", centred.biological.astype(np.float32)), ("technical", centred.technical.astype(np.float32)),
+    ):  # fmt: skip
+        columns |= {f"{what}.{name}": np.ascontiguousarray(values[:, i]) for i, name in enumerate(names)}
+    pq.write_table(pa.table(columns), path)
+
+
+def true_tracks(world: World, table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Per track: its true levels, the target that the metadata table names, its signal file, its hidden batch."""
+    tracks = len(world.rows)
+    signals = {row["Experiment accession"]: row["File accession"] for row in table[tracks:]}
+    return [
+        {
+            "track": told["File accession"], **row, "told_target": told["Experiment target"],
+            "signal": signals.get(told["Experiment accession"], ""), "bias": float(world.bias[i]),
+            "hidden_batch": bool(world.hidden is not None and world.hidden[i]),
+            "prevalence": float(world.peaks[:, i].mean()),
+        }
+        for i, (row, told) in enumerate(zip(world.rows, table[:tracks]))
+    ]  # fmt: skip
 
 
 def auroc(scores: Floats, labels: NDArray[np.bool_]) -> float:

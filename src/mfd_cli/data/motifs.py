@@ -76,18 +76,30 @@ def built_in() -> dict[str, Motif]:
 
 
 def read_jaspar(path: Path) -> list[Motif]:
-    """The matrices of a JASPAR file (`>ID NAME`, then rows A, C, G, T). InputError where one is not complete."""
-    text = check_input(path).read_text("utf-8", "replace")
-    motifs = []
-    for block in text.split(">")[1:]:
-        header, *lines = block.strip().splitlines()
-        rows = {
-            line.strip()[:1]: [float(number) for number in re.findall(r"[0-9.eE+-]+", line.split("[")[-1])]
-            for line in lines
-            if line.strip()
-        }
-        lengths = {len(row) for row in rows.values()}
-        if list(rows) != list("ACGT") or len(lengths) != 1:
-            raise InputError(f"motif {header[:40]!r} does not have the rows A, C, G, T of one length", path=path)
-        motifs.append(Motif(header.split()[-1], np.array([rows[base] for base in "ACGT"]).T))
-    return motifs
+    """The matrices of a JASPAR file (`>ID NAME`, then rows A, C, G, T), named by NAME.
+
+    InputError, with the line of its header, where a matrix is not complete, or where there is none.
+    """
+    lines = check_input(path).read_text("utf-8", "replace").splitlines()
+    headers = [number for number, line in enumerate(lines) if line.startswith(">")]
+    if not headers or any(line.strip() for line in lines[: headers[0]]):
+        raise InputError("does not begin with a matrix", path=path, line=1, hint="JASPAR: >ID NAME, then A [ 1 2 ... ]")
+    return [
+        _jaspar_matrix(lines[low:high], path, low + 1) for low, high in zip(headers, [*headers[1:], len(lines)])
+    ]  # fmt: skip
+
+
+def _jaspar_matrix(lines: list[str], path: Path, line: int) -> Motif:
+    header = lines[0].removeprefix(">").split()
+    rows = [re.fullmatch(r"\s*([ACGT])\s*\[?([0-9.\s]*)\]?\s*", text) for text in lines[1:] if text.strip()]
+    try:
+        counts = {row[1]: [float(number) for number in row[2].split()] for row in rows if row}
+    except ValueError:
+        counts = {}
+    if not header or not all(rows) or len(rows) != 4 or list(counts) != list("ACGT") or not counts["A"]:
+        raise InputError(f"matrix {lines[0][1:41]!r} does not have the four rows A, C, G, T", path=path, line=line)
+    if len({len(row) for row in counts.values()}) != 1 or not np.array(list(counts.values())).sum(0).all():
+        raise InputError(
+            f"matrix {lines[0][1:41]!r} has rows of several lengths, or an empty column", path=path, line=line
+        )
+    return Motif(header[-1], np.array([counts[base] for base in "ACGT"]).T)
