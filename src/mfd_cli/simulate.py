@@ -76,7 +76,7 @@ class SimulateReport:
     held_out: Sequence[str]
 
     def lines(self) -> list[str]:
-        known = [value for value in self.ceilings.values() if value == value]
+        known = [value for value in self.ceilings.values() if value == value] or [float("nan")]
         return [
             f"{self.tracks} peak tracks and {self.signals} signal tracks on {self.bins:,} bins; {self.prevalence:.1%} "
             "of bins have a peak, on average",
@@ -295,12 +295,13 @@ def write_truth(
     folder.mkdir()
     names = [str(row["File accession"]) for row in table[: len(world.rows)]]
     ceilings = dict(zip(names, world.ceiling()))
+    defined = {name: None if np.isnan(value) else value for name, value in ceilings.items()}
     causes = {
         "effects": planted.EFFECTS, "targets": planted.TARGETS, "tissues": planted.TISSUES, "assays": planted.ASSAYS,
         "labs": planted.LABS, "years": planted.YEARS, "shared": planted.SHARED, "options": asdict(world.options),
-        "held_out_combinations": list(world.held_out), "ceiling_auroc": ceilings,
+        "held_out_combinations": list(world.held_out), "ceiling_auroc": defined,
     }  # fmt: skip
-    (folder / "causes.json").write_text(json.dumps(causes, indent=1) + "\n", "utf-8")
+    (folder / "causes.json").write_text(json.dumps(causes, indent=1, allow_nan=False) + "\n", "utf-8")
     write_true_bins(folder / "bins.parquet", world, names)
     write_parquet(folder / "tracks.parquet", true_tracks(world, table))
     # Not write_tsv: it would quote a lone - as a spreadsheet's formula.
