@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import json
@@ -22,6 +23,7 @@ from mfd_cli.data.motifs import built_in
 from mfd_cli.data.variants import open_variants
 from mfd_cli.design import inseparable_sets, levels_of
 from mfd_cli.errors import ConfigError
+from mfd_cli.holdout import held_out_tracks
 from mfd_cli.planted import SIZES, SimulateOptions, true_change
 from mfd_cli.preprocess import read_sources
 from mfd_cli.simulate import make_world, simulate
@@ -80,12 +82,13 @@ def labels_of(folder: Path) -> NDArray[np.bool_]:
 
 def test_the_true_logits_follow_from_the_sequence_and_predict_the_peaks(project: Path) -> None:
     rows = tracks_of(project)
-    parts = planted.true_parts(planted.find_causes(codes_of(project)), rows.to_dict("records")).centred()
+    trained = rows["trained"].to_numpy()
+    parts = planted.true_parts(planted.find_causes(codes_of(project)), rows.to_dict("records")).centred(trained)
     table = pd.read_parquet(project / "truth" / "bins.parquet")
     assert np.allclose(parts.shared[:, 0], table["shared"], atol=1e-5)
     for name in ("biological", "technical"):
         assert np.allclose(getattr(parts, name), true_bins(project, name), atol=1e-5)
-        assert np.abs(true_bins(project, name).mean(1)).max() < 1e-5
+        assert np.abs(true_bins(project, name)[:, trained].mean(1)).max() < 1e-5
     whole = rows["bias"].to_numpy() + parts.total()
     assert np.allclose(whole, true_bins(project, "logit"), atol=1e-5)
     ceiling = json.loads((project / "truth" / "causes.json").read_text())["ceiling_auroc"]
@@ -190,9 +193,32 @@ def test_more_options_do_what_they_say(tmp_path: Path) -> None:
     touching = (motifs["start"].shift(-1) == motifs["end"] - 3) & (motifs["contig"].shift(-1) == motifs["contig"])
     assert touching.sum() > 20
     tracks = tracks_of(tmp_path / "hidden")
-    rows, hidden = tracks.to_dict("records"), tracks["hidden_batch"].to_numpy()
+    rows, hidden, trained = tracks.to_dict("records"), tracks["hidden_batch"].to_numpy(), tracks["trained"].to_numpy()
     assert 0 < hidden.sum() < len(hidden)
     causes = planted.find_causes(codes_of(tmp_path / "hidden"))
     found = true_bins(tmp_path / "hidden", "technical")
-    assert np.abs(planted.true_parts(causes, rows).centred().technical - found).max() > 0.3
-    assert np.allclose(planted.true_parts(causes, rows, hidden).centred().technical, found, atol=1e-5)
+    assert np.abs(planted.true_parts(causes, rows).centred(trained).technical - found).max() > 0.3
+    assert np.allclose(planted.true_parts(causes, rows, hidden).centred(trained).technical, found, atol=1e-5)
+
+
+def test_held_out_combinations_are_measured_in_pairs_and_named_in_the_project(project: Path) -> None:
+    config, rows = load_project(project / "mfd.toml").config, tracks_of(project)
+    table = {row["File accession"]: row for row in csv.DictReader((project / "metadata.tsv").open(), delimiter="\t")}
+    held = held_out_tracks(config, table)
+    assert set(rows.loc[~rows["trained"], "track"]) == {name for name in held if name.endswith("PKS")} != set()
+    for _, row in rows[~rows["trained"]].iterrows():
+        for a, b in (("target", "biosample"), ("target", "assay"), ("biosample", "assay")):
+            seen = rows[rows["trained"]]
+            assert ((seen[a] == row[a]) & (seen[b] == row[b])).any()
+
+
+def test_the_benchmark_has_many_tracks_coinciding_causes_and_a_target_mostly_measured_by_one_assay() -> None:
+    world = make_world(
+        replace(SIZES["medium"], bins_per_contig=40),
+        SimulateOptions().resolved(SIZES["medium"]),
+        np.random.default_rng(1),
+    )
+    assert world.trained.sum() >= 60 > 0 < (~world.trained).sum()
+    assert world.options.correlation > 0 and world.options.overlap > 0
+    last = [row["assay"] for row in world.rows if row["target"] == "BAS1"]
+    assert last.count("ChIP-seq") == 3 * last.count("CUT&RUN")

@@ -45,6 +45,10 @@ class TracksConfig(Node):
     assayed: str | None = Field(None, description="column with a BED of where the track was measured")
     strand: str | None = Field(None, description="column with the strand (+ or -) of stranded signal tracks")
     control: str | None = Field(None, description="column whose non-empty value marks a control experiment")
+    experiment: tuple[str, ...] = Field(
+        ("Experiment accession", "Library accession"),
+        description="columns naming the experiment and the library; tracks that share one are held out together",
+    )
 
 
 class BinsConfig(Node):
@@ -105,18 +109,23 @@ class ModelConfig(Node):
     centre: Literal["tracks", "levels"] = Field("tracks", description="what the centring of the weights averages over")
 
 
+PenaltyName = Literal["covariance", "covariance-l1", "projections", "discriminator", "predictor", "distance"]
+
+
 class PenaltyConfig(Node):
     """One independence penalty."""
 
     weight: float = Field(0.0, ge=0, description="0 switches it off")
-    warmup: float = Field(0.2, ge=0, le=1, description="share of training over which the weight rises from 0")
+    start: float = Field(0.0, ge=0, le=1, description="share of training before the weight begins to rise from 0")
+    warmup: float = Field(0.2, ge=0, le=1, description="share of training over which it rises")
+    published: bool = Field(False, description="the paper's own form: sums over dimensions, no chance subtracted")
 
 
 class ObjectiveConfig(Node):
     """What is minimised."""
 
     signal_weight: float = Field(0.1, ge=0, description="weight of a signal track's loss beside a peak track's")
-    penalties: dict[Literal["covariance", "predictor"], PenaltyConfig] = Field(default_factory=dict)
+    penalties: dict[PenaltyName, PenaltyConfig] = Field(default_factory=dict)
     adversary_lr: float = Field(1e-3, gt=0, description="learning rate of the adversary")
     adversary_hidden: Count = Field(256, description="width of the adversary's three hidden layers")
     adversary_steps: Count = Field(1, description="adversary steps per model step")
@@ -138,7 +147,10 @@ class TrainConfig(Node):
     patience: Count = Field(5, description="validations without improvement before training stops")
     windows_per_validation: int | None = Field(None, ge=1, description="default: once per epoch")
     validation_bins: Count = Field(20_000, description="at most this many bins are used for each validation")
-    held_out: tuple[str, ...] = Field((), description="ids of tracks kept out of training")
+    held_out: tuple[str | dict[str, str], ...] = Field(
+        (),
+        description='kept out of training: ids of tracks, or levels together, e.g. {target = "CTCF", assay = "ATAC-seq"}',
+    )
 
 
 class Config(Node):

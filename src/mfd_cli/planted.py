@@ -11,7 +11,7 @@ Below it: the genome that holds the causes, and the variants that break them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,9 +61,10 @@ class Parts:
     biological: Floats
     technical: Floats
 
-    def centred(self) -> Parts:
-        """The same with what all tracks have in common moved to the shared part, as in the model's decomposition."""
-        bio, tech = self.biological.mean(1, keepdims=True), self.technical.mean(1, keepdims=True)
+    def centred(self, trained: NDArray[np.bool_] | None = None) -> Parts:
+        """The same with what all (training) tracks have in common moved to the shared part, as in the model."""
+        used = slice(None) if trained is None else trained
+        bio, tech = (part[:, used].mean(1, keepdims=True) for part in (self.biological, self.technical))
         return Parts(self.shared + bio + tech, self.biological - bio, self.technical - tech)
 
     def total(self) -> Floats:
@@ -104,7 +105,7 @@ def true_parts(
     shared = EFFECTS["shared"] * one[SHARED] + EFFECTS["G+C"] * causes.gc
     biological, technical = [], []
     for index, row in enumerate(rows):
-        target, tissue = one[TARGETS[row["target"]]], one[TISSUES[row["tissue"]]]
+        target, tissue = one[TARGETS[row["target"]]], one[TISSUES[row["biosample"]]]
         joint = EFFECTS["target x tissue"] * target * tissue
         whole = EFFECTS["target"] * target + EFFECTS["tissue"] * tissue + joint
         biological.append(3 * np.tanh(whole / 3) if saturating else whole)
@@ -128,23 +129,40 @@ class Size:
     targets: int
     tissues: int
     variants: int
+    replicates: int = 1
+    """Labs that measure each combination of target, tissue and assay."""
+    test_contigs: int = 1
+    correlation: float = 0.0
+    overlap: float = 0.0
 
 
 SIZES = {
     "tiny": Size(contigs=4, bins_per_contig=400, targets=3, tissues=2, variants=40),
     "small": Size(contigs=6, bins_per_contig=4000, targets=6, tissues=3, variants=400),
-    "medium": Size(contigs=12, bins_per_contig=8000, targets=6, tissues=3, variants=2000),
+    "medium": Size(
+        contigs=12,
+        bins_per_contig=8000,
+        targets=6,
+        tissues=3,
+        variants=1000,
+        replicates=2,
+        test_contigs=2,
+        correlation=0.3,
+        overlap=0.2,
+    ),
 }
+"""The benchmark, medium, has causes that overlap and coincide unless its options say otherwise."""
 
 
 @dataclass(frozen=True)
 class SimulateOptions:
     """Ways to break the model's assumptions; by default none is broken."""
 
-    correlation: float = 0.0
-    """Probability that a bin with a target's motif also gets the first assay's cutting motif: causes that coincide."""
-    overlap: float = 0.0
-    """Probability that another target's motif overlaps the end of a target's motif."""
+    correlation: float | None = None
+    """Probability that a bin with a target's motif also gets the first assay's cutting motif: causes that coincide.
+    None: what the size says."""
+    overlap: float | None = None
+    """Probability that another target's motif overlaps the end of a target's motif. None: what the size says."""
     saturating: bool = False
     """Accessibility and motifs saturate: the biological part is squashed, not a sum of its causes."""
     depth: float = 0.0
@@ -158,8 +176,13 @@ class SimulateOptions:
 
     def __post_init__(self) -> None:
         for name in ("correlation", "overlap", "depth", "mislabelled"):
-            if not 0 <= getattr(self, name) <= 1:
+            if not 0 <= (getattr(self, name) or 0) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
+
+    def resolved(self, size: Size) -> SimulateOptions:
+        """The same with what is None taken from the size."""
+        given = {name: getattr(self, name) for name in ("correlation", "overlap")}
+        return replace(self, **{name: getattr(size, name) for name, value in given.items() if value is None})
 
 
 # -- the genome --------------------------------------------------------------------------------------------------------
@@ -180,7 +203,7 @@ def plant_genome(
         for bin_index in range(scale.bins_per_contig):
             chosen = [name for name in used if rng.random() < 0.06]
             targets = set(chosen) & set(TARGETS.values())
-            if targets and first_assay not in chosen and rng.random() < options.correlation:
+            if targets and first_assay not in chosen and rng.random() < (options.correlation or 0):
                 chosen.append(first_assay)
             slots = rng.permutation(6)
             placed = []

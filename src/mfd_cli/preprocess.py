@@ -33,6 +33,7 @@ from mfd_cli.data.signal import bin_means, check_bigwig
 from mfd_cli.data.tracks import BIN, BinGrid, inside_bins, labelled_bins
 from mfd_cli.errors import ConfigError, InputErrors, MetadataError, MfdError, RegionError, SignalError
 from mfd_cli.files import check_input, check_output, sha256_of, whole_file, whole_folder, write_json
+from mfd_cli.holdout import held_out_tracks
 
 Progress = Callable[[str, int, int], None]
 SHARD = 65_536
@@ -106,17 +107,14 @@ def preprocess(
     check_output(folder, force)
     sources = read_sources(project)
     genome = read_genome(project)
+    held = held_out_tracks(config, {source.id: source.row for source in sources})
     check_sources(sources)
     grid = BinGrid(genome.lengths)
     split_of = contig_splits(config, genome)
     work = folder.with_name(f".{folder.name}.work")
     parsed = parse_tracks(sources, genome, config, work, threads or os.cpu_count() or 1, progress)
     kept, dropped = usable_bins(project, genome, grid)
-    voting = [
-        track.file
-        for source, track in zip(sources, parsed)
-        if source.kind == "peaks" and source.id not in config.train.held_out
-    ]
+    voting = [t.file for source, t in zip(sources, parsed) if source.kind == "peaks" and source.id not in held]
     splits, counts = choose_bins(config, genome, grid, voting, kept, split_of)
     dropped |= counts
     with whole_folder(folder) as temporary:

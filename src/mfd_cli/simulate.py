@@ -10,6 +10,7 @@ import gzip
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,27 @@ class World:
     """All that is true: the genome and what was put into it, the experiments, their logits and their peaks.
 
     `rows` has one experiment per track, `bias` (tracks,) what is added to the sum of the `parts`, `peaks`
-    (bins, tracks) the bins that are called. `hidden` marks the tracks of a batch that no column names.
+    (bins, tracks) the bins that are called. `held_out` lists the combinations of levels kept out of
+    training, `hidden` marks the tracks of a batch that no column names.
     """
 
     options: SimulateOptions
     genome: Mapping[str, Bytes]
     instances: Sequence[Mapping[str, Any]]
     rows: Sequence[Mapping[str, str]]
-    held_out: Sequence[str]
+    held_out: Sequence[Mapping[str, str]]
     hidden: NDArray[np.bool_] | None
     parts: Parts
     bias: Floats
     peaks: NDArray[np.bool_]
+    test_contigs: int
+
+    @property
+    def trained(self) -> NDArray[np.bool_]:
+        """(tracks,) which tracks are not held out."""
+        return np.array(
+            [not any(combination.items() <= row.items() for combination in self.held_out) for row in self.rows]
+        )
 
     @property
     def logits(self) -> Floats:
@@ -55,8 +65,8 @@ class World:
         return self.parts.total() + self.bias
 
     def ceiling(self) -> list[float]:
-        """AUROC of the true logit on the last contig, the test split, per track."""
-        last = len(list(self.genome.values())[-1]) // BIN
+        """AUROC of the true logit on the test split, the last contigs, per track."""
+        last = sum(len(codes) // BIN for codes in list(self.genome.values())[-self.test_contigs :])
         logits, peaks = self.logits[-last:], self.peaks[-last:]
         return [auroc(logits[:, i], peaks[:, i]) for i in range(len(self.rows))]
 
@@ -73,7 +83,7 @@ class SimulateReport:
     prevalence: float
     ceiling: float
     ceilings: Mapping[str, float]
-    held_out: Sequence[str]
+    held_out: Sequence[Mapping[str, str]]
 
     def lines(self) -> list[str]:
         known = [value for value in self.ceilings.values() if value == value] or [float("nan")]
@@ -82,7 +92,8 @@ class SimulateReport:
             "of bins have a peak, on average",
             f"AUROC of the true logits on the test contig: {self.ceiling:.3f}, by track {min(known):.3f} to "
             f"{max(known):.3f} (no model can beat this but by luck)",
-            f"{self.variants} variants in input.vcf; combinations that nobody measured: {', '.join(self.held_out)}",
+            f"{self.variants} variants in input.vcf; combinations held out of training: "
+            + ", ".join(" / ".join(combination.values()) for combination in self.held_out),
             f"project: {self.folder}   (cd there, then mfd preprocess)",
         ]
 
@@ -95,20 +106,23 @@ def simulate(
     if size not in SIZES:
         raise ConfigError(f"size is {size!r}{nearest(size, list(SIZES))}")
     check_output(output, force)
-    scale, options = SIZES[size], options or SimulateOptions()
+    scale = SIZES[size]
+    options = (options or SimulateOptions()).resolved(scale)
     rng = np.random.default_rng([seed, list(SIZES).index(size)])
     say = progress or (lambda what, done, total: None)
     say("planting", 0, 3)
     world = make_world(scale, options, rng)
     say("planting", 1, 3)
-    variants = planted.make_variants(world.genome, world.rows, world.hidden, scale, rng, options.saturating)
+    training = [row for row, used in zip(world.rows, world.trained) if used]
+    hidden = None if world.hidden is None else world.hidden[world.trained]
+    variants = planted.make_variants(world.genome, training, hidden, scale, rng, options.saturating)
     say("planting", 2, 3)
     with whole_folder(output) as folder:
         write_genome(folder / "genome.fa", world.genome)
         table = write_tracks(folder, world, rng)
         write_tsv(folder / "metadata.tsv", table)
         write_vcf(folder / "input.vcf", world.genome, variants)
-        (folder / "mfd.toml").write_text(configuration(size, list(world.genome)), "utf-8")
+        (folder / "mfd.toml").write_text(configuration(size, world), "utf-8")
         ceilings = write_truth(folder / "truth", world, table, variants)
     say("planting", 3, 3)
     bins, tracks = world.peaks.shape
@@ -128,32 +142,48 @@ def make_world(scale: Size, options: SimulateOptions, rng: np.random.Generator) 
     shallow = 2 * options.depth * rng.random(len(rows)) if options.depth else 0.0
     bias = planted.PREVALENCE_LOGIT + rng.normal(0, 0.15, len(rows)) - shallow
     peaks = rng.random((len(codes), len(rows))) < 1 / (1 + np.exp(-(parts.total() + bias)))
-    return World(options, genome, instances, rows, held_out, hidden, parts, bias, peaks)
+    return World(options, genome, instances, rows, held_out, hidden, parts, bias, peaks, scale.test_contigs)
 
 
 # -- the experiments ---------------------------------------------------------------------------------------------------
 
 
-def design(scale: Size, options: SimulateOptions, rng: np.random.Generator) -> tuple[list[dict[str, str]], list[str]]:
-    """Which experiments were done: factor levels per track, and the combinations that nobody measured.
+def design(
+    scale: Size, options: SimulateOptions, rng: np.random.Generator
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """The experiments, as factor levels per track, and the combinations of levels that are held out of training.
 
-    Each lab prefers an assay and each year a lab, as in real tables; not every lab did every assay.
+    Each lab prefers an assay and each year a lab, as in real tables; the last target is mostly measured by one assay. A
+    combination is held out only where each two of its levels are still seen together.
     """
     targets, tissues = list(planted.TARGETS)[: scale.targets], list(planted.TISSUES)[: scale.tissues]
     labs, years, assays = list(planted.LABS), list(planted.YEARS), list(planted.ASSAYS)
-    combinations = [(t, s, a) for t in targets for s in tissues for a in assays]
-    left_out = {tuple(combinations[i]) for i in rng.choice(len(combinations), max(1, len(combinations) // 9), False)}
+    made = [
+        {"target": t, "biosample": s, "assay": a}
+        for t in targets for s in tissues for a in assays
+        if not (t == targets[-1] and len(tissues) > 2 and a == assays[-1] and s != tissues[0])
+    ]  # fmt: skip
+    held_out: list[dict[str, str]] = []
+    for index in rng.permutation(len(made)):
+        left = [c for c in made if c not in held_out and c != made[index]]
+        if len(held_out) < max(1, len(made) // 9) and every_pair_seen(made[index], left):
+            held_out.append(made[index])
     rows = []
-    for target, tissue, assay in combinations:
-        if (target, tissue, assay) in left_out:
-            continue
-        number = assays.index(assay)
+    for combination in made:
         usual = options.complete_confounding or rng.random() < 0.6
-        lab = labs[number if usual else int(rng.integers(len(labs)))]
-        usual = options.complete_confounding or rng.random() < 0.5
-        year = years[labs.index(lab) if usual else int(rng.integers(len(years)))]
-        rows.append({"target": target, "tissue": tissue, "assay": assay, "lab": lab, "year": year})
-    return rows, [" / ".join(combination) for combination in sorted(left_out)]
+        first = assays.index(combination["assay"]) if usual else int(rng.integers(len(labs)))
+        for replicate in range(1 if options.complete_confounding else scale.replicates):
+            lab = labs[(first + replicate) % len(labs)]
+            usual = options.complete_confounding or rng.random() < 0.5
+            year = years[labs.index(lab) if usual else int(rng.integers(len(years)))]
+            rows.append({**combination, "lab": lab, "year": year})
+    return rows, [combination for combination in made if combination in held_out]
+
+
+def every_pair_seen(combination: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> bool:
+    """Whether each two levels of a combination are together in some other one as well."""
+    pairs = combinations(combination.items(), 2)
+    return all(any(other[f] == a and other[g] == b for other in others) for (f, a), (g, b) in pairs)
 
 
 def write_tracks(folder: Path, world: World, rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -188,7 +218,7 @@ def metadata_row(
     return {
         "File accession": accession, "File path": f"tracks/{accession}.{suffix}", "File format": file_format,
         "Output type": output, "File assembly": "planted", "Experiment accession": experiment, "Assay": row["assay"],
-        "Experiment target": row["target"], "Biosample term name": row["tissue"], "Library lab": row["lab"],
+        "Experiment target": row["target"], "Biosample term name": row["biosample"], "Library lab": row["lab"],
         "Experiment date released": date,
     }  # fmt: skip
 
@@ -257,8 +287,11 @@ def write_vcf(path: Path, genome: Mapping[str, Bytes], variants: Sequence[Mappin
 # -- the project and the truth -----------------------------------------------------------------------------------------
 
 
-def configuration(size: str, contigs: Sequence[str]) -> str:
+def configuration(size: str, world: World) -> str:
     """The project's mfd.toml."""
+    contigs = list(world.genome)
+    tests = SIZES[size].test_contigs
+    held_out = ["{" + ", ".join(f'{k} = "{v}"' for k, v in levels.items()) + "}" for levels in world.held_out]
     train = {"tiny": (4, 32), "small": (20, 64), "medium": (20, 128)}[size]
     return f"""# A planted project: its causes are known, see truth/.
 [data]
@@ -269,8 +302,8 @@ metadata = "metadata.tsv"
 background = "all"
 
 [split]
-test = ["{contigs[-1]}"]
-validation = ["{contigs[-2]}"]
+test = {json.dumps(contigs[-tests:])}
+validation = ["{contigs[-tests - 1]}"]
 
 [factors]
 target = {{column = "Experiment target", group = "biological"}}
@@ -285,6 +318,7 @@ preset = "small"
 [train]
 epochs = {train[0]}
 batch_size = {train[1]}
+held_out = [{", ".join(held_out)}]
 """
 
 
@@ -314,11 +348,11 @@ def write_truth(
 def write_true_bins(path: Path, world: World, names: Sequence[str]) -> None:
     """Per bin: contig, start (0-based), shared, and per track peak.ID, logit.ID, biological.ID and technical.ID.
 
-    The parts are centred over the tracks as in the model's decomposition, so for every track (its bias: tracks.parquet)
+    The parts are centred over the training tracks as in the model's decomposition, so for every track (bias: tracks.parquet)
     logit = bias + shared + biological + technical.
     """
     counts = [len(codes) // BIN for codes in world.genome.values()]
-    centred = world.parts.centred()
+    centred = world.parts.centred(world.trained)
     columns: dict[str, Any] = {
         "contig": np.repeat(list(world.genome), counts),
         "start": np.concatenate([np.arange(count) * BIN for count in counts]),
@@ -338,7 +372,7 @@ def true_tracks(world: World, table: Sequence[Mapping[str, Any]]) -> list[dict[s
     signals = {row["Experiment accession"]: row["File accession"] for row in table[tracks:]}
     return [
         {
-            "track": told["File accession"], **row, "told_target": told["Experiment target"],
+            "track": told["File accession"], "trained": bool(world.trained[i]), **row, "told_target": told["Experiment target"],
             "signal": signals.get(told["Experiment accession"], ""), "bias": float(world.bias[i]),
             "hidden_batch": bool(world.hidden is not None and world.hidden[i]),
             "prevalence": float(world.peaks[:, i].mean()),

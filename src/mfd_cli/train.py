@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mfd_cli import __version__
-from mfd_cli.config import Config, Project, nearest
+from mfd_cli.config import Config, Project
 from mfd_cli.core.losses import SignalScale, prediction_loss
 from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.core.metrics import auroc_auprc, correlation
@@ -35,6 +35,7 @@ from mfd_cli.data.batches import Draw, GenomeOnDevice, LabelledBins, draw_epoch
 from mfd_cli.data.dataset import Bins, Dataset, Track, open_dataset
 from mfd_cli.design import worst_confounds
 from mfd_cli.errors import ConfigError, DatasetError, MfdError, OutputError, RunError
+from mfd_cli.holdout import held_out_tracks
 from mfd_cli.run_folder import DESCRIPTION, LAST, METRICS, WEIGHTS, Run, load_last, load_run, save_last, save_run
 
 Progress = Callable[[str, int, int], None]
@@ -96,8 +97,8 @@ def train(
     if stored is None:
         clear_run(folder, force)
     dataset = open_dataset(project.dataset)
-    trained = np.array([track.id not in config.train.held_out for track in outputs_of(dataset)])
-    check_held_out(config, dataset)
+    held_out = held_out_tracks(config, {track.id: track.metadata for track in dataset.tracks})
+    trained = np.array([track.id not in held_out for track in outputs_of(dataset)])
     bins = dataset.split("train")
     if len(bins) < 2:
         raise DatasetError("has no training bins", path=project.dataset, hint="look at [split] and [bins]")
@@ -158,16 +159,6 @@ def clear_run(folder: Path, force: bool) -> None:
             path.unlink(missing_ok=True)
 
 
-def check_held_out(config: Config, dataset: Dataset) -> None:
-    """ConfigError where train.held_out names a track that is not in the dataset, or all of them."""
-    known = {track.id for track in dataset.tracks}
-    for name in config.train.held_out:
-        if name not in known:
-            raise ConfigError(f"train.held_out names {name!r}, which is no track{nearest(name, known)}")
-    if known <= set(config.train.held_out):
-        raise ConfigError("train.held_out leaves no track to train on")
-
-
 def build(config: Config, dataset: Dataset, bins: Bins, trained: NDArray[np.bool_], device: torch.device) -> Trainer:
     """The model, its running average, the penalties and the optimisers, at step 0."""
     settings, tracks = config.resolved_model(), outputs_of(dataset)
@@ -183,7 +174,10 @@ def build(config: Config, dataset: Dataset, bins: Bins, trained: NDArray[np.bool
     average.requires_grad_(False)
     active = {name: p for name, p in config.objective.penalties.items() if p.weight > 0 and len(model.groups) > 1}
     penalties = nn.ModuleDict(
-        {name: PENALTIES[name](settings.groups, config.objective.adversary_hidden) for name in active}
+        {
+            name: PENALTIES[name](settings.groups, config.objective.adversary_hidden, active[name].published)
+            for name in active
+        }
     ).to(device)
     adversary = list(penalties.parameters())
     fused = device.type in ("cuda", "cpu")
@@ -302,10 +296,12 @@ def learn(trainer: Trainer, data: LabelledBins, draw: Draw) -> None:
 
 
 def penalty_weight(trainer: Trainer, name: str) -> float:
-    """The weight of a penalty now: it rises linearly over the first part of training."""
+    """The weight of a penalty now: 0 until its start, then rising linearly to its full size over the warm-up."""
     settings = trainer.config.objective.penalties[name]  # type: ignore[index]
-    warm = settings.warmup * trainer.total_steps
-    return settings.weight * (min(1.0, trainer.step / warm) if warm > 0 else 1.0)
+    done, warm = trainer.step - settings.start * trainer.total_steps, settings.warmup * trainer.total_steps
+    if done < 0:
+        return 0.0
+    return settings.weight * (min(1.0, done / warm) if warm > 0 else 1.0)
 
 
 def teach_adversary(trainer: Trainer, latents: Mapping[str, Tensor]) -> None:

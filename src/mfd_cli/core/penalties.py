@@ -1,17 +1,20 @@
 """What makes the subspaces independent. Each penalty is about 0 for independent groups and about 1 for copies.
 
 A penalty is a module called with {group: latents (batch, size)}. It averages over dimensions, so that a weight keeps
-its meaning when the latent size changes, and subtracts what chance gives at this batch size. A penalty that learns (an
-adversary) also has `adversary_loss`. To add one: write it, list it in PENALTIES.
+its meaning when the latent size changes, and subtracts what chance gives at this batch size. With `published` it is what
+the paper's research code minimises instead: sums over dimensions, unsquared norms, nothing subtracted. A penalty that
+learns (an adversary) also has `adversary_loss`. To add one: write it, list it in PENALTIES.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import combinations, permutations
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 Latents = Mapping[str, Tensor]
@@ -29,67 +32,189 @@ def chance(batch: int) -> float:
     return 1 / max(batch - 1, 1)
 
 
-class Covariance(nn.Module):
-    """Cross-covariance of standardised latents, squared, per dimension, chance subtracted.
+def cross_correlation(a: Tensor, b: Tensor) -> Tensor:
+    """(size of a, size of b): the correlations of the columns of two standardised matrices."""
+    return a.T @ b / max(len(a) - 1, 1)
 
-    (||R||_F^2 - K_a K_b / (B - 1)) / sqrt(K_a K_b), averaged over pairs of groups, R the cross-correlation matrix. The
-    paper's penalty is ||R||_F: it grows with the latent and is about sqrt(K_a K_b / B) for independent groups.
+
+class Covariance(nn.Module):
+    """Cross-covariance of standardised latents, squared, per dimension, chance subtracted; the mean over pairs of groups.
+
+    (||R||_F^2 - K_a K_b / (B - 1)) / sqrt(K_a K_b), R the cross-correlation matrix. Published: ||R||_F, which grows with
+    the latent and is about sqrt(K_a K_b / B) for independent groups.
     """
 
-    def __init__(self, groups: Mapping[str, int], hidden: int) -> None:
+    def __init__(self, groups: Mapping[str, int], hidden: int, published: bool) -> None:
         super().__init__()
+        self.published = published
 
     def forward(self, latents: Latents) -> Tensor:
         standard = [standardise(values) for values in latents.values()]
+        return torch.stack([self.term(cross_correlation(a, b), len(a)) for a, b in combinations(standard, 2)]).mean()
+
+    def term(self, r: Tensor, batch: int) -> Tensor:
+        """The penalty of one pair of groups from its cross-correlations."""
+        if self.published:
+            return r.norm()
+        return (r.pow(2).sum() - r.numel() * chance(batch)) / r.numel() ** 0.5
+
+
+class AbsoluteCovariance(Covariance):
+    """The same with absolute instead of squared correlations: (sum |R| - K_a K_b sqrt(2 / (pi (B - 1)))) / sqrt(K_a K_b).
+
+    Published: sum |R|.
+    """
+
+    def term(self, r: Tensor, batch: int) -> Tensor:
+        total = r.abs().sum()
+        if self.published:
+            return total
+        return (total - r.numel() * math.sqrt(2 / math.pi * chance(batch))) / r.numel() ** 0.5
+
+
+class Projections(nn.Module):
+    """Cross-covariance of fresh random projections of each group: `COUNT` Gaussian matrices to `WIDTH` dimensions a step.
+
+    mean(R^2 - chance) * sqrt(K_a K_b): in expectation the covariance penalty of uncorrelated latents, with noise. Published:
+    ||R||_F of the projections. The matrices are a function of how often the penalty was called, which is part of its state.
+    """
+
+    COUNT, WIDTH = 4, 10
+    calls: Tensor
+
+    def __init__(self, groups: Mapping[str, int], hidden: int, published: bool) -> None:
+        super().__init__()
+        self.published = published
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, latents: Latents) -> Tensor:
+        draw = torch.Generator().manual_seed(int(self.calls))
+        if self.training:
+            self.calls += 1
+        sizes, projected = [], []
+        for values in latents.values():
+            matrix = torch.randn(values.shape[1], self.COUNT * self.WIDTH, generator=draw) / self.WIDTH**0.5
+            projected.append(standardise(standardise(values) @ matrix.to(values.device)))
+            sizes.append(values.shape[1])
         terms = []
-        for a, b in combinations(standard, 2):
-            correlation = a.T @ b / max(len(a) - 1, 1)  # (size of a, size of b)
-            excess = correlation.pow(2).sum() - correlation.numel() * chance(len(a))
-            terms.append(excess / correlation.numel() ** 0.5)
+        for (a, size_a), (b, size_b) in combinations(zip(projected, sizes), 2):
+            r = cross_correlation(a, b)
+            terms.append(r.norm() if self.published else (r.pow(2).mean() - chance(len(a))) * (size_a * size_b) ** 0.5)
         return torch.stack(terms).mean()
+
+
+class DistanceCorrelation(nn.Module):
+    """Bias-corrected squared distance correlation of the groups (Szekely and Rizzo, 2013): any dependence, no tuning.
+
+    Zero in expectation if and only if the groups are independent, 1 for copies. It costs B^2 distances per group.
+    """
+
+    def __init__(self, groups: Mapping[str, int], hidden: int, published: bool) -> None:
+        super().__init__()
+
+    def forward(self, latents: Latents) -> Tensor:
+        centred = [u_centred(standardise(values)) for values in latents.values()]
+        terms = []
+        for a, b in combinations(centred, 2):
+            size = (a * a).sum() * (b * b).sum()
+            terms.append((a * b).sum() / size.clamp_min(1e-12).sqrt())
+        return torch.stack(terms).mean()
+
+
+def u_centred(x: Tensor) -> Tensor:
+    """Distances between the rows of (batch, size), U-centred: (batch, batch) with a zero diagonal."""
+    count = len(x)
+    squares = x.pow(2).sum(1)
+    # The diagonal is exactly zero by masking; elsewhere a floor keeps the square root's gradient finite.
+    squared = (squares[:, None] + squares[None] - 2 * x @ x.T).clamp_min(1e-8)
+    off = ~torch.eye(count, dtype=torch.bool, device=x.device)
+    distance = torch.where(off, squared.sqrt(), 0.0)
+    rows = distance.sum(1) / max(count - 2, 1)
+    total = distance.sum() / max((count - 1) * (count - 2), 1)
+    return torch.where(off, distance - rows[:, None] - rows[None] + total, 0.0)
 
 
 class Predictor(nn.Module):
     """Adversary: one network per direction predicts a group's latents from another's; mean squared correlation.
 
     The paper's adversarial predictor, with the mean over dimensions in place of the sum, chance subtracted, and two
-    networks where the research code used one for both directions.
+    networks where the research code used one for both directions. Published: the sum over dimensions and directions.
     """
 
-    def __init__(self, groups: Mapping[str, int], hidden: int) -> None:
+    def __init__(self, groups: Mapping[str, int], hidden: int, published: bool) -> None:
         super().__init__()
-        self.pairs = list(permutations(groups, 2))
-        self.networks = nn.ModuleDict({f"{a}->{b}": _adversary(groups[a], hidden, groups[b]) for a, b in self.pairs})
+        self.pairs, self.published = list(permutations(groups, 2)), published
+        self.networks = nn.ModuleDict({f"{a}->{b}": perceptron(groups[a], hidden, groups[b]) for a, b in self.pairs})
 
     def forward(self, latents: Latents) -> Tensor:
+        if self.published:
+            return torch.stack([r2.sum() for r2 in self.per_dimension(latents)]).sum()
         return self.explained(latents) - chance(len(next(iter(latents.values()))))
 
-    def explained(self, latents: Latents) -> Tensor:
-        """Mean over directions and dimensions of the squared correlation of prediction and truth on this batch."""
+    def per_dimension(self, latents: Latents) -> list[Tensor]:
+        """For each direction, the squared correlation of prediction and truth per dimension on this batch."""
         terms = []
         for a, b in self.pairs:
             guess, truth = standardise(self.networks[f"{a}->{b}"](latents[a])), standardise(latents[b])
-            correlation = (guess * truth).sum(0).div(max(len(truth) - 1, 1)).clamp(-1, 1)
-            terms.append(correlation.pow(2).mean())
-        return torch.stack(terms).mean()
+            terms.append((guess * truth).sum(0).div(max(len(truth) - 1, 1)).clamp(-1, 1).pow(2))
+        return terms
+
+    def explained(self, latents: Latents) -> Tensor:
+        """Mean over directions and dimensions of the squared correlation of prediction and truth on this batch."""
+        return torch.stack([r2.mean() for r2 in self.per_dimension(latents)]).mean()
 
     def adversary_loss(self, latents: Latents) -> Tensor:
         """What the adversary minimises, on detached latents."""
         return -self.explained({name: values.detach() for name, values in latents.items()})
 
 
-def _adversary(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Three hidden layers, each linear, batch norm, leaky ReLU."""
+class Discriminator(nn.Module):
+    """Adversary: a network tells whether the groups' latents come from one window or from different ones.
+
+    False examples pair each window with its neighbours in the batch, whose order is random. The model minimises the
+    cross-entropy under swapped labels, less log 2: 0 where the adversary can only guess; it has no upper bound.
+    """
+
+    def __init__(self, groups: Mapping[str, int], hidden: int, published: bool) -> None:
+        super().__init__()
+        self.published = published
+        self.network = perceptron(sum(groups.values()), hidden, 1, norm=False)
+
+    def loss(self, latents: Latents, swapped: bool) -> Tensor:
+        """Mean cross-entropy over true and false examples."""
+        true = torch.cat([standardise(values) for values in latents.values()], 1)
+        false = torch.cat([standardise(v).roll(shift, 0) for shift, v in enumerate(latents.values())], 1)
+        logits = self.network(torch.cat([true, false]))[:, 0]
+        labels = (torch.arange(len(logits), device=logits.device) < len(true)).float()
+        return F.binary_cross_entropy_with_logits(logits, 1 - labels if swapped else labels)
+
+    def forward(self, latents: Latents) -> Tensor:
+        return self.loss(latents, swapped=True) - (0.0 if self.published else math.log(2))
+
+    def adversary_loss(self, latents: Latents) -> Tensor:
+        """What the adversary minimises, on detached latents."""
+        return self.loss({name: values.detach() for name, values in latents.items()}, swapped=False)
+
+
+def perceptron(inputs: int, hidden: int, outputs: int, norm: bool = True) -> nn.Sequential:
+    """Three hidden layers, each linear, batch norm (where the adversary regresses), leaky ReLU."""
     layers: list[nn.Module] = []
     for width in (inputs, hidden, hidden):
-        layers += [nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.LeakyReLU()]
+        layers += [nn.Linear(width, hidden), *([nn.BatchNorm1d(hidden)] if norm else []), nn.LeakyReLU()]
     return nn.Sequential(*layers, nn.Linear(hidden, outputs))
 
 
 class Penalty(Protocol):
-    """How a penalty is built: sizes of the groups, width of the adversary's hidden layers."""
+    """How a penalty is built: sizes of the groups, width of the adversary's hidden layers, the published form or ours."""
 
-    def __call__(self, groups: Mapping[str, int], hidden: int) -> nn.Module: ...
+    def __call__(self, groups: Mapping[str, int], hidden: int, published: bool) -> nn.Module: ...
 
 
-PENALTIES: dict[str, Penalty] = {"covariance": Covariance, "predictor": Predictor}
+PENALTIES: dict[str, Penalty] = {
+    "covariance": Covariance,
+    "covariance-l1": AbsoluteCovariance,
+    "projections": Projections,
+    "discriminator": Discriminator,
+    "predictor": Predictor,
+    "distance": DistanceCorrelation,
+}

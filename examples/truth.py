@@ -1,0 +1,156 @@
+"""Comparing a model with the planted truth of `mfd simulate`: used by the demo and by bench_truth.py.
+
+Parts are centred over the training tracks by the same operator in the model and in the truth.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from sklearn.linear_model import Ridge
+from sklearn.metrics import roc_auc_score
+
+from mfd_cli.core.predict import Predictor
+from mfd_cli.data.dataset import Dataset, unpack_bits
+from mfd_cli.evaluate import bin_latents
+from mfd_cli.run_folder import Run
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true of the test bins: each (bins, peak tracks). `second` marks the bins of the last contig."""
+
+    logits: Floats
+    biological: Floats
+    technical: Floats
+    labels: NDArray[np.bool_]
+    second: NDArray[np.bool_]
+
+
+def read_truth(folder: Path, run: Run, dataset: Dataset) -> Truth:
+    """The true logits, parts and labels of the test bins, for the model's peak tracks in its order."""
+    bins = dataset.split("test")
+    table = pq.read_table(folder / "truth/bins.parquet")
+    place = {key: i for i, key in enumerate(zip(table["contig"].to_pylist(), table["start"].to_pylist()))}
+    rows = [place[dataset.contigs[c], s] for c, s in zip(bins.contig.tolist(), bins.start.tolist())]
+    names = [track.id for track in run.tracks[: run.peak_tracks]]
+
+    def of(what: str) -> Floats:
+        return np.stack([table[f"{what}.{name}"].to_numpy()[rows] for name in names], 1)
+
+    labels = unpack_bits(bins.peaks, run.peak_tracks)
+    return Truth(of("logit"), of("biological"), of("technical"), labels, bins.contig == bins.contig.max())
+
+
+def correlations(a: Floats, b: Floats) -> Floats:
+    """Pearson r of matching columns (bins, tracks); 0 where one is constant."""
+    a, b = a - a.mean(0), b - b.mean(0)
+    size = np.sqrt((a**2).sum(0) * (b**2).sum(0))
+    return np.where(size > 0, (a * b).sum(0) / np.where(size > 0, size, 1), 0)
+
+
+def mean_auroc(scores: Floats, labels: NDArray[np.bool_]) -> float:
+    return float(np.mean([roc_auc_score(labels[:, i], scores[:, i]) for i in range(labels.shape[1])]))
+
+
+def compare(folder: Path, run: Run, dataset: Dataset, latents: Floats | None = None) -> dict[str, float]:
+    """How close a model comes to the planted truth on the test bins.
+
+    auroc, auroc_truth: means over training tracks. total_r, biological_r, technical_r: mean Pearson r over training tracks
+    of the logit and its parts with their truth. leak_r_mean, leak_r_max: |r| of a part with the other true part of the same
+    track, in excess of what the true parts show, both directions. leak_r2_*: the same for the squared correlation, the
+    slope fitted on the first test contig and measured on the last. zero_shot, zero_shot_truth: AUROC on held-out tracks,
+    beside the mean of the predictions for training tracks of the same target and of the same assay.
+    """
+    truth, predictor = read_truth(folder, run, dataset), Predictor(run.model)
+    latents = bin_latents(run, dataset, dataset.split("test")) if latents is None else latents
+    head, peaks = predictor.head, run.peak_tracks
+    seen = run.model.trained[:peaks]
+    logits = head.logits(latents)[:, :peaks]
+    result = {
+        "auroc": mean_auroc(logits[:, seen], truth.labels[:, seen]),
+        "auroc_truth": mean_auroc(truth.logits[:, seen], truth.labels[:, seen]),
+        "total_r": float(correlations(logits, truth.logits)[seen].mean()),
+    }
+    if {"biological", "technical"} <= set(head.groups):
+        bio, tech = (head.group_part(group, latents)[:, :peaks] for group in ("biological", "technical"))
+        result |= {
+            "biological_r": float(correlations(bio, truth.biological)[seen].mean()),
+            "technical_r": float(correlations(tech, truth.technical)[seen].mean()),
+        } | leakage(bio[:, seen], tech[:, seen], truth, seen)
+    if not seen.all():
+        result |= zero_shot(run, logits, truth, seen)
+    return result
+
+
+def leakage(bio: Floats, tech: Floats, truth: Truth, seen: NDArray[np.bool_]) -> dict[str, float]:
+    """How much of the other true part each part of the model carries, in excess of what the true parts themselves do."""
+    true_bio, true_tech = truth.biological[:, seen], truth.technical[:, seen]
+    r, r2 = [], []
+    for part, own, other in ((bio, true_bio, true_tech), (tech, true_tech, true_bio)):
+        r.append(np.abs(correlations(part, other)) - np.abs(correlations(own, other)))
+        r2.append(held_out_r2(part, other, truth.second) - held_out_r2(own, other, truth.second))
+    return {
+        "leak_r_mean": float(np.mean(r)), "leak_r_max": float(np.max(r)),
+        "leak_r2_mean": float(np.mean(r2)), "leak_r2_max": float(np.max(r2)),
+    }  # fmt: skip
+
+
+def held_out_r2(part: Floats, other: Floats, second: NDArray[np.bool_]) -> Floats:
+    """R2 of predicting each column of `other` from that of `part`, fitted on the first contig, measured on the last."""
+    scores = []
+    for i in range(part.shape[1]):
+        line = Ridge(1e-6).fit(part[~second, i : i + 1], other[~second, i])
+        scores.append(line.score(part[second, i : i + 1], other[second, i]))
+    return np.maximum(np.array(scores), 0)
+
+
+def zero_shot(run: Run, logits: Floats, truth: Truth, seen: NDArray[np.bool_]) -> dict[str, float]:
+    """AUROC on held-out tracks: the model, the truth, and means of the model's predictions for similar training tracks."""
+    unseen = np.flatnonzero(~seen)
+    rows = [track.metadata for track in run.tracks[: run.peak_tracks]]
+    result = {
+        "zero_shot": mean_auroc(logits[:, unseen], truth.labels[:, unseen]),
+        "zero_shot_truth": mean_auroc(truth.logits[:, unseen], truth.labels[:, unseen]),
+    }
+    for name, column in (("same_target", "Experiment target"), ("same_assay", "Assay")):
+        like = [[s and row[column] == rows[i][column] for s, row in zip(seen, rows)] for i in unseen]
+        guess = np.stack([logits[:, np.array(chosen)].mean(1) for chosen in like], 1)
+        result[f"zero_shot_{name}"] = mean_auroc(guess, truth.labels[:, unseen])
+    return result
+
+
+def ceilings(folder: Path) -> dict[str, float]:
+    """AUROC of the true logits per track."""
+    stored: dict[str, float] = json.loads((folder / "truth/causes.json").read_text())["ceiling_auroc"]
+    return stored
+
+
+def compare_variants(folder: Path, scores: Path) -> dict[str, float]:
+    """AUROC of telling variants of biological motifs from those of technical ones, by the ratio of MFD_BIO to MFD_TECH;
+    of telling those that break a motif from those that do not; and the median size of MFD_SHARED on shared motifs."""
+    with (folder / "truth/variants.tsv").open() as file:
+        kind = {(r["chrom"], r["pos"], r["ref"], r["alt"]): r["kind"] for r in csv.DictReader(file, delimiter="\t")}
+    scored = pq.read_table(scores).to_pylist()
+    kinds = np.array([kind.get((s["contig"], str(s["position"]), s["ref"], s["alt"]), "") for s in scored])
+    size = np.abs([s["MFD_MAX_DLOGIT"] for s in scored])
+    some, hit = kinds != "", np.isin(kinds, ["biological", "technical", "shared"])
+    result = {"variants_any": float(roc_auc_score(hit[some], size[some]))}
+    if scored and scored[0].get("MFD_BIO") is not None:
+        bio, tech = (np.log(np.array([s[name] for s in scored], float) + 1e-9) for name in ("MFD_BIO", "MFD_TECH"))
+        both = np.isin(kinds, ["biological", "technical"])
+        result["variants"] = float(roc_auc_score(kinds[both] == "biological", (bio - tech)[both]))
+        shared = np.abs([s["MFD_SHARED"] for s in scored])
+        result |= {
+            "shared_size_on_shared": float(np.median(shared[kinds == "shared"])),
+            "shared_size_elsewhere": float(np.median(shared[some & (kinds != "shared")])),
+        }
+    return result
