@@ -67,7 +67,7 @@ def test_evaluate_info_verify_and_check_design(project: Path) -> None:
     assert "dataset: dataset" in info and "run: run" in info and "peak tracks: 12" in info
     assert "as it was written" in mfd("verify", folder=project).stdout
     design = mfd("check-design", "-o", "design", folder=project)
-    assert "13 tracks" in design.stdout and (project / "design" / "design.png").is_file()
+    assert "14 tracks" in design.stdout and (project / "design" / "design.png").is_file()
 
 
 def test_init_writes_a_project_that_works(project: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ import torch
 
 import tiny
 from mfd_cli import train as training
-from mfd_cli.data.dataset import Dataset, open_dataset
+from mfd_cli.core.losses import SignalScale
+from mfd_cli.core.predict import fill_held_out
+from mfd_cli.data.batches import GenomeOnDevice, LabelledBins
+from mfd_cli.data.dataset import Dataset, open_dataset, pack_bits, unpack_bits
 from mfd_cli.errors import ConfigError, DatasetError, OutputError, RunError
 from mfd_cli.run_folder import Run, load_last, load_run
 
@@ -79,16 +83,42 @@ def test_a_changed_plan_is_not_resumed(tmp_path: Path) -> None:
 
 
 def test_held_out_tracks_take_no_part(tmp_path: Path) -> None:
-    """Their biases keep the value they start with, their labels have no influence, their weights come from metadata."""
+    """Their labels have no influence on any number of the model: another label, the same bytes."""
     world = tiny.dataset(tmp_path / "dataset")
-    project = tiny.project(tmp_path, train={"held_out": ["P3"]})
+    project = tiny.project(tmp_path, train={"held_out": ["P3"]}, model={"gain": True})
     run = training.train(project, gpus=0)
     assert run.model.trained.tolist() == [True] * 3 + [False] + [True] * 5
+    assert run.model.head.weights().matrix()[3].abs().sum() > 0
     start = training.start_bias(world, len(world.split("train")))
-    moved = run.model.head.bias.detach().numpy() != start
-    assert moved.tolist() == [True] * 3 + [False] + [True] * 5
-    matrix = run.model.head.weights().matrix()[3]
-    assert matrix.abs().sum() > 0
+    assert run.model.head.bias[3].item() != start[3]
+    bins, scale = world.split("train"), SignalScale.fit(world.split("train").signal)
+    trainer = training.build(project.config, world, bins, run.model.trained, torch.device("cpu"))
+    genome = GenomeOnDevice(world, trainer.model.window, trainer.model.left, torch.device("cpu"))
+    logits = []
+    for flipped in (False, True):
+        labels = unpack_bits(bins.peaks, 8)
+        labels[:, 3] ^= flipped
+        data = LabelledBins(genome, replace(bins, peaks=pack_bits(labels)), world, scale, torch.device("cpu"))
+        again = training.build(project.config, world, bins, run.model.trained, torch.device("cpu"))
+        training.learn(again, data, next(training.draws(again, len(data))))
+        logits.append(again.model.state_dict())
+        assert again.model.head.bias.grad[3] == 0 and (again.model.head.bias.grad[:3] != 0).all()
+        assert (again.model.head.gain.grad[:, 3] == 0).all() and (again.model.head.gain.grad[:, 0] != 0).all()
+    assert same(*logits)
+
+
+def test_the_bias_of_a_held_out_track_comes_from_similar_ones(tmp_path: Path) -> None:
+    model = tiny.model(8, trained=[True] * 7 + [False])
+    with torch.no_grad():  # a bias that is a sum over levels, as far as ridge regression can tell
+        model.head.bias[:] = torch.tensor([2.0 * (row["Target"] == "CTCF") - 3 for row in model.rows])
+        model.head.bias[7] = 50.0
+    fill_held_out(model, ["peaks"] * 8)
+    assert model.rows[7]["Target"] == "GATA1"
+    assert model.head.bias[7].item() == pytest.approx(-3, abs=0.35)
+    assert model.head.bias[:7].tolist() == [2.0 * (row["Target"] == "CTCF") - 3 for row in model.rows[:7]]
+    alone = tiny.model(8, trained=[True] * 7 + [False])
+    fill_held_out(alone, ["peaks"] * 7 + ["signal"])  # no training track of its kind: nothing to learn from
+    assert alone.head.bias[7].item() == -2
 
 
 def test_the_adversary_and_the_model_keep_out_of_each_others_way(tmp_path: Path) -> None:

@@ -125,6 +125,11 @@ def train_command(
     seed: Seed = None,
     head: Annotated[str | None, typer.Option("--head", help="conditioned, or free for the twin.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")] = False,
+    sweep: Annotated[
+        str | None, typer.Option("--sweep", metavar="A.B=V1,V2", help="Train once per value; recommend one at the end.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="Seeds of a sweep, such as 1,2,3.")] = None,
+    tolerance: Annotated[float, typer.Option("--tolerance", min=0, help="AUROC that the recommended value may lose.")] = 0.003,
     threads: Threads = None, force: Force = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Train a model on the dataset; the best weights are in the run folder at any time."""
@@ -136,6 +141,9 @@ def train_command(
     }  # fmt: skip
     project = _project(config, sets, flags)
     _set_threads(threads)
+    if sweep is not None:
+        _sweep(project, sweep, seeds, tolerance, gpus, resume, force, quiet, _overrides(sets, flags))
+        return
     with Display(quiet) as display:
         trained = train(
             project, gpus=gpus, resume=resume, force=force, progress=display, warn=warn, note=None if quiet else note
@@ -145,10 +153,40 @@ def train_command(
     _say_all([f"run: {trained.path}", f"best validation, after {trained.about['windows']:,} windows: {figures}"])
 
 
+def _sweep(
+    project: Project, text: str, seeds: str | None, tolerance: float, gpus: int | None, resume: bool, force: bool,
+    quiet: bool, overrides: list[str],
+) -> None:  # fmt: skip
+    """`mfd train --sweep`: every value and seed, the table, the recommendation."""
+    from mfd_cli.console import Display, note, table, warn
+    from mfd_cli.sweep import describe, sweep
+
+    if seeds is not None and not all(seed.strip().isdigit() for seed in seeds.split(",")):
+        raise ConfigError(f"--seeds {seeds}: expected whole numbers with commas, such as 1,2,3")
+    with Display(quiet) as display:
+        result = sweep(
+            project, text, seeds=[int(seed) for seed in seeds.split(",")] if seeds else [], tolerance=tolerance, gpus=gpus,
+            resume=resume, force=force, overrides=overrides, progress=display, warn=warn, say=None if quiet else note,
+        )  # fmt: skip
+    table(list(result.means[0]), [list(row.values()) for row in result.means])
+    _say_all(describe(result, project.run))
+
+
+def _overrides(sets: list[str] | None, flags: Mapping[str, object]) -> list[str]:
+    """--set options and flags as --set options."""
+    given = {key: str(value.absolute()) if isinstance(value, Path) else value for key, value in flags.items()}
+    return [*(sets or []), *(f"{key}={value}" for key, value in given.items() if value is not None)]
+
+
 @app.command("evaluate")
 def evaluate_command(
     config: ConfigFile = None, sets: Sets = None, dataset: DatasetFolder = None, run: RunFolder = None,
     split: Annotated[str, typer.Option("--split", help="test, validation or train.")] = "test",
+    beside: Annotated[
+        list[Path] | None, typer.Option("--beside", help="Another run on the same dataset, as a baseline; repeatable.")
+    ] = None,
+    kmer: Annotated[bool, typer.Option("--kmer", help="Fit a k-mer model as a baseline.")] = False,
+    probes: Annotated[bool, typer.Option("--probes/--no-probes", help="Measure independence with fresh probes.")] = True,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: RUN/evaluation-SPLIT]")] = None,
     gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256, force: Force = False,
     quiet: Quiet = False, as_json: Json = False,
@@ -156,17 +194,17 @@ def evaluate_command(
     """Measure a model per track, by factor level and overall, and say what its predictions are made of."""
     from mfd_cli.console import Display, table
     from mfd_cli.core.predict import device_of
-    from mfd_cli.data.dataset import SPLITS, open_dataset
+    from mfd_cli.data.dataset import open_dataset
     from mfd_cli.evaluate import evaluate
+    from mfd_cli.run_folder import load_run
 
-    if split not in SPLITS:
-        raise ConfigError(f"--split is {split!r}, not one of {', '.join(SPLITS)}")
     project = _project(config, sets, {"data.dataset": dataset, "data.run": run})
     trained = _run(project, threads)
     folder = output or project.run / f"evaluation-{split}"
     with Display(quiet) as display:
         result = evaluate(
-            trained, open_dataset(project.dataset), split=split, output=folder, force=force or output is None,
+            trained, open_dataset(project.dataset), split=_split(split), output=folder, force=force or output is None,
+            beside={path.name: load_run(path) for path in beside or []}, kmer=kmer, probes=probes,
             device=device_of(_gpus(gpus)), batch_size=batch_size, progress=display,
         )  # fmt: skip
     if as_json:
@@ -180,6 +218,50 @@ def evaluate_command(
     overall = result.summary.get("training_tracks", {})
     figures = [f"{name} {value:.4f}" for name, value in overall.items() if isinstance(value, float)]
     _say_all([f"{split}, {result.bins:,} bins, {overall.get('rated_tracks', 0)} rated tracks: {', '.join(figures)}"])
+    for name, baselines in result.summary["baselines"].items():
+        shown = ["tracks", "auroc", "model_auroc", "auroc_occupied", "model_auroc_occupied"]
+        table(["baseline, " + name.replace("_", " "), *shown],
+              [[baseline, *(row[key] for key in shown)] for baseline, row in baselines.items()])  # fmt: skip
+    if result.probes:
+        shown = ["of", "measure", "probe", "from", "to", "value", "low", "high", "chance"]
+        table(shown, [[row[key] for key in shown] for row in result.probes])
+    _say_all([f"tables: {folder}"])
+
+
+@app.command("impute")
+def impute_command(
+    config: ConfigFile = None, sets: Sets = None, dataset: DatasetFolder = None, run: RunFolder = None,
+    metadata: Annotated[
+        Path | None, typer.Option("--metadata", help="Table of experiments [default: the held-out tracks].")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="test, validation or train.")] = "test",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: impute]")] = None,
+    gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256, force: Force = False,
+    quiet: Quiet = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Predict experiments that were held out or never done, say how far the data back them, and score what can be."""
+    from mfd_cli.console import Display, table
+    from mfd_cli.core.predict import device_of
+    from mfd_cli.data.dataset import open_dataset
+    from mfd_cli.impute import impute
+
+    project = _project(config, sets, {"data.dataset": dataset, "data.run": run})
+    trained = _run(project, threads)
+    folder = output or project.folder / "impute"
+    with Display(quiet) as display:
+        result = impute(
+            trained, open_dataset(project.dataset), metadata=metadata, split=_split(split), output=folder, force=force,
+            device=device_of(_gpus(gpus)), batch_size=batch_size, progress=display,
+        )  # fmt: skip
+    if as_json:
+        _say_json(result.summary)
+        return
+    shown = ["experiment", "support", *trained.model.metadata.columns, "prevalence", "auroc", "auprc", "pearson"]
+    table(shown, [[row[name] for name in shown] for row in result.experiments[:20]])
+    for name, row in result.summary.get("baselines", {}).items():
+        _say_all(
+            [f"{name}: AUROC {row['auroc']:.3f}, model {row['model_auroc']:.3f} ({row['experiments']} experiments)"]
+        )
     _say_all([f"tables: {folder}"])
 
 
@@ -301,6 +383,14 @@ def _run(project: Project, threads: int | None) -> Run:
 
     _set_threads(threads)
     return load_run(project.run)
+
+
+def _split(split: str) -> str:
+    from mfd_cli.data.dataset import SPLITS
+
+    if split not in SPLITS:
+        raise ConfigError(f"--split is {split!r}, not one of {', '.join(SPLITS)}")
+    return split
 
 
 def _gpus(gpus: int | None) -> int:

@@ -218,8 +218,12 @@ def plant_genome(
 
 
 def plant(codes: Bytes, contig: str, start: int, motif: Motif, rng: np.random.Generator) -> dict[str, Any]:
-    """Put a drawn instance of a motif into a contig, on a random strand; where it is, for truth/motifs.tsv."""
-    drawn = np.array([rng.choice(4, p=row) for row in motif.probabilities], np.uint8)
+    """Put a drawn instance of a motif into a contig, on a random strand; where it is, for truth/motifs.tsv.
+
+    Instances are drawn from the squared, renormalised matrix: of the sites that a matrix allows, the better ones are bound.
+    """
+    sharp = motif.probabilities**2
+    drawn = np.array([rng.choice(4, p=row / row.sum()) for row in sharp], np.uint8)
     strand = "+-"[rng.integers(2)]
     codes[start : start + len(drawn)] = drawn if strand == "+" else reverse_complement(drawn)
     kind, cause = CAUSES[motif.name]

@@ -30,7 +30,7 @@ from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.core.metrics import auroc_auprc, correlation
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.penalties import PENALTIES
-from mfd_cli.core.predict import device_of
+from mfd_cli.core.predict import device_of, fill_held_out
 from mfd_cli.data.batches import Draw, GenomeOnDevice, LabelledBins, draw_epoch
 from mfd_cli.data.dataset import Bins, Dataset, Track, open_dataset
 from mfd_cli.design import worst_confounds
@@ -109,7 +109,8 @@ def train(
         if warn and stored[1]["threads"] != torch.get_num_threads():
             warn(f"this run was started with {stored[1]['threads']} threads: other numbers of them round differently")
     if warn:
-        for sentence in worst_confounds([track.metadata for track in dataset.tracks], config.factors):
+        kept = [track.metadata for track, used in zip(outputs_of(dataset), trained) if used]
+        for sentence in worst_confounds(kept, config.factors):
             warn(f"{sentence}: their separate contributions are not to be trusted (mfd check-design)")
     if note:
         note(plan_of(trainer, len(bins)))
@@ -169,6 +170,7 @@ def build(config: Config, dataset: Dataset, bins: Bins, trained: NDArray[np.bool
     bias = start_bias(dataset, len(bins))
     torch.manual_seed(config.train.seed)
     model = MfdModel(settings, metadata, config.factors, rows, trained, bias).to(device)
+    fill_held_out(model, [track.kind for track in tracks])
     average = MfdModel(settings, metadata, config.factors, rows, trained, bias).to(device).eval()
     average.load_state_dict(model.state_dict())
     average.requires_grad_(False)
@@ -364,6 +366,7 @@ def validate(
 ) -> bool:
     """Measure the averaged model, keep it if it is the best, add to metrics.jsonl; True if training should end."""
     started = time.monotonic()
+    fill_held_out(trainer.average, [track.kind for track in outputs_of(dataset)])
     measured = measure(trainer.average, data, trainer.config.objective.signal_weight, trainer.used)
     steps = max(trainer.sums.pop("steps", 0.0), 1.0)
     averages = {f"train_{name}": value / steps for name, value in trainer.sums.items()}
