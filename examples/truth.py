@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from mfd_cli.core.predict import Predictor
+from mfd_cli.core.decompose import decompose
+from mfd_cli.core.predict import Predictor, variance_shares, whole_latent
 from mfd_cli.data.dataset import Dataset, unpack_bits
 from mfd_cli.evaluate import bin_latents
 from mfd_cli.run_folder import Run
@@ -86,9 +87,18 @@ def compare(folder: Path, run: Run, dataset: Dataset, latents: Floats | None = N
             "biological_r": float(correlations(bio, truth.biological)[seen].mean()),
             "technical_r": float(correlations(tech, truth.technical)[seen].mean()),
         } | leakage(bio[:, seen], tech[:, seen], truth, seen)
+        result |= {f"share.{name}": share for name, share in factor_shares(run, predictor, latents).items()}
     if not seen.all():
         result |= zero_shot(run, logits, truth, seen)
     return result
+
+
+def factor_shares(run: Run, predictor: Predictor, latents: Floats) -> dict[str, float]:
+    """Mean over training tracks of the share of logit variance that each factor has."""
+    found, head, size = decompose(run.model), predictor.head, latents.shape[1]
+    parts = {name: whole_latent(found.factors[name], head.slices[found.group_of[name]], size) for name in found.factors}
+    shares = variance_shares(latents, head.matrix(), parts)
+    return {name: float(values[run.model.trained].mean()) for name, values in shares.items()}
 
 
 def leakage(bio: Floats, tech: Floats, truth: Truth, seen: NDArray[np.bool_]) -> dict[str, float]:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from mfd_cli.core.losses import SignalScale, prediction_loss
+from mfd_cli.errors import ConfigError
 
 
 def test_peaks_and_signals_by_hand() -> None:
@@ -52,3 +53,43 @@ def test_signal_scale_is_standardised_logs_and_inverts() -> None:
 def test_a_track_without_signal_does_not_divide_by_zero() -> None:
     scale = SignalScale.fit(np.zeros((5, 1), np.float32))
     assert torch.isfinite(scale.forward(torch.zeros(2, 1))).all()
+
+
+def test_counts_have_a_poisson_loss() -> None:
+    """torch's own Poisson loss and scikit-learn's deviance, at the scale of the mean."""
+    from sklearn.metrics import mean_poisson_deviance
+
+    counts = np.random.default_rng(0).poisson(3.0, (400, 1)).astype(np.float32)
+    scale = SignalScale.fit(counts, np.array([True]))
+    assert scale.mean[0] == pytest.approx(counts.mean())
+    logits = torch.randn(400, 1, generator=torch.Generator().manual_seed(0)).double()
+    target = scale.forward(torch.from_numpy(counts)).double()
+    none = torch.zeros(400, 0)
+    loss, _ = prediction_loss(logits, none, target, torch.ones(1, 1), 1.0, torch.tensor([True]))
+    deviance = mean_poisson_deviance(target.numpy()[:, 0], logits.exp().numpy()[:, 0])
+    assert loss.item() == pytest.approx(deviance / 2, rel=1e-5)
+    logits.requires_grad_()
+    ours, _ = prediction_loss(logits, none, target, torch.ones(1, 1), 1.0, torch.tensor([True]))
+    (own,) = torch.autograd.grad(ours, logits)
+    (theirs,) = torch.autograd.grad(F.poisson_nll_loss(logits, target, log_input=True), logits)
+    assert torch.allclose(own, theirs)
+    assert torch.allclose(scale.inverse(scale.forward(torch.from_numpy(counts))), torch.from_numpy(counts))
+    assert torch.allclose(scale.expected(logits), logits.exp())
+
+
+def test_counts_and_log_normal_tracks_in_one_loss() -> None:
+    signal = np.array([[0.0, -2], [4, 3], [2, np.nan]], np.float32)
+    scale = SignalScale.fit(signal, np.array([True, False]))
+    target, logits = scale.forward(torch.from_numpy(signal)), torch.zeros(3, 2, requires_grad=True)
+    used = torch.tensor([[1.0, 1], [1, 1], [1, 0]])
+    loss, per_track = prediction_loss(logits, torch.zeros(3, 0), target, used, 1.0, torch.from_numpy(scale.counts))
+    loss.backward()
+    assert torch.isfinite(loss) and logits.grad is not None and torch.isfinite(logits.grad).all()
+    assert per_track[0].item() == pytest.approx((1 + (1 + 2 * math.log(2) - 2) + 0) / 3)
+    alone, _ = prediction_loss(torch.zeros(3, 1), torch.zeros(3, 0), target[:, 1:], used[:, 1:], 1.0)
+    assert per_track[1].item() == pytest.approx(alone.item())
+    with pytest.raises(ConfigError, match="below zero"):
+        SignalScale.fit(signal, np.array([True, True]))
+    again = SignalScale.from_json(scale.to_json())
+    assert again.counts.tolist() == [True, False]
+    assert torch.isfinite(scale.expected(torch.full((1, 2), 1e4))).all()

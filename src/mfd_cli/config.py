@@ -44,6 +44,7 @@ class TracksConfig(Node):
     kind: str | None = Field(None, description="column saying peaks or signal; without it the file name decides")
     assayed: str | None = Field(None, description="column with a BED of where the track was measured")
     strand: str | None = Field(None, description="column with the strand (+ or -) of stranded signal tracks")
+    counts: str | None = Field(None, description="column that says counts for signal tracks with a Poisson loss")
     control: str | None = Field(None, description="column whose non-empty value marks a control experiment")
     experiment: tuple[str, ...] = Field(
         ("Experiment accession", "Library accession"),

@@ -261,7 +261,8 @@ def labels_of(run: Run, bins: Bins) -> torch.Tensor:
 def signal_rows(run: Run, predicted: NDArray[np.float32], bins: Bins) -> list[dict[str, Any]]:
     """Correlations of the signal tracks on the model's log scale."""
     truth = run.signal_scale.forward(torch.from_numpy(np.array(bins.signal)))
-    return signal_metrics(torch.from_numpy(np.ascontiguousarray(predicted)), truth)
+    guess = run.signal_scale.expected(torch.from_numpy(np.ascontiguousarray(predicted)))
+    return signal_metrics(guess, truth)
 
 
 def signal_metrics(guess: torch.Tensor, truth: torch.Tensor) -> list[dict[str, Any]]:

@@ -206,7 +206,8 @@ def score(run: Run, bins: Any, wanted: Sequence[Experiment], scores: NDArray[np.
             row |= peak_metrics(column, labels[:, item.track : item.track + 1], occupied)[0]
         elif item.track is not None:
             place = item.track - run.peak_tracks
-            row |= signal_metrics(column, truth[:, place : place + 1])[0]
+            counts = torch.from_numpy(run.signal_scale.counts)[place]
+            row |= signal_metrics(torch.where(counts, column.exp(), column), truth[:, place : place + 1])[0]
         result.append({name: row[name] for name in SCORES} | {"bins": len(labels)})
     return result
 

@@ -26,6 +26,7 @@ from mfd_cli.core.model import MfdModel
 from mfd_cli.data.dataset import Track
 from mfd_cli.errors import RunError
 from mfd_cli.files import sha256_of, whole_file, write_json
+from mfd_cli.roles import strand_partners
 
 FORMAT, VERSION = "mfd-run", 1
 WEIGHTS, DESCRIPTION, METRICS, LAST = "model.safetensors", "model.json", "metrics.jsonl", "last"
@@ -88,6 +89,7 @@ def load_run(path: Path) -> Run:
         [track.metadata for track in tracks], np.array(stored["trained"], bool), np.zeros(len(tracks), np.float32),
     )  # fmt: skip
     model.load_state_dict(load_tensors(weights))
+    model.stranded = bool((strand_partners(tracks, config) != np.arange(len(tracks))).any())
     return Run(path, config, model.eval(), tracks, SignalScale.from_json(stored["signal_scale"]), stored["about"])
 
 

@@ -415,7 +415,7 @@ def header_of(variants: VariantFile, scorer: Scorer, genome: Genome, note: str) 
     ours += [
         f"##mfd_model=<version={__version__},{digests},head={'conditioned' if scorer.conditioned else 'free'},"
         f'trained_on="{_plain(trained)}">',
-        '##mfd_scoring=<scale=logit,strands=both,placement="variant in the middle of its bin",'
+        f'##mfd_scoring=<scale=logit,strands={scorer.predictor.strands},placement="variant in the middle of its bin",'
         'indels="mean of left- and right-anchored windows",background=none>',
     ]
     if note:

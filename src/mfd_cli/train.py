@@ -31,11 +31,12 @@ from mfd_cli.core.metrics import auroc_auprc, correlation
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.penalties import PENALTIES
 from mfd_cli.core.predict import device_of, fill_held_out
-from mfd_cli.data.batches import Draw, GenomeOnDevice, LabelledBins, draw_epoch
+from mfd_cli.data.batches import Draw, GenomeOnDevice, LabelledBins, Partners, draw_epoch
 from mfd_cli.data.dataset import Bins, Dataset, Track, open_dataset
 from mfd_cli.design import worst_confounds
 from mfd_cli.errors import ConfigError, DatasetError, MfdError, OutputError, RunError
 from mfd_cli.holdout import held_out_tracks
+from mfd_cli.roles import count_tracks, strand_partners, swapped_signs
 from mfd_cli.run_folder import DESCRIPTION, LAST, METRICS, WEIGHTS, Run, load_last, load_run, save_last, save_run
 
 Progress = Callable[[str, int, int], None]
@@ -102,7 +103,9 @@ def train(
     bins = dataset.split("train")
     if len(bins) < 2:
         raise DatasetError("has no training bins", path=project.dataset, hint="look at [split] and [bins]")
-    scale = SignalScale.fit(bins.signal)
+    partners = strand_partners(outputs_of(dataset), config)
+    pairs = Partners(partners, swapped_signs(outputs_of(dataset), partners))
+    scale = fit_scale(dataset, bins, config, pairs)
     trainer = build(config, dataset, bins, trained, device)
     if stored is not None:
         restore(trainer, *stored)
@@ -115,7 +118,7 @@ def train(
     if note:
         note(plan_of(trainer, len(bins)))
     genome = GenomeOnDevice(dataset, trainer.model.window, trainer.model.left, device, config.train.shift)
-    training = LabelledBins(genome, bins, dataset, scale, device)
+    training = LabelledBins(genome, bins, dataset, scale, device, pairs)
     held = some_bins(dataset.split("validation"), config.train.validation_bins)
     validation = LabelledBins(genome, held, dataset, scale, device)
     if not len(held) and warn:
@@ -207,6 +210,15 @@ def parameter_groups(model: MfdModel, config: Config) -> list[dict[str, Any]]:
     return [{"params": matrices, "weight_decay": config.train.weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
+def fit_scale(dataset: Dataset, bins: Bins, config: Config, pairs: Partners) -> SignalScale:
+    """The scales of the signal tracks from the training bins; both tracks of a stranded pair see both strands."""
+    signal, peaks = bins.signal, len(dataset.peak_tracks)
+    other = pairs.place[peaks:] - peaks
+    if (other != np.arange(signal.shape[1])).any():
+        signal = np.concatenate([signal, signal[:, other] * pairs.sign[peaks:]])
+    return SignalScale.fit(signal, count_tracks(dataset.signal_tracks, config))
+
+
 def planned_steps(config: Config, bins: int) -> int:
     """Training steps in all: epochs x batches, or as many as `max_windows` allows."""
     size = min(config.train.batch_size, bins)
@@ -276,7 +288,8 @@ def learn(trainer: Trainer, data: LabelledBins, draw: Draw) -> None:
     weights = trainer.model.head.weights()
     logits = torch.addmm(weights.bias, latent, weights.matrix().T)
     used = batch.measured * trainer.used
-    loss, per_track = prediction_loss(logits, batch.peaks, batch.signal, used, trainer.config.objective.signal_weight)
+    weight = trainer.config.objective.signal_weight
+    loss, per_track = prediction_loss(logits, batch.peaks, batch.signal, used, weight, data.counts)
     latents = {group: latent[:, place] for group, place in trainer.model.slices.items()}
     parts, total = {"loss": loss.detach()}, loss
     # The adversary's parameters are frozen here, so that the model's backward pass leaves no gradient in them.
@@ -402,8 +415,9 @@ def measure(model: MfdModel, data: LabelledBins, signal_weight: float, used: Ten
     for batch in data.in_order(512):
         out = model(batch.codes).logits
         cells = (batch.measured * used).expand(len(out), -1)
-        losses += float(prediction_loss(out, batch.peaks, batch.signal, cells, signal_weight)[0]) * len(out)
-        logits.append(out)
+        loss, _ = prediction_loss(out, batch.peaks, batch.signal, cells, signal_weight, data.counts)
+        losses += float(loss) * len(out)
+        logits.append(torch.cat([out[:, : data.peak_tracks], data.scale.expected(out[:, data.peak_tracks :])], 1))
         peaks.append(batch.peaks.masked_fill(cells[:, : batch.peaks.shape[1]] == 0, torch.nan))
         signals.append(batch.signal.masked_fill(cells[:, batch.peaks.shape[1] :] == 0, torch.nan))
         known.append(cells)

@@ -35,10 +35,11 @@ def attribute(
     pieces = []
     for low in range(0, len(codes), batch_size):
         batch = torch.from_numpy(np.ascontiguousarray(codes[low : low + batch_size])).to(device)
-        forward = _gradient(model, batch, target, place, method, steps)
-        # The other strand, read back: complement the bases (A and T, C and G trade places), flip the positions.
-        backward = _gradient(model, reverse_complement(batch), target, place, method, steps).flip(1, 2)
-        mean = (forward + backward) / 2
+        mean = _gradient(model, batch, target, place, method, steps)
+        if not model.stranded:  # as in core.predict: the other strand of a stranded pair is another track
+            # The other strand, read back: complement the bases (A and T, C and G trade places), flip the positions.
+            backward = _gradient(model, reverse_complement(batch), target, place, method, steps).flip(1, 2)
+            mean = (mean + backward) / 2
         pieces.append((mean - mean.mean(1, keepdim=True)).cpu().numpy())
     return np.concatenate(pieces) if pieces else np.zeros((0, 4, model.window), np.float32)
 

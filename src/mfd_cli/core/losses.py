@@ -1,12 +1,15 @@
-"""The prediction loss: cross-entropy for peak tracks, a log-normal likelihood for signal tracks.
+"""The prediction loss: cross-entropy for peak tracks, log-normal or Poisson likelihoods for signal tracks.
 
 A signal x is predicted on the scale y = (sign(x) log(1 + |x| / c) - mean) / sd of the training bins, c a tenth of the
 track's mean absolute signal: the logit of a signal track is y, and its loss half the squared error (the negative log
-likelihood of a log-normal with the track's spread). Cells that were not measured are left out.
+likelihood of a log-normal with the track's spread). A signal that is declared as counts is divided by its mean, y = x / m;
+its logit f is log y's expectation, and its loss half the Poisson deviance, exp(f) - y f + y log y - y, which is 0 for a
+perfect prediction. Cells that were not measured are left out.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,63 +20,99 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mfd_cli.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class SignalScale:
-    """The log scale of each signal track: floor c, mean and sd of sign(x) log(1 + |x| / c), each (tracks,) float32."""
+    """The scale of each signal track: floor c, mean and sd of sign(x) log(1 + |x| / c), each (tracks,) float32.
+
+    `counts` marks tracks with a Poisson loss; for them `mean` is the mean count and the others have no meaning.
+    """
 
     floor: NDArray[np.float32]
     mean: NDArray[np.float32]
     sd: NDArray[np.float32]
+    counts: NDArray[np.bool_]
 
     @classmethod
-    def fit(cls, signal: NDArray[np.float32]) -> SignalScale:
-        """From training bins (bins, tracks), NaN where not measured."""
+    def fit(cls, signal: NDArray[np.float32], counts: NDArray[np.bool_] | None = None) -> SignalScale:
+        """From training bins (bins, tracks), NaN where not measured. ConfigError for counts below zero."""
+        counts = np.zeros(signal.shape[1], bool) if counts is None else counts
         if signal.shape[1] == 0:
             empty = np.zeros(0, np.float32)
-            return cls(empty, empty, empty)
+            return cls(empty, empty, empty, counts)
         with np.errstate(invalid="ignore"):
             known = ~np.isnan(signal)
             count = np.maximum(known.sum(0), 1)
+            average = np.where(known, signal, 0).sum(0, dtype=np.float64) / count
+            if (np.where(known, signal, 0)[:, counts] < 0).any():
+                raise ConfigError("a signal track that is declared as counts has values below zero")
             floor = np.where(known, np.abs(signal), 0).sum(0, dtype=np.float64) / count / 10
             floor = np.where(floor > 0, floor, 1.0)
             logs = np.where(known, np.sign(signal) * np.log1p(np.abs(signal) / floor), 0.0)
             mean = logs.sum(0) / count
             sd = np.sqrt(np.where(known, (logs - mean) ** 2, 0).sum(0) / count)
-        return cls(floor.astype(np.float32), mean.astype(np.float32), np.where(sd > 0, sd, 1).astype(np.float32))
+        mean = np.where(counts, np.where(average > 0, average, 1), mean)
+        return cls(
+            floor.astype(np.float32), mean.astype(np.float32), np.where(sd > 0, sd, 1).astype(np.float32), counts
+        )
+
+    def _of(self, like: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch.as_tensor(v, device=like.device) for v in (self.floor, self.mean, self.sd, self.counts))
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Signal (batch, tracks) on the model's scale; NaN stays NaN."""
-        floor, mean, sd = (torch.as_tensor(v, device=signal.device) for v in (self.floor, self.mean, self.sd))
-        return (torch.sign(signal) * torch.log1p(signal.abs() / floor) - mean) / sd
+        """Signal (batch, tracks) on the scale that the loss compares with; NaN stays NaN."""
+        floor, mean, sd, counts = self._of(signal)
+        return torch.where(counts, signal / mean, (torch.sign(signal) * torch.log1p(signal.abs() / floor) - mean) / sd)
+
+    def expected(self, logits: Tensor) -> Tensor:
+        """What logits (batch, tracks) predict on the scale of `forward`."""
+        return torch.where(self._of(logits)[3], bounded_exp(logits), logits)
 
     def inverse(self, scaled: Tensor) -> Tensor:
-        """The signal whose scaled value this is (the median of the log-normal)."""
-        floor, mean, sd = (torch.as_tensor(v, device=scaled.device) for v in (self.floor, self.mean, self.sd))
+        """The signal whose value on the scale of `forward` this is (the median of the log-normal, the mean count)."""
+        floor, mean, sd, counts = self._of(scaled)
         logs = scaled * sd + mean
-        return torch.sign(logs) * torch.expm1(logs.abs()) * floor
+        return torch.where(counts, scaled * mean, torch.sign(logs) * torch.expm1(logs.abs()) * floor)
 
-    def to_json(self) -> dict[str, list[float]]:
-        return {name: getattr(self, name).tolist() for name in ("floor", "mean", "sd")}
+    def to_json(self) -> dict[str, list[Any]]:
+        return {name: getattr(self, name).tolist() for name in ("floor", "mean", "sd", "counts")}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> SignalScale:
-        return cls(*(np.array(stored[name], np.float32) for name in ("floor", "mean", "sd")))
+        numbers = (np.array(stored[name], np.float32) for name in ("floor", "mean", "sd"))
+        return cls(*numbers, np.array(stored["counts"], bool))
+
+
+def bounded_exp(logits: Tensor) -> Tensor:
+    """exp that cannot overflow: linear beyond 15."""
+    return torch.where(logits > 15, math.exp(15) * (logits - 14), logits.clamp_max(15).exp())
+
+
+def poisson_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Half the Poisson deviance of counts relative to their mean, of the same shape."""
+    return bounded_exp(logits) - target * logits + torch.special.xlogy(target, target) - target
 
 
 def prediction_loss(
-    logits: Tensor, peaks: Tensor, signal: Tensor, used: Tensor, signal_weight: float
+    logits: Tensor, peaks: Tensor, signal: Tensor, used: Tensor, signal_weight: float, counts: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Loss to minimise and its value per track (tracks,), each averaged over the measured bins of the batch.
 
     `logits` (batch, peak tracks + signal tracks), `peaks` (batch, peak tracks) 0/1, `signal` (batch, signal tracks) on
-    the model's scale, `used` (batch or 1, tracks) 1 where a cell is measured and its track trains, 0 elsewhere.
+    the model's scale, `used` (batch or 1, tracks) 1 where a cell is measured and its track trains, 0 elsewhere, `counts`
+    (signal tracks,) marks those with a Poisson loss.
     """
     count = peaks.shape[1]
     losses = F.binary_cross_entropy_with_logits(logits[:, :count], peaks, reduction="none")
     if signal.shape[1]:
-        error = logits[:, count:] - torch.nan_to_num(signal)
-        losses = torch.cat([losses, 0.5 * signal_weight * error.pow(2)], 1)
+        known, guess = torch.nan_to_num(signal), logits[:, count:]
+        of_signal = 0.5 * (guess - known).pow(2)
+        if counts is not None and counts.any():
+            # Where it is not used, a negative value would make the other branch, and its gradient, NaN.
+            of_signal = torch.where(counts, poisson_loss(guess, known.clamp_min(0)), of_signal)
+        losses = torch.cat([losses, signal_weight * of_signal], 1)
     used = used.expand_as(losses)
     weighted = losses * used
     return weighted.sum() / used.sum().clamp_min(1), weighted.sum(0) / used.sum(0).clamp_min(1)

@@ -12,11 +12,12 @@ def auroc_auprc(scores: Tensor, labels: Tensor, chunk: int = 64) -> tuple[Tensor
     `scores` (bins, tracks) float, `labels` (bins, tracks) bool, or float 0/1 with NaN where not measured. Tied scores
     are one step of the curve, as in scikit-learn. NaN where a track has no positive or no negative.
     """
+    if not scores.numel():
+        nothing = torch.full((scores.shape[1],), torch.nan, dtype=torch.float64)
+        return nothing, nothing
     pieces = [
         _ranked(scores[:, low : low + chunk], labels[:, low : low + chunk]) for low in range(0, scores.shape[1], chunk)
     ]
-    if not pieces:
-        return torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
     return torch.cat([auroc for auroc, _ in pieces]).cpu(), torch.cat([auprc for _, auprc in pieces]).cpu()
 
 

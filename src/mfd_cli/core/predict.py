@@ -56,6 +56,8 @@ class Predictor:
         self.model = model.to(device).eval()
         self.device, self.batch_size = torch.device(device), batch_size
         self.window, self.left, self.slices = model.window, model.left, model.slices
+        # The other strand's latent belongs to a stranded track's partner: such a model is read on the forward strand alone.
+        self.strands: Strands = "forward" if model.stranded else "both"
         with torch.no_grad():
             weights: HeadWeights = model.head.weights()
         self.head = Head(
@@ -63,10 +65,11 @@ class Predictor:
         )
 
     @torch.inference_mode()
-    def latents(self, codes: NDArray[np.uint8], strands: Strands = "both") -> Floats:
+    def latents(self, codes: NDArray[np.uint8], strands: Strands | None = None) -> Floats:
         """Latents (windows, latent) of base codes (windows, `window`), each window `left` bp before its bin.
 
-        With `both` the latents of the window and of its reverse complement are averaged.
+        With `both` the latents of the window and of its reverse complement are averaged: the default, but for a model with
+        stranded tracks.
         """
         pieces = []
         for low in range(0, len(codes), self.batch_size):
@@ -74,9 +77,9 @@ class Predictor:
             pieces.append(_array(self.latents_of(batch, strands)))
         return np.concatenate(pieces) if pieces else np.zeros((0, self.model.settings.latent), np.float32)
 
-    def latents_of(self, codes: Tensor, strands: Strands = "both") -> Tensor:
+    def latents_of(self, codes: Tensor, strands: Strands | None = None) -> Tensor:
         """The same for one batch of codes that is on the device already, as a tensor there."""
-        if strands == "forward":
+        if (strands or self.strands) == "forward":
             return self.model.latent(codes)
         # One pass over both strands: the batch is doubled, not the number of launches.
         forward, reverse = self.model.latent(torch.cat([codes, reverse_complement(codes)])).chunk(2)

@@ -29,6 +29,13 @@ class Batch(NamedTuple):
     measured: Tensor
 
 
+class Partners(NamedTuple):
+    """Stranded pairs: the place of each track's partner (its own where it has none), and the sign between them."""
+
+    place: NDArray[np.int64]
+    sign: NDArray[np.float32]
+
+
 class GenomeOnDevice:
     """Base codes of all contigs in one tensor, with room around each, so that a window is one gather."""
 
@@ -48,8 +55,12 @@ class GenomeOnDevice:
 class LabelledBins:
     """The bins of one split with their labels, ready to be indexed."""
 
-    def __init__(self, genome: GenomeOnDevice, bins: Bins, dataset: Dataset, scale: SignalScale, device: torch.device):
-        self.genome, self.scale, self.device, self.bins = genome, scale, device, bins
+    def __init__(
+        self, genome: GenomeOnDevice, bins: Bins, dataset: Dataset, scale: SignalScale, device: torch.device,
+        partners: Partners | None = None,
+    ) -> None:  # fmt: skip
+        self.genome, self.scale, self.device, self.bins, self.partners = genome, scale, device, bins, partners
+        self.counts = torch.as_tensor(scale.counts, device=device)
         self.peak_tracks, self.signal_tracks = len(dataset.peak_tracks), len(dataset.signal_tracks)
         self.positions = torch.from_numpy(genome.positions(bins)).to(device)
         self.peaks, self.signal = self._place(bins.peaks), self._place(bins.signal)
@@ -74,11 +85,24 @@ class LabelledBins:
         if reverse is not None:
             codes = torch.where(reverse.to(self.device)[:, None], reverse_complement(codes), codes)
         peaks = bits(self._rows(self.peaks, index), self.peak_tracks)
-        signal = self.scale.forward(self._rows(self.signal, index))
+        signal = self._rows(self.signal, index)
         tracks = self.peak_tracks + self.signal_tracks
-        if self.measured is None:
-            return Batch(codes, peaks, signal, torch.ones(1, tracks, device=self.device))
-        return Batch(codes, peaks, signal, bits(self._rows(self.measured, index), tracks))
+        measured = torch.ones(1, tracks, device=self.device)
+        if self.measured is not None:
+            measured = bits(self._rows(self.measured, index), tracks)
+        if reverse is not None and self.partners is not None:
+            signal, measured = self._swapped(signal, measured, reverse.to(self.device)[:, None], self.partners)
+        return Batch(codes, peaks, self.scale.forward(signal), measured)
+
+    def _swapped(self, signal: Tensor, measured: Tensor, reverse: Tensor, partners: Partners) -> tuple[Tensor, Tensor]:
+        """Signals with the strands of every pair exchanged in the windows that are read backwards."""
+        other = torch.as_tensor(partners.place - self.peak_tracks, device=self.device)[self.peak_tracks :]
+        sign = torch.as_tensor(partners.sign, device=self.device)[self.peak_tracks :]
+        signal = torch.where(reverse, signal[:, other] * sign, signal)
+        if self.measured is not None:
+            place = torch.as_tensor(partners.place, device=self.device)
+            measured = torch.where(reverse, measured[:, place], measured)
+        return signal, measured
 
     def _rows(self, values: Tensor, index: Tensor) -> Tensor:
         return values[index.to(values.device)].to(self.device, non_blocking=True)
