@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,13 +27,14 @@ from truth import compare, compare_variants
 PENALTY = "objective.penalties"
 METHODS: dict[str, list[str]] = {
     "free head (twin)": ["model.head=free"],
-    "default": [],
+    "no penalty": [f"{PENALTY}={{}}"],
+    "default: distance 0.1": [],
     "covariance 0.1": [f"{PENALTY}.covariance.weight=0.1"],
     "covariance-l1 0.1": [f"{PENALTY}.covariance-l1.weight=0.1"],
     "projections 0.1": [f"{PENALTY}.projections.weight=0.1"],
     "discriminator 0.01": [f"{PENALTY}.discriminator.weight=0.01"],
     "predictor 0.1": [f"{PENALTY}.predictor.weight=0.1"],
-    "distance 0.1": [f"{PENALTY}.distance.weight=0.1"],
+    "distance 0.3": [f"{PENALTY}.distance.weight=0.3"],
     "published": [
         f"{PENALTY}.{name}.{key}"
         for name in ("covariance", "predictor")
@@ -104,7 +106,7 @@ def main() -> None:
             make_world(base / world.replace(" ", "_"), words)
         for control in RETOLD:
             retell(base / "planted", base / control.replace(" ", "_"), control)
-        jobs += [Job(world, "default", 1) for world in (*list(WORLDS)[1:], *RETOLD)]
+        jobs += [Job(world, "default: distance 0.1", 1) for world in (*list(WORLDS)[1:], *RETOLD)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         results = list(pool.map(lambda job: run_job(base, job), jobs))
     (base / "bench_truth.json").write_text(json.dumps(results, indent=1) + "\n")
@@ -140,11 +142,8 @@ def retell(source: Path, folder: Path, control: str) -> None:
             for place, other in zip(places, rng.permutation(places)):
                 told[place] |= {column: rows[other][column] for column in columns}
     elif control == "groups swapped":
-        settings = (
-            settings.replace('"biological"', '"other"')
-            .replace('"technical"', '"biological"')
-            .replace('"other"', '"technical"')
-        )
+        other = {"biological": "technical", "technical": "biological"}
+        settings = re.sub('"(biological|technical)"', lambda found: f'"{other[found[1]]}"', settings)
     else:
         for row in told:
             row |= {"Noise": f"{rng.normal():.3f}", "Random lab": str(rng.choice(["X", "Y", "Z"]))}
@@ -198,14 +197,14 @@ def one(world: Path, folder: Path, settings: Sequence[str]) -> None:
 
 def show(results: Sequence[Mapping[str, object]]) -> None:
     """One row per world and method: means over seeds."""
-    print(f"{'world':<22}{'method':<22}{'seeds':>5}" + "".join(f"{title:>12}" for title in COLUMNS.values()))
+    print(f"{'world':<34}{'method':<24}{'seeds':>5}" + "".join(f"{title:>12}" for title in COLUMNS.values()))
     for world, method in dict.fromkeys((str(row["world"]), str(row["method"])) for row in results):
         rows = [row for row in results if (row["world"], row["method"]) == (world, method)]
         cells = []
         for name in COLUMNS:
             values = [float(row[name]) for row in rows if name in row]  # type: ignore[arg-type]
             cells.append(f"{np.mean(values):>12.3f}" if values else f"{'':>12}")
-        print(f"{world:<22}{method:<22}{len(rows):>5}" + "".join(cells))
+        print(f"{world:<34}{method:<24}{len(rows):>5}" + "".join(cells))
     truth = {row["world"]: (row["auroc_truth"], row.get("zero_shot_truth")) for row in results}
     for world, (seen, unseen) in truth.items():
         told = f", on held-out combinations {unseen:.3f}" if isinstance(unseen, float) else ""

@@ -28,15 +28,14 @@ def from_other_tracks(
     that share the most factors. NaN for a track to which no other one is similar in this way. `same` names pairs of columns
     that are one experiment, which must not be in each other's baseline.
     """
-    shared = np.stack([share_a_level(metadata.membership(name, rows)) for name in metadata.encoders])
+    same_level = {name: share_a_level(metadata.membership(name, rows)) for name in metadata.encoders}
     kind = np.array(kinds)
     allowed = (kind[:, None] == kind[None]) & trained[None] & ~np.eye(len(rows), dtype=bool)
     for one, other in (same or {}).items():
         allowed[one, other] = allowed[other, one] = False
-    count = np.where(allowed, shared.sum(0), -1)
+    count = np.where(allowed, sum(similar.astype(int) for similar in same_level.values()), -1)
     best = allowed & (count == count.max(1, keepdims=True))
-    chosen = {"average": allowed, "nearest": best}
-    chosen |= {f"same {name}": allowed & same for name, same in zip(metadata.encoders, shared)}
+    chosen = {"average": allowed, "nearest": best} | {f"same {name}": allowed & s for name, s in same_level.items()}
     return {name: mean_over(logits, similar) for name, similar in chosen.items()}
 
 

@@ -126,7 +126,10 @@ class ObjectiveConfig(Node):
     """What is minimised."""
 
     signal_weight: float = Field(0.1, ge=0, description="weight of a signal track's loss beside a peak track's")
-    penalties: dict[PenaltyName, PenaltyConfig] = Field(default_factory=dict)
+    penalties: dict[PenaltyName, PenaltyConfig] = Field(
+        default_factory=lambda: {"distance": PenaltyConfig(weight=0.1)},
+        description="independence penalties, which add up; naming one replaces the default, {} is none",
+    )
     adversary_lr: float = Field(1e-3, gt=0, description="learning rate of the adversary")
     adversary_hidden: Count = Field(256, description="width of the adversary's three hidden layers")
     adversary_steps: Count = Field(1, description="adversary steps per model step")
@@ -138,7 +141,9 @@ class TrainConfig(Node):
     epochs: Count = 20
     batch_size: Count = 128
     lr: float = Field(4e-3, gt=0, description="peak learning rate (AdamW, one cycle)")
-    weight_decay: float = Field(1e-3, ge=0)
+    weight_decay: float = Field(
+        0.03, ge=0, description="of weight matrices, per step and relative to the learning rate"
+    )
     precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto: bf16 on CUDA, float32 on a CPU")
     seed: int = Field(1, ge=0)
     shift: int = Field(3, ge=0, le=63, description="largest random shift of a training window, bp")
