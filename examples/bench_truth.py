@@ -28,13 +28,13 @@ PENALTY = "objective.penalties"
 METHODS: dict[str, list[str]] = {
     "free head (twin)": ["model.head=free"],
     "no penalty": [f"{PENALTY}={{}}"],
-    "default: distance 0.1": [],
-    "covariance 0.1": [f"{PENALTY}.covariance.weight=0.1"],
-    "covariance-l1 0.1": [f"{PENALTY}.covariance-l1.weight=0.1"],
-    "projections 0.1": [f"{PENALTY}.projections.weight=0.1"],
-    "discriminator 0.01": [f"{PENALTY}.discriminator.weight=0.01"],
-    "predictor 0.1": [f"{PENALTY}.predictor.weight=0.1"],
-    "distance 0.3": [f"{PENALTY}.distance.weight=0.3"],
+    "default: distance 0.4": [],
+    "covariance 0.4": [f"{PENALTY}.covariance.weight=0.4"],
+    "covariance-l1 0.4": [f"{PENALTY}.covariance-l1.weight=0.4"],
+    "projections 0.4": [f"{PENALTY}.projections.weight=0.4"],
+    "discriminator 0.04": [f"{PENALTY}.discriminator.weight=0.04"],
+    "predictor 0.4": [f"{PENALTY}.predictor.weight=0.4"],
+    "distance 1": [f"{PENALTY}.distance.weight=1"],
     "published": [
         f"{PENALTY}.{name}.{key}"
         for name in ("covariance", "predictor")
@@ -106,7 +106,7 @@ def main() -> None:
             make_world(base / world.replace(" ", "_"), words)
         for control in RETOLD:
             retell(base / "planted", base / control.replace(" ", "_"), control)
-        jobs += [Job(world, "default: distance 0.1", 1) for world in (*list(WORLDS)[1:], *RETOLD)]
+        jobs += [Job(world, "default: distance 0.4", 1) for world in (*list(WORLDS)[1:], *RETOLD)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         results = list(pool.map(lambda job: run_job(base, job), jobs))
     (base / "bench_truth.json").write_text(json.dumps(results, indent=1) + "\n")

@@ -150,6 +150,8 @@ def test_what_cannot_be_predicted_is_an_error(partial: tuple[Run, Dataset], tmp_
     with pytest.raises(MetadataError, match="did you mean CTCF") as error:
         impute(run, dataset, metadata=table(tmp_path / "a.tsv", [row, {**row, "Target": "CTFC"}]))
     assert error.value.line == 3
+    found = impute(run, dataset, metadata=tmp_path / "a.tsv", unseen="mean").experiments[1]
+    assert found["support"] == "extrapolated" and "the level of target is unknown" in found["why"]
     with pytest.raises(MetadataError, match="no column 'Lab'"):
         impute(run, dataset, metadata=table(tmp_path / "b.tsv", [{k: v for k, v in row.items() if k != "Lab"}]))
     twin = train(tiny.project(tmp_path, model={"head": "free"}, data={"dataset": str(dataset.path)}), gpus=0)

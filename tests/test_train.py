@@ -19,7 +19,10 @@ from mfd_cli.core.predict import fill_held_out
 from mfd_cli.data.batches import GenomeOnDevice, LabelledBins
 from mfd_cli.data.dataset import Dataset, open_dataset, pack_bits, unpack_bits
 from mfd_cli.errors import ConfigError, DatasetError, OutputError, RunError
+from mfd_cli.resume import Interrupted
 from mfd_cli.run_folder import Run, load_last, load_run
+from mfd_cli.trainer import build, start_bias
+from mfd_cli.validate import measure
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
@@ -65,7 +68,7 @@ def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, stop_at: int) -> N
         if done == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(training.Interrupted) as caught:
+    with pytest.raises(Interrupted) as caught:
         training.train(cut, gpus=0, progress=terminate)
     assert caught.value.exit_code == 143
     state = load_last(cut.run)
@@ -89,17 +92,17 @@ def test_held_out_tracks_take_no_part(tmp_path: Path) -> None:
     run = training.train(project, gpus=0)
     assert run.model.trained.tolist() == [True] * 3 + [False] + [True] * 5
     assert run.model.head.weights().matrix()[3].abs().sum() > 0
-    start = training.start_bias(world, len(world.split("train")))
+    start = start_bias(world, len(world.split("train")))
     assert run.model.head.bias[3].item() != start[3]
     bins, scale = world.split("train"), SignalScale.fit(world.split("train").signal)
-    trainer = training.build(project.config, world, bins, run.model.trained, torch.device("cpu"))
+    trainer = build(project.config, world, bins, run.model.trained, torch.device("cpu"))
     genome = GenomeOnDevice(world, trainer.model.window, trainer.model.left, torch.device("cpu"))
     logits = []
     for flipped in (False, True):
         labels = unpack_bits(bins.peaks, 8)
         labels[:, 3] ^= flipped
         data = LabelledBins(genome, replace(bins, peaks=pack_bits(labels)), world, scale, torch.device("cpu"))
-        again = training.build(project.config, world, bins, run.model.trained, torch.device("cpu"))
+        again = build(project.config, world, bins, run.model.trained, torch.device("cpu"))
         training.learn(again, data, next(training.draws(again, len(data))))
         logits.append(again.model.state_dict())
         assert again.model.head.bias.grad[3] == 0 and (again.model.head.bias.grad[:3] != 0).all()
@@ -124,7 +127,7 @@ def test_the_bias_of_a_held_out_track_comes_from_similar_ones(tmp_path: Path) ->
 def test_the_adversary_and_the_model_keep_out_of_each_others_way(tmp_path: Path) -> None:
     world = tiny.dataset(tmp_path / "dataset")
     config = tiny.config(objective={"penalties": {"predictor": {"weight": 1.0, "warmup": 0.0}}})
-    trainer = training.build(config, world, world.split("train"), np.ones(9, bool), torch.device("cpu"))
+    trainer = build(config, world, world.split("train"), np.ones(9, bool), torch.device("cpu"))
     latents = {g: torch.randn(32, n, requires_grad=True) for g, n in trainer.model.settings.groups.items()}
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     training.teach_adversary(trainer, latents)
@@ -143,16 +146,14 @@ def test_the_adversary_and_the_model_keep_out_of_each_others_way(tmp_path: Path)
 def test_the_free_twin_starts_from_the_same_backbone(tmp_path: Path) -> None:
     world = tiny.dataset(tmp_path / "dataset")
     built = [
-        training.build(
-            tiny.config(model={"head": head}), world, world.split("train"), np.ones(9, bool), torch.device("cpu")
-        )
+        build(tiny.config(model={"head": head}), world, world.split("train"), np.ones(9, bool), torch.device("cpu"))
         for head in ("conditioned", "free")
     ]
     assert same(dict(built[0].model.backbone.state_dict()), dict(built[1].model.backbone.state_dict()))
 
 
 def test_biases_start_at_the_log_odds_of_each_track(tiny_dataset: Dataset) -> None:
-    bias = training.start_bias(tiny_dataset, len(tiny_dataset.split("train")))
+    bias = start_bias(tiny_dataset, len(tiny_dataset.split("train")))
     labels = tiny.labels(tiny_dataset.genome, "chr1", 8)[: len(tiny_dataset.split("train"))]
     assert 1 / (1 + np.exp(-bias[:8])) == pytest.approx((labels.sum(0) + 0.5) / (len(labels) + 1), rel=1e-4)
     assert bias[8] == 0
@@ -165,9 +166,9 @@ def test_best_weights_are_those_of_the_best_validation(tmp_path: Path) -> None:
     best = max(range(len(lines)), key=lambda i: (lines[i]["skill"], -i))
     assert run.about["step"] == lines[best]["step"]
     world, cpu = open_dataset(tmp_path / "dataset"), torch.device("cpu")
-    genome = training.GenomeOnDevice(world, run.model.window, run.model.left, cpu)
-    data = training.LabelledBins(genome, world.split("validation"), world, run.signal_scale, cpu)
-    again = training.measure(run.model, data, 0.1, torch.ones(9))
+    genome = GenomeOnDevice(world, run.model.window, run.model.left, cpu)
+    data = LabelledBins(genome, world.split("validation"), world, run.signal_scale, cpu)
+    again = measure(run.model, data, 0.1, torch.ones(9))
     assert again["skill"] == pytest.approx(lines[best]["skill"], abs=1e-6)
 
 
@@ -180,10 +181,10 @@ def test_training_stops_early(tmp_path: Path) -> None:
 
 def test_not_finite_stops_before_the_optimiser(tmp_path: Path) -> None:
     world = tiny.dataset(tmp_path / "dataset")
-    trainer = training.build(tiny.config(), world, world.split("train"), np.ones(9, bool), torch.device("cpu"))
-    data = training.LabelledBins(
-        training.GenomeOnDevice(world, trainer.model.window, trainer.model.left, torch.device("cpu"), 3),
-        world.split("train"), world, training.SignalScale.fit(world.split("train").signal), torch.device("cpu"),
+    trainer = build(tiny.config(), world, world.split("train"), np.ones(9, bool), torch.device("cpu"))
+    data = LabelledBins(
+        GenomeOnDevice(world, trainer.model.window, trainer.model.left, torch.device("cpu"), 3),
+        world.split("train"), world, SignalScale.fit(world.split("train").signal), torch.device("cpu"),
     )  # fmt: skip
     with torch.no_grad():
         trainer.model.head.bias[2] = torch.nan
@@ -264,3 +265,23 @@ def test_resume_never_removes_a_model(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="holds a run already"):
         training.train(tiny.project(tmp_path), gpus=0, resume=True)
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+def test_penalties_are_weighed_in_units_of_what_frequencies_alone_lose(tmp_path: Path) -> None:
+    world = tiny.dataset(tmp_path / "dataset")
+    settings = {"weight": 0.5, "start": 0.25, "warmup": 0.5}
+    config = tiny.config(
+        objective={"penalties": {"covariance": settings, "predictor": {**settings, "published": True}}}
+    )
+    trained = np.array([True] * 7 + [False, True])
+    trainer = build(config, world, world.split("train"), trained, torch.device("cpu"))
+    labels = tiny.labels(world.genome, "chr1", 8)[: len(world.split("train"))]
+    share = (labels.sum(0) + 0.5) / (len(labels) + 1)
+    entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)
+    assert trainer.prior_loss == pytest.approx((entropy[:7].sum() + 0.5 * 0.1) / 8, rel=1e-4)
+    trainer.total_steps = 100
+    found = []
+    for trainer.step in (0, 24, 25, 50, 75, 99):
+        found.append(training.penalty_weight(trainer, "covariance") / trainer.prior_loss)
+    assert found == pytest.approx([0, 0, 0, 0.25, 0.5, 0.5])
+    assert training.penalty_weight(trainer, "predictor") == 0.5

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -234,6 +234,7 @@ def impute_command(
     metadata: Annotated[
         Path | None, typer.Option("--metadata", help="Table of experiments [default: the held-out tracks].")
     ] = None,
+    unseen: Annotated[str, typer.Option("--unseen", help="An unknown level is an error, or counts as the mean one.")] = "error",
     split: Annotated[str, typer.Option("--split", help="test, validation or train.")] = "test",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: impute]")] = None,
     gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256, force: Force = False,
@@ -250,7 +251,8 @@ def impute_command(
     folder = output or project.folder / "impute"
     with Display(quiet) as display:
         result = impute(
-            trained, open_dataset(project.dataset), metadata=metadata, split=_split(split), output=folder, force=force,
+            trained, open_dataset(project.dataset), metadata=metadata, unseen=_one_of("--unseen", unseen, ("error", "mean")),
+            split=_split(split), output=folder, force=force,
             device=device_of(_gpus(gpus)), batch_size=batch_size, progress=display,
         )  # fmt: skip
     if as_json:
@@ -388,9 +390,13 @@ def _run(project: Project, threads: int | None) -> Run:
 def _split(split: str) -> str:
     from mfd_cli.data.dataset import SPLITS
 
-    if split not in SPLITS:
-        raise ConfigError(f"--split is {split!r}, not one of {', '.join(SPLITS)}")
-    return split
+    return _one_of("--split", split, SPLITS)
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> Any:
+    if value not in known:
+        raise ConfigError(f"{option} is {value!r}, not one of {', '.join(known)}")
+    return value
 
 
 def _gpus(gpus: int | None) -> int:

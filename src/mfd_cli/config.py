@@ -116,10 +116,16 @@ PenaltyName = Literal["covariance", "covariance-l1", "projections", "discriminat
 class PenaltyConfig(Node):
     """One independence penalty."""
 
-    weight: float = Field(0.0, ge=0, description="0 switches it off")
+    weight: float = Field(
+        0.0, ge=0, description="0 switches it off; in units of the loss of a model that knows only track frequencies"
+    )
     start: float = Field(0.0, ge=0, le=1, description="share of training before the weight begins to rise from 0")
     warmup: float = Field(0.2, ge=0, le=1, description="share of training over which it rises")
     published: bool = Field(False, description="the paper's own form: sums over dimensions, no chance subtracted")
+
+
+DEFAULT_PENALTIES: dict[PenaltyName, PenaltyConfig] = {"distance": PenaltyConfig(weight=0.4)}
+"""What the truth benchmark (examples/bench_truth.py) measures best."""
 
 
 class ObjectiveConfig(Node):
@@ -127,7 +133,7 @@ class ObjectiveConfig(Node):
 
     signal_weight: float = Field(0.1, ge=0, description="weight of a signal track's loss beside a peak track's")
     penalties: dict[PenaltyName, PenaltyConfig] = Field(
-        default_factory=lambda: {"distance": PenaltyConfig(weight=0.1)},
+        default_factory=lambda: dict(DEFAULT_PENALTIES),
         description="independence penalties, which add up; naming one replaces the default, {} is none",
     )
     adversary_lr: float = Field(1e-3, gt=0, description="learning rate of the adversary")

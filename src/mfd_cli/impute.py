@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from mfd_cli.baselines import from_other_tracks, share_a_level
-from mfd_cli.core.metadata import MISSING, MetadataEncoder
+from mfd_cli.core.metadata import MISSING, MetadataEncoder, Unseen
 from mfd_cli.core.predict import Predictor, head_of_rows
 from mfd_cli.data.dataset import Dataset
 from mfd_cli.data.metadata_table import read_table
@@ -58,14 +58,15 @@ class Imputation:
 
 
 def impute(
-    run: Run, dataset: Dataset, *, metadata: Path | None = None, split: str = "test", output: Path | None = None,
-    force: bool = False, device: torch.device | str = "cpu", batch_size: int = 256, progress: Progress | None = None,
+    run: Run, dataset: Dataset, *, metadata: Path | None = None, unseen: Unseen = "error", split: str = "test",
+    output: Path | None = None, force: bool = False, device: torch.device | str = "cpu", batch_size: int = 256,
+    progress: Progress | None = None,
 ) -> Imputation:  # fmt: skip
     """Predict experiments on the bins of one split, both strands averaged.
 
     `metadata` is a table with the columns of the model's factors, one row per experiment; a row whose id is a track of the
     dataset is scored against it. Without a table, all held-out tracks. Raises MetadataError where a column is absent, a
-    level is unknown or the combination is impossible.
+    level is unknown (with `unseen` "mean" it counts as the average level) or the combination is impossible.
     """
     if output is not None:
         check_output(output, force)
@@ -73,7 +74,7 @@ def impute(
     if not len(bins):
         raise DatasetError(f"has no {split} bins", path=dataset.path)
     check_same_tracks(run, dataset)
-    wanted = held_out(run) if metadata is None else read_experiments(run, metadata)
+    wanted = held_out(run) if metadata is None else read_experiments(run, metadata, unseen)
     rows, kinds = [item.row for item in wanted], [item.kind for item in wanted]
     backing = [support(run.model.metadata, run.model.rows, run.model.trained, row) for row in rows]
     for item, (backed, reason) in zip(wanted, backing):
@@ -116,7 +117,7 @@ def held_out(run: Run) -> list[Experiment]:
     return [Experiment(run.tracks[i].id, run.tracks[i].kind, run.tracks[i].metadata, i) for i in chosen]
 
 
-def read_experiments(run: Run, path: Path) -> list[Experiment]:
+def read_experiments(run: Run, path: Path, unseen: Unseen = "error") -> list[Experiment]:
     """The rows of a metadata table. The id column may be absent: then they are called row 1, row 2 ..."""
     table, columns = read_table(path), run.config.tracks
     for factor, column in run.model.metadata.columns.items():
@@ -126,7 +127,7 @@ def read_experiments(run: Run, path: Path) -> list[Experiment]:
     experiments = []
     for number, (row, line) in enumerate(zip(table.rows, table.lines), start=1):
         try:
-            run.model.metadata.encode([row], unseen="error")
+            run.model.metadata.encode([row], unseen=unseen)
         except MetadataError as error:
             raise MetadataError(error.message, path=path, line=line, hint=error.hint) from error
         name = row.get(columns.id, "") or f"row {number}"
@@ -168,8 +169,10 @@ def support(
                 if inapplicable(member[f][:, p], member[g], levels[g]) and levels[g][q] != MISSING:
                     return "impossible", f"no track of {f} = {levels[f][p]} has a {g}, here it is {levels[g][q]}"
             unseen.append(f"{a} = {levels[a][i]} with {b} = {levels[b][j]}")
-    if unseen:
-        return "extrapolated", "never seen together: " + "; ".join(unseen)
+    unknown = [name for name in metadata.encoders if not own[name].any()]
+    if unseen or unknown:
+        told = [f"the level of {name} is unknown" for name in unknown]
+        return "extrapolated", "; ".join(told + (["never seen together: " + "; ".join(unseen)] if unseen else []))
     return "pairwise", "each two of these levels are seen together, not all of them"
 
 

@@ -81,8 +81,8 @@ class SignalScale:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> SignalScale:
-        numbers = (np.array(stored[name], np.float32) for name in ("floor", "mean", "sd"))
-        return cls(*numbers, np.array(stored["counts"], bool))
+        floor, mean, sd = (np.array(stored[name], np.float32) for name in ("floor", "mean", "sd"))
+        return cls(floor, mean, sd, np.array(stored["counts"], bool))
 
 
 def bounded_exp(logits: Tensor) -> Tensor:

@@ -1,0 +1,224 @@
+"""What is known beforehand about the yeast tracks, and whether the model finds it. Run bench_yeast.py into FOLDER first.
+
+    python examples/yeast_truths.py FOLDER zero-shot     one assay of half of the targets measured by two is held out
+    python examples/yeast_truths.py FOLDER forkhead      Fkh1/Fkh2: antibody on deletions, tagged strains, two callers
+    python examples/yeast_truths.py FOLDER spike         a G+C bias is added to half of the tracks; is it found and undone?
+
+Each prints what it measured and writes FOLDER/NAME.json. What is trained already is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mfd_cli.core.metrics import auroc_auprc
+from mfd_cli.core.predict import Predictor
+from mfd_cli.data.dataset import Bins, Dataset, Track, open_dataset, unpack_bits
+from mfd_cli.evaluate import bin_latents
+from mfd_cli.run_folder import Run, load_run
+
+FEWEST_INTERVALS = 50
+FORKHEAD = re.compile("[AG]TAAA[CT]A|T[AG]TTTA[CT]")
+"""The core of the forkhead motif, on either strand."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("what", choices=["zero-shot", "forkhead", "spike"])
+    parser.add_argument("--windows", type=int, default=256_000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--dose", type=float, default=0.5, help="added peaks per peak of a spiked track")
+    options = parser.parse_args()
+    folder: Path = options.folder.absolute()
+    found = {"zero-shot": zero_shot, "forkhead": forkhead, "spike": spike}[options.what](folder, options)
+    (folder / f"{options.what}.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+def train(folder: Path, run: str, options: argparse.Namespace, *settings: str) -> Run:
+    """A run of the project in `folder`, trained unless it is there."""
+    if not (folder / run / "model.json").exists():
+        words = ["mfd", "train", "-q", "--gpus", "0", "--threads", str(options.threads), "--run", run, "--force"]
+        sets = [word for setting in (f"train.max_windows={options.windows}", *settings) for word in ("--set", setting)]
+        subprocess.run([*words, *sets], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return load_run(folder / run)
+
+
+def aurocs(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Per column; NaN where it is undefined."""
+    return auroc_auprc(torch.from_numpy(np.ascontiguousarray(scores)), torch.from_numpy(labels))[0].numpy()
+
+
+# -- one assay held out ------------------------------------------------------------------------------------------------
+
+
+def zero_shot(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Train without one assay of every second target that ChIP-exo and ChIP-chip both measured; predict it."""
+    tracks = open_dataset(folder / "dataset", verify=False).peak_tracks
+    by_target: dict[str, set[str]] = {}
+    for track in tracks:
+        if int(track.metadata["n_intervals"]) >= FEWEST_INTERVALS and track.metadata["Experiment target"]:
+            by_target.setdefault(track.metadata["Experiment target"], set()).add(track.metadata["Assay"])
+    both = sorted(target for target, assays in by_target.items() if {"ChIP-exo", "ChIP-chip"} <= assays)
+    held = [(target, ("ChIP-exo", "ChIP-chip")[i % 2]) for i, target in enumerate(both[::2])]
+    items = ", ".join(f'{{target = "{target}", assay = "{assay}"}}' for target, assay in held)
+    train(folder, "zero-shot", options, f"train.held_out=[{items}]")
+    words = ["mfd", "impute", "-q", "--run", "zero-shot", "-o", "zero-shot/impute", "--force", "--json"]
+    told = subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True).stdout
+    return {"targets_with_both": len(both), "held_out": held, **json.loads(told)}
+
+
+# -- forkhead ----------------------------------------------------------------------------------------------------------
+
+
+def forkhead(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Whether the forkhead motif is in the biological part of the Fkh tracks, and gone in the double deletion; and
+    whether the difference of two callers on one library is predicted, and by which part."""
+    dataset, run = open_dataset(folder / "dataset", verify=False), load_run(folder / "run")
+    bins = dataset.split("test")
+    predictor, latents = Predictor(run.model), bin_latents(run, dataset, bins)
+    labels = unpack_bits(bins.peaks, run.peak_tracks)
+    motif = np.array([FORKHEAD.search(text) is not None for text in sequences(dataset, bins)])[:, None]
+    parts = {"total": predictor.head.logits(latents)}
+    parts |= {group: predictor.head.group_part(group, latents) for group in run.model.groups}
+    rows = []
+    for i, track in enumerate(run.tracks[: run.peak_tracks]):
+        if "Fkh" in track.metadata["Experiment target"]:
+            names = ("Experiment target", "Assay", "Antibody", "Biosample genetic modifications", "Peak caller")
+            rows.append({
+                "track": track.id, **{name: track.metadata[name] for name in names},
+                "motif_in_peaks": float(motif[labels[:, i], 0].mean()) if labels[:, i].any() else None,
+                **{f"contrast_{name}": contrast(values[:, i], motif[:, 0]) for name, values in parts.items()},
+            })  # fmt: skip
+    pairs = [("BAR_Fkh1_GEM", "BAR_Fkh1_log_MACE"), ("BAR_Fkh2_GEM", "BAR_Fkh2_log_MACE")]
+    return {
+        "bins": len(bins), "bins_with_motif": int(motif.sum()), "motif_in_all_bins": float(motif.mean()), "tracks": rows,
+        "callers": [callers(run, labels, parts, *pair) for pair in pairs],
+    }  # fmt: skip
+
+
+def contrast(values: NDArray[np.float32], motif: NDArray[np.bool_]) -> float:
+    """Mean over bins with the motif less the mean over the others, on the logit scale."""
+    return float(values[motif].mean() - values[~motif].mean())
+
+
+def callers(
+    run: Run, labels: NDArray[np.bool_], parts: Mapping[str, NDArray[np.float32]], one: str, other: str
+) -> dict[str, Any]:
+    """AUROC at telling bins that only one caller reports from those that only the other does, by each part's difference."""
+    place = {track.id: i for i, track in enumerate(run.tracks)}
+    a, b = place[one], place[other]
+    differ = labels[:, a] != labels[:, b]
+    result: dict[str, Any] = {
+        "one": one, "other": other, "both": int((labels[:, a] & labels[:, b]).sum()),
+        "only_one": int((labels[:, a] & ~labels[:, b]).sum()), "only_other": int((~labels[:, a] & labels[:, b]).sum()),
+    }  # fmt: skip
+    for name, values in parts.items():
+        change = (values[:, a] - values[:, b])[differ]
+        told = aurocs(change[:, None], labels[differ, a][:, None])[0]
+        result[name] = {"auroc": None if np.isnan(told) else float(told), "sd_of_difference": float(change.std())}
+    return result
+
+
+def sequences(dataset: Dataset, bins: Bins) -> list[str]:
+    """The bases of every bin."""
+    return [
+        dataset.genome.bases(dataset.contigs[contig], int(start), int(start) + 128)
+        for contig, start in zip(bins.contig, bins.start)
+    ]
+
+
+# -- spike-in ----------------------------------------------------------------------------------------------------------
+
+
+def spike(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Add peaks at G+C-rich bins to a random half of the tracks, name the half in a column, train on that, and compare.
+
+    On the test contig, for the spiked tracks and their original labels: AUROC of the biased prediction, of the one with the
+    technical part set aside, and of the model that was trained on the originals; and how well the column's part of the
+    logit follows G+C.
+    """
+    original = open_dataset(folder / "dataset", verify=False)
+    base = folder / f"spike-{options.dose:g}"
+    if not (base / "dataset").exists():
+        make_spiked(folder, base, original, options.dose)
+    run, plain = train(base, "run", options), train(folder, "plain", options)
+    dataset = open_dataset(base / "dataset", verify=False)
+    bins = dataset.split("test")
+    assert np.array_equal(bins.start, original.split("test").start)
+    spiked = np.array([track.metadata["Batch"] == "spiked" for track in run.tracks[: run.peak_tracks]])
+    truth = unpack_bits(original.split("test").peaks, run.peak_tracks)
+    told = unpack_bits(bins.peaks, run.peak_tracks)
+    rated = spiked & (truth.sum(0) >= 5)
+    latents, head = bin_latents(run, dataset, bins), Predictor(run.model).head
+    logits, technical = (
+        values[:, : run.peak_tracks] for values in (head.logits(latents), head.group_part("technical", latents))
+    )
+    own = Predictor(plain.model).head.logits(bin_latents(plain, original, bins))[:, : run.peak_tracks]
+    gc = np.array([(text.count("G") + text.count("C")) / 128 for text in sequences(dataset, bins)])
+    mean = technical[:, spiked].mean(1) - technical[:, ~spiked].mean(1)
+    return {
+        "dose": options.dose, "tracks": int(rated.sum()), "gc_of_added_part": float(np.corrcoef(mean, gc)[0, 1]),
+        "auroc_spiked_labels": float(np.nanmean(aurocs(logits, told)[rated])),
+        "auroc_original_labels": {
+            "biased prediction": float(np.nanmean(aurocs(logits, truth)[rated])),
+            "technical part set aside": float(np.nanmean(aurocs(logits - technical, truth)[rated])),
+            "trained on the originals": float(np.nanmean(aurocs(own, truth)[rated])),
+        },
+    }  # fmt: skip
+
+
+def make_spiked(source: Path, base: Path, original: Dataset, dose: float) -> None:
+    """The project with spiked BED files, a column Batch, and a technical factor that reads it."""
+    rng, tracks = np.random.default_rng(1), original.peak_tracks
+    chosen = rng.random(len(tracks)) < 0.5
+    (base / "tracks").mkdir(parents=True, exist_ok=True)
+    contig, start, labels, weight = [], [], [], []
+    for name in ("train", "validation", "test"):
+        bins = original.split(name)
+        contig.append(bins.contig)
+        start.append(bins.start)
+        labels.append(unpack_bits(bins.peaks, len(tracks)))
+        gc = np.array([(text.count("G") + text.count("C")) / 128 for text in sequences(original, bins)])
+        weight.append(np.exp((gc - gc.mean()) / gc.std() * 1.5))
+    where, first, peaks, odds = (np.concatenate(values) for values in (contig, start, labels, weight))
+    for i, track in enumerate(tracks):
+        mine = peaks[:, i].copy()
+        if chosen[i] and mine.any():
+            added = round(dose * mine.sum())
+            mine[rng.choice(len(mine), added, replace=False, p=odds / odds.sum())] = True
+        lines = [f"{original.contigs[where[j]]}\t{first[j]}\t{first[j] + 128}\n" for j in np.flatnonzero(mine)]
+        with gzip.open(base / "tracks" / f"{track.id}.bed.gz", "wt") as file:
+            file.writelines(lines or [f"{original.contigs[0]}\t0\t1\n"])
+    write_metadata(base / "metadata.tsv", tracks, chosen)
+    settings = (source / "mfd.toml").read_text()
+    settings = re.sub('metadata = ".*"', 'metadata = "metadata.tsv"', settings)
+    settings = settings.replace("[train]", '[factors.batch]\ncolumn = "Batch"\ngroup = "technical"\n\n[train]', 1)
+    (base / "mfd.toml").write_text(settings)
+    subprocess.run(["mfd", "preprocess", "-q"], cwd=base, check=True, stdout=subprocess.DEVNULL)
+
+
+def write_metadata(path: Path, tracks: Sequence[Track], chosen: NDArray[np.bool_]) -> None:
+    """The peak tracks' rows with the column Batch."""
+    columns = [*tracks[0].metadata, "Batch"]
+    lines = ["\t".join(columns)]
+    for track, spiked in zip(tracks, chosen):
+        row = {**track.metadata, "File path": f"tracks/{track.id}.bed.gz", "Batch": "spiked" if spiked else "plain"}
+        lines.append("\t".join(row[column] for column in columns))
+    path.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Stopping and going on: signals that wait for the end of a step, and the state that makes a resumed training exact."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mfd_cli.config import Config
+from mfd_cli.errors import ConfigError, MfdError
+from mfd_cli.run_folder import save_last
+from mfd_cli.trainer import Best, Trainer
+
+
+class Interrupted(MfdError):
+    """Training was told to stop and has saved what is needed to go on."""
+
+    def __init__(self, number: int, folder: Path) -> None:
+        super().__init__("interrupted; the state is saved", path=folder, hint="mfd train --resume goes on from here")
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], int]]:
+    """Inside the block SIGINT and SIGTERM are remembered, not acted on; yields what tells which one came (0: none)."""
+    caught = [0]
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: caught[0]
+        return
+
+    def remember(number: int, _: object) -> None:
+        caught[0] = number
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: caught[0]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def save_state(trainer: Trainer, folder: Path) -> None:
+    """Everything needed to go on exactly: weights, their average, adversary, both optimisers, counters."""
+    tensors = {
+        **_prefixed("model", trainer.model.state_dict()), **_prefixed("average", trainer.average.state_dict()),
+        **_prefixed("penalties", trainer.penalties.state_dict()), **_prefixed("optimiser", _moments(trainer.optimiser)),
+    }  # fmt: skip
+    if trainer.adversary_optimiser is not None:
+        tensors |= _prefixed("adversary", _moments(trainer.adversary_optimiser))
+    state = {
+        "step": trainer.step, "total_steps": trainer.total_steps, "sums": trainer.sums, "seconds": trainer.seconds,
+        "best": [trainer.best.skill if math.isfinite(trainer.best.skill) else None, trainer.best.step,
+                 trainer.best.without_improvement],
+        "threads": torch.get_num_threads(), "plan": _plan(trainer.config),
+    }  # fmt: skip
+    save_last(folder, tensors, state)
+
+
+def restore(trainer: Trainer, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Put a trainer at step 0 back to where `save_state` left off; ConfigError where the plan has changed."""
+    if state["plan"] != _plan(trainer.config):
+        raise ConfigError(
+            "the configuration has changed since this run was started", hint="--force starts it anew, from step 0"
+        )
+    trainer.model.load_state_dict(_only("model", tensors))
+    trainer.average.load_state_dict(_only("average", tensors))
+    trainer.penalties.load_state_dict(_only("penalties", tensors))
+    _set_moments(trainer.optimiser, _only("optimiser", tensors))
+    if trainer.adversary_optimiser is not None:
+        _set_moments(trainer.adversary_optimiser, _only("adversary", tensors))
+    skill, step, waited = state["best"]
+    trainer.best = Best(-math.inf if skill is None else skill, step, waited)
+    trainer.step, trainer.sums, trainer.seconds = state["step"], dict(state["sums"]), state["seconds"]
+
+
+def _plan(config: Config) -> dict[str, Any]:
+    """What must not change between start and resume: everything but paths and the clock."""
+    plan = config.model_dump(mode="json", include={"factors", "model", "objective", "train"})
+    plan["train"].pop("max_minutes")
+    return plan
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": value for name, value in tensors.items()}
+
+
+def _only(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}/"
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+def _moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's state as flat tensors: PARAMETER.NAME."""
+    state = optimiser.state_dict()["state"]
+    return {f"{index}.{name}": torch.as_tensor(v) for index, values in state.items() for name, v in values.items()}
+
+
+def _set_moments(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -1,0 +1,133 @@
+"""What moves while a model is trained, and how it is set up at step 0."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mfd_cli.config import Config
+from mfd_cli.core.losses import SignalScale
+from mfd_cli.core.metadata import fit_metadata
+from mfd_cli.core.model import MfdModel
+from mfd_cli.core.penalties import PENALTIES
+from mfd_cli.core.predict import fill_held_out
+from mfd_cli.data.batches import Partners
+from mfd_cli.data.dataset import Bins, Dataset, Track
+from mfd_cli.errors import ConfigError
+from mfd_cli.roles import count_tracks
+
+
+@dataclass
+class Best:
+    """The best validation so far."""
+
+    skill: float = -math.inf
+    step: int = 0
+    without_improvement: int = 0
+
+
+@dataclass
+class Trainer:
+    """Everything that moves while a model is trained."""
+
+    config: Config
+    model: MfdModel
+    average: MfdModel
+    penalties: nn.ModuleDict
+    optimiser: torch.optim.Optimizer
+    adversary_optimiser: torch.optim.Optimizer | None
+    device: torch.device
+    used: Tensor
+    total_steps: int
+    autocast: bool
+    prior_loss: float
+    step: int = 0
+    best: Best = field(default_factory=Best)
+    sums: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def outputs_of(dataset: Dataset) -> tuple[Track, ...]:
+    """Tracks in the order of the model's outputs: peak tracks, then signal tracks."""
+    return dataset.peak_tracks + dataset.signal_tracks
+
+
+def build(config: Config, dataset: Dataset, bins: Bins, trained: NDArray[np.bool_], device: torch.device) -> Trainer:
+    """The model, its running average, the penalties and the optimisers, at step 0."""
+    settings, tracks = config.resolved_model(), outputs_of(dataset)
+    rows = [track.metadata for track in tracks]
+    if not config.factors and settings.head == "conditioned":
+        raise ConfigError("the conditioned head needs at least one factor", hint="mfd init proposes [factors]")
+    metadata = fit_metadata(rows, config.factors, trained.tolist())
+    bias = start_bias(dataset, len(bins))
+    torch.manual_seed(config.train.seed)
+    model = MfdModel(settings, metadata, config.factors, rows, trained, bias).to(device)
+    fill_held_out(model, [track.kind for track in tracks])
+    average = MfdModel(settings, metadata, config.factors, rows, trained, bias).to(device).eval()
+    average.load_state_dict(model.state_dict())
+    average.requires_grad_(False)
+    active = {name: p for name, p in config.objective.penalties.items() if p.weight > 0 and len(model.groups) > 1}
+    penalties = nn.ModuleDict(
+        {
+            name: PENALTIES[name](settings.groups, config.objective.adversary_hidden, active[name].published)
+            for name in active
+        }
+    ).to(device)
+    adversary = list(penalties.parameters())
+    fused = device.type in ("cuda", "cpu")
+    objective = config.objective
+    return Trainer(
+        config, model, average, penalties,
+        torch.optim.AdamW(parameter_groups(model, config), lr=config.train.lr, fused=fused),
+        torch.optim.AdamW(adversary, lr=objective.adversary_lr, fused=fused) if adversary else None,
+        device, torch.from_numpy(trained.astype(np.float32)).to(device), planned_steps(config, len(bins)),
+        autocast=config.train.precision == "bf16" or (config.train.precision == "auto" and device.type == "cuda"),
+        prior_loss=prior_loss(bias, trained, len(dataset.peak_tracks), objective.signal_weight),
+    )  # fmt: skip
+
+
+def start_bias(dataset: Dataset, bins: int) -> NDArray[np.float32]:
+    """Where the biases start: the log odds of each peak track among the training bins; 0, the mean, for signals."""
+    share = np.array([(track.positives + 0.5) / (bins + 1) for track in dataset.peak_tracks])
+    share = np.clip(share, 1e-6, 1 - 1e-6)
+    return np.concatenate([np.log(share / (1 - share)), np.zeros(len(dataset.signal_tracks))]).astype(np.float32)
+
+
+def prior_loss(bias: NDArray[np.float32], trained: NDArray[np.bool_], peaks: int, signal_weight: float) -> float:
+    """The prediction loss of a model that knows only how frequent each track's peaks are: mean over the training tracks.
+
+    Penalties are weighed in units of it: the loss of rare peaks is small, and a penalty must not drown it.
+    """
+    share = 1 / (1 + np.exp(-bias[:peaks].astype(np.float64)))
+    entropy = -share * np.log(share) - (1 - share) * np.log1p(-share)
+    losses = np.concatenate([entropy, np.full(len(bias) - peaks, 0.5 * signal_weight)])
+    return float(losses[trained].mean())
+
+
+def parameter_groups(model: MfdModel, config: Config) -> list[dict[str, Any]]:
+    """Weight matrices decay; biases, scales and batch norms do not."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": config.train.weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def fit_scale(dataset: Dataset, bins: Bins, config: Config, pairs: Partners) -> SignalScale:
+    """The scales of the signal tracks from the training bins; both tracks of a stranded pair see both strands."""
+    signal, peaks = bins.signal, len(dataset.peak_tracks)
+    other = pairs.place[peaks:] - peaks
+    if (other != np.arange(signal.shape[1])).any():
+        signal = np.concatenate([signal, signal[:, other] * pairs.sign[peaks:]])
+    return SignalScale.fit(signal, count_tracks(dataset.signal_tracks, config))
+
+
+def planned_steps(config: Config, bins: int) -> int:
+    """Training steps in all: epochs x batches, or as many as `max_windows` allows."""
+    size = min(config.train.batch_size, bins)
+    steps = config.train.epochs * (bins // size)
+    return max(1, min(steps, (config.train.max_windows or math.inf) // size))  # type: ignore[return-value]
