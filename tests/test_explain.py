@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import html.parser
 import itertools
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +23,12 @@ from mfd_cli.core.decompose import background_rows, decompose
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.predict import Predictor
 from mfd_cli.core.seqlets import aggregate_motif
-from mfd_cli.data.dataset import Dataset
+from mfd_cli.data.dataset import Dataset, write_tracks
 from mfd_cli.data.sequence import encode
 from mfd_cli.errors import ConfigError
 from mfd_cli.explain import explain
 from mfd_cli.run_folder import Run
+from mfd_cli.train import train
 
 # -- the decomposition -------------------------------------------------------------------------------------------------
 
@@ -91,6 +95,26 @@ def test_directions_and_backgrounds() -> None:
 def test_a_free_head_knows_no_factors() -> None:
     with pytest.raises(ConfigError, match="free head"):
         decompose(tiny.model(model={"head": "free"}))
+
+
+def test_at_complete_confounding_there_is_no_share_of_one_factor(tmp_path: Path) -> None:
+    """A lab that did one assay, all of it and nothing else: only the joint share is told."""
+    world = tiny.dataset(tmp_path / "dataset")
+    told = [replace(t, metadata={**t.metadata, "Lab": t.metadata["Assay"] + " lab"}) for t in world.tracks]
+    write_tracks(world.path / "tracks.arrow", told)
+    dataset = replace(world, tracks=tuple(told))
+    about = json.loads((world.path / "manifest.json").read_text())
+    raw = (world.path / "tracks.arrow").read_bytes()
+    about["files"]["tracks.arrow"] = {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+    (world.path / "manifest.json").write_text(json.dumps(about))
+    run = train(tiny.project(tmp_path), gpus=0)
+    summary = explain(run, dataset, "assay", tmp_path / "out", top=3)
+    rows = pd.read_csv(tmp_path / "out" / "levels.tsv", sep="\t")
+    assert rows["share_of_variance"].isna().all() and rows["joint_share"].notna().all()
+    assert set(rows["cannot_be_told_from"]) == {"lab = ChIP-seq lab", "lab = CUT&RUN lab"}
+    assert any("cannot be told apart from lab = " in sentence for sentence in summary.sentences)
+    other = explain(run, dataset, "target", tmp_path / "target", top=3)
+    assert not any("cannot be told apart from" in sentence for sentence in other.sentences)
 
 
 # -- on DNA ------------------------------------------------------------------------------------------------------------

@@ -171,11 +171,15 @@ def level_rows(
     run: Run, dataset: Dataset, predictor: Predictor, decomposition: Decomposition, factor: str, bins: Bins,
     latents: Floats, tracks: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Per level with a training track: strength of its direction on real bins, G+C, confounds."""
+    """Per level with a training track: strength of its direction on real bins, G+C, confounds.
+
+    Where exactly the same tracks have a level of another factor, the credit of the two cannot be told apart: there is no
+    share of the one, only the joint share of both.
+    """
     gc = gc_content(dataset, bins)
     place = predictor.slices[decomposition.group_of[factor]]
     trained = np.flatnonzero(decomposition.trained)
-    shares = {row["track"]: row[f"share_{factor}"] for row in tracks}
+    shares = {row["track"]: row for row in tracks}
     rows = []
     for level in decomposition.levels[factor]:
         members = decomposition.tracks_of(factor, level)
@@ -183,16 +187,34 @@ def level_rows(
             continue
         direction = decomposition.direction(factor, level)
         score = latents[:, place] @ direction
-        own = [shares[run.tracks[i].id] for i in trained if members[i]]
+        twins = same_tracks(decomposition, factor, members)
+        mine = [shares[run.tracks[i].id] for i in trained if members[i]]
+        own = float(np.mean([row[f"share_{factor}"] for row in mine]))
+        joint = float(np.mean([sum(row[f"share_{name}"] for name in (factor, *twins)) for row in mine]))
         rows.append(
             {
                 "level": level, "tracks": int(members.sum()), "norm": float(np.linalg.norm(direction)),
-                "logit_sd": float(score.std()), "share_of_variance": float(np.mean(own)),
+                "logit_sd": float(score.std()), "share_of_variance": np.nan if twins else own,
+                "cannot_be_told_from": ", ".join(f"{name} = {level}" for name, level in twins.items()),
+                "joint_share": joint,
                 "gc_correlation": float(np.corrcoef(score, gc)[0, 1]) if score.std() > 0 and gc.std() > 0 else np.nan,
                 "confounded_with": strongest_confound(decomposition, factor, members),
             }
         )  # fmt: skip
     return sorted(rows, key=lambda row: (-row["tracks"], row["level"]))
+
+
+def same_tracks(decomposition: Decomposition, factor: str, members: NDArray[np.bool_]) -> dict[str, str]:
+    """Levels of other factors that exactly the same training tracks have, as {factor: level}."""
+    trained = decomposition.trained
+    if members[trained].all():
+        return {}  # a level that every track has is in the shared part
+    return {
+        other: level
+        for other, levels in decomposition.levels.items() if other != factor
+        for index, level in enumerate(levels)
+        if np.array_equal(decomposition.members[other][trained, index], members[trained])
+    }  # fmt: skip
 
 
 def strongest_confound(decomposition: Decomposition, factor: str, members: NDArray[np.bool_]) -> str:
@@ -328,6 +350,13 @@ def region_at(run: Run, dataset: Dataset, contig: str, start: int, score: float)
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
+def credit(row: Mapping[str, Any]) -> str:
+    """A level's share of logit variance in words, or the joint one where it cannot be told from another's."""
+    if row["cannot_be_told_from"]:
+        return f"cannot be told apart from {row['cannot_be_told_from']}, jointly {row['joint_share']:.1%} of logit variance"
+    return f"{row['share_of_variance']:.1%} of their logit variance"
+
+
 def summary_sentences(result: Explanation) -> list[str]:
     """What the report says first."""
     share = np.mean([row[f"share_{result.factor}"] for row in result.tracks])
@@ -337,10 +366,7 @@ def summary_sentences(result: Explanation) -> list[str]:
     ]
     motifs = {level.name: level.motif for level in result.shown}
     for row in result.levels[:MOST_LEVELS]:
-        text = (
-            f"{row['level']}: {row['tracks']} tracks, {row['share_of_variance']:.1%} of their logit variance, "
-            f"G+C correlation {row['gc_correlation']:+.2f}"
-        )
+        text = f"{row['level']}: {row['tracks']} tracks, {credit(row)}, G+C correlation {row['gc_correlation']:+.2f}"
         motif = motifs.get(str(row["level"]))
         if motif is not None:
             text += f", strongest sequence {motif.kmer} (in {motif.count} of {motif.total} stretches)"

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 MOST_ROWS = 500
 HEADINGS = {
     "level": "level", "tracks": "tracks", "norm": "length of direction", "logit_sd": "spread of score",
-    "share_of_variance": "share of variance", "gc_correlation": "G+C correlation", "confounded_with": "confounded with",
+    "share_of_variance": "share of variance", "joint_share": "joint share",
+    "cannot_be_told_from": "cannot be told apart from", "gc_correlation": "G+C correlation",
+    "confounded_with": "confounded with",
 }  # fmt: skip
 
 
