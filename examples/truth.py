@@ -6,7 +6,6 @@ Parts are centred over the training tracks by the same operator in the model and
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,12 +135,6 @@ def zero_shot(run: Run, logits: Floats, truth: Truth, seen: NDArray[np.bool_]) -
         guess = np.stack([logits[:, np.array(chosen)].mean(1) for chosen in like], 1)
         result[f"zero_shot_{name}"] = mean_auroc(guess, truth.labels[:, unseen])
     return result
-
-
-def ceilings(folder: Path) -> dict[str, float]:
-    """AUROC of the true logits per track."""
-    stored: dict[str, float] = json.loads((folder / "truth/causes.json").read_text())["ceiling_auroc"]
-    return stored
 
 
 def compare_variants(folder: Path, scores: Path) -> dict[str, float]:
