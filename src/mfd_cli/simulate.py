@@ -292,7 +292,7 @@ def configuration(size: str, world: World) -> str:
     contigs = list(world.genome)
     tests = SIZES[size].test_contigs
     held_out = ["{" + ", ".join(f'{k} = "{v}"' for k, v in levels.items()) + "}" for levels in world.held_out]
-    train = {"tiny": (4, 32), "small": (20, 64), "medium": (12, 128)}[size]
+    train = {"tiny": (4, 32), "small": (20, 64), "medium": (10, 128)}[size]
     # Causes act within their bin, so the model reads no more than that; there is a filter for every motif on both strands.
     model = "" if size == "tiny" else "width = 64\nwindow = 128\n"
     return f"""# A planted project: its causes are known, see truth/.

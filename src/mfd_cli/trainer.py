@@ -111,9 +111,13 @@ def prior_loss(bias: NDArray[np.float32], trained: NDArray[np.bool_], peaks: int
 
 
 def parameter_groups(model: MfdModel, config: Config) -> list[dict[str, Any]]:
-    """Weight matrices decay; biases, scales and batch norms do not."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    """Weight matrices decay, those of a free head too; biases, scales, batch norms and metadata networks do not.
+
+    Decay of the metadata networks would pull rare levels to the mean of their group whatever their tracks say.
+    """
+    networks = {id(p) for p in getattr(model.head, "networks", nn.Module()).parameters()}
+    matrices = [p for p in model.parameters() if p.ndim > 1 and id(p) not in networks]
+    others = [p for p in model.parameters() if p.ndim <= 1 or id(p) in networks]
     return [{"params": matrices, "weight_decay": config.train.weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
