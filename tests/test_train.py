@@ -21,7 +21,7 @@ from mfd_cli.data.dataset import Dataset, open_dataset, pack_bits, unpack_bits
 from mfd_cli.errors import ConfigError, DatasetError, OutputError, RunError
 from mfd_cli.resume import Interrupted
 from mfd_cli.run_folder import Run, load_last, load_run
-from mfd_cli.trainer import build, start_bias
+from mfd_cli.trainer import build, parameter_groups, start_bias
 from mfd_cli.validate import measure
 
 
@@ -285,3 +285,18 @@ def test_penalties_are_weighed_in_units_of_what_frequencies_alone_lose(tmp_path:
         found.append(training.penalty_weight(trainer, "covariance") / trainer.prior_loss)
     assert found == pytest.approx([0, 0, 0, 0.25, 0.5, 0.5])
     assert training.penalty_weight(trainer, "predictor") == 0.5
+
+
+def test_what_decays(tmp_path: Path) -> None:
+    """Matrices of the backbone and of a free head; no metadata network, no bias, no scale."""
+    for head in ("conditioned", "free"):
+        model = tiny.model(model={"head": head})
+        decaying, others = (
+            {id(p) for p in group["params"]}
+            for group in parameter_groups(model, tiny.config(train={"weight_decay": 0.5}))
+        )
+        names = {name for name, p in model.named_parameters() if id(p) in decaying}
+        assert len(decaying) + len(others) == len(list(model.parameters())) and not decaying & others
+        assert any(name.startswith("backbone") for name in names)
+        assert not any(name.startswith("head.networks") or name.endswith("bias") for name in names)
+        assert ("head.weight" in names) == (head == "free")

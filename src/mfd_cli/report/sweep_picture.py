@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ def draw_sweep(stem: Path, key: str, means: Sequence[Mapping[str, Any]], recomme
                 spread = {"xerr": row[f"{name}_sd"], "yerr": row["auroc_sd"]}
                 axis.errorbar(row[name], row["auroc"], **spread, fmt="o", markersize=size, color=colour)
                 axis.annotate(row["value"], (row[name], row["auroc"]), xytext=(6, 6), textcoords="offset points")
+            if all(math.isnan(row[name]) for row in means):
+                axis.text(0, best, "too few validation bins to measure it", ha="center", va="top")
             axis.set_xlabel(f"leakage: best probe's R2 of {of}, beyond chance")
         axes[0].set_ylabel("validation AUROC")
         axes[0].set_title(f"{key}; recommended {recommended}; grey: within {tolerance:g} of the best", loc="left")
