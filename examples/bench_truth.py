@@ -19,14 +19,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from truth import compare, compare_variants
 
-PENALTY = "objective.penalties"
+PENALTY, TWIN = "objective.penalties", "free head (twin)"
 METHODS: dict[str, list[str]] = {
-    "free head (twin)": ["model.head=free"],
+    TWIN: ["model.head=free"],
     "no penalty": [f"{PENALTY}={{}}"],
     "default: distance 0.4": [],
     "covariance 0.4": [f"{PENALTY}.covariance.weight=0.4"],
@@ -63,7 +64,7 @@ RETOLD = (
 COLUMNS = {
     "auroc": "AUROC", "total_r": "r total", "biological_r": "r bio", "technical_r": "r tech", "leak_r_mean": "leak mean",
     "leak_r_max": "leak max", "leak_r2_max": "R2 max", "variants": "variants", "zero_shot": "zero-shot",
-    "zero_shot_same_target": "same target", "minutes": "minutes",
+    "zero_shot_same_target": "same target", "to_twin": "k to twin", "minutes": "minutes",
 }  # fmt: skip
 
 
@@ -160,7 +161,7 @@ random_lab = {column = "Random lab", group = "technical"}
 """
 
 
-def run_job(base: Path, job: Job) -> dict[str, object]:
+def run_job(base: Path, job: Job) -> dict[str, Any]:
     """Train and measure one job in a process with one thread, unless it is done."""
     folder = job.folder(base)
     if not (folder / "truth.json").exists():
@@ -168,8 +169,10 @@ def run_job(base: Path, job: Job) -> dict[str, object]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run([*words, f"train.seed={job.seed}", *job.settings], check=True, env=environment)
         print(f"done: {job.world}, {job.method}, seed {job.seed}", file=sys.stderr, flush=True)
-    measured: dict[str, object] = json.loads((folder / "truth.json").read_text())
-    return {"world": job.world, "method": job.method, "seed": job.seed, **measured}
+    measured: dict[str, Any] = json.loads((folder / "truth.json").read_text())
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    curve = [[line["windows"], round(line["auroc_mean"], 5)] for line in lines]
+    return {"world": job.world, "method": job.method, "seed": job.seed, **measured, "validation_curve": curve}
 
 
 def one(world: Path, folder: Path, settings: Sequence[str]) -> None:
@@ -195,14 +198,25 @@ def one(world: Path, folder: Path, settings: Sequence[str]) -> None:
     (folder / "truth.json").write_text(json.dumps(measured, indent=1) + "\n")
 
 
-def show(results: Sequence[Mapping[str, object]]) -> None:
+def add_windows_to_twin(results: Sequence[Any]) -> None:
+    """Thousands of windows after which validation comes within 0.003 of the best of the free twin of the same seed."""
+    twins = {row["seed"]: row for row in results if row["method"] == TWIN and row["world"] == "planted"}
+    for row in results:
+        if row["world"] == "planted" and row["seed"] in twins:
+            wanted = max(value for _, value in twins[row["seed"]]["validation_curve"]) - 0.003
+            reached = [windows / 1000 for windows, value in row["validation_curve"] if value >= wanted]
+            row["to_twin"] = reached[0] if reached else float("nan")
+
+
+def show(results: Sequence[Mapping[str, Any]]) -> None:
     """One row per world and method: means over seeds."""
+    add_windows_to_twin(results)
     print(f"{'world':<34}{'method':<24}{'seeds':>5}" + "".join(f"{title:>12}" for title in COLUMNS.values()))
     for world, method in dict.fromkeys((str(row["world"]), str(row["method"])) for row in results):
         rows = [row for row in results if (row["world"], row["method"]) == (world, method)]
         cells = []
         for name in COLUMNS:
-            values = [float(row[name]) for row in rows if name in row]  # type: ignore[arg-type]
+            values = [float(row[name]) for row in rows if name in row]
             cells.append(f"{np.mean(values):>12.3f}" if values else f"{'':>12}")
         print(f"{world:<34}{method:<24}{len(rows):>5}" + "".join(cells))
     truth = {row["world"]: (row["auroc_truth"], row.get("zero_shot_truth")) for row in results}

@@ -67,7 +67,19 @@ def test_evaluate_info_verify_and_check_design(project: Path) -> None:
     assert "dataset: dataset" in info and "run: run" in info and "peak tracks: 12" in info
     assert "as it was written" in mfd("verify", folder=project).stdout
     design = mfd("check-design", "-o", "design", folder=project)
-    assert "14 tracks" in design.stdout and (project / "design" / "design.png").is_file()
+    assert "13 tracks" in design.stdout and (project / "design" / "design.png").is_file()
+
+
+def test_impute_and_sweep(project: Path) -> None:
+    told = mfd("impute", "-q", folder=project).stdout
+    assert "same target: AUROC" in told and (project / "impute" / "predictions.parquet").is_file()
+    summary = json.loads(mfd("impute", "--json", "-q", "--force", folder=project).stdout)
+    assert summary["experiments"] == summary["scored"] == 1
+    words = ["--sweep", "train.lr=0.001,0.004", "--epochs", "1", "--run", "sweeping", "--gpus", "0", "-q"]
+    told = mfd("train", *words, folder=project).stdout
+    assert "recommended: --set train.lr=0.004" in told or "recommended: --set train.lr=0.001" in told
+    assert (project / "sweeping" / "sweep" / "0.004" / "seed-1" / "model.safetensors").is_file()
+    mfd("train", "--sweep", "train.lr=0.001", folder=project, expect=2)
 
 
 def test_init_writes_a_project_that_works(project: Path, tmp_path: Path) -> None:

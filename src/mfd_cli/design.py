@@ -20,6 +20,7 @@ import numpy as np
 from mfd_cli.config import FactorConfig, Project
 from mfd_cli.errors import ConfigError
 from mfd_cli.files import check_output, whole_folder, write_json
+from mfd_cli.holdout import held_out_tracks
 
 Levels = dict[str, list[str]]
 MISSING = "(missing)"
@@ -80,7 +81,7 @@ class DesignReport:
 
 
 def check_design(project: Project, *, output: Path | None = None, force: bool = False) -> DesignReport:
-    """Look at the project's metadata table and factors; with `output`, write design.tsv, design.json and a picture."""
+    """Look at the project's training tracks and factors; with `output`, write design.tsv, design.json and a picture."""
     from mfd_cli.export import write_tsv
     from mfd_cli.preprocess import read_sources
 
@@ -89,7 +90,9 @@ def check_design(project: Project, *, output: Path | None = None, force: bool = 
         raise ConfigError("there are no factors to check", hint="mfd init proposes [factors]")
     if output is not None:
         check_output(output, force)
-    rows = [source.row for source in read_sources(project)]
+    sources = read_sources(project)
+    held_out = held_out_tracks(project.config, {source.id: source.row for source in sources})
+    rows = [source.row for source in sources if source.id not in held_out]
     levels = levels_of(rows, factors)
     pairs = sorted(
         (pair_of(a, b, levels, factors) for a, b in combinations(factors, 2)),
