@@ -155,3 +155,15 @@ def whole_files(*paths: Path) -> Iterator[list[Path]]:
     finally:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_versioned(path: Path, kind: str, version: int, error: type[MfdError], hint: str) -> dict[str, Any]:
+    """A JSON object that says its format and version; `error` where it is damaged or says something else."""
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+        found = (stored.get("format"), stored.get("version"))
+    except (ValueError, AttributeError) as cause:
+        raise error(f"is not the description of a {kind.replace('-', ' ')} folder", path=path, hint=hint) from cause
+    if found != (kind, version):
+        raise error(f"is {found[0]} version {found[1]}, not {kind} version {version}", path=path, hint=hint)
+    return dict(stored)

@@ -25,7 +25,7 @@ from mfd_cli.core.metadata import MetadataEncoder
 from mfd_cli.core.model import MfdModel
 from mfd_cli.data.dataset import Track
 from mfd_cli.errors import RunError
-from mfd_cli.files import sha256_of, whole_file, write_json
+from mfd_cli.files import read_versioned, sha256_of, whole_file, whole_files, write_json
 from mfd_cli.roles import strand_partners
 
 FORMAT, VERSION = "mfd-run", 1
@@ -58,17 +58,19 @@ class Run:
 
 
 def save_run(run: Run) -> None:
-    """Write model.safetensors and model.json, each whole, the description last: it holds the digest of the weights."""
+    """Write model.safetensors and model.json, which holds the digest of the weights; both are complete before either
+    gets its name, so that a kill can hardly part them."""
     run.path.mkdir(parents=True, exist_ok=True)
-    save_tensors(run.path / WEIGHTS, dict(run.model.state_dict()))
-    about = {**run.about, "weights_sha256": sha256_of(run.path / WEIGHTS)}
-    description = {
-        "format": FORMAT, "version": VERSION, "configuration": run.config.model_dump(mode="json"),
-        "model": run.model.settings.model_dump(mode="json"), "metadata": run.model.metadata.to_json(),
-        "tracks": [asdict(track) for track in run.tracks], "trained": run.model.trained.tolist(),
-        "signal_scale": run.signal_scale.to_json(), "about": about,
-    }  # fmt: skip
-    write_json(run.path / DESCRIPTION, description)
+    with whole_files(run.path / WEIGHTS, run.path / DESCRIPTION) as (weights, description):
+        save_tensors(weights, dict(run.model.state_dict()))
+        stored = {
+            "format": FORMAT, "version": VERSION, "configuration": run.config.model_dump(mode="json"),
+            "model": run.model.settings.model_dump(mode="json"), "metadata": run.model.metadata.to_json(),
+            "tracks": [asdict(track) for track in run.tracks], "trained": run.model.trained.tolist(),
+            "signal_scale": run.signal_scale.to_json(),
+            "about": {**run.about, "weights_sha256": sha256_of(weights)},
+        }  # fmt: skip
+        write_json(description, stored)
 
 
 def load_run(path: Path) -> Run:
@@ -101,14 +103,7 @@ def read_description(path: Path) -> dict[str, Any]:
     file = path / DESCRIPTION
     if not file.is_file():
         raise RunError("there is no trained model here (no model.json)", path=path, hint="run mfd train first")
-    try:
-        stored = json.loads(file.read_text("utf-8"))
-        found = (stored.get("format"), stored.get("version"))
-    except (ValueError, AttributeError) as error:
-        raise RunError("is not the description of a model", path=file, hint=_AGAIN) from error
-    if found != (FORMAT, VERSION):
-        raise RunError(f"is {found[0]} version {found[1]}, not {FORMAT} version {VERSION}", path=file, hint=_AGAIN)
-    return dict(stored)
+    return read_versioned(file, FORMAT, VERSION, RunError, _AGAIN)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

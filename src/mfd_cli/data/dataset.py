@@ -12,7 +12,6 @@ float32 per signal track; `measured`, present only where some track is not measu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from mfd_cli.data.sequence import Genome
 from mfd_cli.errors import DatasetError
-from mfd_cli.files import sha256_of, sync, write_json
+from mfd_cli.files import read_versioned, sha256_of, sync, write_json
 
 FORMAT, VERSION = "mfd-dataset", 1
 SPLITS = ("train", "validation", "test")
@@ -164,14 +163,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     file = path / "manifest.json"
     if not file.is_file():
         raise DatasetError("there is no dataset here (no manifest.json)", path=path, hint="run mfd preprocess first")
-    try:
-        manifest = json.loads(file.read_text("utf-8"))
-        found = (manifest.get("format"), manifest.get("version"))
-    except (ValueError, AttributeError) as error:
-        raise DatasetError("is not a manifest", path=file, hint=_AGAIN) from error
-    if found != (FORMAT, VERSION):
-        raise DatasetError(f"is {found[0]} version {found[1]}, not {FORMAT} version {VERSION}", path=file, hint=_AGAIN)
-    return dict(manifest)
+    return read_versioned(file, FORMAT, VERSION, DatasetError, _AGAIN)
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
