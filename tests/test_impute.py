@@ -144,6 +144,15 @@ def test_support(row: tuple[str, ...], expected: str, why: str) -> None:
         assert found == "extrapolated" and "target = CTCF with tissue = liver" in reason
 
 
+def test_a_value_that_is_now_and_then_missing_makes_nothing_impossible() -> None:
+    from mfd_cli.core.metadata import fit_metadata
+
+    rows = [*ROWS, {"Target": "", "Tissue": "liver", "Assay": "ChIP-seq", "Lab": "A"}]  # a ChIP-seq without a target
+    metadata = fit_metadata(rows, tiny.config().factors)
+    wanted = {"Target": "CTCF", "Tissue": "liver", "Assay": "ATAC-seq", "Lab": "B"}
+    assert support(metadata, rows, np.ones(7, bool), wanted)[0] == "extrapolated"
+
+
 def test_what_cannot_be_predicted_is_an_error(partial: tuple[Run, Dataset], tmp_path: Path) -> None:
     run, dataset = partial
     row = {"Target": "CTCF", "Tissue": "liver", "Assay": "ChIP-seq", "Lab": "A"}

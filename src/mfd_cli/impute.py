@@ -78,7 +78,7 @@ def impute(
     rows, kinds = [item.row for item in wanted], [item.kind for item in wanted]
     backing = [support(run.model.metadata, run.model.rows, run.model.trained, row) for row in rows]
     for item, (backed, reason) in zip(wanted, backing):
-        if backed == "impossible":
+        if backed == "impossible" and item.track is None:  # what was measured is possible
             raise MetadataError(f"experiment {item.id!r} is impossible: {reason}", path=metadata)
     head = head_of_rows(run.model, rows, [track.kind for track in run.tracks], kinds)
     latents = bin_latents(run, dataset, bins, device, batch_size, progress)
@@ -166,7 +166,7 @@ def support(
             if (member[a][:, i] & member[b][:, j]).any():
                 continue
             for (f, p), (g, q) in (((a, i), (b, j)), ((b, j), (a, i))):
-                if inapplicable(member[f][:, p], member[g], levels[g]) and levels[g][q] != MISSING:
+                if inapplicable(member[f], int(p), member[g], levels[g]) and levels[g][q] != MISSING:
                     return "impossible", f"no track of {f} = {levels[f][p]} has a {g}, here it is {levels[g][q]}"
             unseen.append(f"{a} = {levels[a][i]} with {b} = {levels[b][j]}")
     unknown = [name for name in metadata.encoders if not own[name].any()]
@@ -176,12 +176,17 @@ def support(
     return "pairwise", "each two of these levels are seen together, not all of them"
 
 
-def inapplicable(of_level: NDArray[np.bool_], other: NDArray[np.bool_], names: Sequence[str], fewest: int = 2) -> bool:
-    """Whether at least two tracks have a level and none of them has a value in the other factor."""
+def inapplicable(
+    member: NDArray[np.bool_], level: int, other: NDArray[np.bool_], names: Sequence[str], fewest: int = 2
+) -> bool:
+    """Whether another factor does not apply to a level: at least two tracks have the level, none of them has a value of
+    the other factor, and in general the level decides whether there is one (as the assay does for the target)."""
     if MISSING not in names:
         return False
     missing = other[:, list(names).index(MISSING)]
-    return bool(of_level.sum() >= fewest and missing[of_level].all())
+    shares = np.array([missing[tracks].mean() for tracks in member.T if tracks.any()])
+    decided = np.isin(shares, (0.0, 1.0)).all() and (shares == 0).any()
+    return bool(decided and member[:, level].sum() >= fewest and missing[member[:, level]].all())
 
 
 def most_like(run: Run, row: Row, most: int = 3) -> list[str]:
