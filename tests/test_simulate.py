@@ -160,6 +160,11 @@ def test_options_do_what_they_say(tmp_path: Path) -> None:
     told = rows(tmp_path / "wrong")["Experiment target"].iloc[: len(truth)]
     assert 0.1 < (told.to_numpy() != truth["target"].to_numpy()).mean() < 0.9
     assert (told.to_numpy() == truth["told_target"].to_numpy()).all()
+    # What is held out is described rightly, and no wrong label joins it: the project can be preprocessed.
+    assert (told.to_numpy() == truth["target"].to_numpy())[~truth["trained"]].all()
+    for held in load_project(tmp_path / "wrong" / "mfd.toml").config.train.held_out:
+        same = (told == held["target"]) & (truth["biosample"] == held["biosample"]) & (truth["assay"] == held["assay"])
+        assert same.any() and not truth["trained"][same].any()
     simulate(tmp_path / "same", size="tiny", options=SimulateOptions(complete_confounding=True))
     project = load_project(tmp_path / "same" / "mfd.toml")
     sources = read_sources(project)

@@ -191,15 +191,14 @@ def write_tracks(folder: Path, world: World, rng: np.random.Generator) -> list[d
     of the world's experiments, then the signals of the first and the last experiment."""
     (folder / "tracks").mkdir()
     rows, logits = world.rows, world.logits
-    wrong = rng.random(len(rows)) < world.options.mislabelled
-    targets = list(dict.fromkeys(row["target"] for row in rows))
+    wrong = (rng.random(len(rows)) < world.options.mislabelled) & world.trained
     table = []
     for index, row in enumerate(rows):
         accession = f"SIMFF{index + 1:03d}PKS"
         write_peaks(folder / "tracks" / f"{accession}.narrowPeak.gz", world.genome, world.peaks[:, index], rng)
         told = dict(row)
         if wrong[index]:
-            told["target"] = targets[(targets.index(row["target"]) + 1) % len(targets)]
+            told["target"] = wrong_target(world, row)
         table.append(metadata_row(accession, f"SIMSR{index + 1:03d}EXP", "bed narrowPeak", "peaks", told, rng))
     for index in (0, len(rows) - 1):
         accession, experiment = f"SIMFF{index + 1:03d}SIG", table[index]["Experiment accession"]
@@ -207,6 +206,16 @@ def write_tracks(folder: Path, world: World, rng: np.random.Generator) -> list[d
         told = {**rows[index], "target": table[index]["Experiment target"]}
         table.append(metadata_row(accession, experiment, "bigWig", "fold change over control", told, rng))
     return table
+
+
+def wrong_target(world: World, row: Mapping[str, str]) -> str:
+    """The next target, passing over those that would make the row one of a held-out combination."""
+    targets = list(dict.fromkeys(other["target"] for other in world.rows))
+    place = targets.index(row["target"])
+    for target in targets[place + 1 :] + targets[:place]:
+        if not any(combination.items() <= {**row, "target": target}.items() for combination in world.held_out):
+            return target
+    return row["target"]
 
 
 def metadata_row(
