@@ -1,73 +1,125 @@
-"""Quality on real data: MFD beside its free-head twin and two baselines, on yeast chromosome IV.
+"""Quality on real data: MFD beside its free-head twin and two baselines, on yeast, several chromosomes held out in turn.
 
-    python examples/bench_yeast.py DATA FOLDER [--windows N] [--threads N]
+    python examples/bench_yeast.py DATA FOLDER [--windows N] [--folds N]
 
 DATA holds genome.fa.gz, metadata.tsv, tracks/ and rossi_excluded_regions.bed (536 yeast tracks, see the README); FOLDER
-is made. The test is chrIV, all bins that are not masked; validation chrXIII. Rated are the peak tracks with at least 100
-intervals and at least 5 positive bins on chrIV. A run that is there already is not made again.
+is made, with a project per fold. The test is one chromosome, all bins that are not masked; another is the validation. Rated
+are the peak tracks with at least 100 intervals and at least 5 positive bins on the test chromosome. As many trainings as
+there are cores run at a time, one thread each. A run that is there already is not made again. Writes FOLDER/bench_yeast.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 
 from mfd_cli.core.metrics import auroc_auprc
 from mfd_cli.data.dataset import Bins, Dataset, open_dataset, unpack_bits
 
+FOLDS = (("chrIV", "chrXIII"), ("chrVII", "chrXV"), ("chrXII", "chrXVI"))
+"""Test and validation of each fold."""
+RUNS = {"run": [], "no-penalty": ["--set", "objective.penalties={}"], "twin": ["--head", "free"]}
+NAMES = {"run": "MFD", "no-penalty": "MFD, no penalty", "twin": "free-head twin"}
 K, WINDOW = 6, 512
 RIDGE, SHARED_RIDGE = 30_000.0, 3_000.0
-"""Window and penalties are the best of a small grid on the test itself, to the baselines' favour."""
+"""Window and penalties are the best of a small grid on the first fold's test itself, to the baselines' favour."""
+METRICS = {"median_auroc": "median AUROC", "auroc": "mean AUROC", "occupied": "AUROC occupied", "auprc": "mean AUPRC"}
 
 
 def main() -> None:
-    """Make what is missing, then print one table."""
+    """Make what is missing, then print one table per fold."""
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--windows", type=int, default=512_000)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--windows", type=int, default=256_000)
+    parser.add_argument("--folds", type=int, default=len(FOLDS), help="how many of the folds")
     options = parser.parse_args()
-    make_project(options.data.absolute(), options.folder, options.windows)
-    train = ["mfd", "train", "--gpus", "0", "--threads", str(options.threads)]
-    for run, extra in (("run", []), ("twin", ["--head", "free"])):
-        if not (options.folder / run / "last").exists():
-            subprocess.run([*train, "--run", run, *extra], cwd=options.folder, check=True)
-        subprocess.run(
-            ["mfd", "evaluate", "-q", "--run", run], cwd=options.folder, check=True, stdout=subprocess.DEVNULL
-        )
-    dataset = open_dataset(options.folder / "dataset")
+    folds = FOLDS[: options.folds]
+    for test, validation in folds:
+        make_project(options.data.absolute(), options.folder / test, options.windows, test, validation)
+    jobs = [(options.folder / test, run) for test, _ in folds for run in RUNS]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        list(pool.map(lambda job: train_and_evaluate(*job), jobs))
+    results = [result for test, _ in folds for result in measure(options.folder / test, test)]
+    (options.folder / "bench_yeast.json").write_text(json.dumps(results, indent=1) + "\n")
+    show(results)
+
+
+def train_and_evaluate(project: Path, run: str) -> None:
+    """One run of a project, one thread; what was finished is left as it is."""
+    environment, quiet = {**os.environ, "OMP_NUM_THREADS": "1"}, subprocess.DEVNULL
+    if not (project / run / "finished").exists():
+        words = ["mfd", "train", "--gpus", "0", "--threads", "1", "--run", run, "--force", "--resume", *RUNS[run]]
+        subprocess.run(words, cwd=project, check=True, env=environment, stdout=quiet, stderr=quiet)
+        (project / run / "finished").touch()
+        print(f"trained: {project.name}, {run}", file=sys.stderr, flush=True)
+    words = ["mfd", "evaluate", "-q", "--force", "--threads", "1", "--no-probes", "--run", run]
+    subprocess.run(words, cwd=project, check=True, env=environment, stdout=quiet)
+
+
+def measure(project: Path, test: str) -> list[dict[str, Any]]:
+    """What each run and baseline of one fold reaches on its test chromosome."""
+    dataset = open_dataset(project / "dataset")
     labels = unpack_bits(dataset.split("test").peaks, len(dataset.peak_tracks))
     intervals = np.array([int(track.metadata["n_intervals"]) for track in dataset.peak_tracks])
     rated = (intervals >= 100) & (labels.sum(0) >= 5)
-    print(f"{len(labels):,} bins of chrIV, {int(rated.sum())} rated tracks")
-    print(f"{'model':<34}{'median AUROC':>14}{'mean AUROC':>12}{'mean AUPRC':>12}")
-    for run, name in (("run", "MFD (conditioned head)"), ("twin", "free-head twin")):
-        table = pd.read_parquet(options.folder / run / "evaluation-test" / "tracks.parquet").iloc[: len(rated)][rated]
-        show(name, table["auroc"].to_numpy(), table["auprc"].to_numpy())
-    shared, ridge = baselines(dataset)
-    for name, scores in ((f"ridge on {K}-mer counts, per track", ridge), ("one shared ridge prediction", shared)):
-        auroc, auprc = auroc_auprc(torch.from_numpy(scores[:, rated]), torch.from_numpy(labels[:, rated]))
-        show(name, auroc.numpy(), auprc.numpy())
-    print("validation (chrXIII, median AUROC of all rated tracks there) by training windows")
-    for run in ("run", "twin"):
-        lines = [json.loads(line) for line in (options.folder / run / "metrics.jsonl").open()]
-        print(f"  {run:<5}", ", ".join(f"{x['windows'] // 1000}k {x['auroc_median']:.3f}" for x in lines))
-        print(f"  {run:<5} {lines[-1]['seconds'] / 60:.0f} minutes")
+    about = {"fold": test, "bins": len(labels), "rated": int(rated.sum())}
+    results = []
+    for run, name in NAMES.items():
+        table = pd.read_parquet(project / run / "evaluation-test" / "tracks.parquet").iloc[: len(rated)][rated]
+        lines = [json.loads(line) for line in (project / run / "metrics.jsonl").open()]
+        results.append({
+            **about, "model": name, **averages(*(table[key].to_numpy() for key in ("auroc", "auroc_occupied", "auprc"))),
+            "minutes": lines[-1]["seconds"] / 60,
+            "validation": {x["windows"]: round(x["auroc_median"], 4) for x in lines},
+        })  # fmt: skip
+    occupied = labels.any(1)
+    for name, scores in zip(("one shared ridge prediction", f"ridge on {K}-mers, per track"), baselines(dataset)):
+        guess, truth = torch.from_numpy(scores[:, rated]), torch.from_numpy(labels[:, rated])
+        auroc, auprc = auroc_auprc(guess, truth)
+        within, _ = auroc_auprc(guess[occupied], truth[occupied])
+        results.append({**about, "model": name, **averages(auroc.numpy(), within.numpy(), auprc.numpy())})
+    return results
 
 
-def show(name: str, auroc: np.ndarray, auprc: np.ndarray) -> None:
-    print(f"{name:<34}{np.median(auroc):>14.3f}{auroc.mean():>12.3f}{auprc.mean():>12.3f}")
+def averages(auroc: NDArray[Any], occupied: NDArray[Any], auprc: NDArray[Any]) -> dict[str, float]:
+    values = {"median_auroc": np.median(auroc), "auroc": auroc.mean(), "occupied": np.nanmean(occupied)}
+    return {name: float(value) for name, value in values.items()} | {"auprc": float(auprc.mean())}
 
 
-def make_project(data: Path, folder: Path, windows: int) -> None:
+def show(results: list[dict[str, Any]]) -> None:
+    """A row per fold and model, then the means over folds, then validation by windows."""
+    head = f"{'fold':<8}{'model':<30}" + "".join(f"{title:>16}" for title in METRICS.values())
+    print(head)
+    models = list(dict.fromkeys(row["model"] for row in results))
+    means = [
+        {"fold": "mean", "model": model}
+        | {key: float(np.mean([row[key] for row in results if row["model"] == model])) for key in METRICS}
+        for model in models
+    ]
+    for row in results + means:
+        print(f"{row['fold']:<8}{row['model']:<30}" + "".join(f"{row[key]:>16.3f}" for key in METRICS))
+    for fold, bins, rated in dict.fromkeys((row["fold"], row["bins"], row["rated"]) for row in results):
+        print(f"{fold}: {bins:,} bins, {rated} rated tracks; validation, median AUROC by thousand windows:")
+        for row in results:
+            if row["fold"] == fold and "validation" in row:
+                curve = ", ".join(f"{int(windows) // 1000}: {value:.3f}" for windows, value in row["validation"].items())
+                print(f"  {row['model']:<18}{curve}   ({row['minutes']:.0f} minutes)")
+
+
+def make_project(data: Path, folder: Path, windows: int, test: str, validation: str) -> None:
     """mfd.toml from mfd init, with the split and the mask of this benchmark; the dataset."""
     if (folder / "dataset").exists():
         return
@@ -78,13 +130,13 @@ def make_project(data: Path, folder: Path, windows: int) -> None:
     lines = []
     for line in text.splitlines():
         key = line.split(" = ")[0]
-        line = {"test": 'test = ["chrIV"]', "validation": 'validation = ["chrXIII"]'}.get(key, line)
+        line = {"test": f'test = ["{test}"]', "validation": f'validation = ["{validation}"]'}.get(key, line)
         mask = data / "rossi_excluded_regions.bed"
         lines.append(f'exclude = "{mask}"' if key == "# exclude" else line)
     lines += ["", "[train]", "epochs = 50", 'precision = "bf16"', "patience = 20", "windows_per_validation = 64000"]
     lines.append(f"max_windows = {windows}")
     (folder / "mfd.toml").write_text("\n".join(lines) + "\n")
-    subprocess.run(["mfd", "preprocess"], cwd=folder, check=True)
+    subprocess.run(["mfd", "preprocess", "-q"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 def baselines(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
