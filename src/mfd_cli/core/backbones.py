@@ -80,9 +80,8 @@ class DilatedBackbone(nn.Module):
         self.stem_residual = ConvBlock(widths[0], widths[0], 1)
         self.tower = nn.ModuleList(ConvBlock(i, o, 5) for i, o in pairwise(widths))
         self.tower_residual = nn.ModuleList(ConvBlock(o, o, 1) for o in widths[1:])
-        self.dilated = nn.ModuleList(
-            ConvBlock(width, width, 3, dilation=int(2 * 1.5**level)) for level in range(self.dilated_blocks)
-        )
+        self.dilations = [int(2 * 1.5**level) for level in range(self.dilated_blocks)]
+        self.dilated = nn.ModuleList(ConvBlock(width, width, 3, dilation=dilation) for dilation in self.dilations)
         self.dilated_pointwise = nn.ModuleList(ConvBlock(width, width, 1) for _ in range(self.dilated_blocks))
         self.pointwise = ConvBlock(width, latent, 1)
 

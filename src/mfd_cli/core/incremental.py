@@ -1,0 +1,312 @@
+"""A trained backbone arranged for inference: only what the centre reads, and only what a substitution changes.
+
+Same numbers as `MfdModel.latent` in evaluation mode, up to rounding. Three things make it fast:
+
+- Of every layer only the positions are computed that the one kept position depends on (in `wide-2176` 1,926 of 2,176 bp).
+- Activations lie position by position, channels last: convolutions and pointwise products read them without a copy.
+- A substitution changes at most 15 + k - 1 positions of the stem and, because pooling halves what the convolution before it
+  widened by four, 14 or fewer of every later layer. Only these are computed anew, among the activations that the pass over
+  the reference left behind.
+
+Positions count from the start of a layer's whole length. What lies outside a layer is zero after the activation, as the
+padding of its convolution is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Generic, NamedTuple, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mfd_cli.core.backbones import ConvBlock, DilatedBackbone
+from mfd_cli.core.onehot import kmers, one_hot
+
+UNKNOWN = 4
+"""Base code whose k-mers are columns of zeros: what a convolution's padding is made of."""
+
+Position = TypeVar("Position", int, Tensor)
+
+
+class Span(NamedTuple):
+    """Positions [low, high) of a layer."""
+
+    low: int
+    high: int
+
+    def widened(self, by: int) -> Span:
+        return Span(self.low - by, self.high + by)
+
+    def within(self, length: int) -> Span:
+        return Span(max(self.low, 0), min(self.high, length))
+
+    def before_pooling(self) -> Span:
+        """The positions that pairwise pooling turns into these."""
+        return Span(2 * self.low, 2 * self.high)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A ConvBlock in evaluation mode: gelu(x * scale + shift), then a convolution."""
+
+    scale: Tensor
+    shift: Tensor
+    weight: Tensor  # (outputs, inputs, 1, kernel), channels last
+
+    @classmethod
+    def of(cls, block: nn.Module, dtype: torch.dtype) -> Block:
+        assert isinstance(block, ConvBlock)
+        scale, shift = affine(block.norm)
+        return cls(scale.to(dtype), shift.to(dtype), channels_last(block.conv.weight, dtype))
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Normalisation and GELU of (..., channels)."""
+        return F.gelu(torch.addcmul(self.shift, x, self.scale), approximate="tanh")
+
+    def pointwise(self, x: Tensor) -> Tensor:
+        """The whole block where its kernel is 1: (..., inputs) to (..., outputs)."""
+        return F.linear(self.activate(x), self.weight[:, :, 0, 0])
+
+    def convolve(self, active: Tensor) -> Tensor:
+        """The convolution of activations (rows, positions, inputs), no padding: (rows, positions - kernel + 1, outputs)."""
+        return convolve(active, self.weight)
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Convolution along the positions of (rows, positions, inputs); `weight` (outputs, inputs, 1, kernel), channels last.
+
+    As a two-dimensional one of height 1: in that form libraries read and write channels last without a copy.
+    """
+    return F.conv2d(x.transpose(1, 2).unsqueeze(2), weight, bias).squeeze(2).transpose(1, 2)
+
+
+def channels_last(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """The weight of a one-dimensional convolution as `convolve` takes it."""
+    return weight.detach()[:, :, None].to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def affine(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """Scale and shift of a batch norm in evaluation mode, (channels,) each."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    if norm.weight is not None:
+        scale = scale * norm.weight.detach()
+    shift = -norm.running_mean * scale
+    return scale, shift if norm.bias is None else shift + norm.bias.detach()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a pass over reference windows leaves behind.
+
+    codes (windows, bases); latents (windows, latent) float32; `activations`, one per tower block: (windows, positions,
+    channels) from position `lows[i]` on, after norm and GELU, zero outside the layer; `top` (windows, positions, width), the
+    last pooled layer.
+    """
+
+    codes: Tensor
+    latents: Tensor
+    activations: Sequence[Tensor]
+    lows: Sequence[int]
+    top: Tensor
+
+
+@dataclass(frozen=True)
+class Layer(Generic[Position]):
+    """One tower block under a substitution: changed inputs from `low` on, `count` outputs from `start` on, before pooling."""
+
+    low: Position
+    start: Position
+    count: int
+
+
+class CentrePass:
+    """The backbone and the last batch norm of a model for inference, with copies of the weights as they are now.
+
+    `dtype` is that of weights and activations; latents are in the model's own precision.
+    """
+
+    def __init__(
+        self, backbone: DilatedBackbone, norm: nn.BatchNorm1d, window: int, order: int, dtype: torch.dtype
+    ) -> None:
+        self.order, self.dtype, self.centre = order, dtype, backbone.crop
+        self.stem_weight = channels_last(backbone.stem.weight, dtype)
+        assert backbone.stem.bias is not None
+        self.stem_bias = backbone.stem.bias.detach().to(dtype)
+        self.stem_reach = backbone.stem.kernel_size[0] // 2
+        self.stem_residual = Block.of(backbone.stem_residual, dtype)
+        self.tower = [Block.of(block, dtype) for block in backbone.tower]
+        self.tower_residual = [Block.of(block, dtype) for block in backbone.tower_residual]
+        self.reach = self.tower[0].weight.shape[-1] // 2  # how far a convolution of the tower reads to either side
+        self.dilated = [Block.of(block, dtype) for block in backbone.dilated]
+        self.dilated_pointwise = [Block.of(block, dtype) for block in backbone.dilated_pointwise]
+        self.dilations = list(backbone.dilations)
+        self.pointwise = Block.of(backbone.pointwise, dtype)
+        self.scale, self.shift = affine(norm)
+        # Pooled layers: lengths[i] is that of the input of tower block i, spans[i] the part of it that is computed.
+        self.stem_length = window
+        self.lengths = [window >> (level + 1) for level in range(len(self.tower) + 1)]
+        far = sum(self.dilations)
+        self.spans = [Span(self.centre - far, self.centre + far + 1).within(self.lengths[-1])]
+        for length in self.lengths[-2::-1]:
+            self.spans.insert(0, self.spans[0].before_pooling().widened(self.reach).within(length))
+
+    # -- whole windows -------------------------------------------------------------------------------------------------
+
+    def latents(self, codes: Tensor) -> Tensor:
+        """(windows, window + k - 1) uint8 to (windows, latent) float32."""
+        return self._finish(self._climb(codes, None, []))
+
+    def reference(self, codes: Tensor, first: int, last: int) -> Reference:
+        """The same, keeping what substitutions at the indexes `first` to `last` of the window need."""
+        stored = self._read_by(first, last)
+        kept: list[Tensor] = []
+        top = self._climb(codes, stored, kept)
+        return Reference(codes, self._finish(top), kept, [span.low for span in stored], top)
+
+    def _climb(self, codes: Tensor, stored: Sequence[Span] | None, kept: list[Tensor]) -> Tensor:
+        """Stem and tower: (windows, positions of the last span, width). Activations of `stored` are added to `kept`."""
+        span = self.spans[0].before_pooling()
+        x = self._stem(self._cut(codes, span))
+        for index, (block, residual) in enumerate(zip(self.tower, self.tower_residual)):
+            have, wanted = self.spans[index], self.spans[index + 1].before_pooling().widened(self.reach)
+            active = shifted(block.activate(x), have, wanted)  # zero where the layer ends
+            if stored is not None:
+                kept.append(shifted(active, wanted, stored[index]).contiguous())
+            x = pool(block.convolve(active), residual)
+        return x
+
+    def _cut(self, codes: Tensor, span: Span) -> Tensor:
+        """The base codes that stem positions `span` read; unknown bases beyond the window."""
+        whole, margin = Span(0, codes.shape[1]), self.stem_reach
+        wanted = Span(span.low - margin, span.high + margin + self.order - 1)
+        inner = wanted.within(whole.high)
+        missing = (inner.low - wanted.low, wanted.high - inner.high)
+        return F.pad(codes[:, inner.low : inner.high], missing, value=UNKNOWN)
+
+    def _stem(self, codes: Tensor) -> Tensor:
+        """Pooled stem of base codes that bring their margins: (rows, positions / 2, channels)."""
+        columns = kmers(one_hot(codes, self.dtype), self.order)
+        x = convolve(columns.transpose(1, 2).contiguous(), self.stem_weight, self.stem_bias)
+        return pool(x, self.stem_residual)
+
+    def _finish(self, top: Tensor) -> Tensor:
+        """Dilated blocks and latent, (windows, latent) float32, each block only where a later one reads it."""
+        x, places = top, list(range(*self.spans[-1]))
+        for index, (block, pointwise) in enumerate(zip(self.dilated, self.dilated_pointwise)):
+            later = product(*((-step, 0, step) for step in self.dilations[index + 1 :]))
+            inside = range(self.lengths[-1])
+            wanted = sorted({self.centre + sum(steps) for steps in later} & set(inside))
+            active, step = block.activate(x), self.dilations[index]
+            # The positions that each output reads, side by side: a convolution with as many taps as steps.
+            read = take(active, places, [place + tap * step for place in wanted for tap in (-1, 0, 1)])
+            inner = torch.cat([block.convolve(read[:, low : low + 3]) for low in range(0, read.shape[1], 3)], 1)
+            x, places = take(x, places, wanted) + pointwise.pointwise(inner), wanted
+        latent = self.pointwise.pointwise(x[:, 0])
+        return torch.addcmul(self.shift, latent.to(self.shift.dtype), self.scale)
+
+    # -- substitutions -------------------------------------------------------------------------------------------------
+
+    def alternates(self, reference: Reference, row: Tensor, position: Tensor, base: Tensor) -> Tensor:
+        """Latents (variants, latent) float32 of windows with one base exchanged.
+
+        `row` (variants,) is the window's in the reference, `position` the index of the base in it, between the `first` and
+        the `last` that the reference was made for, `base` the new code.
+        """
+        x = self._stem(self._mutated(reference.codes, row, position, base))
+        layers = self._changes(position)
+        for index, layer in enumerate(layers):
+            block, stored = self.tower[index], reference.activations[index]
+            width, first = layer.count + 2 * self.reach, layer.start - self.reach
+            flat = stored.flatten(0, 1)
+            source = row * stored.shape[1] + first - reference.lows[index]
+            buffer = flat.index_select(0, steps(source, width).flatten())
+            into = torch.arange(len(row), device=x.device) * width + layer.low - first
+            buffer.index_copy_(0, steps(into, x.shape[1]).flatten(), block.activate(x).flatten(0, 1))
+            x = pool(block.convolve(buffer.view(len(row), width, -1)), self.tower_residual[index])
+        low = layers[-1].start // 2 - self.spans[-1].low
+        return self._finish(overlaid(reference.top[row], x, low))
+
+    def _mutated(self, codes: Tensor, row: Tensor, position: Tensor, base: Tensor) -> Tensor:
+        """The bases that the changed stem positions read, with the new one: (variants, bases)."""
+        first = self._stem_start(position) - self.stem_reach
+        places = steps(first, self._stem_count + 2 * self.stem_reach + self.order - 1)
+        known = (places >= 0) & (places < codes.shape[1])
+        pieces = codes[row[:, None], places.clamp(0, codes.shape[1] - 1)].masked_fill(~known, UNKNOWN)
+        return pieces.scatter(1, (position - first)[:, None], base[:, None].to(pieces.dtype))
+
+    @property
+    def _stem_count(self) -> int:
+        """Stem positions before pooling that are computed anew: those that change, from an even one on."""
+        return min(even(2 * self.stem_reach + 1 + self.order - 1 + 1), self.stem_length)
+
+    def _stem_start(self, position: Position) -> Position:
+        """The first of them."""
+        return within(position - self.stem_reach - (self.order - 1), self.stem_length - self._stem_count)
+
+    def _changes(self, position: Position) -> list[Layer[Position]]:
+        """Where a substitution at this index of the window changes each layer of the tower."""
+        result = []
+        low, changed = self._stem_start(position) // 2, self._stem_count // 2
+        for length in self.lengths[:-1]:
+            count = min(even(changed + 2 * self.reach + 1), length)
+            start = within(low - self.reach, length - count)
+            result.append(Layer(low, start, count))
+            low, changed = start // 2, count // 2
+        return result
+
+    def _read_by(self, first: int, last: int) -> list[Span]:
+        """Per tower block, the positions of its input that substitutions at these indexes of the window read."""
+        pairs = zip(self._changes(first), self._changes(last))
+        return [Span(one.start - self.reach, other.start + other.count + self.reach) for one, other in pairs]
+
+
+def even(count: int) -> int:
+    """The number itself or the one above."""
+    return count + count % 2
+
+
+def within(start: Position, most: int) -> Position:
+    """The even number at or below `start`, moved into 0 to `most`."""
+    if isinstance(start, Tensor):
+        return (start // 2 * 2).clamp(0, most)
+    return min(max(start // 2 * 2, 0), most)
+
+
+def pool(x: Tensor, residual: Block) -> Tensor:
+    """x + residual(x), then the maximum of neighbouring pairs of positions."""
+    x = x + residual.pointwise(x)
+    return torch.maximum(x[:, 0::2], x[:, 1::2])
+
+
+def shifted(x: Tensor, have: Span, wanted: Span) -> Tensor:
+    """Positions `wanted` of an array (rows, positions, channels) that holds `have`; zero where it has nothing."""
+    inner = Span(max(have.low, wanted.low), min(have.high, wanted.high))
+    if inner.high <= inner.low:
+        return x.new_zeros(len(x), wanted.high - wanted.low, x.shape[2])
+    piece = x[:, inner.low - have.low : inner.high - have.low]
+    return F.pad(piece, (0, 0, inner.low - wanted.low, wanted.high - inner.high))
+
+
+def take(x: Tensor, places: Sequence[int], wanted: Iterable[int]) -> Tensor:
+    """Positions of an array (rows, places, channels) by name; zero where there is no such place."""
+    index = {place: i for i, place in enumerate(places)}
+    found = [index.get(place, len(places)) for place in wanted]
+    return F.pad(x, (0, 0, 0, 1))[:, found]
+
+
+def steps(start: Tensor, count: int) -> Tensor:
+    """(rows, count): each start and the numbers that follow."""
+    return start[:, None] + torch.arange(count, device=start.device)
+
+
+def overlaid(below: Tensor, above: Tensor, low: Tensor) -> Tensor:
+    """`below` (rows, positions, channels) with `above` laid over it from position `low` (rows,) on, where they meet."""
+    index = torch.arange(below.shape[1], device=low.device) - low[:, None]
+    covered = (index >= 0) & (index < above.shape[1])
+    index = index.clamp(0, above.shape[1] - 1)[:, :, None].expand(-1, -1, above.shape[2])
+    return torch.where(covered[:, :, None], above.gather(1, index), below)
