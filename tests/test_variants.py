@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfd_cli.data.sequence import Genome, decode
-from mfd_cli.data.variants import Record, Variant, allele_windows, open_variants, why_not
+from mfd_cli.data.variants import Record, Variant, alternate_windows, open_variants, why_not
 from mfd_cli.errors import VariantError
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr1,length=200>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -174,8 +174,10 @@ def test_trimming_keeps_the_haplotype_and_shares_no_end(prefix: str, ref: str, a
 
 
 def windows(position: int, ref: str, alt: str, width: int = 40, centre: int = 20) -> tuple[str, list[str]]:
-    reference, alternates = allele_windows(Variant("chr1", position, ref, alt).trimmed(), GENOME, width, centre)
-    return decode(reference), [decode(window) for window in alternates]
+    """The genome around a variant and the windows of its alternate allele."""
+    variant = Variant("chr1", position, ref, alt).trimmed()
+    reference = GENOME.codes("chr1", variant.start - centre, variant.start - centre + width)
+    return decode(reference), [decode(window) for window in alternate_windows(variant, GENOME, width, centre)]
 
 
 def test_windows_of_a_substitution() -> None:

@@ -269,27 +269,50 @@ def impute_command(
 
 @app.command("score-variants")
 def score_variants_command(
-    source: Annotated[str, typer.Argument(metavar="IN", help="VCF, VCF.gz or BCF; - is standard input.")],
+    source: Annotated[
+        str | None, typer.Argument(metavar="[IN]", help="VCF, VCF.gz or BCF; - is standard input.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: IN.mfd.vcf.gz]")] = None,
     table: Annotated[Path | None, typer.Option("--table", help="[default: IN.mfd.parquet]")] = None,
     per_track: Annotated[bool, typer.Option("--per-track", help="Every track's change in the table.")] = False,
+    placement: Annotated[
+        str, typer.Option("--placement", help="centred: each variant in the middle of its bin; grid: bins are shared.")
+    ] = "centred",
+    precision: Annotated[str, typer.Option("--precision", help="float32, tf32 (GPU) or bf16.")] = "float32",
+    saturate: Annotated[
+        str | None, typer.Option("--saturate", help="No IN: all substitutions of chr1:1001-2000, of chr1, of all.")
+    ] = None,
+    shard: Annotated[str, typer.Option("--shard", help="With --saturate: part i of n.")] = "1/1",
     config: ConfigFile = None, sets: Sets = None, fasta: Fasta = None, dataset: DatasetFolder = None,
     run: RunFolder = None, gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256,
     force: Force = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Score variants: writes IN.mfd.vcf.gz and its index, IN.mfd.parquet and IN.mfd.skipped.tsv."""
+    from mfd_cli import saturate as saturation
     from mfd_cli.console import Display, note, warn
     from mfd_cli.core.predict import device_of
-    from mfd_cli.score import choose_genome, score_variants
+    from mfd_cli.score import ScoreSummary, choose_genome, score_variants
 
+    if (source is None) == (saturate is None):
+        raise ConfigError("give either a file of variants or --saturate REGION")
     project = _project(config, sets, {"data.dataset": dataset, "data.run": run})
     trained = _run(project, threads)
     genome, remark = choose_genome(project, trained, fasta)
+    of_backbone = _one_of("--precision", precision, ("float32", "tf32", "bf16"))
     with Display(quiet) as display:
-        summary = score_variants(
-            trained, genome, source, output, table=table, per_track=per_track, genome_note=remark,
-            device=device_of(_gpus(gpus)), batch_size=batch_size, force=force, progress=display,
-        )  # fmt: skip
+        common: dict[str, Any] = {
+            "per_track": per_track, "precision": of_backbone, "device": device_of(_gpus(gpus)),
+            "batch_size": batch_size, "force": force, "progress": display,
+        }  # fmt: skip
+        summary: ScoreSummary | saturation.SaturationSummary
+        if source is None:
+            part = saturation.parse_shard(shard)
+            summary = saturation.saturate(trained, genome, str(saturate), table or output, shard=part, **common)
+        else:
+            place = _one_of("--placement", placement, ("centred", "grid"))
+            summary = score_variants(
+                trained, genome, source, output, table=table, placement=place, genome_note=remark, **common
+            )
     for line in summary.warnings:
         warn(line)
     for line in summary.lines():  # stdout may be the VCF itself

@@ -92,11 +92,11 @@ class ParquetRows:
         if self.writer is not None:
             self.writer.close()
 
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows, which have the columns of the schema."""
-        if self.writer is not None and rows:
+    def write(self, columns: Mapping[str, Any]) -> None:
+        """Add rows, given as the columns of the schema."""
+        if self.writer is not None and len(next(iter(columns.values()))):
             schema = self.writer.schema
-            self.writer.write_table(pa.table({name: [row[name] for row in rows] for name in schema.names}, schema))
+            self.writer.write_table(pa.table({name: columns[name] for name in schema.names}, schema))
 
 
 class VcfWriter:

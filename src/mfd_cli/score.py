@@ -1,12 +1,7 @@
 """`mfd score-variants`: what each alternate allele changes, told apart by group, for every record of a VCF.
 
-Scores are alternate minus reference on the logit scale, both strands averaged, in float32. The head is linear, so the
-difference is taken in the latent and every score is a product with it:
-
-    MFD_MAX_DLOGIT, MFD_TRACK   signed change of the most affected track, and its id
-    MFD_SHARED                  signed change of what all tracks have in common
-    MFD_BIO, MFD_TECH, ...      root mean square over tracks of a group's change, every level weighing the same
-    MFD_DEBIASED                the same for everything but the technical part
+Records are read, scored and written at the same time, in chunks, so that memory does not depend on the length of the file.
+What the scores are stands in effects.py.
 """
 
 from __future__ import annotations
@@ -22,32 +17,30 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 
 from mfd_cli import __version__
 from mfd_cli.config import Project
-from mfd_cli.core.decompose import Decomposition, decompose
-from mfd_cli.core.head import ConditionedHead
-from mfd_cli.core.predict import Predictor
+from mfd_cli.core.predict import Precision
 from mfd_cli.data.dataset import read_genome, read_manifest
 from mfd_cli.data.fasta import read_fasta
 from mfd_cli.data.sequence import Genome, match_contigs
-from mfd_cli.data.variants import Record, Variant, VariantFile, allele_windows, contig_of, open_variants, why_not
+from mfd_cli.data.variants import Record, Variant, VariantFile, contig_of, open_variants, why_not
+from mfd_cli.effects import Placement, Scorer
 from mfd_cli.errors import DatasetError, GenomeError, MfdError, OutputError, VariantError
 from mfd_cli.export import ParquetRows, TsvRows, VcfWriter
 from mfd_cli.files import check_output, sha256_of, whole_files
+from mfd_cli.pipeline import ahead, in_background
 from mfd_cli.run_folder import Run
 
 Progress = Callable[[str, int, int], None]
-Floats = NDArray[np.float32]
 CHUNK = 2000
 """Records that are scored together; memory does not depend on the length of the file."""
 MOST_MISMATCHES, FEWEST_CHECKED = 0.05, 20
 PLAINLY_WRONG, EARLY = 0.5, 10_000
 """Above this share of mismatches within the first records there is no need to read on."""
 SKIP_COLUMNS = ("line", "contig", "position", "id", "ref", "alt", "reason")
-TECHNICAL = "technical"
-_SHORT = {"biological": "BIO", "technical": "TECH"}
+COMPARED = 256
+"""Alleles that are scored in float32 too where another precision is asked for, to say how far the scores agree."""
 
 
 @dataclass
@@ -84,97 +77,10 @@ class Allele:
     reason: str | None
 
 
-class Scorer:
-    """A model's weights arranged so that scores are products with the change of the latent."""
-
-    def __init__(self, run: Run, device: torch.device | str = "cpu", batch_size: int = 256) -> None:
-        self.run, self.predictor = run, Predictor(run.model, device, batch_size)
-        head, model = self.predictor.head, run.model
-        self.centre = self.predictor.left + 64  # the variant lies in the middle of the bin
-        self.matrix = head.matrix()
-        self.conditioned = isinstance(model.head, ConditionedHead)
-        self.decomposition: Decomposition | None = decompose(model) if self.conditioned else None
-        self.top = slice(0, run.peak_tracks) if run.peak_tracks else slice(0, len(run.tracks))
-        self.groups = list(head.groups) if self.conditioned else []
-        self.level_names, self.level_matrix = self._levels()
-
-    def field_of(self, group: str) -> str:
-        """The INFO field of a group."""
-        name = _SHORT.get(group, re.sub("[^A-Z0-9]", "_", group.upper()))
-        return f"MFD_GROUP_{name}" if name in ("MAX_DLOGIT", "TRACK", "SHARED", "DEBIASED") else f"MFD_{name}"
-
-    @property
-    def fields(self) -> list[str]:
-        """The numeric fields, in order."""
-        parts = ["MFD_SHARED", *(self.field_of(g) for g in self.groups), "MFD_DEBIASED"] if self.conditioned else []
-        return ["MFD_MAX_DLOGIT", *parts]
-
-    def _levels(self) -> tuple[list[str], Floats]:
-        """Name `level.FACTOR=LEVEL` and direction over the whole latent of every level that a training track has."""
-        latent = self.run.model.settings.latent
-        names, rows = list[str](), list[Floats]()
-        if self.decomposition is not None:
-            for factor, levels in self.decomposition.levels.items():
-                place = self.predictor.slices[self.decomposition.group_of[factor]]
-                for level in levels:
-                    if self.decomposition.tracks_of(factor, level).any():
-                        wide = np.zeros(latent, np.float32)
-                        wide[place] = self.decomposition.direction(factor, level)
-                        names.append(f"level.{factor}={level}")
-                        rows.append(wide)
-        return names, np.stack(rows) if rows else np.zeros((0, latent), np.float32)
-
-    def changes(self, windows: Sequence[tuple[NDArray[np.uint8], list[NDArray[np.uint8]]]]) -> tuple[Floats, Floats]:
-        """Latent of the reference and change of the latent, (alleles, latent) each, from pairs of windows.
-
-        The reference windows of the alleles of one record are often the same array: each goes through the model once.
-        """
-        unique: dict[bytes, int] = {}
-        codes: list[NDArray[np.uint8]] = []
-
-        def place(window: NDArray[np.uint8]) -> int:
-            key = window.tobytes()
-            if key not in unique:
-                unique[key] = len(codes)
-                codes.append(window)
-            return unique[key]
-
-        refs = [place(ref) for ref, _ in windows]
-        alts = [[place(alt) for alt in alternatives] for _, alternatives in windows]
-        latents = self.predictor.latents(np.stack(codes))
-        reference = latents[refs]
-        alternate = np.stack([latents[index].mean(0, dtype=np.float32) for index in alts])
-        return reference, alternate - reference
-
-    def scores(self, change: Floats) -> dict[str, Floats]:
-        """The numeric fields for changes of the latent (alleles, latent), each (alleles,) float32."""
-        head, model = self.predictor.head, self.run.model
-        deltas = change @ self.matrix.T  # (alleles, tracks)
-        most = np.abs(deltas[:, self.top]).argmax(1)
-        result = {"MFD_MAX_DLOGIT": deltas[np.arange(len(change)), most], "track": most}
-        if not self.conditioned:
-            return result
-        shared = head.shared_part(change)
-        parts = {group: head.group_part(group, change) for group in self.groups}
-        result["MFD_SHARED"] = shared
-        for group in self.groups:
-            result[self.field_of(group)] = _rms(parts[group], model.track_weights([group]))
-        kept = [group for group in self.groups if group != TECHNICAL]
-        rest = shared[:, None] + sum(parts[group] for group in kept)
-        result["MFD_DEBIASED"] = _rms(rest, model.track_weights(kept))
-        return result
-
-
-def _rms(values: Floats, weights: NDArray[np.float64]) -> Floats:
-    """Root of the weighted mean square over tracks, (alleles, tracks) to (alleles,)."""
-    result: Floats = np.sqrt(np.square(values, dtype=np.float64) @ weights).astype(np.float32)
-    return result
-
-
 def score_variants(
     run: Run, genome: Genome, source: str | Path, output: Path | str | None = None, *, table: Path | None = None,
-    per_track: bool = False, genome_note: str = "", device: torch.device | str = "cpu", batch_size: int = 256,
-    force: bool = False, progress: Progress | None = None,
+    per_track: bool = False, placement: Placement = "centred", precision: Precision = "float32", genome_note: str = "",
+    device: torch.device | str = "cpu", batch_size: int = 256, force: bool = False, progress: Progress | None = None,
 ) -> ScoreSummary:  # fmt: skip
     """Score every record of a VCF or BCF and write it back, annotated, with a Parquet table and the skipped alleles.
 
@@ -189,7 +95,7 @@ def score_variants(
         check_output(path, force)
         if path.exists() and Path(source).exists() and path.samefile(source):
             raise OutputError("is the input itself", path=path, hint="-o FILE writes to another file")
-    scorer, summary = Scorer(run, device, batch_size), ScoreSummary()
+    scorer, summary = Scorer(run, device, batch_size, placement, precision), ScoreSummary()
     schema = table_schema(scorer, per_track)
     with open_variants(source) as variants, whole_files(*files) as places:
         place = dict(zip(files, places))
@@ -230,36 +136,60 @@ def score_all(
     variants: VariantFile, scorer: Scorer, genome: Genome, writer: VcfWriter, parquet: ParquetRows, skips: TsvRows,
     per_track: bool, summary: ScoreSummary, progress: Progress | None,
 ) -> None:  # fmt: skip
-    """Score and write chunk by chunk. Raises where no record is on the genome, or too many REF alleles are not."""
+    """Score chunk by chunk while others are read and written. Raises where no record is on the genome, or too many REF
+    alleles are not."""
     contigs: dict[str, None] = {}
     mismatch = ""
-    for records in chunks(variants.records):
-        alleles = [allele for record in records for allele in alleles_of(record, genome)]
-        scored = [allele for allele in alleles if allele.reason is None]
-        rows = score_chunk(scored, scorer, genome, per_track) if scored else []
-        by_allele = {(a.record.line, a.number): row for a, row in zip(scored, rows)}
+
+    def write(alleles: Sequence[Allele], records: Sequence[Record], columns: dict[str, Any]) -> None:
+        place = {(a.record.line, a.number): i for i, a in enumerate(a for a in alleles if a.reason is None)}
+        infos = info_columns(columns, scorer)
         for record in records:
-            found = [by_allele.get((record.line, number)) for number in range(len(record.alts))]
-            writer.write(record, info_of(found, scorer) if any(found) else {})
-        parquet.write(rows)
-        for allele in alleles:
-            if allele.reason is not None:
-                wrong = allele.reason.startswith("REF is")
-                kind = "reference mismatch" if wrong else allele.reason
-                summary.skipped[kind] = summary.skipped.get(kind, 0) + 1
-                mismatch = mismatch or (f"line {allele.record.line}: {allele.reason}" if wrong else "")
+            found = [place.get((record.line, number)) for number in range(len(record.alts))]
+            writer.write(record, info_of(found, infos) if any(row is not None for row in found) else {})
+        parquet.write(columns)
         skips.write(skip_row(allele) for allele in alleles if allele.reason is not None)
-        contigs |= dict.fromkeys(record.contig for record in records)
-        summary.records += len(records)
-        summary.alleles += len(alleles)
-        summary.scored += len(scored)
-        if summary.records <= EARLY:
-            check_assembly(variants, summary, PLAINLY_WRONG, mismatch)
-        if progress:
-            progress("scoring records", summary.records, summary.records)
+
+    with in_background() as later:
+        for records, alleles in ahead(with_alleles(variants.records, genome)):
+            scored = [allele for allele in alleles if allele.reason is None]
+            columns = columns_of(scored, scorer, genome, per_track)
+            if scored and not summary.scored:
+                summary.warnings += agreement(scored, columns, scorer, genome)
+            later(write, alleles, records, columns)
+            for allele in alleles:
+                if allele.reason is not None:
+                    wrong = allele.reason.startswith("REF is")
+                    kind = "reference mismatch" if wrong else allele.reason
+                    summary.skipped[kind] = summary.skipped.get(kind, 0) + 1
+                    mismatch = mismatch or (f"line {allele.record.line}: {allele.reason}" if wrong else "")
+            contigs |= dict.fromkeys(record.contig for record in records)
+            summary.records += len(records)
+            summary.alleles += len(alleles)
+            summary.scored += len(scored)
+            if summary.records <= EARLY:
+                check_assembly(variants, summary, PLAINLY_WRONG, mismatch)
+            if progress:
+                progress("scoring records", summary.records, summary.records)
     check_assembly(variants, summary, MOST_MISMATCHES, mismatch)
     if summary.records and not summary.scored:
         match_contigs(contigs, genome.sequences, variants.name)  # GenomeError with both vocabularies
+
+
+def agreement(alleles: Sequence[Allele], columns: Mapping[str, Any], scorer: Scorer, genome: Genome) -> list[str]:
+    """How far scores in less than float32 agree with those in float32 on the first alleles, in a sentence; none for float32."""
+    precision = scorer.predictor.precision
+    if precision == "float32":
+        return []
+    some = [allele.variant for allele in alleles if allele.variant is not None][:COMPARED]
+    exact = Scorer(scorer.run, scorer.predictor.device, scorer.predictor.batch_size, scorer.placement)
+    _, change = exact.changes(some, genome)
+    one, other = columns["MFD_MAX_DLOGIT"][: len(some)], exact.scores(change)["MFD_MAX_DLOGIT"]
+    told = f", r = {np.corrcoef(one, other)[0, 1]:.4f}" if len(some) > 2 and one.std() * other.std() > 0 else ""
+    return [
+        f"scored in {precision}; on the first {len(some)} alleles MFD_MAX_DLOGIT differs from float32 by at most "
+        f"{np.abs(one - other).max():.2g}{told}"
+    ]
 
 
 def check_assembly(variants: VariantFile, summary: ScoreSummary, most: float, example: str) -> None:
@@ -271,6 +201,12 @@ def check_assembly(variants: VariantFile, summary: ScoreSummary, most: float, ex
             f"{mismatches:,} of {checked:,} reference alleles are not in the genome ({example})",
             path=variants.name, hint="the file belongs to another assembly; give its genome with --fasta",
         )  # fmt: skip
+
+
+def with_alleles(records: Iterator[Record], genome: Genome) -> Iterator[tuple[list[Record], list[Allele]]]:
+    """Chunks of records, and the alleles of each chunk."""
+    for chunk in chunks(records):
+        yield chunk, [allele for record in chunk for allele in alleles_of(record, genome)]
 
 
 def chunks(records: Iterator[Record]) -> Iterator[list[Record]]:
@@ -297,48 +233,28 @@ def alleles_of(record: Record, genome: Genome) -> list[Allele]:
     return result
 
 
-def score_chunk(alleles: Sequence[Allele], scorer: Scorer, genome: Genome, per_track: bool) -> list[dict[str, Any]]:
-    """One row of the table per scored allele, in order."""
-    windows = [
-        allele_windows(allele.variant, genome, scorer.predictor.window, scorer.centre)
-        for allele in alleles
-        if allele.variant is not None
-    ]
-    reference, change = scorer.changes(windows)
-    scores, head = scorer.scores(change), scorer.predictor.head
-    top = scores.pop("track")
-    logits = head.logits(reference)[np.arange(len(top)), top]
-    if not scorer.run.peak_tracks:
-        logits = np.full_like(logits, np.nan)  # a signal has no probability
-    levels = change @ scorer.level_matrix.T
-    tracks = change @ scorer.matrix.T if per_track else None
-    rows = []
-    for i, allele in enumerate(alleles):
-        record = allele.record
-        row: dict[str, Any] = {
-            "line": record.line, "contig": record.contig, "position": record.position,
-            "id": record.cells[2].decode("utf-8", "replace"), "ref": record.ref, "alt": record.alts[allele.number],
-            "key": str(allele.variant), "MFD_TRACK": scorer.run.tracks[top[i]].id,
-            **{name: np.float32(values[i]) for name, values in scores.items()},
-            "ref_probability": np.float32(_sigmoid(logits[i])),
-            "alt_probability": np.float32(_sigmoid(logits[i] + scores["MFD_MAX_DLOGIT"][i])),
-        }  # fmt: skip
-        row |= dict(zip(scorer.level_names, levels[i]))
-        if tracks is not None:
-            row |= {f"track.{track.id}": value for track, value in zip(scorer.run.tracks, tracks[i])}
-        rows.append(row)
-    return rows
+def columns_of(alleles: Sequence[Allele], scorer: Scorer, genome: Genome, per_track: bool) -> dict[str, Any]:
+    """The table's columns for scored alleles, in order."""
+    variants = [allele.variant for allele in alleles if allele.variant is not None]
+    records = [allele.record for allele in alleles]
+    return {
+        "line": [record.line for record in records], "contig": [record.contig for record in records],
+        "position": [record.position for record in records],
+        "id": [record.cells[2].decode("utf-8", "replace") for record in records],
+        "ref": [record.ref for record in records], "alt": [a.record.alts[a.number] for a in alleles],
+        "key": [str(variant) for variant in variants], **scorer.columns(variants, genome, per_track),
+    }  # fmt: skip
 
 
-def _sigmoid(x: float) -> float:
-    return float(1 / (1 + np.exp(-np.float64(x))))
+def info_columns(columns: Mapping[str, Any], scorer: Scorer) -> dict[str, list[str]]:
+    """The texts of the INFO fields, one per scored allele."""
+    texts = {name: [f"{value:.6g}" for value in columns[name].tolist()] for name in scorer.fields}
+    return texts | {"MFD_TRACK": [percent_encoded(name) for name in columns["MFD_TRACK"]]}
 
 
-def info_of(found: Sequence[Mapping[str, Any] | None], scorer: Scorer) -> dict[str, str]:
+def info_of(found: Sequence[int | None], infos: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """INFO entries of one record: one value per alternate allele, a dot where an allele was not scored."""
-    entries = {name: ",".join("." if row is None else f"{row[name]:.6g}" for row in found) for name in scorer.fields}
-    entries["MFD_TRACK"] = ",".join("." if row is None else percent_encoded(row["MFD_TRACK"]) for row in found)
-    return entries
+    return {name: ",".join("." if row is None else texts[row] for row in found) for name, texts in infos.items()}
 
 
 def percent_encoded(text: str) -> str:
@@ -372,7 +288,7 @@ def table_schema(scorer: Scorer, per_track: bool) -> pa.Schema:
     text, number = pa.string(), pa.float32()
     columns: list[tuple[str, pa.DataType]] = [("line", pa.int64()), ("contig", text), ("position", pa.int64())]
     columns += [(name, text) for name in ("id", "ref", "alt", "key", "MFD_TRACK")]
-    columns += [(name, number) for name in (*scorer.fields, "ref_probability", "alt_probability", *scorer.level_names)]
+    columns += [(name, number) for name in scorer.column_names]
     columns += [(f"track.{track.id}", number) for track in scorer.run.tracks if per_track]
     return pa.schema(columns, metadata=table_metadata(scorer))
 
@@ -390,6 +306,10 @@ def table_metadata(scorer: Scorer) -> dict[str, str]:
     }  # fmt: skip
 
 
+PLACEMENTS = {
+    "centred": "variant in the middle of its bin",
+    "grid": "bins of the genome's grid, mean of two near an edge",
+}
 DESCRIPTIONS = {
     "MFD_MAX_DLOGIT": "Change of the most affected track's logit, alternate minus reference",
     "MFD_SHARED": "Change of the part of the logit that all tracks share, alternate minus reference",
@@ -415,7 +335,7 @@ def header_of(variants: VariantFile, scorer: Scorer, genome: Genome, note: str) 
     ours += [
         f"##mfd_model=<version={__version__},{digests},head={'conditioned' if scorer.conditioned else 'free'},"
         f'trained_on="{_plain(trained)}">',
-        f'##mfd_scoring=<scale=logit,strands={scorer.predictor.strands},placement="variant in the middle of its bin",'
+        f'##mfd_scoring=<scale=logit,strands={scorer.predictor.strands},placement="{PLACEMENTS[scorer.placement]}",precision={scorer.predictor.precision},'
         'indels="mean of left- and right-anchored windows",background=none>',
     ]
     if note:

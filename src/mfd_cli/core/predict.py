@@ -63,10 +63,11 @@ class Predictor:
         precision: Precision = "float32",
     ) -> None:  # fmt: skip
         self.model = model.to(device).eval()
-        self.device, self.batch_size, self.precision = torch.device(device), batch_size, precision
+        self.device, self.precision = torch.device(device), precision
         if precision == "tf32" and self.device.type != "cuda":
             raise ConfigError("tf32 is a format of CUDA GPUs", hint="--precision float32 or bf16")
         self.window, self.left, self.slices = model.window, model.left, model.slices
+        self.batch_size = batch_size if self.device.type == "cuda" else min(batch_size, cached_windows(model))
         # The other strand's latent belongs to a stranded track's partner: such a model is read on the forward strand alone.
         self.strands: Strands = "forward" if model.stranded else "both"
         settings, dtype = model.settings, torch.bfloat16 if precision == "bf16" else torch.float32
@@ -128,6 +129,15 @@ class Predictor:
         with float32_products(self.precision == "tf32"):
             latents = self.backbone.alternates(reference, row, position, base)
         return mean_of_strands(latents) if self.strands == "both" else latents
+
+
+def cached_windows(model: MfdModel) -> int:
+    """Windows per pass, both strands, whose widest layer stays in a processor's cache: 8 MiB a thread.
+
+    Measured on two cores: 1.3 to 1.6 times as fast as batches of 256 at width 64, no difference at width 768.
+    """
+    values = model.settings.window * model.settings.width // 2
+    return max(torch.get_num_threads() * 2**21 // (2 * values), 4)
 
 
 def mean_of_strands(latents: Tensor) -> Tensor:

@@ -328,16 +328,16 @@ def _agree(ref: str, genome: str) -> bool:
 # -- windows -----------------------------------------------------------------------------------------------------------
 
 
-def allele_windows(variant: Variant, genome: Genome, width: int, centre: int) -> tuple[Bytes, list[Bytes]]:
-    """Base codes of the reference window and of the alternate ones, each `width` long.
+def alternate_windows(variant: Variant, genome: Genome, width: int, centre: int) -> list[Bytes]:
+    """Base codes of the windows of the alternate allele, each `width` long.
 
     `variant` is trimmed and on a contig of the genome. The first base of its reference allele (for an insertion, the
-    base after it) lies at index `centre`. A substitution has one alternate window. An indel has two: one keeps the
-    bases on its left where they are, so that those on its right slide; the other keeps those on its right. Their mean is
-    what the allele is worth, whichever side it was anchored to. Beyond the contig's ends bases are unknown.
+    base after it) lies at index `centre`. A substitution has one window. An indel has two: one keeps the bases on its
+    left where they are, so that those on its right slide; the other keeps those on its right. Their mean is what the
+    allele is worth, whichever side it was anchored to. Beyond the contig's ends bases are unknown.
     """
-    ref, alt = encode(variant.ref), encode(variant.alt)
-    left, right = variant.start, variant.start + len(ref)  # the ends of the flanks, 0-based
+    alt = encode(variant.alt)
+    left, right = variant.start, variant.start + len(variant.ref)  # the ends of the flanks, 0-based
     after = width - centre
 
     def window(allele: Bytes, before: int) -> Bytes:
@@ -348,14 +348,13 @@ def allele_windows(variant: Variant, genome: Genome, width: int, centre: int) ->
         cut = max(-before, 0)
         return whole[cut : cut + width]
 
-    reference = window(ref, centre)
-    if len(ref) == len(alt):
-        return reference, [window(alt, centre)]
+    if len(variant.ref) == len(alt):
+        return [window(alt, centre)]
     # Right-anchored: as many bases after the allele as in the reference window, the left flank makes up the length.
-    kept = max(after - len(ref), 0)
+    kept = max(after - len(variant.ref), 0)
     wide = genome.codes(variant.contig, left - width, left)
     anchored = np.concatenate([wide, alt, genome.codes(variant.contig, right, right + kept)])[-width:]
-    return reference, [window(alt, centre), anchored]
+    return [window(alt, centre), anchored]
 
 
 def contig_of(name: str, genome: Genome) -> str | None:

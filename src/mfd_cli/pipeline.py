@@ -1,0 +1,72 @@
+"""Doing two things at once, in order: reading ahead, and writing behind."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+    """The items, made in a thread of their own, at most `depth` of them before they are asked for.
+
+    What goes wrong there is raised here, in its place. Closing the iterator ends the thread.
+    """
+    ready: queue.Queue[tuple[T | None, BaseException | None, bool]] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(entry: tuple[T | None, BaseException | None, bool]) -> None:
+        while not stop.is_set():
+            try:
+                ready.put(entry, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def run() -> None:
+        try:
+            for item in items:
+                put((item, None, False))
+                if stop.is_set():
+                    return
+            put((None, None, True))
+        except BaseException as error:
+            put((None, error, True))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error, end = ready.get()
+            if error is not None:
+                raise error
+            if end:
+                return
+            yield item  # type: ignore[misc]
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def in_background() -> Iterator[Callable[..., None]]:
+    """Yields a function that calls others one after the other in a thread, one waiting at most.
+
+    All are done when the block ends; what goes wrong in one is raised by the next call, or at the end.
+    """
+    running: list[Future[Any]] = []
+    with ThreadPoolExecutor(1) as pool:
+
+        def later(function: Callable[..., Any], *arguments: Any) -> None:
+            if len(running) > 1:
+                running.pop(0).result()
+            running.append(pool.submit(function, *arguments))
+
+        yield later
+        for future in running:
+            future.result()

@@ -1,0 +1,171 @@
+"""Changes of the latent: the incremental pass, shared windows and both placements against plain full passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import tiny
+from mfd_cli.core.onehot import reverse_complement
+from mfd_cli.data.dataset import Dataset
+from mfd_cli.data.sequence import encode
+from mfd_cli.data.variants import Variant
+from mfd_cli.effects import EDGE, Scorer
+from mfd_cli.errors import ConfigError, GenomeError
+from mfd_cli.pipeline import ahead, in_background
+from mfd_cli.run_folder import Run
+from mfd_cli.saturate import Stretch, cut, parse_shard, saturate, stretches_of
+from mfd_cli.score import score_variants
+
+
+def plain(run: Run, dataset: Dataset, variant: Variant, start: int) -> np.ndarray:
+    """Change of the latent for a substitution in the window that begins at `start`, by full passes of the model."""
+    codes = dataset.genome.codes(variant.contig, start, start + run.model.window).copy()
+    pair = [codes, codes.copy()]
+    index = variant.start - start
+    pair[1][index : index + len(variant.alt)] = encode(variant.alt)
+    with torch.inference_mode():
+        windows = torch.from_numpy(np.stack(pair))
+        latents = (run.model.latent(windows) + run.model.latent(reverse_complement(windows))) / 2
+    change: np.ndarray = (latents[1] - latents[0]).numpy()
+    return change
+
+
+def substitution(dataset: Dataset, position: int, length: int = 1) -> Variant:
+    ref = dataset.genome.bases("chr2", position - 1, position - 1 + length)
+    return Variant("chr2", position, ref, "".join("ACGT"["ACGT".index(base) - 2] for base in ref))
+
+
+def test_centred_changes_equal_full_passes(trained: tuple[Run, Dataset]) -> None:
+    run, dataset = trained
+    variants = [substitution(dataset, p) for p in (1, 7, 500, 501, 12_000, 29_990, 30_000)]
+    variants.insert(3, substitution(dataset, 500, 3))  # more than one base: whole windows
+    scorer = Scorer(run, batch_size=2)
+    reference, change = scorer.changes(variants, dataset.genome)
+    for variant, latent, found in zip(variants, reference, change):
+        start = variant.start - scorer.centre
+        assert np.allclose(found, plain(run, dataset, variant, start), atol=2e-6)
+        window = dataset.genome.codes("chr2", start, start + run.model.window)[None]
+        assert np.allclose(latent, scorer.predictor.latents(window)[0], atol=2e-6)
+
+
+def test_grid_changes_are_means_over_the_bins_near_by(trained: tuple[Run, Dataset]) -> None:
+    run, dataset = trained
+    scorer, left = Scorer(run, placement="grid"), run.model.left
+    edge = 128 * 40
+    middle, after, before = (substitution(dataset, p + 1) for p in (edge + 64, edge + EDGE - 1, edge - EDGE))
+    far, first, last = (substitution(dataset, p + 1) for p in (edge + EDGE, 0, 29_999))
+    _, change = scorer.changes([middle, after, before, far, first, last], dataset.genome)
+    assert np.allclose(change[0], plain(run, dataset, middle, edge - left), atol=2e-6)
+    for found, variant in ((change[1], after), (change[2], before)):
+        both = [plain(run, dataset, variant, edge + shift - left) for shift in (0, -128)]
+        assert np.allclose(found, np.mean(both, axis=0), atol=2e-6)
+    assert np.allclose(change[3], plain(run, dataset, far, edge - left), atol=2e-6)
+    assert np.allclose(change[4], plain(run, dataset, first, -left), atol=2e-6)  # no bin before the first
+    assert np.allclose(change[5], plain(run, dataset, last, 29_999 // 128 * 128 - left), atol=2e-6)
+
+
+def test_the_batch_and_the_company_do_not_matter(trained: tuple[Run, Dataset]) -> None:
+    run, dataset = trained
+    variants = [substitution(dataset, p) for p in range(5000, 5400, 7)]
+    variants.append(Variant("chr2", 5001, "", "GAT"))
+    for placement in ("centred", "grid"):
+        _, together = Scorer(run, placement=placement, batch_size=64).changes(variants, dataset.genome)  # type: ignore[arg-type]
+        scorer = Scorer(run, placement=placement, batch_size=1)  # type: ignore[arg-type]
+        alone = np.concatenate([scorer.changes([variant], dataset.genome)[1] for variant in variants])
+        assert np.allclose(together, alone, atol=2e-6)
+
+
+def test_half_precision_says_how_far_it_agrees(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    lines = [
+        f"chr2\t{v.position}\t.\t{v.ref}\t{v.alt}\t.\t.\t.\n"
+        for v in map(lambda p: substitution(dataset, p), range(900, 940))
+    ]
+    header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    (tmp_path / "a.vcf").write_text(header + "".join(lines))
+    summary = score_variants(run, dataset.genome, tmp_path / "a.vcf", tmp_path / "o.vcf", precision="bf16")
+    (told,) = summary.warnings
+    assert "bf16" in told and float(told.rpartition("r = ")[2]) > 0.9
+    assert "precision=bf16" in (tmp_path / "o.vcf").read_text()
+    with pytest.raises(ConfigError, match="tf32 is a format of CUDA"):
+        Scorer(run, precision="tf32")
+
+
+# -- saturation --------------------------------------------------------------------------------------------------------
+
+
+def test_saturation_is_every_substitution_in_grid_placement(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    summary = saturate(run, dataset.genome, "chr2:1001-1200", tmp_path / "a.parquet", per_track=True)
+    table = pq.read_table(tmp_path / "a.parquet").to_pydict()
+    assert (summary.positions, summary.scored, summary.unknown) == (200, 600, 0)
+    assert table["position"] == [p for p in range(1001, 1201) for _ in range(3)]
+    assert "".join(table["ref"][::3]) == dataset.genome.bases("chr2", 1000, 1200)
+    assert all(len({r, *alts}) == 4 for r, *alts in zip(table["ref"][::3], *(table["alt"][i::3] for i in range(3))))
+    variants = [Variant("chr2", p, r, a) for p, r, a in zip(table["position"], table["ref"], table["alt"])]
+    columns = Scorer(run, placement="grid").columns(variants[::50], dataset.genome, per_track=True)
+    for name in columns:
+        told = [table[name][i] for i in range(0, 600, 50)]
+        assert told == list(columns[name]) if name == "MFD_TRACK" else np.allclose(told, columns[name], atol=1e-5)
+
+
+def test_shards_make_up_the_whole(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    saturate(run, dataset.genome, "chr2:100-1500", tmp_path / "whole.parquet")
+    for i in range(1, 4):
+        saturate(run, dataset.genome, "chr2:100-1500", tmp_path / f"{i}.parquet", shard=(i, 3))
+    whole, *parts = (pq.read_table(tmp_path / f"{name}.parquet").to_pydict() for name in ("whole", 1, 2, 3))
+    for name in ("position", "alt"):
+        assert whole[name] == [value for part in parts for value in part[name]]
+    together = [value for part in parts for value in part["MFD_MAX_DLOGIT"]]
+    assert np.allclose(whole["MFD_MAX_DLOGIT"], together, atol=1e-5)
+
+
+def test_regions() -> None:
+    genome = tiny.genome()
+    assert cut("chr1", 100, 300) == [Stretch("chr1", 100, 128), Stretch("chr1", 128, 256), Stretch("chr1", 256, 300)]
+    assert cut("chr1", 128, 256) == [Stretch("chr1", 128, 256)]
+    assert sum(s.end - s.start for s in stretches_of("all", genome)) == sum(genome.lengths.values())
+    assert stretches_of("1:1-5", genome) == [Stretch("chr1", 0, 5)]
+    assert stretches_of("chr2", genome)[-1].end == genome.lengths["chr2"]
+    for wrong in ("chr9", "chr1:0-5", "chr1:9-5", "chr1:1-99999999", "chr1:", ":1-2"):
+        with pytest.raises(GenomeError, match="--saturate"):
+            stretches_of(wrong, genome)
+    assert parse_shard("2/7") == (2, 7)
+    for wrong in ("0/3", "4/3", "a/b", "3"):
+        with pytest.raises(ConfigError, match="--shard"):
+            parse_shard(wrong)
+
+
+# -- two things at once ------------------------------------------------------------------------------------------------
+
+
+def test_reading_ahead_keeps_order_and_errors() -> None:
+    assert list(ahead(range(100))) == list(range(100))
+
+    def broken() -> object:
+        yield 1
+        raise ValueError("here")
+
+    items = ahead(broken())  # type: ignore[arg-type]
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="here"):
+        next(items)
+    endless = ahead(iter(int, 1))
+    next(endless)
+    endless.close()  # type: ignore[attr-defined]
+
+
+def test_writing_behind_keeps_order_and_errors() -> None:
+    seen: list[int] = []
+    with in_background() as later:
+        for i in range(50):
+            later(seen.append, i)
+    assert seen == list(range(50))
+    with pytest.raises(ZeroDivisionError), in_background() as later:
+        later(lambda: 1 // 0)
