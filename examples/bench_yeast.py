@@ -115,7 +115,9 @@ def show(results: list[dict[str, Any]]) -> None:
         print(f"{fold}: {bins:,} bins, {rated} rated tracks; validation, median AUROC by thousand windows:")
         for row in results:
             if row["fold"] == fold and "validation" in row:
-                curve = ", ".join(f"{int(windows) // 1000}: {value:.3f}" for windows, value in row["validation"].items())
+                curve = ", ".join(
+                    f"{int(windows) // 1000}: {value:.3f}" for windows, value in row["validation"].items()
+                )
                 print(f"  {row['model']:<18}{curve}   ({row['minutes']:.0f} minutes)")
 
 

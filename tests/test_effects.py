@@ -82,10 +82,8 @@ def test_the_batch_and_the_company_do_not_matter(trained: tuple[Run, Dataset]) -
 
 def test_half_precision_says_how_far_it_agrees(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
     run, dataset = trained
-    lines = [
-        f"chr2\t{v.position}\t.\t{v.ref}\t{v.alt}\t.\t.\t.\n"
-        for v in map(lambda p: substitution(dataset, p), range(900, 940))
-    ]
+    some = [substitution(dataset, p) for p in range(900, 940)]
+    lines = [f"chr2\t{v.position}\t.\t{v.ref}\t{v.alt}\t.\t.\t.\n" for v in some]
     header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
     (tmp_path / "a.vcf").write_text(header + "".join(lines))
     summary = score_variants(run, dataset.genome, tmp_path / "a.vcf", tmp_path / "o.vcf", precision="bf16")
