@@ -44,8 +44,8 @@ METHODS: dict[str, list[str]] = {
 }
 WORLDS: dict[str, list[str]] = {
     "planted": [],
-    "coinciding causes 0": ["--correlation", "0"],
-    "coinciding causes 1": ["--correlation", "1"],
+    "independent causes": ["--correlation", "0", "--overlap", "0"],
+    "coinciding causes": ["--correlation", "1", "--overlap", "0"],
     "hidden batch": ["--hidden-batch"],
     "10 % mislabelled": ["--mislabelled", "0.1"],
     "complete confounding": ["--complete-confounding"],

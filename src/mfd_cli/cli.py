@@ -76,8 +76,12 @@ def simulate_command(
     output: Annotated[Path, typer.Argument(help="Project folder to write.")] = Path("planted"),
     size: Annotated[str, typer.Option(help="tiny, small or medium.")] = "small",
     seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
-    correlation: Annotated[float, typer.Option(help="Biological and technical causes coincide, 0 to 1.")] = 0.0,
-    overlap: Annotated[float, typer.Option(help="Motifs of targets overlap, 0 to 1.")] = 0.0,
+    correlation: Annotated[
+        float | None, typer.Option(help="Biological and technical causes coincide, 0 to 1 [default: what the size says]")
+    ] = None,
+    overlap: Annotated[
+        float | None, typer.Option(help="Motifs of targets overlap, 0 to 1 [default: what the size says]")
+    ] = None,
     saturating: Annotated[bool, typer.Option("--saturating", help="Biological causes saturate.")] = False,
     depth: Annotated[float, typer.Option(help="Peak calling depends on depth, 0 to 1.")] = 0.0,
     hidden_batch: Annotated[bool, typer.Option("--hidden-batch", help="A batch that no column names.")] = False,
@@ -134,12 +138,19 @@ def train_command(
 ) -> None:  # fmt: skip
     """Train a model on the dataset; the best weights are in the run folder at any time."""
     from mfd_cli.console import Display, note, warn
+    from mfd_cli.processes import rank_of_environment
     from mfd_cli.train import train
 
     flags = {
         "data.dataset": dataset, "data.run": run, "train.epochs": epochs, "train.seed": seed, "model.head": head,
     }  # fmt: skip
     project = _project(config, sets, flags)
+    if (gpus or 0) > 1 and "WORLD_SIZE" not in os.environ:
+        from mfd_cli.core.predict import device_of
+        from mfd_cli.processes import launch
+
+        device_of(gpus or 0)  # says so where there are not as many
+        raise typer.Exit(launch(gpus or 0, sys.argv[1:]))
     _set_threads(threads)
     if sweep is not None:
         _sweep(project, sweep, seeds, tolerance, gpus, resume, force, quiet, _overrides(sets, flags))
@@ -148,6 +159,8 @@ def train_command(
         trained = train(
             project, gpus=gpus, resume=resume, force=force, progress=display, warn=warn, note=None if quiet else note
         )
+    if rank_of_environment():
+        return
     best = trained.about["validation"]
     figures = ", ".join(f"{name} {best[name]:.4f}" for name in ("auroc_median", "auprc_mean", "loss") if name in best)
     _say_all([f"run: {trained.path}", f"best validation, after {trained.about['windows']:,} windows: {figures}"])
@@ -466,7 +479,8 @@ def main() -> None:
 
         if _debug:
             raise
-        show_error(error)
+        if os.environ.get("RANK", "0") == "0":  # of several processes with one fault, the first says it
+            show_error(error)
         sys.exit(getattr(error, "exit_code", 2))
     except _Stopped as stop:
         print("mfd: stopped", file=sys.stderr)

@@ -55,7 +55,8 @@ def save_state(trainer: Trainer, folder: Path) -> None:
     if trainer.adversary_optimiser is not None:
         tensors |= _prefixed("adversary", _moments(trainer.adversary_optimiser))
     state = {
-        "step": trainer.step, "total_steps": trainer.total_steps, "sums": trainer.sums, "seconds": trainer.seconds,
+        "step": trainer.step, "total_steps": trainer.total_steps, "seconds": trainer.seconds,
+        "sums": {name: float(value) for name, value in trainer.sums.items()},
         "best": [trainer.best.skill if math.isfinite(trainer.best.skill) else None, trainer.best.step,
                  trainer.best.without_improvement],
         "threads": torch.get_num_threads(), "plan": _plan(trainer.config),

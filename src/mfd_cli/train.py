@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from mfd_cli.data.dataset import Bins, Dataset, open_dataset
 from mfd_cli.design import worst_confounds
 from mfd_cli.errors import DatasetError, OutputError, RunError
 from mfd_cli.holdout import held_out_tracks
+from mfd_cli.processes import join
 from mfd_cli.resume import Interrupted, restore, save_state, stop_signals
 from mfd_cli.roles import strand_partners, swapped_signs
 from mfd_cli.run_folder import DESCRIPTION, LAST, METRICS, WEIGHTS, Run, load_last, load_run
@@ -47,10 +48,12 @@ def train(
     `gpus` None takes a CUDA device if there is one. Raises OutputError where a run is in the way (neither `resume` nor
     `force`), ConfigError or MetadataError where the settings do not fit the dataset, Interrupted on SIGINT and SIGTERM.
     """
-    config, folder = project.config, project.run
-    device = device_of(int(torch.cuda.is_available()) if gpus is None else gpus)
+    config, folder, processes = project.config, project.run, join()
+    device = device_of(int(torch.cuda.is_available()) if gpus is None else gpus, processes.local)
     stored = load_last(folder) if resume else None
-    if stored is None:
+    if not processes.first:
+        progress = warn = note = None
+    elif stored is None:
         clear_run(folder, force)
     dataset = open_dataset(project.dataset)
     held_out = held_out_tracks(config, {track.id: track.metadata for track in dataset.tracks})
@@ -61,7 +64,7 @@ def train(
     partners = strand_partners(outputs_of(dataset), config)
     pairs = Partners(partners, swapped_signs(outputs_of(dataset), partners))
     scale = fit_scale(dataset, bins, config, pairs)
-    trainer = build(config, dataset, bins, trained, device)
+    trainer = build(config, dataset, bins, trained, device, processes)
     if stored is not None:
         restore(trainer, *stored)
         if warn and stored[1]["threads"] != torch.get_num_threads():
@@ -88,13 +91,19 @@ def train(
                 progress("training", trainer.step, trainer.total_steps)
             done = out_of_time(trainer)
             if due(trainer, len(training)) or done:
-                done |= validate(trainer, validation, dataset, folder, scale, about)
-                save_state(trainer, folder)
-            if stopped():
-                save_state(trainer, folder)
-                raise Interrupted(stopped(), folder)
-            if done:
+                if processes.first:
+                    done |= validate(trainer, validation, dataset, folder, scale, about)
+                    save_state(trainer, folder)
+                trainer.sums.clear()
+            told = processes.agree(stopped())
+            if told:
+                if processes.first:
+                    save_state(trainer, folder)
+                raise Interrupted(told, folder)
+            if processes.agree(done):
                 break
+    processes.agree(0)  # nobody leaves before the first has written
+    processes.leave()
     return load_run(folder)
 
 
@@ -170,8 +179,11 @@ def learn(trainer: Trainer, data: LabelledBins, draw: Draw) -> None:
         group["lr"] = trainer.config.train.lr * rate(trainer.step, trainer.total_steps)
     trainer.model.train()
     batch = data.batch(draw.bins, draw.shift, draw.reverse)
+    own = trainer.processes.share(len(batch.codes))
     with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.autocast):
-        latent = trainer.model.latent(batch.codes)
+        features = trainer.backbone(trainer.model.columns(batch.codes[own]))
+    # From here on every process computes the same, from the features of all.
+    latent = trainer.model.norm(trainer.processes.gather(features).float())
     weights = trainer.model.head.weights()
     logits = torch.addmm(weights.bias, latent, weights.matrix().T)
     used = batch.measured * trainer.used
@@ -185,14 +197,16 @@ def learn(trainer: Trainer, data: LabelledBins, draw: Draw) -> None:
         value = penalty(latents)
         parts[name] = value.detach()
         total = total + penalty_weight(trainer, name) * value
-    stop_if_not_finite(trainer, total, per_track)
+    finite = Later(torch.isfinite(total.detach()))
     trainer.optimiser.zero_grad(set_to_none=True)
     total.backward()
+    if not finite.value():
+        stop_not_finite(trainer, per_track)
     trainer.optimiser.step()
     teach_adversary(trainer, latents)
     follow(trainer.average, trainer.model, trainer.step)
-    for name, value in parts.items():
-        trainer.sums[name] = trainer.sums.get(name, 0.0) + float(value)
+    for name, value in parts.items():  # left on the device: reading a number here would make the GPU wait
+        trainer.sums[name] = trainer.sums.get(name, 0.0) + value.double()
     trainer.sums["steps"] = trainer.sums.get("steps", 0.0) + 1
     trainer.step += 1
 
@@ -238,10 +252,28 @@ def follow(average: MfdModel, model: MfdModel, step: int) -> None:
             own.copy_(new)
 
 
-def stop_if_not_finite(trainer: Trainer, total: Tensor, per_track: Tensor) -> None:
+class Later:
+    """A boolean on a device, on its way to the host while the device works on."""
+
+    def __init__(self, flag: Tensor) -> None:
+        self.ready: torch.cuda.Event | None = None
+        if flag.device.type == "cuda":
+            self.host = torch.empty((), dtype=torch.bool, pin_memory=True)
+            self.host.copy_(flag, non_blocking=True)
+            self.ready = torch.cuda.Event()
+            self.ready.record()
+        else:
+            self.host = flag
+
+    def value(self) -> bool:
+        """Waits for what was computed before the flag, not for what was asked for since."""
+        if self.ready is not None:
+            self.ready.synchronize()
+        return bool(self.host)
+
+
+def stop_not_finite(trainer: Trainer, per_track: Tensor) -> NoReturn:
     """Stop before the optimiser is harmed, naming the step and the tracks."""
-    if torch.isfinite(total):
-        return
     bad = torch.nonzero(~torch.isfinite(per_track)).flatten().tolist()
     names = f", first in track number {bad[0] + 1}" if bad else " in a penalty"
     raise RunError(

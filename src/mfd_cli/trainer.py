@@ -20,6 +20,7 @@ from mfd_cli.core.predict import fill_held_out
 from mfd_cli.data.batches import Partners
 from mfd_cli.data.dataset import Bins, Dataset, Track
 from mfd_cli.errors import ConfigError
+from mfd_cli.processes import ALONE, Processes
 from mfd_cli.roles import count_tracks
 
 
@@ -38,6 +39,8 @@ class Trainer:
 
     config: Config
     model: MfdModel
+    backbone: nn.Module  # the model's, as it is trained: with several processes, wrapped
+    processes: Processes
     average: MfdModel
     penalties: nn.ModuleDict
     optimiser: torch.optim.Optimizer
@@ -49,7 +52,7 @@ class Trainer:
     prior_loss: float
     step: int = 0
     best: Best = field(default_factory=Best)
-    sums: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, float | Tensor] = field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -58,7 +61,10 @@ def outputs_of(dataset: Dataset) -> tuple[Track, ...]:
     return dataset.peak_tracks + dataset.signal_tracks
 
 
-def build(config: Config, dataset: Dataset, bins: Bins, trained: NDArray[np.bool_], device: torch.device) -> Trainer:
+def build(
+    config: Config, dataset: Dataset, bins: Bins, trained: NDArray[np.bool_], device: torch.device,
+    processes: Processes = ALONE,
+) -> Trainer:  # fmt: skip
     """The model, its running average, the penalties and the optimisers, at step 0."""
     settings, tracks = config.resolved_model(), outputs_of(dataset)
     rows = [track.metadata for track in tracks]
@@ -80,10 +86,11 @@ def build(config: Config, dataset: Dataset, bins: Bins, trained: NDArray[np.bool
         }
     ).to(device)
     adversary = list(penalties.parameters())
+    backbone = processes.spread(model.backbone)
     fused = device.type in ("cuda", "cpu")
     objective = config.objective
     return Trainer(
-        config, model, average, penalties,
+        config, model, backbone, processes, average, penalties,
         torch.optim.AdamW(parameter_groups(model, config), lr=config.train.lr, fused=fused),
         torch.optim.AdamW(adversary, lr=objective.adversary_lr, fused=fused) if adversary else None,
         device, torch.from_numpy(trained.astype(np.float32)).to(device), planned_steps(config, len(bins)),

@@ -43,9 +43,8 @@ def validate(
     started = time.monotonic()
     fill_held_out(trainer.average, [track.kind for track in outputs_of(dataset)])
     measured = measure(trainer.average, data, trainer.config.objective.signal_weight, trainer.used)
-    steps = max(trainer.sums.pop("steps", 0.0), 1.0)
-    averages = {f"train_{name}": value / steps for name, value in trainer.sums.items()}
-    trainer.sums.clear()
+    steps = max(float(trainer.sums.get("steps", 0.0)), 1.0)
+    averages = {f"train_{name}": float(value) / steps for name, value in trainer.sums.items() if name != "steps"}
     better = measured["skill"] > trainer.best.skill or not len(data)
     if better:
         trainer.best = Best(measured["skill"], trainer.step)

@@ -96,6 +96,10 @@ class MfdModel(nn.Module):
         """Base codes (batch, window + k - 1) uint8 to latents (batch, latent) in float32."""
         return self.latent_of_bases(one_hot(codes))
 
+    def columns(self, codes: Tensor) -> Tensor:
+        """What the backbone reads: base codes (batch, window + k - 1) uint8 as one-hot k-mers (batch, 4^k, window)."""
+        return kmers(one_hot(codes), self.settings.kmer)
+
     def latent_of_bases(self, bases: Tensor) -> Tensor:
         """The same from one-hot bases (batch, 4, window + k - 1), differentiable."""
         return self.norm(self.backbone(kmers(bases, self.settings.kmer)).float())

@@ -231,15 +231,15 @@ def head_of_rows(model: MfdModel, rows: Sequence[Mapping[str, str]], kinds: Sequ
     return Head(_array(bias), _array(head.weights().shared), groups, model.slices)
 
 
-def device_of(gpus: int) -> torch.device:
-    """The device for `--gpus N`: 0 is the CPU, 1 the first CUDA device. RunError where there is no such device."""
+def device_of(gpus: int, local: int = 0) -> torch.device:
+    """The device for `--gpus N`: 0 is the CPU, otherwise the CUDA device number `local`. RunError where there is none."""
     if gpus == 0:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise RunError("no CUDA GPU is available here", hint="--gpus 0 runs on the CPU")
-    if gpus > 1:
-        raise RunError(f"--gpus {gpus}: one GPU is used at most", hint="--gpus 1")
-    return torch.device("cuda", 0)
+    if gpus > torch.cuda.device_count():
+        raise RunError(f"--gpus {gpus}: there are {torch.cuda.device_count()} here")
+    return torch.device("cuda", local)
 
 
 def variance_shares(latents: Floats, weights: Floats, parts: Mapping[str, Floats]) -> dict[str, Floats]:

@@ -1,0 +1,6 @@
+"""`python -m mfd_cli`: the command line, for launchers that start modules."""
+
+from mfd_cli.cli import main
+
+if __name__ == "__main__":
+    main()
