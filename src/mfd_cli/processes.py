@@ -95,9 +95,9 @@ def join() -> Processes:
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         meeting = os.environ.get(MEETING)
-        place = {"init_method": Path(meeting).as_uri()} if meeting else {}
-        rank = rank_of_environment()
-        dist.init_process_group(backend, timeout=PATIENCE, rank=rank, world_size=world, **place)
+        dist.init_process_group(
+            backend, Path(meeting).as_uri() if meeting else "env://", PATIENCE, world, rank_of_environment()
+        )
     return Processes(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
 
 
