@@ -1,0 +1,71 @@
+"""Intervals: the reader of whole blocks and the reader of lines are one reader."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfd_cli.data import regions
+from mfd_cli.data.regions import Intervals, read_intervals
+from mfd_cli.errors import RegionError
+
+plain_row = st.tuples(
+    st.sampled_from(["chr1", "chr2", "chr10", "1", "X", "scaffold_77"]),
+    st.integers(0, 10**9), st.integers(1, 10**6), st.sampled_from(["", "\tname\t100", "\t.\t0\t.\t1.5"]),
+).map(lambda row: f"{row[0]}\t{row[1]}\t{row[1] + row[2]}{row[3]}")  # fmt: skip
+odd_row = st.sampled_from([
+    "", "#comment", "track name=x", "browser position", "chr1 5 9", "chr1\t5", "chr1\t9\t5", "chr1\t-1\t5", "chr1\t 5\t9",
+    "chr1\t5\t9 ", "chr1\t5\t9\r", "\t5\t9", "chr1\t5\t12345678901", "chr1\t0x5\t9", "chr1\t5\tx", " ", "tig1\t5\t9",
+    "chr\u00e9\t5\t9", "chr1\t5\t9\tn\0", "\ufeffchr1\t5\t9", "chr1\t\t9", "chr1\t5\t9\t",
+])  # fmt: skip
+
+
+def same(one: Intervals, other: Intervals) -> bool:
+    return one.names == other.names and all(
+        np.array_equal(getattr(one, name), getattr(other, name)) for name in ("contig", "start", "end", "line")
+    )
+
+
+@given(
+    rows=st.lists(plain_row, max_size=30),
+    packed=st.booleans(),
+    ended=st.booleans(),
+    size=st.sampled_from([7, 64, 1 << 24]),
+)
+def test_plain_files_are_read_alike(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[str], packed: bool, ended: bool, size: int
+) -> None:
+    path = tmp_path_factory.mktemp("bed") / "a.bed"
+    data = ("\n".join(rows) + ("\n" if ended and rows else "")).encode()
+    path.write_bytes(gzip.compress(data) if packed else data)
+    blocks = regions._read_in_blocks(path, size)
+    assert blocks is not None or size < 100  # lines longer than a block are for the other reader
+    if blocks is not None:
+        assert same(blocks, regions._read_by_line(path))
+
+
+@given(rows=st.lists(st.one_of(plain_row, odd_row), max_size=12))
+def test_odd_files_are_read_alike_or_left_alone(tmp_path_factory: pytest.TempPathFactory, rows: list[str]) -> None:
+    path = tmp_path_factory.mktemp("bed") / "a.bed"
+    path.write_bytes("\n".join(rows).encode())
+    blocks = regions._read_in_blocks(path)
+    try:
+        lines = regions._read_by_line(path)
+    except RegionError:
+        assert blocks is None
+    else:
+        assert blocks is None or same(blocks, lines)
+
+
+def test_comments_count_as_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.bed"
+    path.write_text("#one\nchr1\t5\t9\n#three\nchr2\t5\t900\n")
+    blocks = regions._read_in_blocks(path)
+    assert blocks is not None and blocks.line.tolist() == [2, 4]
+    with pytest.raises(RegionError, match=r"a\.bed:4: chr2:5-900 ends beyond"):
+        read_intervals(path).on({"chr1": 100, "chr2": 100})
