@@ -1,136 +1,412 @@
-"""Speed on this machine: ratios measured side by side, medians of several turns. `make bench` runs it in a few minutes.
+"""Speed on this machine: ratios measured side by side, medians of several turns. `make bench` runs it (under 15 minutes).
 
-Each row compares what mfd does with a plain implementation of the same thing, which stands in this file.
+    python examples/bench_speed.py [--only WORDS ...] [--turns N]
+    python examples/bench_speed.py --gpu
+
+Each row compares what mfd does with a plain implementation of the same thing, which stands in this file. The two take
+turns, so that a drift of the machine's speed hits both; the ratio is the median over turns, with the smallest and the largest
+in brackets. With --gpu the rows that run on a CUDA device do so.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
 import platform
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pysam
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from mfd_cli.core.backbones import DilatedBackbone
+from mfd_cli.core.incremental import CentrePass
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metrics import auroc_auprc
+from mfd_cli.core.onehot import kmers, one_hot, reverse_complement
 from mfd_cli.data.batches import GenomeOnDevice, LabelledBins
-from mfd_cli.data.dataset import Bins, Dataset, pack_bits, unpack_bits
+from mfd_cli.data.dataset import Bins, Dataset, Track, pack_bits, unpack_bits
+from mfd_cli.data.regions import read_intervals
 from mfd_cli.data.sequence import LETTERS, Genome
+from mfd_cli.data.signal import bin_means
+from mfd_cli.data.tracks import labelled_bins
 
 TRACKS, WINDOW, BATCH = 2000, 2176, 256
+BIN = 128
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: `ours` and `plain` do `amount` of `unit`."""
+
+    name: str
+    unit: str
+    amount: int
+    ours: Callable[[], object]
+    plain: Callable[[], object]
+    against: str
+    wait: Callable[[], object] = lambda: None
 
 
 def main() -> None:
     """Print one table."""
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"{'what':<58}{'mfd':>12}{'plain':>12}{'ratio':>8}")
-    for name, unit, ours, plain, amount, turns in (loader(), training_step(), exact_auroc()):
-        mine, theirs = [], []
-        ours()
-        for _ in range(turns):  # in turns, so that a drift of the machine's speed hits both
-            mine.append(seconds(ours))
-            theirs.append(seconds(plain))
-        ratio = statistics.median(b / a for a, b in zip(mine, theirs))
-        a, b = (amount / statistics.median(times) for times in (mine, theirs))
-        print(f"{name + ', ' + unit + '/s':<58}{a:>12,.0f}{b:>12,.0f}{ratio:>7.1f}x", flush=True)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", nargs="*", help="rows whose name holds one of these words")
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    options = parser.parse_args()
+    device = torch.device("cuda" if options.gpu else "cpu")
+    print(machine(device))
+    print(f"{'what':<70}{'mfd':>12}{'plain':>12}{'ratio':>22}")
+    told = []
+    with tempfile.TemporaryDirectory() as folder:
+        for make in ROWS:
+            if options.only and not any(word in make.__name__ for word in options.only):
+                continue
+            for row in make(Path(folder), device):
+                told.append(measure(row, options.turns))
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine(device), "rows": told}, indent=1) + "\n")
 
 
-Row = tuple[str, str, Callable[[], object], Callable[[], object], int, int]
+def machine(device: torch.device) -> str:
+    """What everything was measured on."""
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    name = names[0].partition(":")[2].strip() if names else platform.machine()
+    gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
+    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    return f"{name}, {cores}{gpu}; torch {torch.__version__}, Python {platform.python_version()}"
 
 
-def seconds(work: Callable[[], object]) -> float:
+def measure(row: Row, turns: int) -> dict[str, Any]:
+    """Both in turns, and a line of the table."""
+    mine, theirs = [], []
+    seconds(row.ours, row.wait)
+    seconds(row.plain, row.wait)
+    for _ in range(turns):
+        mine.append(seconds(row.ours, row.wait))
+        theirs.append(seconds(row.plain, row.wait))
+    ratios = [b / a for a, b in zip(mine, theirs)]
+    ratio = statistics.median(ratios)
+    a, b = (row.amount / statistics.median(times) for times in (mine, theirs))
+    spread = f"{ratio:.1f}x ({min(ratios):.1f}-{max(ratios):.1f})"
+    print(f"{row.name + ', ' + row.unit + '/s':<70}{a:>12,.0f}{b:>12,.0f}{spread:>22}   {row.against}", flush=True)
+    return {
+        "name": row.name,
+        "unit": row.unit,
+        "mfd": a,
+        "plain": b,
+        "ratio": ratio,
+        "ratios": ratios,
+        "against": row.against,
+    }
+
+
+def seconds(work: Callable[[], object], wait: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
+    wait()
     return time.perf_counter() - started
 
 
-def loader() -> Row:
-    """Windows and packed labels as index gathers, against pysam and numpy per sample; both as bytes and packed bits."""
+# -- the data path -----------------------------------------------------------------------------------------------------
+
+
+class PlainDataset(TorchDataset[tuple[np.ndarray, np.ndarray]]):
+    """A sample at a time: pysam fetch, one-hot by a table, float labels."""
+
+    def __init__(self, fasta: str, starts: np.ndarray, packed: np.ndarray) -> None:
+        self.fasta, self.starts, self.packed = pysam.FastaFile(fasta), starts, packed
+        self.table = np.zeros((256, 4), np.float32)
+        self.table[np.frombuffer(b"ACGT", np.uint8)] = np.eye(4, dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        left = int(self.starts[index]) - (WINDOW - BIN) // 2
+        text = self.fasta.fetch("chr1", left, left + WINDOW)
+        x = self.table[np.frombuffer(text.encode(), np.uint8)].T
+        return x.copy(), np.unpackbits(self.packed[index], bitorder="little").astype(np.float32)
+
+
+def loader(folder: Path, device: torch.device) -> Iterator[Row]:
+    """Random batches: bytes and packed bits by index, against a torch DataLoader in this process."""
     rng = np.random.default_rng(0)
-    length, count = 20_000_000, 50_000
+    length, count = 50_000_000, 200_000
     genome = Genome({"chr1": LETTERS[rng.integers(0, 4, length)]})
     packed = rng.integers(0, 256, (count, TRACKS // 8), dtype=np.uint8)
-    starts = np.sort(rng.choice(length // 128 - 40, count, False) + 20) * 128
+    starts = np.sort(rng.choice(length // BIN - 40, count, False) + 20) * BIN
     bins = Bins(np.zeros(count, np.int32), starts, packed, np.zeros((count, 0), np.float32))
-    tracks = tuple(_track(i) for i in range(TRACKS))
-    dataset = Dataset(Path(), {}, tracks, genome)
-    cpu, left = torch.device("cpu"), (WINDOW - 128) // 2
-    flat = GenomeOnDevice(dataset, WINDOW, left, cpu)
-    data = LabelledBins(flat, bins, dataset, SignalScale.fit(bins.signal), cpu)
-    folder = Path(tempfile.mkdtemp())
+    dataset = Dataset(Path(), {}, tuple(Track(f"T{i}", "peaks", {}) for i in range(TRACKS)), genome)
+    flat = GenomeOnDevice(dataset, WINDOW, (WINDOW - BIN) // 2, torch.device("cpu"))
+    data = LabelledBins(flat, bins, dataset, SignalScale.fit(bins.signal), torch.device("cpu"))
     (folder / "g.fa").write_text(">chr1\n" + genome.sequences["chr1"].tobytes().decode() + "\n")
-    fasta = pysam.FastaFile(str(folder / "g.fa"))
-    table = np.zeros((256, 4), np.float32)
-    table[np.frombuffer(b"ACGT", np.uint8)] = np.eye(4, dtype=np.float32)
-    index = torch.from_numpy(rng.integers(0, count, 20 * BATCH))
+    plain = PlainDataset(str(folder / "g.fa"), starts, packed)
+    many = torch.from_numpy(rng.integers(0, count, 40 * BATCH))
+    few = many[: 2 * BATCH].tolist()
 
     def ours() -> None:
-        for chunk in index.split(BATCH):
-            starts_of = data.positions[chunk]
-            flat.windows[starts_of], data.peaks[chunk]
+        for chunk in many.split(BATCH):
+            flat.windows[data.positions[chunk]], data.peaks[chunk]
 
-    def plain() -> None:
-        for i in index[:BATCH].tolist() * 20:
-            text = fasta.fetch("chr1", int(starts[i]) - left, int(starts[i]) - left + WINDOW)
-            table[np.frombuffer(text.encode(), np.uint8)].T.copy()
-            np.unpackbits(packed[i], bitorder="little").astype(np.float32)
+    def theirs() -> None:
+        for _ in range(len(many) // len(few)):
+            for _ in DataLoader(plain, BATCH, sampler=few):
+                pass
 
-    return "loader, 2,176 bp and 2,000 tracks, one core", "samples", ours, plain, 20 * BATCH, 5
+    yield Row("loader, 2,176 bp, 2,000 packed tracks, one core", "samples", len(many), ours, theirs,
+              "pysam + numpy per sample, DataLoader, float32")  # fmt: skip
+    model = DilatedBackbone(64, 1152, 1, 128)
+    codes = torch.randint(0, 4, (BATCH, 1152), dtype=torch.uint8)
 
-
-def _track(number: int):
-    from mfd_cli.data.dataset import Track
-
-    return Track(f"T{number}", "peaks", {})
-
-
-def training_step() -> Row:
-    """Forward and backward of the backbone in bf16, against the same layers written plainly in float32."""
-    torch.manual_seed(0)
-    codes = torch.nn.functional.one_hot(torch.randint(0, 4, (BATCH, 1152)), 4).float().transpose(1, 2).contiguous()
-    model, simple = DilatedBackbone(64, 1152, 1, 128), DilatedBackbone(64, 1152, 1, 128)
-
-    def pooled(x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.max_pool1d(x, 2)
-
-    def plain() -> None:
-        x = simple.stem(codes)
-        x = pooled(x + simple.stem_residual(x))
-        for block, residual in zip(simple.tower, simple.tower_residual):
-            x = block(x)
-            x = pooled(x + residual(x))
-        for wide, pointwise in zip(simple.dilated, simple.dilated_pointwise):
-            x = x + pointwise(wide(x))
-        simple.pointwise(x[..., simple.crop : x.shape[-1] - simple.crop]).pow(2).mean().backward()
-
-    def ours() -> None:
+    def step() -> None:
         with torch.autocast("cpu", torch.bfloat16):
-            loss = model(codes).float().pow(2).mean()
+            loss = model(kmers(one_hot(codes), 1)).float().pow(2).mean()
         loss.backward()
 
-    return "training step, C = 64, 1,152 bp, bf16 against float32", "windows", ours, plain, BATCH, 5
+    # Per sample, so that the ratio says how often the data path could feed the step.
+    def feed() -> None:
+        flat.windows[data.positions[many[:BATCH]]], data.peaks[many[:BATCH]]
+
+    yield Row("the same against what a training step consumes (C = 64, 1,152 bp)", "samples", BATCH, feed, step,
+              "forward and backward, bf16")  # fmt: skip
 
 
-def exact_auroc() -> Row:
+def peaks(folder: Path, device: torch.device) -> Iterator[Row]:
+    """One narrowPeak file of 100,000 peaks to the bins of 200 Mb that it labels, parsing included."""
+    rng = np.random.default_rng(0)
+    names, length, count = [f"chr{i}" for i in range(1, 5)], 50_000_000, 100_000
+    lengths = dict.fromkeys(names, length)
+    contig, start = rng.integers(0, 4, count), rng.integers(0, length - 2000, count)
+    order = np.lexsort([start, contig])
+    lines = [
+        f"{names[contig[i]]}\t{start[i]}\t{start[i] + 150 + i % 500}\tp{i}\t500\t.\t3.1\t9.0\t7.1\t75\n" for i in order
+    ]
+    file = folder / "p.narrowPeak"
+    file.write_text("".join(lines))
+
+    def ours() -> int:
+        found = read_intervals(file).on(lengths)
+        return sum(len(labelled_bins(*found[name], length // BIN, 64)[0]) for name in names)
+
+    try:
+        import pandas as pd
+        import pyranges as pr
+    except ImportError:
+        print("peaks against pyranges: not measured, pyranges is not installed")
+    else:
+        grid = np.arange(0, length // BIN * BIN, BIN)
+        bins = pr.PyRanges(pd.DataFrame({"Chromosome": np.repeat(names, len(grid)), "Start": np.tile(grid, 4),
+                                         "End": np.tile(grid + BIN, 4)}))  # fmt: skip
+
+        def ranges() -> int:
+            table = pd.read_csv(file, sep="\t", header=None, usecols=[0, 1, 2], names=["Chromosome", "Start", "End"])
+            joined = bins.join(pr.PyRanges(table), report_overlap=True).df
+            return len(joined.loc[joined.Overlap >= 64, ["Chromosome", "Start"]].drop_duplicates())
+
+        assert ranges() == ours()
+        yield Row(
+            "peaks to labels, 100,000 narrowPeak rows on 200 Mb", "peaks", count, ours, ranges, "pandas + pyranges"
+        )
+    if not shutil.which("bedtools"):
+        print("peaks against bedtools: not measured, bedtools is not installed")
+        return
+    with (folder / "bins.bed").open("w") as out:
+        for name in names:
+            out.writelines(f"{name}\t{low}\t{low + BIN}\n" for low in range(0, length // BIN * BIN, BIN))
+    words = ["bedtools", "intersect", "-sorted", "-u", "-f", "0.5", "-a", str(folder / "bins.bed"), "-b", str(file)]
+
+    def bedtools() -> int:
+        return subprocess.run(words, capture_output=True, check=True).stdout.count(b"\n")
+
+    assert bedtools() == ours()
+    yield Row("the same", "peaks", count, ours, bedtools, "bedtools intersect -sorted")
+
+
+def signals(folder: Path, device: torch.device) -> Iterator[Row]:
+    """A bigWig of 20 Mb, 5-bp steps, to the means of its 128-bp bins."""
+    import pyBigWig
+
+    rng = np.random.default_rng(0)
+    length, step = 20_000_000, 5
+    path = str(folder / "s.bw")
+    file = pyBigWig.open(path, "w")
+    file.addHeader([("chr1", length)])
+    file.addEntries("chr1", 0, values=rng.gamma(1, 2, length // step), span=step, step=step)
+    file.close()
+    bins = length // BIN
+
+    def chunked() -> np.ndarray:
+        with pyBigWig.open(path) as opened:
+            pieces = []
+            for low in range(0, bins * BIN, 2**13 * BIN):
+                values = opened.values("chr1", low, min(low + 2**13 * BIN, bins * BIN), numpy=True)
+                pieces.append(np.nan_to_num(values).reshape(-1, BIN).mean(1))
+        return np.concatenate(pieces)
+
+    assert np.allclose(chunked(), bin_means(Path(path), {"chr1": length}), rtol=1e-4)
+    yield Row("bigWig to bins, one core", "bins", bins, lambda: bin_means(Path(path), {"chr1": length}), chunked,
+              "pyBigWig values in 1-Mb chunks")  # fmt: skip
+
+
+# -- the model ---------------------------------------------------------------------------------------------------------
+
+
+class Plain(nn.Module):
+    """The network as one would write it down: float32, MaxPool1d, one layer after the other."""
+
+    def __init__(self, network: DilatedBackbone) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        net = self.network
+        x = net.stem(x)
+        x = nn.functional.max_pool1d(x + net.stem_residual(x), 2)
+        for block, residual in zip(net.tower, net.tower_residual):
+            x = block(x)
+            x = nn.functional.max_pool1d(x + residual(x), 2)
+        for wide, pointwise in zip(net.dilated, net.dilated_pointwise):
+            x = x + pointwise(wide(x))
+        return net.pointwise(x[..., net.crop : x.shape[-1] - net.crop]).flatten(1)  # type: ignore[no-any-return]
+
+
+def waiter(device: torch.device) -> Callable[[], object]:
+    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
+
+
+def training(folder: Path, device: torch.device) -> Iterator[Row]:
+    """Forward and backward of the backbone from base codes in bf16, against the same layers in float32."""
+    width, window = (768, 2176) if device.type == "cuda" else (64, 1152)
+    torch.manual_seed(0)
+    codes = torch.randint(0, 4, (BATCH, window), dtype=torch.uint8, device=device)
+    ready = one_hot(codes)
+    model = DilatedBackbone(width, window, 1, 2 * width).to(device)
+    plain = Plain(DilatedBackbone(width, window, 1, 2 * width).to(device))
+
+    def theirs() -> None:
+        plain(ready).pow(2).mean().backward()
+
+    def ours() -> None:
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = model(one_hot(codes)).float().pow(2).mean()
+        loss.backward()
+
+    yield Row(f"training step, C = {width}, {window:,} bp, bf16", "windows", BATCH, ours, theirs,
+              "the same layers, plainly, float32", waiter(device))  # fmt: skip
+
+
+def variants(folder: Path, device: torch.device) -> Iterator[Row]:
+    """Reference and alternate on both strands: only what matters, against full windows; differences within 1e-4."""
+    shapes = [(768, 2176, 1, 8, 1), (64, 1152, 1, 64, 16)] if device.type == "cpu" else [(768, 2176, 1, 256, 1)]
+    for width, window, order, count, repeat in shapes:
+        yield from variants_of(width, window, order, count, repeat, device)
+
+
+@torch.inference_mode()
+def variants_of(width: int, window: int, order: int, count: int, repeat: int, device: torch.device) -> Iterator[Row]:
+    torch.manual_seed(0)
+    network = DilatedBackbone(width, window, order, 2 * width).to(device).eval()
+    norm = nn.BatchNorm1d(2 * width, affine=False).to(device).eval()
+    plain, fast = Plain(network).eval(), CentrePass(network, norm, window, order, torch.float32)
+    codes = torch.randint(0, 4, (count, window), dtype=torch.uint8, device=device)
+    centre, end = window // 2, window - 1
+    changed = codes.clone()
+    changed[:, centre] = (changed[:, centre] + 1) % 4
+    rows = torch.arange(count, device=device)
+    at = torch.full((count,), centre, device=device)
+
+    @torch.inference_mode()
+    def theirs() -> torch.Tensor:
+        both = [plain(kmers(one_hot(torch.cat([c, reverse_complement(c)])), order)) for c in (codes, changed)]
+        return norm(both[1]) - norm(both[0])
+
+    @torch.inference_mode()
+    def ours() -> torch.Tensor:
+        reference = fast.reference(torch.cat([codes, reverse_complement(codes)]), min(centre, end - centre), centre)
+        base = changed[:, centre].long()
+        row, position = torch.cat([rows, rows + count]), torch.cat([at, end - at])
+        return fast.alternates(reference, row, position, torch.cat([base, 3 - base])) - reference.latents
+
+    assert (ours() - theirs()).abs().max() < 1e-4
+    yield Row(f"isolated substitutions, C = {width}, {window:,} bp, float32", "variants", count, ours, theirs,
+              "full windows, both alleles and strands", waiter(device))  # fmt: skip
+    # Every substitution of one bin (grid placement): one reference pass for 384 variants.
+    one = codes[:1]
+    left = (window - BIN) // 2
+    position = torch.arange(left, left + BIN, device=device).repeat_interleave(3)
+    base = (one[0][position].long() + torch.arange(1, 4, device=device).repeat(BIN)) % 4
+
+    @torch.inference_mode()
+    def grid() -> torch.Tensor:
+        low, high = min(left, end - left - BIN + 1), max(left + BIN - 1, end - left)
+        reference = fast.reference(torch.cat([one, reverse_complement(one)]), low, high)
+        strand = torch.zeros_like(position)
+        row = torch.cat([strand, strand + 1])
+        latents = fast.alternates(reference, row, torch.cat([position, end - position]), torch.cat([base, 3 - base]))
+        return latents - reference.latents[row]
+
+    some = 384 // 48
+
+    @torch.inference_mode()
+    def full() -> torch.Tensor:
+        where, which = position[::48], base[::48]
+        windows = one.repeat(some, 1).scatter(1, where[:, None], which[:, None].to(torch.uint8))
+        both = [
+            plain(kmers(one_hot(torch.cat([c, reverse_complement(c)])), order)) for c in (one.repeat(some, 1), windows)
+        ]
+        return norm(both[1]) - norm(both[0])
+
+    found, expected = grid(), full()
+    assert (torch.cat([found[:384:48], found[384::48]]) - expected).abs().max() < 1e-4
+    yield Row(f"all 384 substitutions of a bin, C = {width}, {window:,} bp, float32", "variants", 384, grid,
+              lambda: [full() for _ in range(48)], "full windows, both alleles and strands", waiter(device))  # fmt: skip
+
+
+def metrics(folder: Path, device: torch.device) -> Iterator[Row]:
     """Exact AUROC (and AUPRC) of all tracks at once, against scikit-learn's AUROC track by track."""
     rng = np.random.default_rng(0)
     scores, labels = rng.normal(size=(10_000, 200)).astype(np.float32), rng.random((10_000, 200)) < 0.05
     labels = unpack_bits(pack_bits(labels), 200)
-    x, y = torch.from_numpy(scores), torch.from_numpy(labels)
+    x, y = torch.from_numpy(scores).to(device), torch.from_numpy(labels).to(device)
 
     def plain() -> None:
         for i in range(200):
             roc_auc_score(labels[:, i], scores[:, i])
 
-    return "exact AUROC and AUPRC, 200 tracks", "bins", lambda: auroc_auprc(x, y), plain, 10_000, 5
+    yield Row("exact AUROC and AUPRC, 200 tracks", "bins", 10_000, lambda: auroc_auprc(x, y), plain,
+              "scikit-learn's AUROC, track by track", waiter(device))  # fmt: skip
+
+
+def start(folder: Path, device: torch.device) -> Iterator[Row]:
+    """How long the help takes, against importing torch."""
+    python = [sys.executable, "-c"]
+
+    def helped() -> None:
+        subprocess.run([*python, "import sys; sys.argv = ['mfd', '--help']; from mfd_cli.cli import main; main()"],
+                       check=True, stdout=subprocess.DEVNULL)  # fmt: skip
+
+    yield Row("mfd --help", "starts", 1, helped, lambda: subprocess.run([*python, "import torch"], check=True),
+              "python -c 'import torch'")  # fmt: skip
+
+
+ROWS = (loader, peaks, signals, training, variants, metrics, start)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 from mfd_cli.bins import choose_bins, per_contig, usable_bins
 from mfd_cli.config import Config, Project, nearest
 from mfd_cli.data import dataset as ds
+from mfd_cli.data.bigwig import check_bigwig
 from mfd_cli.data.fasta import read_fasta
 from mfd_cli.data.metadata_table import Table, read_table
 from mfd_cli.data.sequence import Genome, match_contigs
-from mfd_cli.data.signal import bin_means, check_bigwig
+from mfd_cli.data.signal import bin_means
 from mfd_cli.data.tracks import BIN, BinGrid, inside_bins, labelled_bins
 from mfd_cli.errors import ConfigError, InputErrors, MetadataError, MfdError, RegionError, SignalError
 from mfd_cli.files import check_input, check_output, sha256_of, whole_file, whole_folder, write_json

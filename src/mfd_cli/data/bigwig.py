@@ -1,0 +1,224 @@
+"""bigWig files, read without a library: header, contigs, index and data, nothing trusted.
+
+The format (Kent et al., Bioinformatics 2010): a header, a tree of contig names, compressed blocks of values, and an R-tree over
+the blocks. A damaged file is an error here, where libraries crash; and blocks become numpy arrays, not lists.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfd_cli.errors import SignalError
+from mfd_cli.files import check_input
+
+_MAGIC = 0x888FFC26
+_TREE_MAGIC = 0x78CA8C91
+_INDEX_MAGIC = 0x2468ACE0
+_GROUP = 1 << 20
+"""Values that are handed out together, about."""
+_LARGEST_BLOCK = 1 << 28
+_LEAF = np.dtype(
+    [("first", "<u4"), ("start", "<u4"), ("last", "<u4"), ("end", "<u4"), ("offset", "<u8"), ("size", "<u8")]
+)
+_BRANCH = np.dtype([("first", "<u4"), ("start", "<u4"), ("last", "<u4"), ("end", "<u4"), ("offset", "<u8")])
+_SECTION = struct.Struct("<IIIIIBBH")
+_BED_GRAPH = np.dtype([("start", "<u4"), ("end", "<u4"), ("value", "<f4")])
+_VARIABLE = np.dtype([("start", "<u4"), ("value", "<f4")])
+
+
+class Values(NamedTuple):
+    """Runs of one value each, 0-based, sorted, without overlap: `start` and `end` (n,) int64, `value` (n,) float32."""
+
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    value: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class BigWig:
+    """An open bigWig: lengths per contig, and what the header says of the number of bases with data."""
+
+    path: Path
+    file: BinaryIO
+    size: int
+    contigs: dict[str, int]
+    numbers: dict[str, int]
+    covered: int
+    index: int
+    buffer: int
+
+    def values(self, contig: str) -> Iterator[Values]:
+        """The data of a contig in pieces, in order. SignalError where they are damaged, unsorted or overlap."""
+        number, waiting, held, last = self.numbers[contig], list[Values](), 0, 0
+        for offset, size in self._blocks(number):
+            piece = self._block(offset, size, number, contig)
+            if not len(piece.start):
+                continue
+            ends = np.concatenate([[last], piece.end[:-1]])
+            wrong = np.flatnonzero((piece.start < ends) | (piece.end <= piece.start))
+            if len(wrong) or piece.end[-1] > self.contigs[contig]:
+                place = piece.start[wrong[0]] if len(wrong) else piece.end[-1]
+                what = "overlap or are out of order" if len(wrong) else "lie beyond the end of the contig"
+                raise SignalError(f"is damaged: values {what} at {contig}:{place}", path=self.path)
+            last = int(piece.end[-1])
+            waiting.append(piece)
+            held += len(piece.start)
+            if held >= _GROUP:
+                yield _joined(waiting)
+                waiting, held = [], 0
+        if waiting:
+            yield _joined(waiting)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        if not 0 <= offset <= offset + size <= self.size:
+            raise self._damaged("index")
+        self.file.seek(offset)
+        data = self.file.read(size)
+        if len(data) < size:
+            raise self._damaged("index")
+        return data
+
+    def _damaged(self, what: str) -> SignalError:
+        return SignalError(f"has a damaged {what}", path=self.path)
+
+    def _blocks(self, number: int) -> Iterator[tuple[int, int]]:
+        """Offset and size of every block of a contig, in the order of the index."""
+        nodes, seen = [self.index + 48], set[int]()
+        while nodes:
+            at = nodes.pop()
+            if at in seen:
+                raise self._damaged("index")
+            seen.add(at)
+            leaf, _, count = struct.unpack("<BBH", self._read(at, 4))
+            if leaf not in (0, 1):
+                raise self._damaged("index")
+            kind = _LEAF if leaf else _BRANCH
+            items = np.frombuffer(self._read(at + 4, count * kind.itemsize), kind)
+            items = items[(items["first"] <= number) & (items["last"] >= number)]
+            if leaf:
+                yield from zip(items["offset"].tolist(), items["size"].tolist())
+            else:
+                nodes += items["offset"].tolist()[::-1]
+
+    def _block(self, offset: int, size: int, number: int, contig: str) -> Values:
+        data = self._read(offset, size)
+        if self.buffer:
+            inflate = zlib.decompressobj()
+            try:
+                data = inflate.decompress(data, self.buffer + 1)
+            except zlib.error as error:
+                raise self._damaged("block of values") from error
+            if not inflate.eof or len(data) > self.buffer:
+                raise self._damaged("block of values")
+        if len(data) < _SECTION.size:
+            raise self._damaged("block of values")
+        chrom, start, _, step, span, kind, _, count = _SECTION.unpack_from(data)
+        items = {1: _BED_GRAPH, 2: _VARIABLE, 3: np.dtype("<f4")}.get(kind)
+        if items is None or len(data) != _SECTION.size + count * items.itemsize:
+            raise self._damaged("block of values")
+        if chrom != number:
+            return Values(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+        table = np.frombuffer(data, items, count, _SECTION.size)
+        if kind == 3:
+            low = start + np.arange(count, dtype=np.int64) * step
+            high, value = low + span, table
+        else:
+            low, value = table["start"].astype(np.int64), table["value"]
+            high = table["end"].astype(np.int64) if kind == 1 else low + span
+        infinite = np.flatnonzero(np.isinf(value))
+        if len(infinite):
+            raise SignalError(f"has an infinite value at {contig}:{low[infinite[0]]}", path=self.path)
+        known = ~np.isnan(value)
+        return Values(low, high, value) if known.all() else Values(low[known], high[known], value[known])
+
+
+def _joined(pieces: list[Values]) -> Values:
+    return Values(*(np.concatenate([piece[i] for piece in pieces]) for i in range(3)))
+
+
+def open_bigwig(path: Path) -> BigWig:
+    """Header and contigs of a bigWig; the caller closes `file`. SignalError where the file is damaged."""
+    check_input(path, SignalError)
+    file, size = path.open("rb"), path.stat().st_size
+    try:
+        header = file.read(64)
+        if len(header) < 64:
+            raise SignalError(f"is too short to be a bigWig ({size} bytes)", path=path)
+        magic, version, zooms, tree, data, index = struct.unpack("<IHHQQQ", header[:32])
+        summary, buffer = struct.unpack("<QI", header[44:56])
+        if magic == int.from_bytes(_MAGIC.to_bytes(4, "little"), "big"):
+            raise SignalError("is a big-endian bigWig, which is not supported", path=path)
+        if magic != _MAGIC:
+            raise SignalError("is not a bigWig file", path=path)
+        places = (tree, data, index, summary or 64)
+        if not (
+            1 <= version <= 4 and zooms <= 64 and all(64 <= at < size for at in places) and buffer <= _LARGEST_BLOCK
+        ):
+            raise SignalError("has a damaged header, or was cut short", path=path)
+        file.seek(size - 4)
+        if struct.unpack("<I", file.read(4))[0] != _MAGIC:
+            raise SignalError("was cut short (its closing mark is missing)", path=path)
+        file.seek(index)
+        if struct.unpack("<I", file.read(4))[0] != _INDEX_MAGIC:
+            raise SignalError("has a damaged index", path=path)
+        covered = 0
+        if summary:
+            file.seek(summary)
+            covered = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))[0]
+        file.seek(tree)
+        found = _contigs(file.read(min(size - tree, 1 << 26)), tree, path)
+    except BaseException:
+        file.close()
+        raise
+    contigs = {name: length for _, (name, length) in sorted(found.items())}
+    numbers = {name: number for number, (name, _) in found.items()}
+    return BigWig(path, file, size, contigs, numbers, covered, index, buffer)
+
+
+def check_bigwig(path: Path) -> dict[str, int]:
+    """Contig names and lengths of a bigWig. SignalError where its head is damaged."""
+    found = open_bigwig(path)
+    found.file.close()
+    return found.contigs
+
+
+def _contigs(raw: bytes, base: int, path: Path) -> dict[int, tuple[str, int]]:
+    """Number to name and length of every contig: a walk through their tree, trusting nothing."""
+    damaged = SignalError("has a damaged list of contigs", path=path)
+    try:
+        magic, _, key, value, count = struct.unpack_from("<IIIIQ", raw)
+        if magic != _TREE_MAGIC or not 1 <= key <= 255 or value != 8 or count == 0:
+            raise damaged
+        found: dict[int, tuple[str, int]] = {}
+        nodes, seen = [(32, 0)], set[int]()
+        while nodes:
+            at, depth = nodes.pop()
+            if at in seen or depth > 8:
+                raise damaged
+            seen.add(at)
+            leaf, _, items = struct.unpack_from("<BBH", raw, at)
+            if leaf not in (0, 1) or items == 0:
+                raise damaged
+            for item in range(items):
+                place = at + 4 + item * (key + 8)
+                if leaf:
+                    name = raw[place : place + key].rstrip(b"\0").decode("ascii")
+                    number, length = struct.unpack_from("<II", raw, place + key)
+                    if number in found or number >= count or not name:
+                        raise damaged
+                    found[number] = (name, length)
+                else:
+                    nodes.append((struct.unpack_from("<Q", raw, place + key)[0] - base, depth + 1))
+    except (struct.error, UnicodeDecodeError) as error:
+        raise damaged from error
+    if len(found) != count or len({name for name, _ in found.values()}) != count:
+        raise damaged
+    return found
