@@ -9,7 +9,7 @@ import torch
 
 import tiny
 from mfd_cli.core.losses import SignalScale
-from mfd_cli.data.batches import GenomeOnDevice, LabelledBins, bits, draw_epoch
+from mfd_cli.data.batches import GenomeOnDevice, LabelledBins, bits, draw_epoch, home_of
 from mfd_cli.data.dataset import Dataset, pack_bits, unpack_bits
 from mfd_cli.data.sequence import reverse_complement
 
@@ -80,3 +80,18 @@ def test_an_epoch_is_a_function_of_seed_and_number() -> None:
     assert shifts.min() == -3 and shifts.max() == 3
     assert 0 < torch.cat([draw.reverse for draw in one]).float().mean() < 1
     assert not torch.cat([draw.reverse for draw in draw_epoch(100, 32, 7, 0, 3, False)]).any()
+
+
+def test_the_same_batches_read_ahead_and_at_once(tiny_dataset: Dataset) -> None:
+    data = loaded(tiny_dataset)
+    draws = draw_epoch(len(data), 16, 3, 0, 4, True)
+    for one, other in zip(data.stream(draws, False), data.stream(draws, True), strict=True):
+        for a, b in zip(one, other):
+            assert torch.equal(torch.nan_to_num(a, -1.0), torch.nan_to_num(b, -1.0))
+
+
+def test_where_genome_and_labels_are_kept(tiny_dataset: Dataset) -> None:
+    bins = tiny_dataset.split("train")
+    assert all(home_of(tiny_dataset, bins, CPU, memory) == CPU for memory in ("auto", "device", "host"))  # type: ignore[arg-type]
+    gpu = torch.device("cuda", 0)
+    assert home_of(tiny_dataset, bins, gpu, "device") == gpu and home_of(tiny_dataset, bins, gpu, "host") == CPU

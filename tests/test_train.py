@@ -103,7 +103,7 @@ def test_held_out_tracks_take_no_part(tmp_path: Path) -> None:
         labels[:, 3] ^= flipped
         data = LabelledBins(genome, replace(bins, peaks=pack_bits(labels)), world, scale, torch.device("cpu"))
         again = build(project.config, world, bins, run.model.trained, torch.device("cpu"))
-        training.learn(again, data, next(training.draws(again, len(data))))
+        training.learn(again, data.batch(*next(training.draws(again, len(data)))), data.counts)
         logits.append(again.model.state_dict())
         assert again.model.head.bias.grad[3] == 0 and (again.model.head.bias.grad[:3] != 0).all()
         assert (again.model.head.gain.grad[:, 3] == 0).all() and (again.model.head.gain.grad[:, 0] != 0).all()
@@ -190,7 +190,7 @@ def test_not_finite_stops_before_the_optimiser(tmp_path: Path) -> None:
         trainer.model.head.bias[2] = torch.nan
     before = {name: value.clone() for name, value in trainer.model.named_parameters() if "bias" not in name}
     with pytest.raises(RunError, match="not finite at step 0, first in track number 3"):
-        training.learn(trainer, data, next(training.draws(trainer, len(data))))
+        training.learn(trainer, data.batch(*next(training.draws(trainer, len(data)))), data.counts)
     assert all(torch.equal(before[n], p) for n, p in trainer.model.named_parameters() if n in before)
 
 

@@ -151,6 +151,9 @@ class TrainConfig(Node):
         0.03, ge=0, description="of weight matrices, per step and relative to the learning rate"
     )
     precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto: bf16 on CUDA, float32 on a CPU")
+    memory: Literal["auto", "device", "host"] = Field(
+        "auto", description="where genome and labels are kept; host: a thread gathers the next batches"
+    )
     seed: int = Field(1, ge=0)
     shift: int = Field(3, ge=0, le=63, description="largest random shift of a training window, bp")
     reverse_complement: bool = True

@@ -82,9 +82,10 @@ def restore(trainer: Trainer, tensors: Mapping[str, Tensor], state: Mapping[str,
 
 
 def _plan(config: Config) -> dict[str, Any]:
-    """What must not change between start and resume: everything but paths and the clock."""
+    """What must not change between start and resume: everything but paths, the clock, and where data are kept."""
     plan = config.model_dump(mode="json", include={"factors", "model", "objective", "train"})
-    plan["train"].pop("max_minutes")
+    for name in ("max_minutes", "memory"):
+        plan["train"].pop(name)
     return plan
 
 

@@ -22,7 +22,7 @@ from mfd_cli.config import Project
 from mfd_cli.core.losses import prediction_loss
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.predict import device_of
-from mfd_cli.data.batches import Draw, GenomeOnDevice, LabelledBins, Partners, draw_epoch
+from mfd_cli.data.batches import Batch, Draw, GenomeOnDevice, LabelledBins, Partners, draw_epoch, home_of
 from mfd_cli.data.dataset import Bins, Dataset, open_dataset
 from mfd_cli.design import worst_confounds
 from mfd_cli.errors import DatasetError, OutputError, RunError
@@ -75,7 +75,8 @@ def train(
             warn(f"{sentence}: their separate contributions are not to be trusted (mfd check-design)")
     if note:
         note(plan_of(trainer, len(bins)))
-    genome = GenomeOnDevice(dataset, trainer.model.window, trainer.model.left, device, config.train.shift)
+    home = home_of(dataset, bins, device, config.train.memory)
+    genome = GenomeOnDevice(dataset, trainer.model.window, trainer.model.left, home, config.train.shift)
     training = LabelledBins(genome, bins, dataset, scale, device, pairs)
     held = some_bins(dataset.split("validation"), config.train.validation_bins)
     validation = LabelledBins(genome, held, dataset, scale, device)
@@ -83,9 +84,9 @@ def train(
         warn("there are no validation bins: the last weights are kept, and training does not stop early")
     about = about_run(dataset, bins)
     with stop_signals() as stopped:
-        for draw in draws(trainer, len(training)):
-            started = time.monotonic()
-            learn(trainer, training, draw)
+        prefetch, started = config.train.memory == "host" or home != device, time.monotonic()
+        for batch in training.stream(draws(trainer, len(training)), prefetch):
+            learn(trainer, batch, training.counts)
             trainer.seconds += time.monotonic() - started
             if progress:
                 progress("training", trainer.step, trainer.total_steps)
@@ -102,6 +103,7 @@ def train(
                 raise Interrupted(told, folder)
             if processes.agree(done):
                 break
+            started = time.monotonic()
     processes.agree(0)  # nobody leaves before the first has written
     processes.leave()
     return load_run(folder)
@@ -157,12 +159,13 @@ def plan_of(trainer: Trainer, bins: int) -> str:
 
 def draws(trainer: Trainer, bins: int) -> Iterator[Draw]:
     """The batches that are still to come."""
-    settings = trainer.config.train
+    settings, step, total = trainer.config.train, trainer.step, trainer.total_steps
     per_epoch = bins // min(settings.batch_size, bins)
-    while trainer.step < trainer.total_steps:
-        epoch, done = divmod(trainer.step, per_epoch)
+    while step < total:
+        epoch, done = divmod(step, per_epoch)
         plan = draw_epoch(bins, settings.batch_size, settings.seed, epoch, settings.shift, settings.reverse_complement)
-        yield from plan[done : done + trainer.total_steps - trainer.step]
+        yield from plan[done : done + total - step]
+        step += per_epoch - done
 
 
 def rate(step: int, total: int) -> float:
@@ -173,12 +176,11 @@ def rate(step: int, total: int) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(total - warm, 1)))
 
 
-def learn(trainer: Trainer, data: LabelledBins, draw: Draw) -> None:
-    """One step of the model, then of the adversary on the same, detached latents."""
+def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
+    """One step of the model, then of the adversary on the same, detached latents. `counts` marks Poisson tracks."""
     for group in trainer.optimiser.param_groups:
         group["lr"] = trainer.config.train.lr * rate(trainer.step, trainer.total_steps)
     trainer.model.train()
-    batch = data.batch(draw.bins, draw.shift, draw.reverse)
     own = trainer.processes.share(len(batch.codes))
     with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.autocast):
         features = trainer.backbone(trainer.model.columns(batch.codes[own]))
@@ -188,7 +190,7 @@ def learn(trainer: Trainer, data: LabelledBins, draw: Draw) -> None:
     logits = torch.addmm(weights.bias, latent, weights.matrix().T)
     used = batch.measured * trainer.used
     weight = trainer.config.objective.signal_weight
-    loss, per_track = prediction_loss(logits, batch.peaks, batch.signal, used, weight, data.counts)
+    loss, per_track = prediction_loss(logits, batch.peaks, batch.signal, used, weight, counts)
     latents = {group: latent[:, place] for group, place in trainer.model.slices.items()}
     parts, total = {"loss": loss.detach()}, loss
     # The adversary's parameters are frozen here, so that the model's backward pass leaves no gradient in them.

@@ -1,13 +1,14 @@
 """Batches made on the device: the border post between arrays and tensors, the one file in data that knows torch.
 
-The genome and the packed labels live on the device when they fit; a batch is an index vector. Windows, shift and strand
-are drawn here, per example, from (seed, epoch) only: the order of batches does not depend on device or memory.
+The genome and the packed labels live on the device when they fit; a batch is an index vector. When they do not, a thread
+gathers the bytes of the next batches in pinned memory. Windows, shift and strand are drawn here, per example, from
+(seed, epoch) only: batches do not depend on device or memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from torch import Tensor
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.onehot import reverse_complement
 from mfd_cli.data.dataset import Bins, Dataset
+from mfd_cli.pipeline import ahead
+
+Memory = Literal["auto", "device", "host"]
 
 
 class Batch(NamedTuple):
@@ -40,7 +44,7 @@ class GenomeOnDevice:
     """Base codes of all contigs in one tensor, with room around each, so that a window is one gather."""
 
     def __init__(self, dataset: Dataset, window: int, left: int, device: torch.device, shift: int = 0) -> None:
-        self.window, self.left = window, left
+        self.window, self.left, self.device = window, left, device
         codes, offsets = dataset.genome.flat(pad=window + shift)
         self.offsets = np.array([offsets[name] for name in dataset.contigs], np.int64)
         # A view of every window, one base apart: no memory of its own, and indexing it gathers whole rows.
@@ -52,8 +56,33 @@ class GenomeOnDevice:
         return starts
 
 
+class Rows(NamedTuple):
+    """A batch as bytes, where its data live: codes (batch, window) uint8, packed peaks, signal, packed measured or None."""
+
+    codes: Tensor
+    peaks: Tensor
+    signal: Tensor
+    measured: Tensor | None
+
+    def pinned(self) -> Rows:
+        """In memory that a GPU can read while it computes."""
+        return Rows(*(None if values is None else values.pin_memory() for values in self))  # type: ignore[arg-type]
+
+    def on(self, device: torch.device) -> Rows:
+        return Rows(*(None if v is None else v.to(device, non_blocking=True) for v in self))  # type: ignore[arg-type]
+
+
+def home_of(dataset: Dataset, bins: Bins, device: torch.device, memory: Memory) -> torch.device:
+    """Where genome and labels are kept: on the device if `memory` says so or, for `auto`, if they fill less than half of
+    what is free there; else in the host's memory."""
+    if device.type == "cpu" or memory != "auto":
+        return torch.device("cpu") if memory == "host" else device
+    wanted = sum(dataset.genome.lengths.values()) + bins.peaks.nbytes + bins.signal.nbytes
+    return device if wanted < torch.cuda.mem_get_info(device)[0] // 2 else torch.device("cpu")
+
+
 class LabelledBins:
-    """The bins of one split with their labels, ready to be indexed."""
+    """The bins of one split with their labels, ready to be indexed. They live where the genome does."""
 
     def __init__(
         self, genome: GenomeOnDevice, bins: Bins, dataset: Dataset, scale: SignalScale, device: torch.device,
@@ -62,37 +91,50 @@ class LabelledBins:
         self.genome, self.scale, self.device, self.bins, self.partners = genome, scale, device, bins, partners
         self.counts = torch.as_tensor(scale.counts, device=device)
         self.peak_tracks, self.signal_tracks = len(dataset.peak_tracks), len(dataset.signal_tracks)
-        self.positions = torch.from_numpy(genome.positions(bins)).to(device)
+        self.positions = torch.from_numpy(genome.positions(bins)).to(genome.device)
         self.peaks, self.signal = self._place(bins.peaks), self._place(bins.signal)
         self.measured = None if bins.measured is None else self._place(bins.measured)
 
     def _place(self, values: NDArray[np.generic]) -> Tensor:
-        """On the device where there is room for it (half of what is free), else in host memory."""
-        tensor = torch.from_numpy(np.require(values, requirements=["C", "W"]))
-        if self.device.type == "cuda" and tensor.nbytes < torch.cuda.mem_get_info(self.device)[0] // 2:
-            return tensor.to(self.device)
-        return tensor
+        return torch.from_numpy(np.require(values, requirements=["C", "W"])).to(self.genome.device)
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def batch(self, index: Tensor, shift: Tensor | None = None, reverse: Tensor | None = None) -> Batch:
         """The bins of an index (batch,): windows moved by `shift` (batch,) bp, backwards where `reverse` is set."""
-        starts = self.positions[index.to(self.device)]
+        return self._expanded(self._rows(index, shift).on(self.device), reverse)
+
+    def stream(self, draws: Iterable[Draw], prefetch: bool) -> Iterator[Batch]:
+        """The batches of these draws. With `prefetch` a thread gathers their bytes ahead; they are the same batches."""
+        if not prefetch:
+            yield from (self.batch(*draw) for draw in draws)
+            return
+        pin = self.device.type == "cuda" and self.genome.device.type == "cpu"
+        gathered = ((draw, self._rows(draw.bins, draw.shift)) for draw in draws)
+        for draw, rows in ahead((draw, rows.pinned() if pin else rows) for draw, rows in gathered):
+            yield self._expanded(rows.on(self.device), draw.reverse)
+
+    def _rows(self, index: Tensor, shift: Tensor | None) -> Rows:
+        index = index.to(self.genome.device)
+        starts = self.positions[index]
         if shift is not None:
-            starts = starts + shift.to(self.device)
-        codes = self.genome.windows[starts]  # (batch, window)
+            starts = starts + shift.to(starts.device)
+        measured = None if self.measured is None else self.measured[index]
+        return Rows(self.genome.windows[starts], self.peaks[index], self.signal[index], measured)
+
+    def _expanded(self, rows: Rows, reverse: Tensor | None) -> Batch:
+        """Bytes to numbers, on the device."""
+        codes, tracks = rows.codes, self.peak_tracks + self.signal_tracks
         if reverse is not None:
-            codes = torch.where(reverse.to(self.device)[:, None], reverse_complement(codes), codes)
-        peaks = bits(self._rows(self.peaks, index), self.peak_tracks)
-        signal = self._rows(self.signal, index)
-        tracks = self.peak_tracks + self.signal_tracks
-        measured = torch.ones(1, tracks, device=self.device)
-        if self.measured is not None:
-            measured = bits(self._rows(self.measured, index), tracks)
+            reverse = reverse.to(self.device)[:, None]
+            codes = torch.where(reverse, reverse_complement(codes), codes)
+        signal, measured = rows.signal, torch.ones(1, tracks, device=self.device)
+        if rows.measured is not None:
+            measured = bits(rows.measured, tracks)
         if reverse is not None and self.partners is not None:
-            signal, measured = self._swapped(signal, measured, reverse.to(self.device)[:, None], self.partners)
-        return Batch(codes, peaks, self.scale.forward(signal), measured)
+            signal, measured = self._swapped(signal, measured, reverse, self.partners)
+        return Batch(codes, bits(rows.peaks, self.peak_tracks), self.scale.forward(signal), measured)
 
     def _swapped(self, signal: Tensor, measured: Tensor, reverse: Tensor, partners: Partners) -> tuple[Tensor, Tensor]:
         """Signals with the strands of every pair exchanged in the windows that are read backwards."""
@@ -103,9 +145,6 @@ class LabelledBins:
             place = torch.as_tensor(partners.place, device=self.device)
             measured = torch.where(reverse, measured[:, place], measured)
         return signal, measured
-
-    def _rows(self, values: Tensor, index: Tensor) -> Tensor:
-        return values[index.to(values.device)].to(self.device, non_blocking=True)
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """All bins once, as they lie on the genome."""
