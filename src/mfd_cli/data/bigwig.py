@@ -22,7 +22,7 @@ from mfd_cli.files import check_input
 _MAGIC = 0x888FFC26
 _TREE_MAGIC = 0x78CA8C91
 _INDEX_MAGIC = 0x2468ACE0
-_GROUP = 1 << 20
+_GROUP = 1 << 18
 """Values that are handed out together, about."""
 _LARGEST_BLOCK = 1 << 28
 _LEAF = np.dtype(
@@ -62,12 +62,12 @@ class BigWig:
             piece = self._block(offset, size, number, contig)
             if not len(piece.start):
                 continue
-            ends = np.concatenate([[last], piece.end[:-1]])
-            wrong = np.flatnonzero((piece.start < ends) | (piece.end <= piece.start))
-            if len(wrong) or piece.end[-1] > self.contigs[contig]:
-                place = piece.start[wrong[0]] if len(wrong) else piece.end[-1]
-                what = "overlap or are out of order" if len(wrong) else "lie beyond the end of the contig"
-                raise SignalError(f"is damaged: values {what} at {contig}:{place}", path=self.path)
+            apart = piece.start[0] >= last and (piece.start[1:] >= piece.end[:-1]).all()
+            if not (apart and (piece.end > piece.start).all() and piece.end[-1] <= self.contigs[contig]):
+                raise SignalError(
+                    f"is damaged: values overlap, are out of order or lie beyond the contig near {contig}:{piece.start[0]}",
+                    path=self.path,
+                )
             last = int(piece.end[-1])
             waiting.append(piece)
             held += len(piece.start)
@@ -133,11 +133,13 @@ class BigWig:
         else:
             low, value = table["start"].astype(np.int64), table["value"]
             high = table["end"].astype(np.int64) if kind == 1 else low + span
+        if np.isfinite(value).all():
+            return Values(low, high, value)
         infinite = np.flatnonzero(np.isinf(value))
         if len(infinite):
             raise SignalError(f"has an infinite value at {contig}:{low[infinite[0]]}", path=self.path)
         known = ~np.isnan(value)
-        return Values(low, high, value) if known.all() else Values(low[known], high[known], value[known])
+        return Values(low[known], high[known], value[known])
 
 
 def _joined(pieces: list[Values]) -> Values:

@@ -82,6 +82,9 @@ class Intervals:
 _NUMBER = re.compile(rb"[0-9]{1,10}")
 _NAME = re.compile(rb"[!-~]+")
 _SKIPPED = (b"#", b"track", b"browser")
+_ODD_START = np.isin(np.arange(256), np.frombuffer(b"tb \t\r\n", np.uint8))
+_BYTES_BEFORE = np.array([(1 << 8 * (8 - width)) - 1 for width in range(9)], np.uint64)
+_ASCII_ZEROS = np.uint64(0x3030303030303030)
 _BLOCK = 1 << 24
 """Bytes of text that are parsed together."""
 
@@ -131,15 +134,15 @@ def _read_in_blocks(path: Path, size: int = _BLOCK) -> Intervals | None:
                 if len(rest) > size:
                     return None
                 if newline:
-                    piece = _parse_block(whole + newline, names, number)
+                    piece, lines = _parse_block(whole + newline, names, number)
                     if piece is None:
                         return None
                     pieces.append(piece)
-                    number += whole.count(b"\n") + 1
+                    number += lines
     except (OSError, EOFError, zlib.error):
         return None
     if rest:
-        piece = _parse_block(rest + b"\n", names, number)
+        piece, _ = _parse_block(rest + b"\n", names, number)
         if piece is None:
             return None
         pieces.append(piece)
@@ -147,47 +150,71 @@ def _read_in_blocks(path: Path, size: int = _BLOCK) -> Intervals | None:
     return Intervals(path, tuple(name.decode("ascii") for name in names), contig.astype(np.int32), start, end, line)
 
 
-def _parse_block(data: bytes, names: dict[bytes, int], number: int) -> tuple[NDArray[np.int64], ...] | None:
-    """Contig, start, end and line number of every row of whole lines; None where one is not plain. Adds to `names`."""
+_Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+def _parse_block(data: bytes, names: dict[bytes, int], number: int) -> tuple[_Columns | None, int]:
+    """Contig, start, end and line number of every row of some whole lines, and how many lines there are; None where one is
+    not plain. Adds to `names`."""
     raw = np.frombuffer(data, np.uint8)
-    if (raw == 0).any():
-        return None
-    line_end = np.flatnonzero(raw == ord("\n"))
-    line_start = np.concatenate([[0], line_end[:-1] + 1])
-    line = np.arange(number, number + len(line_end))
-    first = raw[line_start]
-    keep = first != ord("#")
-    # What may be a `track` or `browser` line, or one of white space, is for the other reader.
-    if np.isin(first[keep], np.frombuffer(b"tb \t\r\n", np.uint8)).any():
-        return None
-    line_start, line_end, line = line_start[keep], line_end[keep], line[keep]
+    # Tabs and line ends are all there is below 11 in a plain file; the cells of a line lie between neighbours of this list.
+    marks = np.flatnonzero(raw <= ord("\n"))
+    kinds = raw[marks]
+    ends = np.flatnonzero(kinds == ord("\n"))
+    lines = len(ends)
+    at = np.concatenate([[0], ends[:-1] + 1])  # a line's first mark
+    line_start = np.concatenate([[0], marks[ends[:-1]] + 1])
+    line, first = np.arange(number, number + lines), raw[line_start]
+    comment = first == ord("#")
+    if comment.any():
+        at, ends, line_start, line, first = (values[~comment] for values in (at, ends, line_start, line, first))
     if not len(line):
-        return line, line, line, line
-    tabs = np.append(np.flatnonzero(raw == ord("\t")), [len(raw)] * 3)
-    at = np.searchsorted(tabs, line_start)
-    one, two, three = tabs[at], tabs[at + 1], np.minimum(tabs[at + 2], line_end)
-    if (two >= line_end).any() or (line_end - line_start).max() > _BLOCK:
-        return None
+        return (line, line, line, line), lines
+    # What may be a `track` or `browser` line, or one of white space, is for the other reader.
+    if kinds.min() < ord("\t") or _ODD_START[first].any() or (ends - at < 2).any():
+        return None, lines
+    one, two, three = marks[at], marks[at + 1], marks[at + 2]
     start, end = _numbers(raw, one + 1, two), _numbers(raw, two + 1, three)
     if start is None or end is None or (end <= start).any():
-        return None
+        return None, lines
     contig = _name_numbers(data, raw, line_start, one, names)
-    return None if contig is None else (contig, start, end, line)
+    return None if contig is None else (contig, start, end, line), lines
+
+
+def _last_eight(raw: NDArray[np.uint8], end: NDArray[np.int64], width: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The last eight bytes before each `end`, as one number each; those beyond `width` bytes are zero."""
+    if len(end) and end[0] < 8:  # the first line may begin too near the start of the text
+        raw, end = np.concatenate([np.zeros(8, np.uint8), raw]), end + 8
+    words = np.ndarray((max(len(raw) - 7, 0),), "<u8", raw, strides=(1,))  # the eight bytes from every place on
+    found: NDArray[np.uint64] = words[end - 8] & ~_BYTES_BEFORE[np.minimum(width, 8)]
+    return found
 
 
 def _numbers(raw: NDArray[np.uint8], low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """The whole numbers at [low, high) of some text; None unless all are of one to ten digits."""
+    """The whole numbers at [low, high) of some text; None unless all are of one to ten digits.
+
+    Eight digits at a time, as the bytes of one number: neighbours are joined to pairs, pairs to fours, fours to eight.
+    """
     width = high - low
-    longest = int(width.max())
-    if width.min() < 1 or longest > 10:
+    if width.min() < 1 or width.max() > 10:
         return None
-    value = np.zeros(len(low), np.int64)
-    for place in range(longest):  # from the last digit
-        here = place < width
-        digit = raw[np.where(here, high - 1 - place, 0)].astype(np.int64) - ord("0")
-        if ((digit < 0) | (digit > 9))[here].any():
-            return None
-        value += np.where(here, digit, 0) * 10**place
+    eight = _last_eight(raw, high, width) | (_ASCII_ZEROS & _BYTES_BEFORE[np.minimum(width, 8)])
+    high_halves = np.uint64(0xF0F0F0F0F0F0F0F0)
+    digits = ((eight & high_halves) | (((eight + np.uint64(0x0606060606060606)) & high_halves) >> np.uint64(4))) == (
+        _ASCII_ZEROS | _ASCII_ZEROS >> np.uint64(4)
+    )
+    if not digits.all():
+        return None
+    pairs = (eight & np.uint64(0x0F0F0F0F0F0F0F0F)) * np.uint64(2561) >> np.uint64(8)
+    fours = (pairs & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601) >> np.uint64(16)
+    value = ((fours & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001) >> np.uint64(32)).astype(np.int64)
+    for place in (8, 9):
+        rows = np.flatnonzero(width > place)
+        if len(rows):
+            digit = raw[high[rows] - 1 - place].astype(np.int64) - ord("0")
+            if ((digit < 0) | (digit > 9)).any():
+                return None
+            value[rows] += digit * 10**place
     return value
 
 
@@ -197,9 +224,9 @@ def _name_numbers(
     """The number of each name at [low, high); None where one is no contig name. Only the first of a run of equals is read."""
     width = high - low
     same = np.concatenate([[False], width[1:] == width[:-1]])
-    for place in range(int(width.max())):
-        letter = raw[np.where(place < width, low + place, 0)]
-        same[1:] &= (letter[1:] == letter[:-1]) | (place >= width[1:])
+    for place in range(0, int(width.max()), 8):
+        words = _last_eight(raw, np.maximum(high - place, low), np.clip(width - place, 0, 8))
+        same[1:] &= words[1:] == words[:-1]
     heads = np.flatnonzero(~same)
     numbers = []
     for begin, end in zip(low[heads].tolist(), high[heads].tolist()):

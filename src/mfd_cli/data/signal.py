@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mfd_cli.data.bigwig import BigWig, Values, open_bigwig
 from mfd_cli.data.sequence import match_contigs
-from mfd_cli.data.tracks import BIN, expand
+from mfd_cli.data.tracks import BIN, SHIFT, expand
 from mfd_cli.errors import GenomeError, SignalError
 
 
@@ -51,16 +51,18 @@ def _contig_means(signal: BigWig, name: str | None, bins: int) -> NDArray[np.flo
 def _add(sums: NDArray[np.float64], values: Values) -> None:
     """Add each run's value times the bases that it shares with each bin."""
     start, end, value = values
-    first, last = start // BIN, (end - 1) // BIN
+    first, last = start >> SHIFT, end - 1 >> SHIFT
     low, count = int(first[0]), int(last[-1] - first[0]) + 1
-    # A run ends in its first bin, or fills it from its start, then whole bins, then a part of its last one.
-    whole = np.bincount(first - low, value * (np.minimum(end, (first + 1) * BIN) - start), count)
-    wide = np.flatnonzero(last > first)
+    bases = end - start
+    wide = np.flatnonzero(last != first)  # those that go on in later bins: here, only what lies in the first
+    bases[wide] = (first[wide] + 1 << SHIFT) - start[wide]
+    whole = np.bincount(first - low, value * bases, count)
     if len(wide):
-        whole += np.bincount(last[wide] - low, value[wide] * (end[wide] - last[wide] * BIN), count)
-        long = np.flatnonzero(last > first + 1)
-        places = expand(first[long] + 1, last[long] - 1)
-        whole += np.bincount(places - low, np.repeat(value[long], (last - first - 1)[long]) * BIN, count)
+        begun, ended, of_wide = first[wide], last[wide], value[wide]
+        whole += np.bincount(ended - low, of_wide * (end[wide] - (ended << SHIFT)), count)
+        long = np.flatnonzero(ended > begun + 1)  # and these fill whole bins on the way
+        places = expand(begun[long] + 1, ended[long] - 1)
+        whole += np.bincount(places - low, np.repeat(of_wide[long], (ended - begun - 1)[long]) * BIN, count)
     fits = min(count, len(sums) - low)  # the last bases of a contig may make no whole bin
     if fits > 0:
         sums[low : low + fits] += whole[:fits]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BIN = 128
+SHIFT = 7  # BIN is 2^7: shifts are much faster than divisions
 Ints = NDArray[np.int64]
 
 
@@ -52,23 +53,32 @@ def labelled_bins(start: Ints, end: Ints, bins: int, min_overlap: int) -> tuple[
     Only a peak whose midpoint lies in the incomplete stretch after the last whole bin labels nothing.
     """
     # The first and last bin with enough overlap: end - 128 b >= min_overlap, and 128 (b + 1) - start >= min_overlap.
-    first = -(-(start + min_overlap) // BIN) - 1
-    last = np.minimum((end - min_overlap) // BIN, bins - 1)
+    first = (start + min_overlap + BIN - 1 >> SHIFT) - 1
+    last = np.minimum(end - min_overlap >> SHIFT, bins - 1)
     # A peak narrower than min_overlap overlaps no bin enough, whatever first and last say.
     reaches = (end - start >= min_overlap) & (last >= first)
-    middle = (start + end) // 2 // BIN
-    first, last = np.where(reaches, first, middle), np.where(reaches, last, middle)
+    if not reaches.all():
+        middle = start + end >> SHIFT + 1
+        first, last = np.where(reaches, first, middle), np.where(reaches, last, middle)
     inside = first < bins
-    lost = int((~inside).sum())
-    return expand(first[inside], last[inside]), lost
+    if inside.all():
+        return expand(first, last), 0
+    return expand(first[inside], last[inside]), int((~inside).sum())
 
 
 def expand(first: Ints, last: Ints) -> Ints:
     """All whole numbers from each `first` to its `last`, both included, sorted and unique."""
+    if (np.diff(first) < 0).any():
+        order = np.argsort(first, kind="stable")
+        first, last = first[order], last[order]
+    # What an earlier range has covered is cut off the later ones: then their numbers are sorted and unique as they come.
+    first = np.concatenate([first[:1], np.maximum(first[1:], np.maximum.accumulate(last)[:-1] + 1)])
+    kept = last >= first
+    if not kept.all():
+        first, last = first[kept], last[kept]
     counts = last - first + 1
     ends = np.cumsum(counts)
-    steps = np.arange(ends[-1] if len(ends) else 0, dtype=np.int64)
-    return np.unique(np.repeat(first, counts) + steps - np.repeat(ends - counts, counts))
+    return np.repeat(first - ends + counts, counts) + np.arange(ends[-1] if len(ends) else 0, dtype=np.int64)
 
 
 def inside_bins(start: Ints, end: Ints, bins: int) -> NDArray[np.bool_]:
