@@ -109,7 +109,12 @@ def show(results: list[dict[str, Any]]) -> None:
     """A row per fold and model, then the means over folds, then validation by windows."""
     head = f"{'fold':<8}{'model':<30}" + "".join(f"{title:>16}" for title in METRICS.values())
     print(head)
-    models = list(dict.fromkeys(row["model"] for row in results))
+    folds = {row["fold"] for row in results}
+    models = [
+        m
+        for m in dict.fromkeys(row["model"] for row in results)
+        if sum(row["model"] == m for row in results) == len(folds)
+    ]
     means = [
         {"fold": "mean", "model": model}
         | {key: float(np.mean([row[key] for row in results if row["model"] == model])) for key in METRICS}

@@ -333,7 +333,7 @@ def write_dataset(
     masks = {
         index: per_contig(s.assayed, grid, inside_bins) for index, s in enumerate(sources) if s.assayed is not None
     }
-    arrays = [np.load(track.file, mmap_mode="r") for track in parsed]
+    arrays = Mapped([track.file for track in parsed])
     holes = bool(masks) or any(s.kind == "signal" and np.isnan(a).any() for s, a in zip(sources, arrays))
     totals = Totals(len(sources))
     shards: dict[str, list[tuple[Path, int]]] = {name: [] for name in ds.SPLITS}
@@ -361,6 +361,20 @@ def write_dataset(
         folder, configuration=configuration, genome=genome, shards=shards, inputs=inputs, summary=summary.to_json()
     )
     return summary
+
+
+class Mapped(Sequence[NDArray[Any]]):
+    """The arrays of some .npy files, each mapped anew whenever it is asked for: pages that were read are given back with
+    it, so that memory does not grow with the number of tracks."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: Any) -> Any:
+        return np.load(self.files[index], mmap_mode="r")
 
 
 def digest_of(path: Path) -> dict[str, Any]:
@@ -397,9 +411,11 @@ def cut_bins(
     signals = [i for i, s in enumerate(sources) if s.kind == "signal"]
     packed = np.zeros((len(chosen), -(-len(peaks) // 8)), np.uint8)
     for column, i in enumerate(peaks):
-        low, high = np.searchsorted(arrays[i], [chosen[0], chosen[-1] + 1])
-        rows = np.searchsorted(chosen, arrays[i][low:high])
-        hit = rows[chosen[np.minimum(rows, len(chosen) - 1)] == arrays[i][low:high]]
+        labelled = arrays[i]
+        low, high = np.searchsorted(labelled, [chosen[0], chosen[-1] + 1])
+        here = labelled[low:high]
+        rows = np.searchsorted(chosen, here)
+        hit = rows[chosen[np.minimum(rows, len(chosen) - 1)] == here]
         packed[hit, column // 8] |= np.uint8(1 << column % 8)
     signal = np.stack([arrays[i][chosen] for i in signals], 1) if signals else np.zeros((len(chosen), 0), np.float32)
     measured = None
