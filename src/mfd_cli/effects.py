@@ -64,6 +64,9 @@ class Scorer:
         self.decomposition: Decomposition | None = decompose(model) if self.conditioned else None
         self.top = slice(0, run.peak_tracks) if run.peak_tracks else slice(0, len(run.tracks))
         self.groups = list(head.groups) if self.conditioned else []
+        self.kept = [group for group in self.groups if group != TECHNICAL]
+        self.weights = {group: model.track_weights([group]) for group in self.groups}
+        self.kept_weights = model.track_weights(self.kept)
         self.level_names, self.level_matrix = self._levels()
         self.track_ids = np.array([track.id for track in run.tracks], object)
 
@@ -104,7 +107,7 @@ class Scorer:
         """The windows that a variant is scored in; the first is that of the bin where it lies."""
         if self.placement == "centred":
             return [Window(variant.contig, variant.start - self.centre)]
-        last = (genome.lengths[variant.contig] - 1) // BIN
+        last = (len(genome.sequences[variant.contig]) - 1) // BIN
         own = min(variant.start // BIN, last)
         within = variant.start - own * BIN
         near = own - (within < EDGE) + (within >= BIN - EDGE)
@@ -187,7 +190,7 @@ class Scorer:
     def scores(self, change: Floats) -> dict[str, Floats]:
         """The numeric fields for changes of the latent (alleles, latent), each (alleles,) float32; `track` is the number of
         the most affected one."""
-        head, model = self.predictor.head, self.run.model
+        head = self.predictor.head
         deltas = change @ self.matrix.T  # (alleles, tracks)
         most = np.abs(deltas[:, self.top]).argmax(1)
         result = {"MFD_MAX_DLOGIT": deltas[np.arange(len(change)), most], "track": most}
@@ -197,10 +200,9 @@ class Scorer:
         parts = {group: head.group_part(group, change) for group in self.groups}
         result["MFD_SHARED"] = shared
         for group in self.groups:
-            result[self.field_of(group)] = _rms(parts[group], model.track_weights([group]))
-        kept = [group for group in self.groups if group != TECHNICAL]
-        rest = shared[:, None] + sum(parts[group] for group in kept)
-        result["MFD_DEBIASED"] = _rms(rest, model.track_weights(kept))
+            result[self.field_of(group)] = _rms(parts[group], self.weights[group])
+        rest = shared[:, None] + sum(parts[group] for group in self.kept)
+        result["MFD_DEBIASED"] = _rms(rest, self.kept_weights)
         return result
 
     def columns(self, variants: Sequence[Variant], genome: Genome, per_track: bool = False) -> dict[str, Any]:

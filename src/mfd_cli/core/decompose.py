@@ -135,10 +135,14 @@ def _value(
         return network({name: codes[name][background] for name in names}).double().mean(0).expand(tracks, -1)
     if len(replaced) == len(names):
         return network(codes).double()
+    # Tracks that agree in the replaced columns have one value: of most coalitions there are few.
+    told = torch.cat([codes[name] for name in names if name in replaced], 1)
+    _, which = torch.unique(told, dim=0, return_inverse=True)
+    first = torch.full((int(which.max()) + 1,), tracks, device=which.device)
+    first = first.scatter_reduce(0, which, torch.arange(tracks, device=which.device), "amin")
     per_chunk = max(_CHUNK // len(background), 1)
     pieces = []
-    for low in range(0, tracks, per_chunk):
-        own = range(low, min(low + per_chunk, tracks))
+    for own in first.split(per_chunk):
         mixed = {
             name: codes[name][own].repeat_interleave(len(background), 0)
             if name in replaced
@@ -146,7 +150,7 @@ def _value(
             for name in names
         }
         pieces.append(network(mixed).double().unflatten(0, (len(own), len(background))).mean(1))
-    return torch.cat(pieces)
+    return torch.cat(pieces)[which]
 
 
 def _shapley(values: Mapping[frozenset[str], Tensor], name: str, names: Sequence[str]) -> Tensor:

@@ -86,9 +86,11 @@ class LevelEncoder:
 
     def membership(self, values: Sequence[str]) -> NDArray[np.bool_]:
         """(rows, levels): which levels a row has; an unseen one has none."""
-        return np.array([[level in self.split(v) for level in self.vocabulary] for v in values], bool).reshape(
-            len(values), self.size
-        )
+        place = {level: index for index, level in enumerate(self.vocabulary)}
+        result = np.zeros((len(values), self.size), bool)
+        for row, value in enumerate(values):
+            result[row, [place[level] for level in self.split(value) if level in place]] = True
+        return result
 
     def to_json(self) -> dict[str, Any]:
         return {"type": self.type, "vocabulary": self.vocabulary, "mean": self.mean.tolist()}
