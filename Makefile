@@ -10,7 +10,7 @@ DEMO    ?= demo
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench bench-truth bench-truth-full clean install
+.PHONY: demo test lint bench bench-gpu bench-truth bench-truth-full clean install
 
 install: $(VENV)/.installed
 
@@ -32,9 +32,14 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Speed on this machine, side by side with plain implementations. Quality on real yeast data: examples/bench_yeast.py.
+# Speed on this machine, side by side with plain implementations, in a few minutes; bench-gpu runs the model's rows on a CUDA
+# device. Quality on real yeast data: examples/bench_yeast.py.
 bench: install
+	$(INSTALL) -e ".[bench]"
 	$(BIN)/python examples/bench_speed.py
+
+bench-gpu: install
+	$(BIN)/python examples/bench_speed.py --gpu --only training variants metrics
 
 # Biology told from technique where the truth is known: every penalty, one seed (under 40 minutes on two cores); with three
 # seeds and the controls (about three hours). Both go on where they were interrupted.

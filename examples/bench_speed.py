@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     device = torch.device("cuda" if options.gpu else "cpu")
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32
     print(machine(device))
     print(f"{'what':<70}{'mfd':>12}{'plain':>12}{'ratio':>22}")
     told = []

@@ -14,7 +14,7 @@ from mfd_cli.core.onehot import reverse_complement
 from mfd_cli.data.dataset import Dataset
 from mfd_cli.data.sequence import encode
 from mfd_cli.data.variants import Variant
-from mfd_cli.effects import EDGE, Scorer
+from mfd_cli.effects import EDGE, Placement, Scorer
 from mfd_cli.errors import ConfigError, GenomeError
 from mfd_cli.pipeline import ahead, in_background
 from mfd_cli.run_folder import Run
@@ -73,9 +73,10 @@ def test_the_batch_and_the_company_do_not_matter(trained: tuple[Run, Dataset]) -
     run, dataset = trained
     variants = [substitution(dataset, p) for p in range(5000, 5400, 7)]
     variants.append(Variant("chr2", 5001, "", "GAT"))
-    for placement in ("centred", "grid"):
-        _, together = Scorer(run, placement=placement, batch_size=64).changes(variants, dataset.genome)  # type: ignore[arg-type]
-        scorer = Scorer(run, placement=placement, batch_size=1)  # type: ignore[arg-type]
+    placements: tuple[Placement, ...] = ("centred", "grid")
+    for placement in placements:
+        _, together = Scorer(run, placement=placement, batch_size=64).changes(variants, dataset.genome)
+        scorer = Scorer(run, placement=placement, batch_size=1)
         alone = np.concatenate([scorer.changes([variant], dataset.genome)[1] for variant in variants])
         assert np.allclose(together, alone, atol=2e-6)
 
@@ -92,6 +93,19 @@ def test_half_precision_says_how_far_it_agrees(trained: tuple[Run, Dataset], tmp
     assert "precision=bf16" in (tmp_path / "o.vcf").read_text()
     with pytest.raises(ConfigError, match="tf32 is a format of CUDA"):
         Scorer(run, precision="tf32")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("placement", ["centred", "grid"])
+def test_a_gpu_gives_the_same_changes(trained: tuple[Run, Dataset], placement: Placement) -> None:
+    run, dataset = trained
+    variants = [*(substitution(dataset, p) for p in range(5000, 5400, 7)), Variant("chr2", 5001, "", "GAT")]
+    _, here = Scorer(run, placement=placement).changes(variants, dataset.genome)
+    _, there = Scorer(run, "cuda", placement=placement).changes(variants, dataset.genome)
+    _, rounded = Scorer(run, "cuda", placement=placement, precision="tf32").changes(variants, dataset.genome)
+    run.model.to("cpu")
+    assert np.allclose(here, there, atol=1e-4)
+    assert np.corrcoef(here.ravel(), rounded.ravel())[0, 1] > 0.99
 
 
 # -- saturation --------------------------------------------------------------------------------------------------------

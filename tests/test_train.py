@@ -249,9 +249,11 @@ def test_a_reloaded_model_gives_the_same_bits(trained: tuple[Run, Dataset]) -> N
 
 
 @pytest.mark.gpu
-def test_training_on_a_gpu_learns_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("memory", ["device", "host"])
+def test_training_on_a_gpu_learns_too(tmp_path: Path, memory: str) -> None:
     tiny.dataset(tmp_path / "dataset")
-    run = training.train(tiny.project(tmp_path, train={"epochs": 40, "batch_size": 32, "lr": 0.01}), gpus=1)
+    settings = {"epochs": 40, "batch_size": 32, "lr": 0.01, "memory": memory}
+    run = training.train(tiny.project(tmp_path, train=settings), gpus=1)
     assert run.about["validation"]["auroc_mean"] > 0.8
 
 
