@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -134,6 +135,13 @@ def test_the_same_seed_gives_the_same_scores(project: Path, tmp_path: Path) -> N
         (["score-variants", "input.vcf", "--run", "nothing"], "there is no trained model here"),
         (["score-variants", "http://example.org/x.vcf", "-o", "x.vcf"], "is a URL"),
         (["score-variants", "metadata.tsv", "-o", "x.vcf"], "metadata.tsv:1: does not start with ##fileformat"),
+        (["score-variants"], "give either a file of variants or --saturate REGION"),
+        (["score-variants", "input.vcf", "--saturate", "chr1"], "give either a file of variants or --saturate REGION"),
+        (["score-variants", "input.vcf", "--shard", "1/2"], "--shard goes with --saturate"),
+        (["score-variants", "--saturate", "chr99"], "--saturate 'chr99' is no region of the genome"),
+        (["score-variants", "--saturate", "chr1", "--shard", "0/2"], "--shard '0/2' is not i/n"),
+        (["score-variants", "input.vcf", "-o", "x.vcf", "--placement", "middle"], "--placement is 'middle'"),
+        (["score-variants", "input.vcf", "-o", "x.vcf", "--gpus", "3"], "this command uses one GPU"),
         (["evaluate", "--split", "tset"], "--split is 'tset'"),
         (["info", "tracks"], "is neither a dataset"),
         (["simulate", "x", "--size", "smal"], "size is 'smal'; did you mean small?"),
@@ -145,6 +153,16 @@ def test_errors_are_one_plain_line_and_exit_code_2(project: Path, words: list[st
     errors = [line for line in done.stderr.splitlines() if not line.startswith("hint: ")]
     assert len(errors) == 1 and errors[0].startswith("mfd: error: ") and message in errors[0], done.stderr
     assert sorted(str(path) for path in project.rglob("*")) == before
+
+
+def test_saturation_and_grid_placement(project: Path, tmp_path: Path) -> None:
+    contig = (project / "genome.fa").read_text().split(maxsplit=1)[0].removeprefix(">")
+    words = ["score-variants", "--saturate", f"{contig}:1001-1100", "-o", str(tmp_path / "s.parquet"), "-q"]
+    assert "300 substitutions at 100 positions scored" in mfd(*words, folder=project).stderr
+    assert pq.read_table(tmp_path / "s.parquet").num_rows == 300
+    mfd("score-variants", "input.vcf", "-o", str(tmp_path / "g.vcf.gz"), "--placement", "grid", "-q", folder=project)
+    with gzip.open(tmp_path / "g.vcf.gz", "rt") as file:
+        assert "placement=\"bins of the genome's grid" in file.read()
 
 
 def test_usage_errors_and_help(tmp_path: Path) -> None:

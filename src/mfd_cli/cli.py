@@ -31,7 +31,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace what is there alre
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no remarks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Gpus = Annotated[
-    int | None, typer.Option("--gpus", min=0, help="1: the GPU; 0: the CPU [default: the GPU if there is one].")
+    int | None, typer.Option("--gpus", min=0, help="How many GPUs; 0: the CPU [default: 1 if there is one].")
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU cores to use [default: all].")]
 Fasta = Annotated[Path | None, typer.Option("--fasta", help="Reference genome.")]
@@ -283,7 +283,7 @@ def impute_command(
 @app.command("score-variants")
 def score_variants_command(
     source: Annotated[
-        str | None, typer.Argument(metavar="[IN]", help="VCF, VCF.gz or BCF; - is standard input.")
+        str | None, typer.Argument(metavar="IN", help="VCF, VCF.gz or BCF; - is standard input.")
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: IN.mfd.vcf.gz]")] = None,
     table: Annotated[Path | None, typer.Option("--table", help="[default: IN.mfd.parquet]")] = None,
@@ -308,6 +308,8 @@ def score_variants_command(
 
     if (source is None) == (saturate is None):
         raise ConfigError("give either a file of variants or --saturate REGION")
+    if source is not None and shard != "1/1":
+        raise ConfigError("--shard goes with --saturate", hint="bcftools view -r takes a part of a file")
     project = _project(config, sets, {"data.dataset": dataset, "data.run": run})
     trained = _run(project, threads)
     genome, remark = choose_genome(project, trained, fasta)
@@ -438,6 +440,8 @@ def _one_of(option: str, value: str, known: tuple[str, ...]) -> Any:
 def _gpus(gpus: int | None) -> int:
     import torch
 
+    if (gpus or 0) > 1:
+        raise ConfigError(f"--gpus {gpus}: this command uses one GPU", hint="mfd train uses several")
     return int(torch.cuda.is_available()) if gpus is None else gpus
 
 
