@@ -1,7 +1,7 @@
 """Convolutional networks from one-hot DNA to a latent vector per window (method: section B of the paper's model).
 
 A backbone takes (batch, 4^k, window) and returns (batch, latent); it states the windows that it can read.
-To add one: write the class, list it in BACKBONES.
+To add one: write the class, list it in BACKBONES, and write its inference pass beside the one in core/incremental.py.
 """
 
 from __future__ import annotations
