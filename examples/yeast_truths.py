@@ -49,7 +49,19 @@ def main() -> None:
 
 def train(folder: Path, run: str, options: argparse.Namespace, *settings: str) -> Run:
     """A run of the project in `folder`; one that was interrupted goes on, one that is finished stays as it is."""
-    words = ["mfd", "train", "-q", "--gpus", "0", "--threads", str(options.threads), "--run", run, "--resume", "--force"]
+    words = [
+        "mfd",
+        "train",
+        "-q",
+        "--gpus",
+        "0",
+        "--threads",
+        str(options.threads),
+        "--run",
+        run,
+        "--resume",
+        "--force",
+    ]
     sets = [word for setting in (f"train.max_windows={options.windows}", *settings) for word in ("--set", setting)]
     subprocess.run([*words, *sets], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     return load_run(folder / run)
