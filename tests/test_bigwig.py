@@ -21,10 +21,7 @@ LENGTHS = {"chr1": 9000, "chr2": 1300, "chr3": 50}
 def write(path: Path, kind: str, seed: int, count: int = 300) -> Path:
     """A bigWig of one kind of section, with gaps, runs shorter and longer than bins, NaN, and nothing on chr3."""
     rng = np.random.default_rng(seed)
-    file = pyBigWig.open(
-        str(path),
-        "w",
-    )
+    file = pyBigWig.open(str(path), "w")
     file.addHeader(list(LENGTHS.items()), maxZooms=2)
     for name in ("chr1", "chr2"):
         edges = np.unique(rng.integers(0, LENGTHS[name], 2 * min(count, LENGTHS[name] // 40)))
@@ -81,8 +78,9 @@ def test_many_blocks_and_an_index_of_several_levels(tmp_path: Path) -> None:
     assert np.allclose(
         bin_means(path, {"chr1": length}), whole[: length // 128 * 128].reshape(-1, 128).mean(1), rtol=1e-5
     )
-    with open_bigwig(path).file:
-        assert sum(len(piece.start) for piece in open_bigwig(path).values("chr1")) == length // 2
+    signal = open_bigwig(path)
+    with signal.file:
+        assert sum(len(piece.start) for piece in signal.values("chr1")) == length // 2
 
 
 def test_every_damaged_byte_is_an_error_or_other_numbers(tmp_path: Path) -> None:
@@ -108,8 +106,7 @@ def test_every_damaged_byte_is_an_error_or_other_numbers(tmp_path: Path) -> None
 def test_values_that_overlap_or_leave_the_contig_are_told(tmp_path: Path) -> None:
     good = write(tmp_path / "good.bw", "bedgraph", 1)
     assert check_bigwig(good) == LENGTHS
-    with open_bigwig(good).file as _:
-        signal = open_bigwig(good)
+    signal = open_bigwig(good)
     signal.contigs["chr1"] = 100
-    with pytest.raises(SignalError, match="lie beyond the contig near chr1"):
+    with signal.file, pytest.raises(SignalError, match="lie beyond the contig near chr1"):
         list(signal.values("chr1"))

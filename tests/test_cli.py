@@ -135,6 +135,7 @@ def test_the_same_seed_gives_the_same_scores(project: Path, tmp_path: Path) -> N
         (["score-variants", "input.vcf", "--run", "nothing"], "there is no trained model here"),
         (["score-variants", "http://example.org/x.vcf", "-o", "x.vcf"], "is a URL"),
         (["score-variants", "metadata.tsv", "-o", "x.vcf"], "metadata.tsv:1: does not start with ##fileformat"),
+        (["train", "--gpus", "2", "--sweep", "train.lr=0.1,0.2"], "the trainings of a sweep use one GPU each"),
         (["score-variants"], "give either a file of variants or --saturate REGION"),
         (["score-variants", "input.vcf", "--saturate", "chr1"], "give either a file of variants or --saturate REGION"),
         (["score-variants", "input.vcf", "--shard", "1/2"], "--shard goes with --saturate"),

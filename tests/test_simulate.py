@@ -25,8 +25,8 @@ from mfd_cli.design import inseparable_sets, levels_of
 from mfd_cli.errors import ConfigError
 from mfd_cli.holdout import held_out_tracks
 from mfd_cli.planted import SIZES, SimulateOptions, true_change
-from mfd_cli.preprocess import read_sources
 from mfd_cli.simulate import make_world, simulate
+from mfd_cli.sources import read_sources
 
 
 @pytest.fixture(scope="module")

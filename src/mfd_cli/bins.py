@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mfd_cli.config import Config, Project
+from mfd_cli.config import Config, Project, nearest
 from mfd_cli.data import dataset as ds
 from mfd_cli.data.regions import read_known_intervals
-from mfd_cli.data.sequence import CODES, UNKNOWN, Genome
+from mfd_cli.data.sequence import CODES, UNKNOWN, Genome, match_contigs
 from mfd_cli.data.tracks import BIN, BinGrid, inside_bins, touched_bins
-from mfd_cli.errors import ConfigError
+from mfd_cli.errors import ConfigError, MfdError
 
 _GC_STRATA = 20
 _BLOCKS = 10
@@ -86,6 +86,23 @@ def choose_bins(
     if config.split.test and not len(splits["test"]):
         raise ConfigError("no bin is left for the test split", hint="look at split.test, bins.regions, bins.exclude")
     return splits, dropped
+
+
+def contig_splits(config: Config, genome: Genome) -> dict[str, str]:
+    """Split of every contig: test, validation, or train. ConfigError for a name that the genome lacks."""
+    result = dict.fromkeys(genome.sequences, "train")
+    named = {"test": config.split.test, "validation": config.split.validation}
+    for split, names in named.items():
+        for name in names if isinstance(names, tuple) else ():
+            try:
+                contig = match_contigs([name], genome.sequences, "[split]")[name]
+            except MfdError:
+                near = nearest(name, list(genome.sequences))
+                raise ConfigError(f"split.{split} names {name!r}, which the genome lacks{near}") from None
+            if result[contig] != "train":
+                raise ConfigError(f"split: {contig} is in {result[contig]} and in {split}")
+            result[contig] = split
+    return result
 
 
 def assign_splits(config: Config, grid: BinGrid, split_of: Mapping[str, str]) -> NDArray[np.int8]:

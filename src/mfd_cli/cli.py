@@ -138,14 +138,16 @@ def train_command(
 ) -> None:  # fmt: skip
     """Train a model on the dataset; the best weights are in the run folder at any time."""
     from mfd_cli.console import Display, note, warn
-    from mfd_cli.processes import rank_of_environment
     from mfd_cli.train import train
 
     flags = {
         "data.dataset": dataset, "data.run": run, "train.epochs": epochs, "train.seed": seed, "model.head": head,
     }  # fmt: skip
     project = _project(config, sets, flags)
-    if (gpus or 0) > 1 and "WORLD_SIZE" not in os.environ:
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if sweep is not None and (several or (gpus or 0) > 1):
+        raise ConfigError("the trainings of a sweep use one GPU each", hint="--gpus 1")
+    if (gpus or 0) > 1 and not several:
         from mfd_cli.core.predict import device_of
         from mfd_cli.processes import launch
 
@@ -159,7 +161,7 @@ def train_command(
         trained = train(
             project, gpus=gpus, resume=resume, force=force, progress=display, warn=warn, note=None if quiet else note
         )
-    if rank_of_environment():
+    if _rank():  # of several processes, the first one speaks
         return
     best = trained.about["validation"]
     figures = ", ".join(f"{name} {best[name]:.4f}" for name in ("auroc_median", "auprc_mean", "loss") if name in best)
@@ -445,6 +447,11 @@ def _gpus(gpus: int | None) -> int:
     return int(torch.cuda.is_available()) if gpus is None else gpus
 
 
+def _rank() -> int:
+    """This process's number among those of a training."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def _set_threads(threads: int | None) -> None:
     import torch
 
@@ -483,7 +490,7 @@ def main() -> None:
 
         if _debug:
             raise
-        if os.environ.get("RANK", "0") == "0":  # of several processes with one fault, the first says it
+        if not _rank():
             show_error(error)
         sys.exit(getattr(error, "exit_code", 2))
     except _Stopped as stop:

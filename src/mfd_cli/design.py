@@ -83,7 +83,7 @@ class DesignReport:
 def check_design(project: Project, *, output: Path | None = None, force: bool = False) -> DesignReport:
     """Look at the project's training tracks and factors; with `output`, write design.tsv, design.json and a picture."""
     from mfd_cli.export import write_tsv
-    from mfd_cli.preprocess import read_sources
+    from mfd_cli.sources import read_sources
 
     factors = project.config.factors
     if not factors:

@@ -30,8 +30,8 @@ from mfd_cli.errors import DatasetError, MetadataError
 from mfd_cli.evaluate import bin_latents, check_same_tracks, labels_of, peak_metrics, rated, signal_metrics, without_nan
 from mfd_cli.export import write_tsv
 from mfd_cli.files import check_output, whole_folder, write_json
-from mfd_cli.preprocess import kind_of
 from mfd_cli.run_folder import Run
+from mfd_cli.sources import kind_of
 
 Progress = Callable[[str, int, int], None]
 Support = Literal["measured", "pairwise", "extrapolated", "impossible"]

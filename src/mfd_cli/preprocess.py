@@ -1,57 +1,35 @@
 """`mfd preprocess`: FASTA, BED and bigWig files to the dataset folder.
 
-Every track file is parsed once, by any number of workers, into a small intermediate file (`.DATASET.work/`); the shards
-are then cut from those, so that memory does not grow with the number of tracks or intervals. An interrupted run takes
-over the intermediates whose input and plan are the same. The same input gives the same bytes, whatever the number of
-workers.
+Shards are cut from intermediate files (`.DATASET.work/`, see intermediates.py), so that memory does not grow with the number
+of tracks or intervals. The same input gives the same bytes, whatever the number of workers.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mfd_cli.bins import choose_bins, per_contig, usable_bins
-from mfd_cli.config import Config, Project, nearest
+from mfd_cli.bins import choose_bins, contig_splits, per_contig, usable_bins
+from mfd_cli.config import Project
 from mfd_cli.data import dataset as ds
-from mfd_cli.data.bigwig import check_bigwig
 from mfd_cli.data.fasta import read_fasta
-from mfd_cli.data.metadata_table import Table, read_table
-from mfd_cli.data.sequence import Genome, match_contigs
-from mfd_cli.data.signal import bin_means
-from mfd_cli.data.tracks import BIN, BinGrid, inside_bins, labelled_bins
-from mfd_cli.errors import ConfigError, InputErrors, MetadataError, MfdError, RegionError, SignalError
-from mfd_cli.files import check_input, check_output, sha256_of, whole_file, whole_folder, write_json
+from mfd_cli.data.sequence import Genome
+from mfd_cli.data.tracks import BinGrid, inside_bins
+from mfd_cli.errors import ConfigError
+from mfd_cli.files import check_output, sha256_of, whole_folder
 from mfd_cli.holdout import held_out_tracks
+from mfd_cli.intermediates import Mapped, Parsed, Progress, parse_tracks
+from mfd_cli.sources import Source, check_sources, read_sources
 
-Progress = Callable[[str, int, int], None]
 SHARD = 65_536
 """Bins in a shard."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """One row of the metadata table: a track and its file."""
-
-    id: str
-    kind: ds.Kind
-    path: Path
-    name: str
-    assayed: Path | None
-    row: Mapping[str, str]
-    line: int
 
 
 @dataclass(frozen=True)
@@ -134,192 +112,6 @@ def read_genome(project: Project) -> Genome:
     return read_fasta(project.path(project.config.data.fasta))
 
 
-def read_table_of(project: Project) -> Table:
-    """The project's metadata table."""
-    if project.config.data.metadata is None:
-        raise ConfigError("no metadata table is given", hint="set data.metadata in mfd.toml, or --metadata FILE")
-    return read_table(project.path(project.config.data.metadata))
-
-
-def read_sources(project: Project) -> list[Source]:
-    """The tracks of the project's metadata table, peak tracks first. MetadataError where a row is wrong."""
-    columns, table = project.config.tracks, read_table_of(project)
-    for what, name in (
-        ("id", columns.id),
-        ("path", columns.path),
-        ("kind", columns.kind),
-        ("assayed", columns.assayed),
-    ):
-        if name is not None and name not in table.columns:
-            raise MetadataError(
-                f"has no column {name!r}, which tracks.{what} names{nearest(name, table.columns)}",
-                path=table.path,
-                line=1,
-            )
-    for factor, settings in project.config.factors.items():
-        if settings.column not in table.columns:
-            near = nearest(settings.column, table.columns)
-            raise MetadataError(
-                f"has no column {settings.column!r}, which factors.{factor} names{near}", path=table.path, line=1
-            )
-    base, seen, sources = table.path.parent, dict[str, int](), list[Source]()
-    for row, line in zip(table.rows, table.lines):
-        name, file = row[columns.id], row[columns.path]
-        if not name or not file:
-            raise MetadataError(f"has no {'id' if not name else 'file'}", path=table.path, line=line)
-        if name in seen:
-            raise MetadataError(f"track {name[:60]!r} is on line {seen[name]} already", path=table.path, line=line)
-        seen[name] = line
-        kind = kind_of(row[columns.kind] if columns.kind else "", file, table.path, line)
-        assayed = row[columns.assayed] if columns.assayed else ""
-        sources.append(Source(name, kind, base / file, file, base / assayed if assayed else None, row, line))
-    return sorted(sources, key=lambda source: source.kind != "peaks")
-
-
-def kind_of(told: str, file: str, path: Path, line: int) -> ds.Kind:
-    """Peaks or signal: by the kind column if it says so, otherwise by the file's name."""
-    told, name = told.lower(), file.lower().removesuffix(".gz")
-    if any(word in told for word in ("signal", "bigwig")) or (not told and name.endswith((".bw", ".bigwig"))):
-        return "signal"
-    if any(word in told for word in ("peak", "bed")) or (not told and name.endswith((".bed", "peak"))):
-        return "peaks"
-    shown = f"the kind {told[:40]!r}" if told else f"the file name {file[-60:]!r}"
-    raise MetadataError(
-        f"{shown} tells neither peaks nor signal", path=path, line=line,
-        hint="peaks are .bed, .narrowPeak or .broadPeak (.gz), signal is .bigWig or .bw; or set tracks.kind",
-    )  # fmt: skip
-
-
-def check_sources(sources: Sequence[Source]) -> None:
-    """Look at every track file before the long work; all that are faulty are reported together."""
-    errors: list[MfdError] = []
-    for source in sources:
-        try:
-            if source.kind == "signal":
-                check_bigwig(source.path)
-            else:
-                check_input(source.path, RegionError)
-            if source.assayed is not None:
-                check_input(source.assayed, RegionError)
-        except MfdError as error:
-            errors.append(error)
-    if errors:
-        raise errors[0] if len(errors) == 1 else InputErrors(errors)
-
-
-def contig_splits(config: Config, genome: Genome) -> dict[str, str]:
-    """Split of every contig: test, validation, or train. ConfigError for a name that the genome lacks."""
-    result = dict.fromkeys(genome.sequences, "train")
-    named = {"test": config.split.test, "validation": config.split.validation}
-    for split, names in named.items():
-        for name in names if isinstance(names, tuple) else ():
-            try:
-                contig = match_contigs([name], genome.sequences, "[split]")[name]
-            except MfdError:
-                near = nearest(name, list(genome.sequences))
-                raise ConfigError(f"split.{split} names {name!r}, which the genome lacks{near}") from None
-            if result[contig] != "train":
-                raise ConfigError(f"split: {contig} is in {result[contig]} and in {split}")
-            result[contig] = split
-    return result
-
-
-# -- parsing -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """One parsed track: its intermediate file, and the counts that go into the summary."""
-
-    file: Path
-    sha256: str
-    bytes: int
-    peaks: int = 0
-    lost: int = 0
-    ignored: Mapping[str, int] = field(default_factory=dict)
-
-
-def parse_tracks(
-    sources: Sequence[Source], genome: Genome, config: Config, work: Path, threads: int, progress: Progress | None
-) -> list[Parsed]:
-    """Parse every track file with a pool of processes, taking over what an earlier run left in `work`."""
-    work.mkdir(parents=True, exist_ok=True)
-    lengths = genome.lengths
-    plan = hashlib.sha256(json.dumps([lengths, config.bins.min_overlap, BIN, 1]).encode()).hexdigest()
-    done: dict[int, Parsed] = {}
-    errors: list[tuple[int, MfdError]] = []
-    context = get_context("forkserver")
-    with ProcessPoolExecutor(max_workers=min(threads, len(sources)), mp_context=context) as pool:
-        jobs = {
-            pool.submit(parse_track, s.path, s.kind, lengths, config.bins.min_overlap, work / f"{i:06d}", plan): i
-            for i, s in enumerate(sources)
-        }
-        for job in as_completed(jobs):
-            index = jobs[job]
-            try:
-                done[index] = job.result()
-            except MfdError as error:
-                errors.append((index, error))
-            except BrokenProcessPool:
-                suspects = [
-                    sources[i].path.name for i in jobs.values() if i not in done and sources[i].kind == "signal"
-                ]
-                raise SignalError(
-                    f"a worker died while reading signals; one of these is damaged: {', '.join(suspects[:5])}"
-                ) from None
-            if progress:
-                progress("reading tracks", len(done) + len(errors), len(sources))
-    if errors:
-        ordered = [error for _, error in sorted(errors, key=lambda pair: pair[0])]
-        raise ordered[0] if len(ordered) == 1 else InputErrors(ordered)
-    return [done[index] for index in range(len(sources))]
-
-
-def parse_track(
-    path: Path, kind: ds.Kind, lengths: Mapping[str, int], min_overlap: int, stem: Path, plan: str
-) -> Parsed:
-    """One file to its intermediate: global indices of labelled bins, or the mean of every bin. Runs in a worker."""
-    digest, sidecar, file = sha256_of(path), stem.with_suffix(".json"), stem.with_suffix(".npy")
-    if sidecar.is_file() and file.is_file():
-        told = json.loads(sidecar.read_text())
-        if told["input"] == digest and told["plan"] == plan and told["output"] == sha256_of(file):
-            return Parsed(file, digest, path.stat().st_size, told["peaks"], told["lost"], told["ignored"])
-    if kind == "signal":
-        values: NDArray[Any] = bin_means(path, lengths)
-        result = Parsed(file, digest, path.stat().st_size)
-    else:
-        values, result = parse_peaks(path, lengths, min_overlap, file, digest)
-    with whole_file(file) as temporary, temporary.open("wb") as out:
-        np.save(out, values)
-    told = {
-        "input": digest, "plan": plan, "output": sha256_of(file), "peaks": result.peaks, "lost": result.lost,
-        "ignored": dict(result.ignored),
-    }  # fmt: skip
-    write_json(sidecar, told)
-    return result
-
-
-def parse_peaks(
-    path: Path, lengths: Mapping[str, int], min_overlap: int, file: Path, digest: str
-) -> tuple[NDArray[np.int64], Parsed]:
-    """Global indices of the bins that a peak file labels, sorted."""
-    from mfd_cli.data.regions import read_intervals
-
-    grid, intervals = BinGrid(lengths), read_intervals(path)
-    found, lost = [np.zeros(0, np.int64)], 0
-    on_genome = intervals.on(lengths) if len(intervals) else {}
-    for contig, (start, end) in on_genome.items():
-        bins, missed = labelled_bins(start, end, grid.counts[contig], min_overlap)
-        found.append(bins + grid.offsets[contig])
-        lost += missed
-    mapping = match_contigs(intervals.names, lengths, str(path)) if len(intervals) else {}
-    ignored = {
-        name: int((intervals.contig == i).sum()) for i, name in enumerate(intervals.names) if name not in mapping
-    }
-    parsed = Parsed(file, digest, path.stat().st_size, len(intervals), lost, ignored)
-    return np.sort(np.concatenate(found)), parsed
-
-
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 
@@ -361,20 +153,6 @@ def write_dataset(
         folder, configuration=configuration, genome=genome, shards=shards, inputs=inputs, summary=summary.to_json()
     )
     return summary
-
-
-class Mapped(Sequence[NDArray[Any]]):
-    """The arrays of some .npy files, each mapped anew whenever it is asked for: pages that were read are given back with
-    it, so that memory does not grow with the number of tracks."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self.files = files
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: Any) -> Any:
-        return np.load(self.files[index], mmap_mode="r")
 
 
 def digest_of(path: Path) -> dict[str, Any]:

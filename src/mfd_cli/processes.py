@@ -95,15 +95,9 @@ def join() -> Processes:
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         meeting = os.environ.get(MEETING)
-        dist.init_process_group(
-            backend, Path(meeting).as_uri() if meeting else "env://", PATIENCE, world, rank_of_environment()
-        )
+        place = Path(meeting).as_uri() if meeting else "env://"
+        dist.init_process_group(backend, place, PATIENCE, world, int(os.environ["RANK"]))
     return Processes(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
-
-
-def rank_of_environment() -> int:
-    """This process's rank as its environment has it, known before anything is joined."""
-    return int(os.environ.get("RANK", "0"))
 
 
 class _Gather(torch.autograd.Function):

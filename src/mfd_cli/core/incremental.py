@@ -71,17 +71,13 @@ class Block:
         """The whole block where its kernel is 1: (..., inputs) to (..., outputs)."""
         return F.linear(self.activate(x), self.weight[:, :, 0, 0])
 
-    def convolve(self, active: Tensor) -> Tensor:
-        """The convolution of activations (rows, positions, inputs), no padding: (rows, positions - kernel + 1, outputs)."""
-        return convolve(active, self.weight)
 
-
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:
     """Convolution along the positions of (rows, positions, inputs); `weight` (outputs, inputs, 1, kernel), channels last.
 
     As a two-dimensional one of height 1: in that form libraries read and write channels last without a copy.
     """
-    return F.conv2d(x.transpose(1, 2).unsqueeze(2), weight, bias).squeeze(2).transpose(1, 2)
+    return F.conv2d(x.transpose(1, 2).unsqueeze(2), weight, bias, stride=(1, stride)).squeeze(2).transpose(1, 2)
 
 
 def channels_last(weight: Tensor, dtype: torch.dtype) -> Tensor:
@@ -177,7 +173,7 @@ class CentrePass:
             active = shifted(block.activate(x), have, wanted)  # zero where the layer ends
             if stored is not None:
                 kept.append(shifted(active, wanted, stored[index]).contiguous())
-            x = pool(block.convolve(active), residual)
+            x = pool(convolve(active, block.weight), residual)
         return x
 
     def _cut(self, codes: Tensor, span: Span) -> Tensor:
@@ -202,9 +198,9 @@ class CentrePass:
             inside = range(self.lengths[-1])
             wanted = sorted({self.centre + sum(steps) for steps in later} & set(inside))
             active, step = block.activate(x), self.dilations[index]
-            # The positions that each output reads, side by side: a convolution with as many taps as steps.
+            # What each output reads, side by side: three positions an output.
             read = take(active, places, [place + tap * step for place in wanted for tap in (-1, 0, 1)])
-            inner = torch.cat([block.convolve(read[:, low : low + 3]) for low in range(0, read.shape[1], 3)], 1)
+            inner = convolve(read, block.weight, stride=3)
             x, places = take(x, places, wanted) + pointwise.pointwise(inner), wanted
         latent = self.pointwise.pointwise(x[:, 0])
         return torch.addcmul(self.shift, latent.to(self.shift.dtype), self.scale)
@@ -227,7 +223,7 @@ class CentrePass:
             buffer = flat.index_select(0, steps(source, width).flatten())
             into = torch.arange(len(row), device=x.device) * width + layer.low - first
             buffer.index_copy_(0, steps(into, x.shape[1]).flatten(), block.activate(x).flatten(0, 1))
-            x = pool(block.convolve(buffer.view(len(row), width, -1)), self.tower_residual[index])
+            x = pool(convolve(buffer.view(len(row), width, -1), block.weight), self.tower_residual[index])
         low = layers[-1].start // 2 - self.spans[-1].low
         return self._finish(overlaid(reference.top[row], x, low))
 

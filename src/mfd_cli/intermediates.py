@@ -1,0 +1,137 @@
+"""Every track file parsed once, by any number of workers, into a small file of its own, from which shards are cut.
+
+An intermediate (.npy, with a sidecar that says what it was made of) holds the global indices of the bins that a peak file
+labels, sorted, or the mean signal of every bin. An interrupted run takes over those whose input and plan are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfd_cli.config import Config
+from mfd_cli.data import dataset as ds
+from mfd_cli.data.regions import read_intervals
+from mfd_cli.data.sequence import Genome, match_contigs
+from mfd_cli.data.signal import bin_means
+from mfd_cli.data.tracks import BIN, BinGrid, labelled_bins
+from mfd_cli.errors import InputErrors, MfdError, SignalError
+from mfd_cli.files import sha256_of, whole_file, write_json
+from mfd_cli.sources import Source
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """One parsed track: its intermediate file, and the counts that go into the summary."""
+
+    file: Path
+    sha256: str
+    bytes: int
+    peaks: int = 0
+    lost: int = 0
+    ignored: Mapping[str, int] = field(default_factory=dict)
+
+
+def parse_tracks(
+    sources: Sequence[Source], genome: Genome, config: Config, work: Path, threads: int, progress: Progress | None
+) -> list[Parsed]:
+    """Parse every track file with a pool of processes, taking over what an earlier run left in `work`."""
+    work.mkdir(parents=True, exist_ok=True)
+    lengths = genome.lengths
+    plan = hashlib.sha256(json.dumps([lengths, config.bins.min_overlap, BIN, 1]).encode()).hexdigest()
+    done: dict[int, Parsed] = {}
+    errors: list[tuple[int, MfdError]] = []
+    context = get_context("forkserver")
+    with ProcessPoolExecutor(max_workers=min(threads, len(sources)), mp_context=context) as pool:
+        jobs = {
+            pool.submit(parse_track, s.path, s.kind, lengths, config.bins.min_overlap, work / f"{i:06d}", plan): i
+            for i, s in enumerate(sources)
+        }
+        for job in as_completed(jobs):
+            index = jobs[job]
+            try:
+                done[index] = job.result()
+            except MfdError as error:
+                errors.append((index, error))
+            except BrokenProcessPool:
+                suspects = [
+                    sources[i].path.name for i in jobs.values() if i not in done and sources[i].kind == "signal"
+                ]
+                raise SignalError(
+                    f"a worker died while reading signals; one of these is damaged: {', '.join(suspects[:5])}"
+                ) from None
+            if progress:
+                progress("reading tracks", len(done) + len(errors), len(sources))
+    if errors:
+        ordered = [error for _, error in sorted(errors, key=lambda pair: pair[0])]
+        raise ordered[0] if len(ordered) == 1 else InputErrors(ordered)
+    return [done[index] for index in range(len(sources))]
+
+
+def parse_track(
+    path: Path, kind: ds.Kind, lengths: Mapping[str, int], min_overlap: int, stem: Path, plan: str
+) -> Parsed:
+    """One file to its intermediate: global indices of labelled bins, or the mean of every bin. Runs in a worker."""
+    digest, sidecar, file = sha256_of(path), stem.with_suffix(".json"), stem.with_suffix(".npy")
+    if sidecar.is_file() and file.is_file():
+        told = json.loads(sidecar.read_text())
+        if told["input"] == digest and told["plan"] == plan and told["output"] == sha256_of(file):
+            return Parsed(file, digest, path.stat().st_size, told["peaks"], told["lost"], told["ignored"])
+    if kind == "signal":
+        values: NDArray[Any] = bin_means(path, lengths)
+        result = Parsed(file, digest, path.stat().st_size)
+    else:
+        values, result = parse_peaks(path, lengths, min_overlap, file, digest)
+    with whole_file(file) as temporary, temporary.open("wb") as out:
+        np.save(out, values)
+    told = {
+        "input": digest, "plan": plan, "output": sha256_of(file), "peaks": result.peaks, "lost": result.lost,
+        "ignored": dict(result.ignored),
+    }  # fmt: skip
+    write_json(sidecar, told)
+    return result
+
+
+def parse_peaks(
+    path: Path, lengths: Mapping[str, int], min_overlap: int, file: Path, digest: str
+) -> tuple[NDArray[np.int64], Parsed]:
+    """Global indices of the bins that a peak file labels, sorted."""
+    grid, intervals = BinGrid(lengths), read_intervals(path)
+    found, lost = [np.zeros(0, np.int64)], 0
+    on_genome = intervals.on(lengths) if len(intervals) else {}
+    for contig, (start, end) in on_genome.items():
+        bins, missed = labelled_bins(start, end, grid.counts[contig], min_overlap)
+        found.append(bins + grid.offsets[contig])
+        lost += missed
+    mapping = match_contigs(intervals.names, lengths, str(path)) if len(intervals) else {}
+    ignored = {
+        name: int((intervals.contig == i).sum()) for i, name in enumerate(intervals.names) if name not in mapping
+    }
+    parsed = Parsed(file, digest, path.stat().st_size, len(intervals), lost, ignored)
+    return np.sort(np.concatenate(found)), parsed
+
+
+class Mapped(Sequence[NDArray[Any]]):
+    """The arrays of some .npy files, each mapped anew whenever it is asked for: pages that were read are given back with
+    it, so that memory does not grow with the number of tracks."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: Any) -> Any:
+        return np.load(self.files[index], mmap_mode="r")
