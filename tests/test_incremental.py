@@ -74,6 +74,21 @@ def test_substitutions_equal_full_passes(width: int, window: int, order: int, wh
         assert (expected - reference.latents[row]).abs().max() > 1e-4
 
 
+@torch.inference_mode()
+def test_channels_filled_up_for_tensor_cores_change_nothing() -> None:
+    backbone, norm = network(10, 384, 1, torch.float64)
+    codes = torch.randint(0, 5, (4, 384), dtype=torch.uint8)
+    expected = plain(backbone, norm, codes, 1, torch.float64)
+    backbone.multiple = 8
+    centre = CentrePass(backbone, norm, 384, 1, torch.float64)
+    assert centre.tower[0].weight.shape[:2] == (8, 8)
+    assert_equal(centre.latents(codes), expected)
+    at, base = torch.tensor([200]), torch.tensor([2])
+    changed = codes[:1].scatter(1, at[:, None], base[:, None].to(torch.uint8))
+    found = centre.alternates(centre.reference(codes, 190, 210), torch.tensor([0]), at, base)
+    assert_equal(found, plain(backbone, norm, changed, 1, torch.float64))
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 4), st.integers(0, 2175), st.integers(0, 3), st.integers(0, 2**30))
 def test_any_single_substitution(shape: int, position: int, base: int, seed: int) -> None:

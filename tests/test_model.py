@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ import torch
 from torch import nn
 
 import tiny
-from mfd_cli.core.backbones import BACKBONES, DilatedBackbone, max_pool, tower_widths
+from mfd_cli.core.backbones import BACKBONES, ChannelNorm, DilatedBackbone, max_pool, tower_widths
 from mfd_cli.core.head import START, ConditionedHead, perceptron
 from mfd_cli.core.onehot import kmers, one_hot, reverse_complement
 from mfd_cli.errors import ConfigError
+from mfd_cli.processes import GlobalBatchNorm
 
 
 def count(module: nn.Module) -> int:
@@ -193,6 +195,37 @@ def test_both_heads_start_at_the_same_size(head: str) -> None:
     model = tiny.model(tracks=64, model={"latent": 128, "head": head})
     size = model.head.weights().matrix().pow(2).sum(1).mean().sqrt().item()
     assert 0.6 < size / (START * math.sqrt(1 / 3)) < 1.8
+
+
+def trained_step(multiple: int, kind: type[ChannelNorm] = ChannelNorm) -> dict[str, torch.Tensor]:
+    """Output, gradients, running statistics and a step of AdamW of a small network with channels filled up like this."""
+    torch.manual_seed(3)
+    backbone = DilatedBackbone(10, 384, 1, 6).double().train()
+    backbone.multiple = multiple
+    for module in backbone.modules():
+        if type(module) is ChannelNorm:
+            module.__class__ = kind
+    out = backbone(torch.randn(5, 4, 384, dtype=torch.float64))
+    out.pow(2).sum().backward()
+    found = {"out": out.detach()} | {f"gradient {name}": p.grad for name, p in backbone.named_parameters()}
+    torch.optim.AdamW(backbone.parameters(), lr=0.01).step()
+    return found | dict(backbone.state_dict())
+
+
+def test_channels_filled_up_for_tensor_cores_are_invisible(tmp_path: Path) -> None:
+    """Same numbers, gradients, statistics and shapes, for one process and for the batch norm of several."""
+    expected = trained_step(1)
+    found = [trained_step(8)]
+    torch.distributed.init_process_group("gloo", (tmp_path / "meeting").as_uri(), rank=0, world_size=1)
+    try:
+        found += [trained_step(1, GlobalBatchNorm), trained_step(8, GlobalBatchNorm)]
+    finally:
+        torch.distributed.destroy_process_group()
+    for other in found:
+        assert other.keys() == expected.keys()
+        for name, value in expected.items():
+            assert other[name].shape == value.shape, name
+            assert torch.allclose(other[name], value, rtol=1e-6, atol=1e-8), name
 
 
 def test_own_gradients_reach_each_level_and_the_mean_takes_none() -> None:

@@ -64,7 +64,7 @@ STOP = "from mfd_cli.processes import launch; import sys; sys.exit(launch(int(sy
 
 def test_a_run_goes_on_with_another_number_of_processes(project: Path) -> None:
     """Stopped in two processes and resumed in one, and the other way round: the curve of an undisturbed run."""
-    words = ("--epochs", "2", "--set", "train.windows_per_validation=160")
+    words = ("--epochs", "2", "--set", "train.windows_per_validation=160", "--set", "train.patience=1000")
     assert train(project, "whole", 1, *words) == 0
     for run, before, after in (("down", 2, 1), ("up", 1, 2)):
         command = [

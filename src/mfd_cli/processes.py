@@ -24,8 +24,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mfd_cli.core.backbones import ChannelNorm
 from mfd_cli.errors import ConfigError
 
 PATIENCE = timedelta(hours=6)
@@ -75,7 +77,7 @@ class Processes:
         if self.world == 1:
             return backbone
         for module in backbone.modules():
-            if type(module) is nn.BatchNorm1d:
+            if type(module) is ChannelNorm:
                 module.__class__ = GlobalBatchNorm  # same parameters and buffers under the same names
         return nn.parallel.DistributedDataParallel(backbone)
 
@@ -136,25 +138,26 @@ class _Sum(torch.autograd.Function):
         return total
 
 
-class GlobalBatchNorm(nn.BatchNorm1d):
-    """BatchNorm1d of (batch, channels, length) whose statistics are those of all processes, which bring equal shares."""
+class GlobalBatchNorm(ChannelNorm):
+    """ChannelNorm of (batch, channels, length) whose statistics are those of all processes, which bring equal shares."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        wide = x.float()
+        wide = x.to(self.running_mean.dtype)
         count = x.shape[0] * x.shape[2] * dist.get_world_size()
         mean = _Sum.apply(wide.sum((0, 2))) / count
         centred = wide - mean[:, None]
         variance = _Sum.apply(centred.pow(2).sum((0, 2))) / count
+        own, extra = self.num_features, x.shape[1] - self.num_features  # channels of zeros behind its own
         with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.momentum)
+            self.running_mean.lerp_(mean[:own], self.momentum)
+            self.running_var.lerp_(variance[:own] * (count / max(count - 1, 1)), self.momentum)
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked += 1
-        scaled = centred * torch.rsqrt(variance + self.eps)[:, None]
-        return (scaled * self.weight[:, None] + self.bias[:, None]).to(x.dtype)
+        scale, shift = F.pad(self.weight, (0, extra)), F.pad(self.bias, (0, extra))
+        return (centred * (torch.rsqrt(variance + self.eps) * scale)[:, None] + shift[:, None]).to(x.dtype)
 
 
 # -- starting them -----------------------------------------------------------------------------------------------------

@@ -17,6 +17,28 @@ from mfd_cli.errors import ConfigError
 
 BIN = 128
 """Output stride of the backbones, bp: the size of the bin that is predicted."""
+TENSOR_CORE = 8
+"""Channels come in multiples of this on a CUDA device: 431 or 483 of them keep tensor cores from their work."""
+
+
+class ChannelNorm(nn.BatchNorm1d):
+    """BatchNorm1d of (batch, channels or more, length): channels beyond its own are zero and stay so."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        extra = x.shape[1] - self.num_features
+        if not extra:
+            return super().forward(x)
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        mean, variance = F.pad(self.running_mean, (0, extra)), F.pad(self.running_var, (0, extra), value=1.0)
+        scale, shift = F.pad(self.weight, (0, extra)), F.pad(self.bias, (0, extra))
+        y = F.batch_norm(x, mean, variance, scale, shift, self.training, self.momentum, self.eps)
+        if self.training:
+            with torch.no_grad():
+                self.running_mean.copy_(mean[: self.num_features])
+                self.running_var.copy_(variance[: self.num_features])
+                if self.num_batches_tracked is not None:
+                    self.num_batches_tracked += 1
+        return y
 
 
 class ConvBlock(nn.Module):
@@ -24,12 +46,26 @@ class ConvBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int = 1) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(inputs)
+        self.norm = ChannelNorm(inputs)
         padding = (kernel - 1) // 2 * dilation
         self.conv = nn.Conv1d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.gelu(self.norm(x), approximate="tanh"))
+    def forward(self, x: Tensor, multiple: int = 1) -> Tensor:
+        """(batch, inputs, length) to (batch, outputs, length), both filled up with channels of zeros to a `multiple`."""
+        return convolved(self.conv, F.gelu(self.norm(x), approximate="tanh"), multiple)
+
+
+def convolved(conv: nn.Conv1d, x: Tensor, multiple: int) -> Tensor:
+    """A convolution of x, whose channels may be more than its own, to outputs filled up with zeros to a `multiple`.
+
+    Weights are filled up with zeros: the other channels' numbers and gradients are what they would be without.
+    """
+    inputs, outputs = x.shape[1] - conv.in_channels, -conv.out_channels % multiple
+    if not inputs and not outputs:
+        return conv(x)
+    weight = F.pad(conv.weight, (0, 0, 0, inputs, 0, outputs))
+    bias = None if conv.bias is None else F.pad(conv.bias, (0, outputs))
+    return F.conv1d(x, weight, bias, conv.stride, conv.padding, conv.dilation)
 
 
 class _PairMax(torch.autograd.Function):
@@ -67,6 +103,8 @@ class DilatedBackbone(nn.Module):
 
     tower_blocks = 6
     dilated_blocks = 2
+    multiple: int | None = None
+    """Channels are filled up with zeros to a multiple of this; by default of TENSOR_CORE on a CUDA device, else not."""
 
     def __init__(self, width: int, window: int, order: int, latent: int) -> None:
         super().__init__()
@@ -86,13 +124,14 @@ class DilatedBackbone(nn.Module):
         self.pointwise = ConvBlock(width, latent, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # (batch, 4^k, window)
-        x = self.stem(x)  # (batch, width / 2, window)
-        x = max_pool(x + self.stem_residual(x))
+        multiple = self.multiple or (TENSOR_CORE if x.is_cuda else 1)
+        x = convolved(self.stem, x, multiple)  # (batch, width / 2, window)
+        x = max_pool(x + self.stem_residual(x, multiple))
         for block, residual in zip(self.tower, self.tower_residual):
-            x = block(x)
-            x = max_pool(x + residual(x))  # the length halves, seven times in all
+            x = block(x, multiple)
+            x = max_pool(x + residual(x, multiple))  # the length halves, seven times in all
         for wide, pointwise in zip(self.dilated, self.dilated_pointwise):
-            x = x + pointwise(wide(x))
+            x = x + pointwise(wide(x, multiple), multiple)
         x = x[..., self.crop : x.shape[-1] - self.crop]  # (batch, width, 1)
         return self.pointwise(x).flatten(1)  # (batch, latent)
 

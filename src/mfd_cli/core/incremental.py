@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mfd_cli.core.backbones import ConvBlock, DilatedBackbone
+from mfd_cli.core.backbones import TENSOR_CORE, ConvBlock, DilatedBackbone
 from mfd_cli.core.onehot import kmers, one_hot
 
 UNKNOWN = 4
@@ -58,10 +58,11 @@ class Block:
     weight: Tensor  # (outputs, inputs, 1, kernel), channels last
 
     @classmethod
-    def of(cls, block: nn.Module, dtype: torch.dtype) -> Block:
+    def of(cls, block: nn.Module, dtype: torch.dtype, inputs: int = 1, outputs: int = 1) -> Block:
+        """Its channels filled up with zeros to multiples of `inputs` and `outputs`."""
         assert isinstance(block, ConvBlock)
-        scale, shift = affine(block.norm)
-        return cls(scale.to(dtype), shift.to(dtype), channels_last(block.conv.weight, dtype))
+        scale, shift = (filled(values, inputs).to(dtype) for values in affine(block.norm))
+        return cls(scale, shift, channels_last(block.conv.weight, dtype, inputs, outputs))
 
     def activate(self, x: Tensor) -> Tensor:
         """Normalisation and GELU of (..., channels)."""
@@ -80,9 +81,15 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int 
     return F.conv2d(x.transpose(1, 2).unsqueeze(2), weight, bias, stride=(1, stride)).squeeze(2).transpose(1, 2)
 
 
-def channels_last(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """The weight of a one-dimensional convolution as `convolve` takes it."""
-    return weight.detach()[:, :, None].to(dtype).contiguous(memory_format=torch.channels_last)
+def channels_last(weight: Tensor, dtype: torch.dtype, inputs: int = 1, outputs: int = 1) -> Tensor:
+    """The weight of a one-dimensional convolution as `convolve` takes it, filled up with zeros to multiples."""
+    wide = F.pad(weight.detach(), (0, 0, 0, -weight.shape[1] % inputs, 0, -weight.shape[0] % outputs))
+    return wide[:, :, None].to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def filled(values: Tensor, multiple: int) -> Tensor:
+    """A vector with zeros behind it up to a multiple."""
+    return F.pad(values.detach(), (0, -len(values) % multiple))
 
 
 def affine(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
@@ -123,25 +130,27 @@ class Layer(Generic[Position]):
 class CentrePass:
     """The backbone and the last batch norm of a model for inference, with copies of the weights as they are now.
 
-    `dtype` is that of weights and activations; latents are in the model's own precision.
+    `dtype` is that of weights and activations; latents are in the model's own precision. Channels are filled up as in
+    training (`backbone.multiple`).
     """
 
     def __init__(
         self, backbone: DilatedBackbone, norm: nn.BatchNorm1d, window: int, order: int, dtype: torch.dtype
     ) -> None:
         self.order, self.dtype, self.centre = order, dtype, backbone.crop
-        self.stem_weight = channels_last(backbone.stem.weight, dtype)
+        fill = backbone.multiple or (TENSOR_CORE if backbone.stem.weight.is_cuda else 1)
+        self.stem_weight = channels_last(backbone.stem.weight, dtype, outputs=fill)
         assert backbone.stem.bias is not None
-        self.stem_bias = backbone.stem.bias.detach().to(dtype)
+        self.stem_bias = filled(backbone.stem.bias, fill).to(dtype)
         self.stem_reach = backbone.stem.kernel_size[0] // 2
-        self.stem_residual = Block.of(backbone.stem_residual, dtype)
-        self.tower = [Block.of(block, dtype) for block in backbone.tower]
-        self.tower_residual = [Block.of(block, dtype) for block in backbone.tower_residual]
+        self.stem_residual = Block.of(backbone.stem_residual, dtype, fill, fill)
+        self.tower = [Block.of(block, dtype, fill, fill) for block in backbone.tower]
+        self.tower_residual = [Block.of(block, dtype, fill, fill) for block in backbone.tower_residual]
         self.reach = self.tower[0].weight.shape[-1] // 2  # how far a convolution of the tower reads to either side
-        self.dilated = [Block.of(block, dtype) for block in backbone.dilated]
-        self.dilated_pointwise = [Block.of(block, dtype) for block in backbone.dilated_pointwise]
+        self.dilated = [Block.of(block, dtype, fill, fill) for block in backbone.dilated]
+        self.dilated_pointwise = [Block.of(block, dtype, fill, fill) for block in backbone.dilated_pointwise]
         self.dilations = list(backbone.dilations)
-        self.pointwise = Block.of(backbone.pointwise, dtype)
+        self.pointwise = Block.of(backbone.pointwise, dtype, fill)
         self.scale, self.shift = affine(norm)
         # Pooled layers: lengths[i] is that of the input of tower block i, spans[i] the part of it that is computed.
         self.stem_length = window
