@@ -181,7 +181,7 @@ def one(world: Path, folder: Path, settings: Sequence[str]) -> None:
 
     from mfd_cli.config import load_project
     from mfd_cli.data.dataset import open_dataset
-    from mfd_cli.score import choose_genome, score_variants
+    from mfd_cli.score import Options, choose_genome, score_variants
     from mfd_cli.train import train
 
     torch.set_num_threads(1)
@@ -191,7 +191,8 @@ def one(world: Path, folder: Path, settings: Sequence[str]) -> None:
     if run.config.model.head == "conditioned":
         genome, _ = choose_genome(project, run, None)
         table = folder / "variants.parquet"
-        score_variants(run, genome, str(world / "input.vcf"), folder / "variants.vcf.gz", table=table, force=True)
+        options = Options(folder / "variants.vcf.gz", table=table, force=True)
+        score_variants(run, genome, str(world / "input.vcf"), options)
         measured |= compare_variants(world, table)
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
     measured |= {"minutes": last["seconds"] / 60, "windows": float(last["windows"])}

@@ -11,15 +11,22 @@ import torch
 
 import tiny
 from mfd_cli.core.onehot import reverse_complement
+from mfd_cli.core.predict import Precision
+from mfd_cli.data.alleles import Variant
 from mfd_cli.data.dataset import Dataset
 from mfd_cli.data.sequence import encode
-from mfd_cli.data.variants import Variant
-from mfd_cli.effects import EDGE, Placement, Scorer
+from mfd_cli.effects import EDGE, Member, Placement, Scorer, Settings
 from mfd_cli.errors import ConfigError, GenomeError
 from mfd_cli.pipeline import ahead, in_background
 from mfd_cli.run_folder import Run
 from mfd_cli.saturate import Stretch, cut, parse_shard, saturate, stretches_of
-from mfd_cli.score import score_variants
+from mfd_cli.score import Options, score_variants
+
+
+def member(
+    run: Run, device: str = "cpu", placement: Placement = "centred", precision: Precision = "float32", batch_size: int = 256
+) -> Member:  # fmt: skip
+    return Member(run, device, batch_size, Settings(placement, precision))
 
 
 def plain(run: Run, dataset: Dataset, variant: Variant, start: int) -> np.ndarray:
@@ -44,10 +51,10 @@ def test_centred_changes_equal_full_passes(trained: tuple[Run, Dataset]) -> None
     run, dataset = trained
     variants = [substitution(dataset, p) for p in (1, 7, 500, 501, 12_000, 29_990, 30_000)]
     variants.insert(3, substitution(dataset, 500, 3))  # more than one base: whole windows
-    scorer = Scorer(run, batch_size=2)
+    scorer = member(run, batch_size=2)
     reference, change = scorer.changes(variants, dataset.genome)
     for variant, latent, found in zip(variants, reference, change):
-        start = variant.start - scorer.centre
+        start = variant.start + len(variant.ref) // 2 - scorer.centre
         assert np.allclose(found, plain(run, dataset, variant, start), atol=2e-6)
         window = dataset.genome.codes("chr2", start, start + run.model.window)[None]
         assert np.allclose(latent, scorer.predictor.latents(window)[0], atol=2e-6)
@@ -55,7 +62,7 @@ def test_centred_changes_equal_full_passes(trained: tuple[Run, Dataset]) -> None
 
 def test_grid_changes_are_means_over_the_bins_near_by(trained: tuple[Run, Dataset]) -> None:
     run, dataset = trained
-    scorer, left = Scorer(run, placement="grid"), run.model.left
+    scorer, left = member(run, placement="grid"), run.model.left
     edge = 128 * 40
     middle, after, before = (substitution(dataset, p + 1) for p in (edge + 64, edge + EDGE - 1, edge - EDGE))
     far, first, last = (substitution(dataset, p + 1) for p in (edge + EDGE, 0, 29_999))
@@ -75,8 +82,8 @@ def test_the_batch_and_the_company_do_not_matter(trained: tuple[Run, Dataset]) -
     variants.append(Variant("chr2", 5001, "", "GAT"))
     placements: tuple[Placement, ...] = ("centred", "grid")
     for placement in placements:
-        _, together = Scorer(run, placement=placement, batch_size=64).changes(variants, dataset.genome)
-        scorer = Scorer(run, placement=placement, batch_size=1)
+        _, together = member(run, placement=placement, batch_size=64).changes(variants, dataset.genome)
+        scorer = member(run, placement=placement, batch_size=1)
         alone = np.concatenate([scorer.changes([variant], dataset.genome)[1] for variant in variants])
         assert np.allclose(together, alone, atol=2e-6)
 
@@ -87,12 +94,13 @@ def test_half_precision_says_how_far_it_agrees(trained: tuple[Run, Dataset], tmp
     lines = [f"chr2\t{v.position}\t.\t{v.ref}\t{v.alt}\t.\t.\t.\n" for v in some]
     header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
     (tmp_path / "a.vcf").write_text(header + "".join(lines))
-    summary = score_variants(run, dataset.genome, tmp_path / "a.vcf", tmp_path / "o.vcf", precision="bf16")
+    half = Settings(precision="bf16")
+    summary = score_variants(run, dataset.genome, tmp_path / "a.vcf", Options(tmp_path / "o.vcf"), settings=half)
     (told,) = summary.warnings
     assert "bf16" in told and float(told.rpartition("r = ")[2]) > 0.9
     assert "precision=bf16" in (tmp_path / "o.vcf").read_text()
     with pytest.raises(ConfigError, match="tf32 is a format of CUDA"):
-        Scorer(run, precision="tf32")
+        member(run, precision="tf32")
 
 
 @pytest.mark.gpu
@@ -100,9 +108,9 @@ def test_half_precision_says_how_far_it_agrees(trained: tuple[Run, Dataset], tmp
 def test_a_gpu_gives_the_same_changes(trained: tuple[Run, Dataset], placement: Placement) -> None:
     run, dataset = trained
     variants = [*(substitution(dataset, p) for p in range(5000, 5400, 7)), Variant("chr2", 5001, "", "GAT")]
-    _, here = Scorer(run, placement=placement).changes(variants, dataset.genome)
-    _, there = Scorer(run, "cuda", placement=placement).changes(variants, dataset.genome)
-    _, rounded = Scorer(run, "cuda", placement=placement, precision="tf32").changes(variants, dataset.genome)
+    _, here = member(run, placement=placement).changes(variants, dataset.genome)
+    _, there = member(run, "cuda", placement=placement).changes(variants, dataset.genome)
+    _, rounded = member(run, "cuda", placement=placement, precision="tf32").changes(variants, dataset.genome)
     run.model.to("cpu")
     assert np.allclose(here, there, atol=1e-4)
     assert np.corrcoef(here.ravel(), rounded.ravel())[0, 1] > 0.99
@@ -120,10 +128,11 @@ def test_saturation_is_every_substitution_in_grid_placement(trained: tuple[Run, 
     assert "".join(table["ref"][::3]) == dataset.genome.bases("chr2", 1000, 1200)
     assert all(len({r, *alts}) == 4 for r, *alts in zip(table["ref"][::3], *(table["alt"][i::3] for i in range(3))))
     variants = [Variant("chr2", p, r, a) for p, r, a in zip(table["position"], table["ref"], table["alt"])]
-    columns = Scorer(run, placement="grid").columns(variants[::50], dataset.genome, per_track=True)
+    columns = Scorer(run, settings=Settings("grid")).columns(variants[::50], dataset.genome, per_track=True)
     for name in columns:
         told = [table[name][i] for i in range(0, 600, 50)]
-        assert told == list(columns[name]) if name == "MFD_TRACK" else np.allclose(told, columns[name], atol=1e-5)
+        words = name in ("MFD_TRACK", "MFD_FLAGS")
+        assert told == list(columns[name]) if words else np.allclose(told, columns[name], atol=1e-5)
 
 
 def test_shards_make_up_the_whole(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
@@ -145,8 +154,9 @@ def test_regions() -> None:
     assert sum(s.end - s.start for s in stretches_of("all", genome)) == sum(genome.lengths.values())
     assert stretches_of("1:1-5", genome) == [Stretch("chr1", 0, 5)]
     assert stretches_of("chr2", genome)[-1].end == genome.lengths["chr2"]
+    assert stretches_of("chr1:7", genome) == [Stretch("chr1", 6, 7)]
     for wrong in ("chr9", "chr1:0-5", "chr1:9-5", "chr1:1-99999999", "chr1:", ":1-2"):
-        with pytest.raises(GenomeError, match="--saturate"):
+        with pytest.raises(GenomeError, match="region"):
             stretches_of(wrong, genome)
     assert parse_shard("2/7") == (2, 7)
     for wrong in ("0/3", "4/3", "a/b", "3"):

@@ -18,8 +18,9 @@ from mfd_cli.core.predict import Predictor, estimate_from_metadata, head_of_rows
 from mfd_cli.data.dataset import Dataset, unpack_bits
 from mfd_cli.errors import ConfigError, MetadataError
 from mfd_cli.evaluate import bin_latents
-from mfd_cli.impute import impute, support
+from mfd_cli.impute import impute
 from mfd_cli.run_folder import Run
+from mfd_cli.support import Backing
 from mfd_cli.train import train
 
 
@@ -136,11 +137,11 @@ def test_support(row: tuple[str, ...], expected: str, why: str) -> None:
 
     metadata = fit_metadata(ROWS, tiny.config().factors)
     wanted = dict(zip(("Target", "Tissue", "Assay", "Lab"), row))
-    found, reason = support(metadata, ROWS, np.ones(6, bool), wanted)
+    found, reason = Backing(metadata, ROWS, np.ones(6, bool)).of(wanted)
     assert found == expected and why in reason
     fewer = np.array([False] + [True] * 5)
     if expected == "measured":  # what is held out does not count
-        found, reason = support(metadata, ROWS, fewer, wanted)
+        found, reason = Backing(metadata, ROWS, fewer).of(wanted)
         assert found == "extrapolated" and "target = CTCF with tissue = liver" in reason
 
 
@@ -150,7 +151,7 @@ def test_a_value_that_is_now_and_then_missing_makes_nothing_impossible() -> None
     rows = [*ROWS, {"Target": "", "Tissue": "liver", "Assay": "ChIP-seq", "Lab": "A"}]  # a ChIP-seq without a target
     metadata = fit_metadata(rows, tiny.config().factors)
     wanted = {"Target": "CTCF", "Tissue": "liver", "Assay": "ATAC-seq", "Lab": "B"}
-    assert support(metadata, rows, np.ones(7, bool), wanted)[0] == "extrapolated"
+    assert Backing(metadata, rows, np.ones(7, bool)).of(wanted)[0] == "extrapolated"
 
 
 def test_what_cannot_be_predicted_is_an_error(partial: tuple[Run, Dataset], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Variants: the strict reader, which alleles can be scored, and the windows of both alleles."""
+"""The strict reader of VCF and BCF: what is refused, what is read, what passes through."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pysam
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
-from mfd_cli.data.sequence import Genome, decode
-from mfd_cli.data.variants import Record, Variant, alternate_windows, open_variants, why_not
+from mfd_cli.data.sequence import Genome
+from mfd_cli.data.variants import Record, open_variants
 from mfd_cli.errors import VariantError
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr1,length=200>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -133,80 +132,3 @@ def test_standard_input_takes_what_files_take(tmp_path: Path, monkeypatch: pytes
     if kind != "text":
         with pytest.raises(VariantError, match=r"standard input.*was cut short"):
             piped(monkeypatch, data[: len(data) // 2])
-
-
-@pytest.mark.parametrize(
-    ("ref", "alt", "reason"),
-    [
-        (BASES[9], ".", "no alternate allele"), (BASES[9], "*", "overlapping deletion"),
-        (BASES[9], "<DEL>", "symbolic"),
-        (BASES[9], "A]chr2:5]", "breakend"), (BASES[9], ".A", "breakend"), (BASES[9], "N", "not of A, C, G, T"),
-        ("<X>", "A", "not a sequence"), (BASES[9], BASES[9].lower(), "both alleles are the same"),
-        (BASES[9], BASES[9] + "A" * 200, "longer than 128 bp"),
-        ("ACGT"["ACGT".index(BASES[9]) - 1], BASES[9], "REF is"),
-    ],
-)  # fmt: skip
-def test_reasons(ref: str, alt: str, reason: str) -> None:
-    found = why_not(Record(1, [], "chr1", 10, ref, (alt,)), alt, GENOME, "chr1")
-    assert found is not None and reason in found
-
-
-def test_contigs_and_ends() -> None:
-    record = Record(1, [], "chr9", 10, "A", ("C",))
-    assert why_not(record, "C", GENOME, None) == "the genome has no such contig"
-    for position in (0, 201):
-        assert (
-            why_not(Record(1, [], "chr1", position, "A", ("C",)), "C", GENOME, "chr1") == "beyond the end of the contig"
-        )
-    assert why_not(Record(1, [], "chr1", 10, BASES[9].lower(), ("N",)), "ACGTACGT", GENOME, "chr1") is None
-
-
-@given(prefix=dna, ref=dna, alt=dna, suffix=dna)
-def test_trimming_keeps_the_haplotype_and_shares_no_end(prefix: str, ref: str, alt: str, suffix: str) -> None:
-    full = Variant("c", 11, prefix + ref + suffix, prefix + alt + suffix)
-    small = full.trimmed()
-    before = small.position - full.position
-    after = len(full.ref) - before - len(small.ref)
-    assert full.ref[:before] + small.ref + full.ref[len(full.ref) - after :] == full.ref
-    assert full.ref[:before] + small.alt + full.ref[len(full.ref) - after :] == full.alt
-    if small.ref and small.alt:
-        assert small.ref[0] != small.alt[0] and small.ref[-1] != small.alt[-1]
-
-
-def windows(position: int, ref: str, alt: str, width: int = 40, centre: int = 20) -> tuple[str, list[str]]:
-    """The genome around a variant and the windows of its alternate allele."""
-    variant = Variant("chr1", position, ref, alt).trimmed()
-    reference = GENOME.codes("chr1", variant.start - centre, variant.start - centre + width)
-    return decode(reference), [decode(window) for window in alternate_windows(variant, GENOME, width, centre)]
-
-
-def test_windows_of_a_substitution() -> None:
-    alt = "ACGT"["ACGT".index(BASES[99]) - 1]
-    reference, (changed,) = windows(100, BASES[99], alt)
-    assert reference == BASES[79:119]
-    assert changed == BASES[79:99] + alt + BASES[100:119]
-
-
-def test_windows_of_an_insertion_keep_one_flank_each() -> None:
-    reference, (left, right) = windows(100, BASES[99], BASES[99] + "GGG")
-    assert reference == BASES[80:120]  # trimmed: three bases go in before index 100
-    assert left == BASES[80:100] + "GGG" + BASES[100:117]
-    assert right == BASES[83:100] + "GGG" + BASES[100:120]
-
-
-def test_windows_of_a_deletion_keep_one_flank_each() -> None:
-    reference, (left, right) = windows(100, BASES[99:103], BASES[99])
-    start = Variant("chr1", 100, BASES[99:103], BASES[99]).trimmed().start
-    kept = BASES[:start] + BASES[start + 3 :]
-    assert reference == BASES[start - 20 : start + 20]
-    assert left == kept[start - 20 : start + 20]
-    assert right == kept[start - 23 : start + 17]
-
-
-@given(position=st.integers(1, 200), length=st.integers(1, 5), alt=dna)
-def test_windows_have_their_width_everywhere(position: int, length: int, alt: str) -> None:
-    ref = BASES[position - 1 : position - 1 + length]
-    reference, alternates = windows(position, ref, alt)
-    assert {len(reference), *map(len, alternates)} == {40}
-    start = Variant("chr1", position, ref, alt).trimmed().start
-    assert reference == "".join(BASES[i] if 0 <= i < 200 else "N" for i in range(start - 20, start + 20))

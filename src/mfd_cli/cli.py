@@ -5,41 +5,49 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from mfd_cli import __version__
+from mfd_cli.cli_shared import (
+    BatchSize,
+    ConfigFile,
+    DatasetFolder,
+    Fasta,
+    Force,
+    Gpus,
+    Json,
+    Metadata,
+    Quiet,
+    RunFolder,
+    Seed,
+    Sets,
+    Threads,
+    folders,
+    gpus_or_default,
+    load,
+    one_of,
+    open_run,
+    rank,
+    say_all,
+    say_json,
+    set_threads,
+    split_named,
+)  # fmt: skip
+from mfd_cli.cli_variants import background_command, score_variants_command
 from mfd_cli.errors import ConfigError, MfdError
 
 if TYPE_CHECKING:
     from mfd_cli.config import Project
-    from mfd_cli.run_folder import Run
 
 app = typer.Typer(
     name="mfd", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Predict epigenomic tracks from DNA while telling biology from technique.",
 )  # fmt: skip
-
-# Options that several commands share, named once.
-ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="Project file [default: ./mfd.toml].")]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override any setting; repeatable.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no remarks.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Gpus = Annotated[
-    int | None, typer.Option("--gpus", min=0, help="How many GPUs; 0: the CPU [default: 1 if there is one].")
-]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU cores to use [default: all].")]
-Fasta = Annotated[Path | None, typer.Option("--fasta", help="Reference genome.")]
-Metadata = Annotated[Path | None, typer.Option("--metadata", help="Table of tracks.")]
-DatasetFolder = Annotated[Path | None, typer.Option("--dataset", help="Dataset folder.")]
-RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder.")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Windows that go through the model at once.")]
 
 
 @app.command("init")
@@ -54,7 +62,7 @@ def init_command(
     from mfd_cli.init import init_project
 
     report = init_project(fasta, metadata, output, assembly=assembly, force=force)
-    _say_all(report.lines())
+    say_all(report.lines())
 
 
 @app.command("check-design")
@@ -66,9 +74,9 @@ def check_design_command(
     """Show which factors can be told apart with these tracks, before any training."""
     from mfd_cli.design import check_design
 
-    project = _project(config, sets, {"data.metadata": metadata})
+    project = load(config, sets, {"data.metadata": metadata})
     report = check_design(project, output=output, force=force)
-    _say_json(report.to_json()) if as_json else _say_all(report.lines())
+    say_json(report.to_json()) if as_json else say_all(report.lines())
 
 
 @app.command("simulate")
@@ -101,7 +109,7 @@ def simulate_command(
     )  # fmt: skip
     with Display(quiet) as display:
         report = simulate(output, size=size, seed=seed, options=options, force=force, progress=display)
-    _say_all(report.lines())
+    say_all(report.lines())
 
 
 @app.command("preprocess")
@@ -115,10 +123,10 @@ def preprocess_command(
     from mfd_cli.preprocess import preprocess
 
     flags = {"data.fasta": fasta, "data.metadata": metadata, "data.dataset": dataset, "train.seed": seed}
-    project = _project(config, sets, flags)
+    project = load(config, sets, flags)
     with Display(quiet) as display:
         summary = preprocess(project, force=force, threads=threads, progress=display)
-    _say_all([*summary.lines(), f"dataset: {project.dataset}"])
+    say_all([*summary.lines(), f"dataset: {project.dataset}"])
 
 
 @app.command("train")
@@ -132,7 +140,7 @@ def train_command(
     sweep: Annotated[
         str | None, typer.Option("--sweep", metavar="A.B=V1,V2", help="Train once per value; recommend one at the end.")
     ] = None,
-    seeds: Annotated[str | None, typer.Option("--seeds", help="Seeds of a sweep, such as 1,2,3.")] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="Train one run per seed, such as 1,2,3, in RUN/seed-N.")] = None,
     tolerance: Annotated[float, typer.Option("--tolerance", min=0, help="AUROC that the recommended value may lose.")] = 0.003,
     threads: Threads = None, force: Force = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
@@ -143,7 +151,7 @@ def train_command(
     flags = {
         "data.dataset": dataset, "data.run": run, "train.epochs": epochs, "train.seed": seed, "model.head": head,
     }  # fmt: skip
-    project = _project(config, sets, flags)
+    project = load(config, sets, flags)
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if sweep is not None and (several or (gpus or 0) > 1):
         raise ConfigError("the trainings of a sweep use one GPU each", hint="--gpus 1")
@@ -153,19 +161,45 @@ def train_command(
 
         device_of(gpus or 0)  # says so where there are not as many
         raise typer.Exit(launch(gpus or 0, sys.argv[1:]))
-    _set_threads(threads)
+    set_threads(threads)
     if sweep is not None:
         _sweep(project, sweep, seeds, tolerance, gpus, resume, force, quiet, _overrides(sets, flags))
         return
-    with Display(quiet) as display:
-        trained = train(
-            project, gpus=gpus, resume=resume, force=force, progress=display, warn=warn, note=None if quiet else note
+    for one in _seeded(project, seeds, several, _overrides(sets, flags)):
+        with Display(quiet) as display:
+            trained = train(
+                one, gpus=gpus, resume=resume, force=force, progress=display, warn=warn, note=None if quiet else note
+            )
+        if rank():  # of several processes, the first one speaks
+            continue
+        best = trained.about["validation"]
+        figures = ", ".join(
+            f"{name} {best[name]:.4f}" for name in ("auroc_median", "auprc_mean", "loss") if name in best
         )
-    if _rank():  # of several processes, the first one speaks
-        return
-    best = trained.about["validation"]
-    figures = ", ".join(f"{name} {best[name]:.4f}" for name in ("auroc_median", "auprc_mean", "loss") if name in best)
-    _say_all([f"run: {trained.path}", f"best validation, after {trained.about['windows']:,} windows: {figures}"])
+        say_all([f"run: {trained.path}", f"best validation, after {trained.about['windows']:,} windows: {figures}"])
+
+
+def _seeded(project: Project, seeds: str | None, several: bool, overrides: list[str]) -> list[Project]:
+    """The project, or one per seed with its run in RUN/seed-N."""
+    from mfd_cli.config import load_project
+
+    if seeds is None:
+        return [project]
+    if several:
+        raise ConfigError("--seeds trains one after the other with one process", hint="--gpus 1, or --seed N for each")
+    result = []
+    for seed in _numbers(seeds):
+        flags = {"data.dataset": project.dataset, "data.run": project.run / f"seed-{seed}", "train.seed": seed}
+        result.append(load_project(project.file, overrides, flags))
+    return result
+
+
+def _numbers(seeds: str) -> list[int]:
+    """`1,2,3` as numbers."""
+    parts = [part.strip() for part in seeds.split(",")]
+    if not all(part.isdigit() for part in parts) or len(set(parts)) < len(parts):
+        raise ConfigError(f"--seeds {seeds}: expected different whole numbers with commas, such as 1,2,3")
+    return [int(part) for part in parts]
 
 
 def _sweep(
@@ -176,15 +210,13 @@ def _sweep(
     from mfd_cli.console import Display, note, table, warn
     from mfd_cli.sweep import describe, sweep
 
-    if seeds is not None and not all(seed.strip().isdigit() for seed in seeds.split(",")):
-        raise ConfigError(f"--seeds {seeds}: expected whole numbers with commas, such as 1,2,3")
     with Display(quiet) as display:
         result = sweep(
-            project, text, seeds=[int(seed) for seed in seeds.split(",")] if seeds else [], tolerance=tolerance, gpus=gpus,
+            project, text, seeds=_numbers(seeds) if seeds else [], tolerance=tolerance, gpus=gpus,
             resume=resume, force=force, overrides=overrides, progress=display, warn=warn, say=None if quiet else note,
         )  # fmt: skip
     table(list(result.means[0]), [list(row.values()) for row in result.means])
-    _say_all(describe(result, project.run))
+    say_all(describe(result, project.run))
 
 
 def _overrides(sets: list[str] | None, flags: Mapping[str, object]) -> list[str]:
@@ -213,17 +245,17 @@ def evaluate_command(
     from mfd_cli.evaluate import evaluate
     from mfd_cli.run_folder import load_run
 
-    project = _project(config, sets, {"data.dataset": dataset, "data.run": run})
-    trained = _run(project, threads)
+    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
+    trained = open_run(project, threads)
     folder = output or project.run / f"evaluation-{split}"
     with Display(quiet) as display:
         result = evaluate(
-            trained, open_dataset(project.dataset), split=_split(split), output=folder, force=force or output is None,
+            trained, open_dataset(project.dataset), split=split_named(split), output=folder, force=force or output is None,
             beside={path.name: load_run(path) for path in beside or []}, kmer=kmer, probes=probes,
-            device=device_of(_gpus(gpus)), batch_size=batch_size, progress=display,
+            device=device_of(gpus_or_default(gpus)), batch_size=batch_size, progress=display,
         )  # fmt: skip
     if as_json:
-        _say_json(result.summary)
+        say_json(result.summary)
         return
     shown = ["factor", "level", "tracks", "auroc", "auprc", "prevalence", "pearson"]
     shares = [name for name in result.levels[0] if name.startswith("share_")] if result.levels else []
@@ -232,7 +264,7 @@ def evaluate_command(
         table(shown + shares, [[row[name] for name in shown + shares] for row in levels])
     overall = result.summary.get("training_tracks", {})
     figures = [f"{name} {value:.4f}" for name, value in overall.items() if isinstance(value, float)]
-    _say_all([f"{split}, {result.bins:,} bins, {overall.get('rated_tracks', 0)} rated tracks: {', '.join(figures)}"])
+    say_all([f"{split}, {result.bins:,} bins, {overall.get('rated_tracks', 0)} rated tracks: {', '.join(figures)}"])
     for name, baselines in result.summary["baselines"].items():
         shown = ["tracks", "auroc", "model_auroc", "auroc_occupied", "model_auroc_occupied"]
         table(["baseline, " + name.replace("_", " "), *shown],
@@ -240,7 +272,7 @@ def evaluate_command(
     if result.probes:
         shown = ["of", "measure", "probe", "from", "to", "value", "low", "high", "chance"]
         table(shown, [[row[key] for key in shown] for row in result.probes])
-    _say_all([f"tables: {folder}"])
+    say_all([f"tables: {folder}"])
 
 
 @app.command("impute")
@@ -261,79 +293,29 @@ def impute_command(
     from mfd_cli.data.dataset import open_dataset
     from mfd_cli.impute import impute
 
-    project = _project(config, sets, {"data.dataset": dataset, "data.run": run})
-    trained = _run(project, threads)
+    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
+    trained = open_run(project, threads)
     folder = output or project.folder / "impute"
     with Display(quiet) as display:
         result = impute(
-            trained, open_dataset(project.dataset), metadata=metadata, unseen=_one_of("--unseen", unseen, ("error", "mean")),
-            split=_split(split), output=folder, force=force,
-            device=device_of(_gpus(gpus)), batch_size=batch_size, progress=display,
+            trained, open_dataset(project.dataset), metadata=metadata, unseen=one_of("--unseen", unseen, ("error", "mean")),
+            split=split_named(split), output=folder, force=force,
+            device=device_of(gpus_or_default(gpus)), batch_size=batch_size, progress=display,
         )  # fmt: skip
     if as_json:
-        _say_json(result.summary)
+        say_json(result.summary)
         return
     shown = ["experiment", "support", *trained.model.metadata.columns, "prevalence", "auroc", "auprc", "pearson"]
     table(shown, [[row[name] for name in shown] for row in result.experiments[:20]])
     for name, row in result.summary.get("baselines", {}).items():
-        _say_all(
+        say_all(
             [f"{name}: AUROC {row['auroc']:.3f}, model {row['model_auroc']:.3f} ({row['experiments']} experiments)"]
         )
-    _say_all([f"tables: {folder}"])
+    say_all([f"tables: {folder}"])
 
 
-@app.command("score-variants")
-def score_variants_command(
-    source: Annotated[
-        str | None, typer.Argument(metavar="IN", help="VCF, VCF.gz or BCF; - is standard input.")
-    ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: IN.mfd.vcf.gz]")] = None,
-    table: Annotated[Path | None, typer.Option("--table", help="[default: IN.mfd.parquet]")] = None,
-    per_track: Annotated[bool, typer.Option("--per-track", help="Every track's change in the table.")] = False,
-    placement: Annotated[
-        str, typer.Option("--placement", help="centred: each variant in the middle of its bin; grid: bins are shared.")
-    ] = "centred",
-    precision: Annotated[str, typer.Option("--precision", help="float32, tf32 (GPU) or bf16.")] = "float32",
-    saturate: Annotated[
-        str | None, typer.Option("--saturate", help="No IN: all substitutions of chr1:1001-2000, of chr1, of all.")
-    ] = None,
-    shard: Annotated[str, typer.Option("--shard", help="With --saturate: part i of n.")] = "1/1",
-    config: ConfigFile = None, sets: Sets = None, fasta: Fasta = None, dataset: DatasetFolder = None,
-    run: RunFolder = None, gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256,
-    force: Force = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
-    """Score variants: writes IN.mfd.vcf.gz and its index, IN.mfd.parquet and IN.mfd.skipped.tsv."""
-    from mfd_cli import saturate as saturation
-    from mfd_cli.console import Display, note, warn
-    from mfd_cli.core.predict import device_of
-    from mfd_cli.score import ScoreSummary, choose_genome, score_variants
-
-    if (source is None) == (saturate is None):
-        raise ConfigError("give either a file of variants or --saturate REGION")
-    if source is not None and shard != "1/1":
-        raise ConfigError("--shard goes with --saturate", hint="bcftools view -r takes a part of a file")
-    project = _project(config, sets, {"data.dataset": dataset, "data.run": run})
-    trained = _run(project, threads)
-    genome, remark = choose_genome(project, trained, fasta)
-    of_backbone = _one_of("--precision", precision, ("float32", "tf32", "bf16"))
-    with Display(quiet) as display:
-        common: dict[str, Any] = {
-            "per_track": per_track, "precision": of_backbone, "device": device_of(_gpus(gpus)),
-            "batch_size": batch_size, "force": force, "progress": display,
-        }  # fmt: skip
-        summary: ScoreSummary | saturation.SaturationSummary
-        if source is None:
-            part = saturation.parse_shard(shard)
-            summary = saturation.saturate(trained, genome, str(saturate), table or output, shard=part, **common)
-        else:
-            place = _one_of("--placement", placement, ("centred", "grid"))
-            summary = score_variants(
-                trained, genome, source, output, table=table, placement=place, genome_note=remark, **common
-            )
-    for line in summary.warnings:
-        warn(line)
-    for line in summary.lines():  # stdout may be the VCF itself
-        note(line)
+app.command("score-variants")(score_variants_command)
+app.command("background")(background_command)
 
 
 @app.command("explain")
@@ -354,15 +336,15 @@ def explain_command(
     from mfd_cli.data.dataset import open_dataset
     from mfd_cli.explain import explain
 
-    project = _project(config, sets, {"data.dataset": dataset, "data.run": run})
-    trained = _run(project, threads)
+    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
+    trained = open_run(project, threads)
     with Display(quiet) as display:
         summary = explain(
             trained, open_dataset(project.dataset), factor, output or project.folder / "explain" / factor,
-            regions=regions, top=top, device=device_of(_gpus(gpus)), batch_size=batch_size, force=force,
+            regions=regions, top=top, device=device_of(gpus_or_default(gpus)), batch_size=batch_size, force=force,
             progress=display,
         )  # fmt: skip
-    _say_all(summary.lines())
+    say_all(summary.lines())
 
 
 @app.command("info")
@@ -373,9 +355,9 @@ def info_command(
     """Say what is in a dataset or a run."""
     from mfd_cli.inspect import describe, lines_of
 
-    for folder in [path] if path else _folders(_project(config, sets)):
+    for folder in [path] if path else folders(load(config, sets)):
         description = describe(folder)
-        _say_json(description) if as_json else _say_all(lines_of(description))
+        say_json(description) if as_json else say_all(lines_of(description))
 
 
 @app.command("verify")
@@ -386,8 +368,8 @@ def verify_command(
     """Compare every file of a dataset or run with its checksum."""
     from mfd_cli.inspect import verify
 
-    for folder in [path] if path else _folders(_project(config, sets)):
-        _say_all([verify(folder)])
+    for folder in [path] if path else folders(load(config, sets)):
+        say_all([verify(folder)])
 
 
 @app.callback(invoke_without_command=True)
@@ -404,71 +386,6 @@ def main_options(
 
 
 _debug = False
-
-
-def _project(config: Path | None, sets: list[str] | None, flags: Mapping[str, object] | None = None) -> Project:
-    from mfd_cli.config import load_project
-
-    return load_project(config, sets or (), flags)
-
-
-def _folders(project: Project) -> list[Path]:
-    """The project's dataset and run, those of them that exist."""
-    folders = [folder for folder in (project.dataset, project.run) if folder.exists()]
-    if not folders:
-        raise ConfigError("there is neither a dataset nor a run here", hint="mfd info FOLDER, or mfd preprocess first")
-    return folders
-
-
-def _run(project: Project, threads: int | None) -> Run:
-    from mfd_cli.run_folder import load_run
-
-    _set_threads(threads)
-    return load_run(project.run)
-
-
-def _split(split: str) -> str:
-    from mfd_cli.data.dataset import SPLITS
-
-    return _one_of("--split", split, SPLITS)
-
-
-def _one_of(option: str, value: str, known: tuple[str, ...]) -> Any:
-    if value not in known:
-        raise ConfigError(f"{option} is {value!r}, not one of {', '.join(known)}")
-    return value
-
-
-def _gpus(gpus: int | None) -> int:
-    import torch
-
-    if (gpus or 0) > 1:
-        raise ConfigError(f"--gpus {gpus}: this command uses one GPU", hint="mfd train uses several")
-    return int(torch.cuda.is_available()) if gpus is None else gpus
-
-
-def _rank() -> int:
-    """This process's number among those of a training."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def _set_threads(threads: int | None) -> None:
-    import torch
-
-    torch.set_num_threads(threads or os.cpu_count() or 1)
-
-
-def _say_all(lines: Iterable[str]) -> None:
-    from mfd_cli.console import say
-
-    for line in lines:
-        say(line)
-
-
-def _say_json(value: object) -> None:
-    import json
-
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
 class _Stopped(BaseException):
@@ -490,7 +407,7 @@ def main() -> None:
 
         if _debug:
             raise
-        if not _rank():
+        if not rank():
             show_error(error)
         sys.exit(getattr(error, "exit_code", 2))
     except _Stopped as stop:

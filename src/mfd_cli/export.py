@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pysam
+import pysam.bcftools
 
 from mfd_cli.data.variants import Record, quiet_htslib, split_info
-from mfd_cli.errors import OutputError
+from mfd_cli.errors import OutputError, VariantError
 from mfd_cli.files import whole_file
 
 
@@ -100,28 +102,56 @@ class ParquetRows:
 
 
 class VcfWriter:
-    """Annotated VCF: text for a .vcf name or standard output (None), BGZF for .vcf.gz.
+    """Annotated VCF in a file or on standard output (None). `kind` as in bcftools: v text, z BGZF, b BCF, u BCF uncompressed.
 
-    A record is its own bytes with our entries in INFO; `sorted` tells whether the records came in order.
+    A record is its own bytes with our entries in INFO (of BCF, what htslib makes of that text); `sorted` tells whether the
+    records came in order. A BCF is complete when the block ends.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        if path is None:
-            self.stream: Any = sys.stdout.buffer
-        else:
-            self.stream = pysam.BGZFile(str(path), "wb", None) if path.name.endswith(".gz") else path.open("wb")
-        self.path, self.sorted = path, True
+    def __init__(self, path: Path | None, kind: Literal["v", "z", "b", "u"] = "v") -> None:
+        self.path, self.kind, self.sorted = path, kind, True
         self.last: tuple[str, int] = ("", 0)
         self.finished: set[str] = set()
+        self.scratch: tempfile.TemporaryDirectory[str] | None = None
+        self.stream: Any
+        if kind in ("b", "u"):
+            self.scratch = tempfile.TemporaryDirectory(dir=None if path is None else path.parent)
+            self.text = Path(self.scratch.name, "records.vcf")
+            self.stream = self.text.open("wb")
+        elif kind == "z":
+            self.stream = pysam.BGZFile("-" if path is None else str(path), "wb", None)
+        else:
+            self.stream = sys.stdout.buffer if path is None else path.open("wb")
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.path is None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.path is None and self.kind == "v":
             self.stream.flush()
         else:
             self.stream.close()
+        if self.scratch is not None:
+            with self.scratch:
+                if kind is None:
+                    self._convert(Path(self.scratch.name, "records.bcf"))
+
+    def _convert(self, made: Path) -> None:
+        """Text to BCF. VariantError where a record is no valid VCF, which text can carry and BCF cannot."""
+        quiet_htslib()
+        try:
+            pysam.bcftools.view("--no-version", f"-O{self.kind}", "-o", str(made), str(self.text), catch_stdout=False)
+        except pysam.SamtoolsError as error:
+            said = " ".join(str(error).replace("\\n", " ").split())[-160:]
+            raise VariantError(
+                f"the records cannot be written as BCF ({said})", hint="-O z keeps every record as it is"
+            ) from error
+        if self.path is not None:
+            made.replace(self.path)
+            return
+        with made.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
 
     def write_header(self, lines: Sequence[bytes]) -> None:
         self.stream.write(b"\n".join(lines) + b"\n")
@@ -141,14 +171,15 @@ class VcfWriter:
         self.last = (record.contig, record.position)
 
     def index(self, path: Path, index: Path) -> bool:
-        """Write a tabix index (.tbi, or .csi for very long contigs) of the closed file; False where it cannot hold it.
+        """Write an index (.tbi, or .csi for BCF and very long contigs) of the closed file; False where it cannot hold it.
 
         A .tbi ends at 2^29 bp, a .csi at 2^31, and a record may claim any position.
         """
         quiet_htslib()
+        kind = "-c" if index.suffix == ".csi" else "-t"
         try:
-            pysam.tabix_index(str(path), preset="vcf", force=True, csi=index.suffix == ".csi", index=str(index))
-        except OSError:
+            pysam.bcftools.index("-f", kind, "-o", str(index), str(path))
+        except pysam.SamtoolsError:
             index.unlink(missing_ok=True)
             return False
         return True

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from mfd_cli.baselines import from_other_tracks, share_a_level
-from mfd_cli.core.metadata import MISSING, MetadataEncoder, Unseen
+from mfd_cli.core.metadata import Unseen
 from mfd_cli.core.predict import Predictor, head_of_rows
 from mfd_cli.data.dataset import Dataset
 from mfd_cli.data.metadata_table import read_table
@@ -32,9 +31,9 @@ from mfd_cli.export import write_tsv
 from mfd_cli.files import check_output, whole_folder, write_json
 from mfd_cli.run_folder import Run
 from mfd_cli.sources import kind_of
+from mfd_cli.support import Backing
 
 Progress = Callable[[str, int, int], None]
-Support = Literal["measured", "pairwise", "extrapolated", "impossible"]
 Row = Mapping[str, str]
 
 
@@ -76,7 +75,8 @@ def impute(
     check_same_tracks(run, dataset)
     wanted = held_out(run) if metadata is None else read_experiments(run, metadata, unseen)
     rows, kinds = [item.row for item in wanted], [item.kind for item in wanted]
-    backing = [support(run.model.metadata, run.model.rows, run.model.trained, row) for row in rows]
+    known = Backing(run.model.metadata, run.model.rows, run.model.trained)
+    backing = [known.of(row) for row in rows]
     for item, (backed, reason) in zip(wanted, backing):
         if backed == "impossible" and item.track is None:  # what was measured is possible
             raise MetadataError(f"experiment {item.id!r} is impossible: {reason}", path=metadata)
@@ -142,51 +142,6 @@ def read_experiments(run: Run, path: Path, unseen: Unseen = "error") -> list[Exp
     if not experiments:
         raise MetadataError("has no rows", path=path)
     return experiments
-
-
-def support(
-    metadata: MetadataEncoder, rows: Sequence[Row], trained: NDArray[np.bool_], row: Row
-) -> tuple[Support, str]:
-    """How far the training tracks back a combination of levels, and why in words.
-
-    measured: a training track has all of its levels; pairwise: each two of them are seen together; extrapolated: some
-    two are not; impossible: a factor does not apply to one of the levels (no track of the level has a value there, as the
-    target of ATAC-seq), but the combination names a value.
-    """
-    used = [other for other, keep in zip(rows, trained) if keep]
-    member = {name: metadata.membership(name, used) for name in metadata.encoders}
-    own = {name: metadata.membership(name, [row])[0] for name in metadata.encoders}
-    levels = {name: metadata.levels(name) for name in metadata.encoders}
-    agree = {name: (member[name] == own[name]).all(1) for name in metadata.encoders}
-    if np.logical_and.reduce(list(agree.values())).any():
-        return "measured", "training tracks with all of these levels exist"
-    unseen = []
-    for a, b in combinations(metadata.encoders, 2):
-        for i, j in ((i, j) for i in np.flatnonzero(own[a]) for j in np.flatnonzero(own[b])):
-            if (member[a][:, i] & member[b][:, j]).any():
-                continue
-            for (f, p), (g, q) in (((a, i), (b, j)), ((b, j), (a, i))):
-                if inapplicable(member[f], int(p), member[g], levels[g]) and levels[g][q] != MISSING:
-                    return "impossible", f"no track of {f} = {levels[f][p]} has a {g}, here it is {levels[g][q]}"
-            unseen.append(f"{a} = {levels[a][i]} with {b} = {levels[b][j]}")
-    unknown = [name for name in metadata.encoders if not own[name].any()]
-    if unseen or unknown:
-        told = [f"the level of {name} is unknown" for name in unknown]
-        return "extrapolated", "; ".join(told + (["never seen together: " + "; ".join(unseen)] if unseen else []))
-    return "pairwise", "each two of these levels are seen together, not all of them"
-
-
-def inapplicable(
-    member: NDArray[np.bool_], level: int, other: NDArray[np.bool_], names: Sequence[str], fewest: int = 2
-) -> bool:
-    """Whether another factor does not apply to a level: at least two tracks have the level, none of them has a value of
-    the other factor, and in general the level decides whether there is one (as the assay does for the target)."""
-    if MISSING not in names:
-        return False
-    missing = other[:, list(names).index(MISSING)]
-    shares = np.array([missing[tracks].mean() for tracks in member.T if tracks.any()])
-    decided = np.isin(shares, (0.0, 1.0)).all() and (shares == 0).any()
-    return bool(decided and member[:, level].sum() >= fewest and missing[member[:, level]].all())
 
 
 def most_like(run: Run, row: Row, most: int = 3) -> list[str]:

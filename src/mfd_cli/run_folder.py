@@ -95,6 +95,14 @@ def load_run(path: Path) -> Run:
     return Run(path, config, model.eval(), tracks, SignalScale.from_json(stored["signal_scale"]), stored["about"])
 
 
+def run_folders(path: Path) -> list[Path]:
+    """The run folders at a place: itself, or those of several seeds (`seed-N`) in it."""
+    if (path / DESCRIPTION).is_file():
+        return [path]
+    seeds = [folder for folder in path.glob("seed-*") if (folder / DESCRIPTION).is_file()]
+    return sorted(seeds, key=lambda folder: (len(folder.name), folder.name)) or [path]
+
+
 _AGAIN = "run mfd train again"
 
 

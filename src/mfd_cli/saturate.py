@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ import pyarrow as pa
 import torch
 
 from mfd_cli.core.backbones import BIN
-from mfd_cli.core.predict import Precision
+from mfd_cli.data.alleles import Variant
+from mfd_cli.data.regions import parse_region
 from mfd_cli.data.sequence import Genome
-from mfd_cli.data.variants import Variant, contig_of
-from mfd_cli.effects import Scorer
-from mfd_cli.errors import ConfigError, GenomeError
+from mfd_cli.effects import Scorer, Settings
+from mfd_cli.errors import ConfigError
 from mfd_cli.export import ParquetRows
 from mfd_cli.files import check_output, whole_files
 from mfd_cli.pipeline import ahead, in_background
@@ -31,7 +31,6 @@ from mfd_cli.score import Progress, table_metadata
 
 BINS_AT_ONCE = 16
 WHOLE_GENOME = "all"
-_REGION = re.compile(r"(?P<contig>.+?)(?::(?P<first>[0-9,]+)-(?P<last>[0-9,]+))?")
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,9 @@ class SaturationSummary:
 
 
 def saturate(
-    run: Run, genome: Genome, region: str, output: Path | None = None, *, shard: tuple[int, int] = (1, 1),
-    per_track: bool = False, precision: Precision = "float32", device: torch.device | str = "cpu", batch_size: int = 256,
-    force: bool = False, progress: Progress | None = None,
+    runs: Run | Sequence[Run], genome: Genome, region: str, output: Path | None = None, *,
+    settings: Settings | None = None, shard: tuple[int, int] = (1, 1), per_track: bool = False,
+    device: torch.device | str = "cpu", batch_size: int = 256, force: bool = False, progress: Progress | None = None,
 ) -> SaturationSummary:  # fmt: skip
     """Score all substitutions of a region (`chr1:1001-2000`, 1-based, both ends included; `chr1`; `all`) into a Parquet file.
 
@@ -74,7 +73,8 @@ def saturate(
     stretches = part_of(stretches_of(region, genome), *shard)
     path = output or Path(f"saturate.{re.sub('[^A-Za-z0-9.-]+', '_', region)}{_suffix(shard)}.parquet")
     check_output(path, force)
-    scorer, summary = Scorer(run, device, batch_size, "grid", precision), SaturationSummary(path)
+    settings = replace(settings or Settings(), placement="grid")
+    scorer, summary = Scorer(runs, device, batch_size, settings), SaturationSummary(path)
     with whole_files(path) as (temporary,), ParquetRows(temporary, schema_of(scorer, per_track), 4) as table:
         pieces = [stretches[low : low + BINS_AT_ONCE] for low in range(0, len(stretches), BINS_AT_ONCE)]
         with in_background() as later:
@@ -109,19 +109,8 @@ def stretches_of(region: str, genome: Genome) -> list[Stretch]:
     """A region cut along the grid. GenomeError where it is not on the genome."""
     if region == WHOLE_GENOME:
         return [stretch for name, length in genome.lengths.items() for stretch in cut(name, 0, length)]
-    found = _REGION.fullmatch(region)
-    # A contig's own name may hold a colon: the whole text is tried first.
-    contig = contig_of(region, genome)
-    if contig is not None:
-        return cut(contig, 0, genome.lengths[contig])
-    contig = contig_of(found["contig"], genome) if found else None
-    if found is None or contig is None or found["first"] is None:
-        names = ", ".join(list(genome.sequences)[:3])
-        raise GenomeError(f"--saturate {region!r} is no region of the genome", hint=f"contigs are {names} ...")
-    first, last = (int(found[name].replace(",", "")) for name in ("first", "last"))
-    if not 1 <= first <= last <= genome.lengths[contig]:
-        raise GenomeError(f"--saturate {region!r} is not on {contig}, which has {genome.lengths[contig]:,} bp")
-    return cut(contig, first - 1, last)
+    whole = parse_region(region, genome)
+    return cut(whole.contig, whole.start, whole.end)
 
 
 def cut(contig: str, start: int, end: int) -> list[Stretch]:
@@ -154,7 +143,7 @@ def columns_of(variants: Sequence[Variant], scorer: Scorer, genome: Genome, per_
 def schema_of(scorer: Scorer, per_track: bool) -> pa.Schema:
     """Columns of the table, one row per substitution."""
     columns: list[tuple[str, pa.DataType]] = [("contig", pa.string()), ("position", pa.int64())]
-    columns += [(name, pa.string()) for name in ("ref", "alt", "MFD_TRACK")]
+    columns += [(name, pa.string()) for name in ("ref", "alt", "MFD_TRACK", "MFD_FLAGS")]
     columns += [(name, pa.float32()) for name in scorer.column_names]
-    columns += [(f"track.{name}", pa.float32()) for name in scorer.track_ids if per_track]
+    columns += [(f"track.{name}", pa.float32()) for name in scorer.panel.ids if per_track]
     return pa.schema(columns, metadata=table_metadata(scorer))

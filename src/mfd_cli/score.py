@@ -1,38 +1,45 @@
 """`mfd score-variants`: what each alternate allele changes, told apart by group, for every record of a VCF.
 
 Records are read, scored and written at the same time, in chunks, so that memory does not depend on the length of the file.
-What the scores are stands in effects.py.
+What the scores are stands in effects.py, what the VCF says of them in vcf_fields.py.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from mfd_cli import __version__
+from mfd_cli.background import Background, find_background
 from mfd_cli.config import Project
-from mfd_cli.core.predict import Precision
+from mfd_cli.data.alleles import LONGEST, MISMATCH, Variant, why_not
+from mfd_cli.data.annotation import Elements, Genes
 from mfd_cli.data.dataset import read_genome, read_manifest
 from mfd_cli.data.fasta import read_fasta
-from mfd_cli.data.sequence import Genome, match_contigs
-from mfd_cli.data.variants import Record, Variant, VariantFile, contig_of, open_variants, why_not
-from mfd_cli.effects import Placement, Scorer
+from mfd_cli.data.regions import Interval
+from mfd_cli.data.sequence import Genome, contig_of, match_contigs
+from mfd_cli.data.variants import Record, VariantFile, open_variants
+from mfd_cli.effects import Scorer, Settings
 from mfd_cli.errors import DatasetError, GenomeError, MfdError, OutputError, VariantError
 from mfd_cli.export import ParquetRows, TsvRows, VcfWriter
 from mfd_cli.files import check_output, sha256_of, whole_files
+from mfd_cli.phasing import Group, carried_by, groups_of, neighbours, sample_column, together
 from mfd_cli.pipeline import ahead, in_background
 from mfd_cli.run_folder import Run
+from mfd_cli.vcf_fields import header_of, info_columns, info_of
 
 Progress = Callable[[str, int, int], None]
+CheckRef = Literal["skip", "error", "warn"]
+Index = Literal["auto", "tbi", "csi", "none"]
+OutputType = Literal["v", "z", "b", "u"]
 CHUNK = 2000
 """Records that are scored together; memory does not depend on the length of the file."""
 MOST_MISMATCHES, FEWEST_CHECKED = 0.05, 20
@@ -41,6 +48,40 @@ PLAINLY_WRONG, EARLY = 0.5, 10_000
 SKIP_COLUMNS = ("line", "contig", "position", "id", "ref", "alt", "reason")
 COMPARED = 256
 """Alleles that are scored in float32 too where another precision is asked for, to say how far the scores agree."""
+FEW_SAMPLES = 8
+"""Samples whose haplotypes are looked at for variants that lie close together."""
+SUFFIXES: dict[OutputType, str] = {"v": ".vcf", "z": ".vcf.gz", "b": ".bcf", "u": ".bcf"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How records are read and results are written; what scores depend on is in Settings.
+
+    `output` is a .vcf, .vcf.gz or .bcf file (default: IN.mfd.vcf.gz in the current folder), or `-`; `output_type` as in
+    bcftools (v, z, b, u) wins over the name. `check_ref`: what a reference allele that is not in the genome does. `regions`:
+    only records that overlap them. `phased`: neighbours on a haplotype of `sample` are one change. `background`: None looks
+    in the run folder's.
+    """
+
+    output: Path | str | None = None
+    output_type: OutputType | None = None
+    index: Index = "auto"
+    table: Path | None = None
+    per_track: bool = False
+    check_ref: CheckRef = "skip"
+    regions: tuple[Interval, ...] = ()
+    phased: bool = False
+    sample: str | None = None
+    genes: Genes | None = None
+    elements: tuple[Elements, ...] = ()
+    genome_note: str = ""
+    force: bool = False
+
+    def with_files(
+        self, regions: tuple[Interval, ...], genes: Genes | None, elements: tuple[Elements, ...], genome_note: str
+    ) -> Options:
+        """The same with what was read from files."""
+        return replace(self, regions=regions, genes=genes, elements=elements, genome_note=genome_note)
 
 
 @dataclass
@@ -53,6 +94,10 @@ class ScoreSummary:
     scored: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    background: str = ""
+    flagged: dict[str, int] = field(default_factory=dict)
+    phased: int = 0
+    close: int = 0
     seconds: float = 0.0
 
     def lines(self) -> list[str]:
@@ -60,16 +105,20 @@ class ScoreSummary:
             f"{count:,} {why}" for why, count in sorted(self.skipped.items(), key=lambda pair: -pair[1])
         )
         rate = self.scored / self.seconds if self.seconds else 0
+        told = [f"{count:,} {name}" for name, count in sorted(self.flagged.items())]
+        told += [f"{self.phased:,} scored together with others of their haplotype"] if self.phased else []
         return [
             f"{self.records:,} records, {self.alleles:,} alternate alleles: {self.scored:,} scored "
             f"({rate:,.0f}/s), {self.alleles - self.scored:,} not scored{f' ({reasons})' if reasons else ''}",
+            *([f"of the scored: {', '.join(told)}"] if told else []),
+            self.background or "no background, so no quantiles (mfd background makes one)",
             *(f"wrote {path}" for path in self.outputs),
         ]
 
 
 @dataclass(frozen=True)
 class Allele:
-    """One alternate allele on its way through the model: its record, its number, and the variant or a reason."""
+    """One alternate allele on its way through the model: its record, its number, and the normalised variant or a reason."""
 
     record: Record
     number: int
@@ -77,53 +126,77 @@ class Allele:
     reason: str | None
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where the results go; None: not written (the table) or to standard output (the VCF)."""
+
+    vcf: Path | None
+    table: Path | None
+    skipped: Path
+    kind: OutputType
+
+    @property
+    def indexes(self) -> list[Path]:
+        """Every index that could lie beside the VCF."""
+        return [Path(f"{self.vcf}.{kind}") for kind in ("tbi", "csi")] if self.vcf is not None else []
+
+    def files(self) -> list[Path]:
+        return [path for path in (self.vcf, self.table, self.skipped, *self.indexes) if path is not None]
+
+
 def score_variants(
-    run: Run, genome: Genome, source: str | Path, output: Path | str | None = None, *, table: Path | None = None,
-    per_track: bool = False, placement: Placement = "centred", precision: Precision = "float32", genome_note: str = "",
-    device: torch.device | str = "cpu", batch_size: int = 256, force: bool = False, progress: Progress | None = None,
+    runs: Run | Sequence[Run], genome: Genome, source: str | Path, options: Options | None = None, *,
+    settings: Settings | None = None, device: torch.device | str = "cpu", batch_size: int = 256,
+    progress: Progress | None = None,
 ) -> ScoreSummary:  # fmt: skip
     """Score every record of a VCF or BCF and write it back, annotated, with a Parquet table and the skipped alleles.
 
-    `output` is a .vcf or .vcf.gz file (default: IN.mfd.vcf.gz in the current folder), or `-`. Raises VariantError for a
-    broken record or when more than 5 % of the reference alleles disagree with the genome; then nothing is written.
+    Several runs of the same tracks are averaged. Raises VariantError for a broken record or when more than 5 % of the
+    reference alleles disagree with the genome (unless `check_ref` is `warn`); then nothing is written.
     """
-    started = time.monotonic()
-    vcf, rows, skipped = output_paths(source, output, table)
-    index = [Path(f"{vcf}.{kind}") for kind in ("tbi", "csi")] if vcf is not None else []
-    files = [path for path in (vcf, rows, skipped, *index) if path is not None]
-    for path in files:
-        check_output(path, force)
+    started, options = time.monotonic(), options or Options()
+    places = output_places(source, options)
+    for path in places.files():
+        check_output(path, options.force)
         if path.exists() and Path(source).exists() and path.samefile(source):
             raise OutputError("is the input itself", path=path, hint="-o FILE writes to another file")
-    scorer, summary = Scorer(run, device, batch_size, placement, precision), ScoreSummary()
-    schema = table_schema(scorer, per_track)
-    with open_variants(source) as variants, whole_files(*files) as places:
-        place = dict(zip(files, places))
-        writer = VcfWriter(place[vcf] if vcf is not None else None)
-        table_rows = ParquetRows(place[rows] if rows is not None else None, schema)
-        with writer, table_rows, TsvRows(place[skipped], SKIP_COLUMNS) as skips:
-            writer.write_header(header_of(variants, scorer, genome, genome_note))
-            score_all(variants, scorer, genome, writer, table_rows, skips, per_track, summary, progress)
-        if vcf is not None and vcf.suffix == ".gz":
-            index_of(writer, place, vcf, genome, summary)
-        summary.outputs = [path for path in files if place[path].exists()]
-        for path in index:
-            path.unlink(missing_ok=True)  # an older output's index must never lie beside the new output
+    scorer, summary = Scorer(runs, device, batch_size, settings), ScoreSummary()
+    folder = scorer.run.path if len(scorer.runs) == 1 else scorer.run.path.parent
+    found, remark = find_background(folder, scorer, genome.digest())
+    summary.warnings += [remark] if remark else []
+    if found is not None:
+        summary.background = (
+            f"quantiles against {found.count:,} background variants; smallest p-value {found.smallest_p:.2g}"
+        )
+    with open_variants(source) as variants:
+        summary.warnings += check_lengths(variants, genome, options.check_ref)
+        column = sample_column(variants.header[-1], options.sample, variants.name) if options.phased else None
+        work = Work(scorer, genome, options, found, column, summary, progress)
+        work.run(variants, places)
     summary.seconds = time.monotonic() - started
     return summary
 
 
-def output_paths(
-    source: str | Path, output: Path | str | None, table: Path | None
-) -> tuple[Path | None, Path | None, Path]:
-    """Where the VCF (None: standard output), the table (None: not written) and the list of skipped alleles go."""
+def output_places(source: str | Path, options: Options) -> Places:
+    """Where the VCF, the table and the list of skipped alleles go, and in which format the VCF is."""
+    output, kind = options.output, options.output_type
     piped = str(output) == "-" or (output is None and str(source) == "-")
     name = "stdin" if str(source) == "-" else Path(source).name
-    vcf = Path(f"{_stem(name)}.mfd.vcf.gz") if output is None or piped else Path(output)
-    if not vcf.name.endswith((".vcf", ".vcf.gz")):
-        raise VariantError(f"the output is {str(vcf)!r}; its name must end in .vcf or .vcf.gz")
+    vcf = Path(f"{_stem(name)}.mfd{SUFFIXES[kind or 'z']}") if output is None or piped else Path(output)
+    if not vcf.name.endswith((".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")):
+        raise VariantError(f"the output is {str(vcf)!r}; its name must end in .vcf, .vcf.gz or .bcf")
     skipped, rows = vcf.with_name(f"{_stem(vcf.name)}.skipped.tsv"), vcf.with_name(f"{_stem(vcf.name)}.parquet")
-    return (None, table, skipped) if piped else (vcf, table or rows, skipped)
+    if piped:
+        kind = kind or "v"
+    else:
+        by_name: OutputType = "b" if vcf.name.endswith(".bcf") else "z" if vcf.name.endswith("gz") else "v"
+        kind = kind or by_name
+    if options.index in ("tbi", "csi") and (piped or kind in ("v", "u") or (kind == "b" and options.index == "tbi")):
+        raise VariantError(
+            f"a {options.index} index cannot be written for this output",
+            hint="compressed files have one: -O z, or -O b and csi",
+        )
+    return Places(None, options.table, skipped, kind) if piped else Places(vcf, options.table or rows, skipped, kind)
 
 
 def _stem(name: str) -> str:
@@ -132,134 +205,296 @@ def _stem(name: str) -> str:
     return name
 
 
-def score_all(
-    variants: VariantFile, scorer: Scorer, genome: Genome, writer: VcfWriter, parquet: ParquetRows, skips: TsvRows,
-    per_track: bool, summary: ScoreSummary, progress: Progress | None,
-) -> None:  # fmt: skip
-    """Score chunk by chunk while others are read and written. Raises where no record is on the genome, or too many REF
-    alleles are not."""
-    contigs: dict[str, None] = {}
-    mismatch = ""
-
-    def write(alleles: Sequence[Allele], records: Sequence[Record], columns: dict[str, Any]) -> None:
-        place = {(a.record.line, a.number): i for i, a in enumerate(a for a in alleles if a.reason is None)}
-        infos = info_columns(columns, scorer)
-        for record in records:
-            found = [place.get((record.line, number)) for number in range(len(record.alts))]
-            writer.write(record, info_of(found, infos) if any(row is not None for row in found) else {})
-        parquet.write(columns)
-        skips.write(skip_row(allele) for allele in alleles if allele.reason is not None)
-
-    with in_background() as later:
-        for records, alleles in ahead(with_alleles(variants.records, genome)):
-            scored = [allele for allele in alleles if allele.reason is None]
-            columns = columns_of(scored, scorer, genome, per_track)
-            if scored and not summary.scored:
-                summary.warnings += agreement(scored, columns, scorer, genome)
-            later(write, alleles, records, columns)
-            for allele in alleles:
-                if allele.reason is not None:
-                    wrong = allele.reason.startswith("REF is")
-                    kind = "reference mismatch" if wrong else allele.reason
-                    summary.skipped[kind] = summary.skipped.get(kind, 0) + 1
-                    mismatch = mismatch or (f"line {allele.record.line}: {allele.reason}" if wrong else "")
-            contigs |= dict.fromkeys(record.contig for record in records)
-            summary.records += len(records)
-            summary.alleles += len(alleles)
-            summary.scored += len(scored)
-            if summary.records <= EARLY:
-                check_assembly(variants, summary, PLAINLY_WRONG, mismatch)
-            if progress:
-                progress("scoring records", summary.records, summary.records)
-    check_assembly(variants, summary, MOST_MISMATCHES, mismatch)
-    if summary.records and not summary.scored:
-        match_contigs(contigs, genome.sequences, variants.name)  # GenomeError with both vocabularies
+# -- the work ----------------------------------------------------------------------------------------------------------
 
 
-def agreement(alleles: Sequence[Allele], columns: Mapping[str, Any], scorer: Scorer, genome: Genome) -> list[str]:
-    """How far scores in less than float32 agree with those in float32 on the first alleles, in a sentence; none for float32."""
-    precision = scorer.predictor.precision
-    if precision == "float32":
-        return []
-    some = [allele.variant for allele in alleles if allele.variant is not None][:COMPARED]
-    exact = Scorer(scorer.run, scorer.predictor.device, scorer.predictor.batch_size, scorer.placement)
-    _, change = exact.changes(some, genome)
-    one, other = columns["MFD_MAX_DLOGIT"][: len(some)], exact.scores(change)["MFD_MAX_DLOGIT"]
-    told = f", r = {np.corrcoef(one, other)[0, 1]:.4f}" if len(some) > 2 and one.std() * other.std() > 0 else ""
-    return [
-        f"scored in {precision}; on the first {len(some)} alleles MFD_MAX_DLOGIT differs from float32 by at most "
-        f"{np.abs(one - other).max():.2g}{told}"
-    ]
+@dataclass
+class Work:
+    """One file on its way through: chunk by chunk, reading, scoring and writing side by side."""
+
+    scorer: Scorer
+    genome: Genome
+    options: Options
+    background: Background | None
+    sample: int | None
+    summary: ScoreSummary
+    progress: Progress | None
+    mismatch: str = ""
+
+    def run(self, variants: VariantFile, places: Places) -> None:
+        """Score all records and publish the results together."""
+        files = places.files()
+        with whole_files(*files) as temporary:
+            place = dict(zip(files, temporary))
+            vcf = place[places.vcf] if places.vcf is not None else None
+            writer = VcfWriter(vcf, places.kind)
+            table = ParquetRows(place[places.table] if places.table is not None else None, self.schema())
+            with writer, table, TsvRows(place[places.skipped], SKIP_COLUMNS) as skips:
+                phased = (
+                    variants.header[-1].split(b"\t")[self.sample].decode("utf-8", "replace") if self.sample else None
+                )
+                writer.write_header(
+                    header_of(variants, self.scorer, self.genome, self.options.genome_note, self.background, phased)
+                )
+                self.score_all(variants, writer, table, skips)
+            if vcf is not None and places.kind in ("z", "b"):
+                self.index(writer, vcf, places, place)
+            self.summary.outputs = [path for path in files if place[path].exists()]
+            for path in places.indexes:
+                path.unlink(missing_ok=True)  # an older output's index must never lie beside the new output
+
+    def score_all(self, variants: VariantFile, writer: VcfWriter, table: ParquetRows, skips: TsvRows) -> None:
+        """Raises where no record is on the genome, or too many REF alleles are not."""
+        contigs: dict[str, None] = {}
+        summary = self.summary
+
+        def write(alleles: Sequence[Allele], records: Sequence[Record], columns: dict[str, Any]) -> None:
+            place = {(a.record.line, a.number): i for i, a in enumerate(a for a in alleles if a.reason is None)}
+            infos = info_columns(columns, self.scorer)
+            for record in records:
+                found = [place.get((record.line, number)) for number in range(len(record.alts))]
+                writer.write(record, info_of(found, infos) if any(row is not None for row in found) else {})
+            table.write(columns)
+            skips.write(skip_row(allele) for allele in alleles if allele.reason is not None)
+
+        with in_background() as later:
+            for records, alleles in ahead(self.chunks(variants)):
+                scored = [allele for allele in alleles if allele.reason is None]
+                columns = self.columns(scored, records)
+                if scored and not summary.scored:
+                    summary.warnings += self.agreement(scored, columns)
+                later(write, alleles, records, columns)
+                self.count(alleles, columns, variants)
+                contigs |= dict.fromkeys(record.contig for record in records)
+                summary.records += len(records)
+                if summary.records <= EARLY:
+                    self.check_assembly(variants, PLAINLY_WRONG)
+                if self.progress:
+                    self.progress("scoring records", summary.records, summary.records)
+        self.check_assembly(variants, MOST_MISMATCHES)
+        if summary.records and not summary.scored:
+            match_contigs(contigs, self.genome.sequences, variants.name)  # GenomeError with both vocabularies
+        if summary.close and not self.options.phased:
+            summary.warnings.append(
+                f"{summary.close:,} alleles have another of their haplotype within a window; each was scored on the reference "
+                "(--phased scores close neighbours together)"
+            )
+
+    def chunks(self, variants: VariantFile) -> Iterator[tuple[list[Record], list[Allele]]]:
+        """Chunks of records, and the alleles of each chunk."""
+        records = variants.records
+        if self.options.regions:
+            records = within(records, self.options.regions, self.genome)
+        for chunk in chunks(records, LONGEST if self.options.phased else 0):
+            yield chunk, [allele for record in chunk for allele in alleles_of(record, self.genome)]
+
+    def columns(self, alleles: Sequence[Allele], records: Sequence[Record]) -> dict[str, Any]:
+        """The table's columns for scored alleles, in order."""
+        own = [allele.variant for allele in alleles if allele.variant is not None]
+        groups = self.groups(alleles, own)
+        variants = together(own, groups, self.genome) if groups else own
+        told = [allele.record for allele in alleles]
+        keys = [variant.key(self.genome) for variant in own]
+        columns: dict[str, Any] = {
+            "line": [record.line for record in told], "contig": [record.contig for record in told],
+            "position": [record.position for record in told],
+            "id": [record.cells[2].decode("utf-8", "replace") for record in told],
+            "ref": [record.ref for record in told], "alt": [a.record.alts[a.number] for a in alleles],
+            "key": keys, **self.scorer.columns(variants, self.genome, self.options.per_track),
+        }  # fmt: skip
+        if self.background is not None:
+            columns |= self.background.columns(columns)
+        if self.options.phased:
+            columns["phased_with"] = [_company(i, groups, keys) for i in range(len(own))]
+            columns["haplotype"] = [groups[i].haplotype if i in groups else None for i in range(len(own))]
+        return columns | self.annotations(own)
+
+    def annotations(self, variants: Sequence[Variant]) -> dict[str, Any]:
+        """Genes and elements at the variants."""
+        contigs = [variant.contig for variant in variants]
+        starts, ends = (np.array([getattr(v, name) for v in variants], np.int64) for name in ("start", "end"))
+        found: dict[str, Any] = {}
+        if self.options.genes is not None:
+            found |= self.options.genes.annotate(contigs, starts, ends)
+        for elements in self.options.elements:
+            found[f"in.{elements.name}"] = elements.annotate(contigs, starts, ends)
+        return found
+
+    def groups(self, alleles: Sequence[Allele], variants: Sequence[Variant]) -> dict[int, Group]:
+        """With --phased the alleles that are scored together; otherwise none, but close neighbours are counted."""
+        pairs = [(allele.record, allele.number) for allele in alleles]
+        if self.sample is not None:
+            found = groups_of(variants, carried_by(pairs, self.sample))
+            self.summary.phased += len(found)
+            return found
+        for column in range(9, min(len(pairs[0][0].cells), 9 + FEW_SAMPLES) if pairs else 9):
+            for carried in carried_by(pairs, column).values():
+                self.summary.close += neighbours(variants, carried, self.scorer.members[0].predictor.window // 2)
+        return {}
+
+    def count(self, alleles: Sequence[Allele], columns: Mapping[str, Any], variants: VariantFile) -> None:
+        """Add a chunk to the summary; the first mismatch stops where that is asked for."""
+        summary = self.summary
+        for allele in alleles:
+            if allele.reason is None:
+                continue
+            wrong = allele.reason.startswith(MISMATCH)
+            kind = "reference mismatch" if wrong else allele.reason
+            summary.skipped[kind] = summary.skipped.get(kind, 0) + 1
+            if wrong and self.options.check_ref == "error":
+                raise VariantError(
+                    allele.reason, path=variants.name, line=allele.record.line, hint="--check-ref skip goes on"
+                )
+            self.mismatch = self.mismatch or (f"line {allele.record.line}: {allele.reason}" if wrong else "")
+        for flag in (flag for cell in columns["MFD_FLAGS"] if cell != "." for flag in cell.split("&")):
+            summary.flagged[flag] = summary.flagged.get(flag, 0) + 1
+        summary.alleles += len(alleles)
+        summary.scored += sum(allele.reason is None for allele in alleles)
+
+    def agreement(self, alleles: Sequence[Allele], columns: Mapping[str, Any]) -> list[str]:
+        """How far scores in less than float32 agree with those in float32 on the first alleles, in a sentence."""
+        settings = self.scorer.settings
+        if settings.precision == "float32" or self.options.phased:
+            return []
+        some = [allele.variant for allele in alleles if allele.variant is not None][:COMPARED]
+        full = Settings(settings.placement, "float32", settings.tracks, settings.fixes)
+        exact = Scorer(self.scorer.runs, self.scorer.device, self.scorer.batch_size, full)
+        one, other = columns["MFD_MAX_DLOGIT"][: len(some)], exact.columns(some, self.genome)["MFD_MAX_DLOGIT"]
+        told = f", r = {np.corrcoef(one, other)[0, 1]:.4f}" if len(some) > 2 and one.std() * other.std() > 0 else ""
+        return [
+            f"scored in {settings.precision}; on the first {len(some)} alleles MFD_MAX_DLOGIT differs from float32 by at "
+            f"most {np.abs(one - other).max():.2g}{told}"
+        ]
+
+    def check_assembly(self, variants: VariantFile, most: float) -> None:
+        """VariantError where more than this share of the reference alleles seen so far disagrees with the genome."""
+        mismatches = self.summary.skipped.get("reference mismatch", 0)
+        checked = self.summary.scored + mismatches
+        if checked < FEWEST_CHECKED or mismatches <= most * checked:
+            return
+        told = f"{mismatches:,} of {checked:,} reference alleles are not in the genome ({self.mismatch})"
+        if self.options.check_ref != "warn":
+            raise VariantError(
+                told, path=variants.name,
+                hint="the file belongs to another assembly; give its genome with --fasta, or --check-ref warn goes on",
+            )  # fmt: skip
+        if most == MOST_MISMATCHES:
+            self.summary.warnings.append(f"{told}: the file seems to belong to another assembly")
+
+    def index(self, writer: VcfWriter, vcf: Path, places: Places, place: Mapping[Path, Path]) -> None:
+        """Index the compressed output beside it, or say why not."""
+        wanted = self.options.index
+        if wanted == "none":
+            return
+        problem = "" if writer.sorted else "the input is not sorted by position (bcftools sort makes it so)"
+        long = max(self.genome.lengths.values(), default=0) >= 1 << 29
+        kinds = [wanted] if wanted != "auto" else ["csi"] if long or places.kind == "b" else ["tbi", "csi"]
+        if not problem and not any(writer.index(vcf, place[Path(f"{places.vcf}.{kind}")]) for kind in kinds):
+            problem = "a record lies beyond what an index can hold"
+        if problem and wanted != "auto":
+            raise VariantError(f"the output cannot have a {wanted} index: {problem}")
+        if problem:
+            self.summary.warnings.append(f"the output has no index: {problem}")
+
+    # -- the table -----------------------------------------------------------------------------------------------------
+
+    def schema(self) -> pa.Schema:
+        """Columns of the Parquet table, one row per scored allele."""
+        text, number, scorer, options = pa.string(), pa.float32(), self.scorer, self.options
+        columns: list[tuple[str, pa.DataType]] = [("line", pa.int64()), ("contig", text), ("position", pa.int64())]
+        columns += [(name, text) for name in ("id", "ref", "alt", "key", "MFD_TRACK", "MFD_FLAGS")]
+        if options.genes is not None:
+            columns += [("gene", text), ("tss_distance", pa.int64()), ("within_gene", text)]
+        columns += [(f"in.{elements.name}", text) for elements in options.elements]
+        if options.phased:
+            columns += [("phased_with", text), ("haplotype", pa.int64())]
+        first = scorer.fields
+        columns += [(name, number) for name in first]
+        columns += [(name, number) for name in (self.background.column_names if self.background else ())]
+        columns += [(name, number) for name in scorer.column_names if name not in first]
+        columns += [(f"track.{name}", number) for name in scorer.panel.ids if options.per_track]
+        return pa.schema(columns, metadata=table_metadata(scorer, self.background))
 
 
-def check_assembly(variants: VariantFile, summary: ScoreSummary, most: float, example: str) -> None:
-    """VariantError where more than this share of the reference alleles seen so far disagrees with the genome."""
-    mismatches = summary.skipped.get("reference mismatch", 0)
-    checked = summary.scored + mismatches
-    if checked >= FEWEST_CHECKED and mismatches > most * checked:
-        raise VariantError(
-            f"{mismatches:,} of {checked:,} reference alleles are not in the genome ({example})",
-            path=variants.name, hint="the file belongs to another assembly; give its genome with --fasta",
-        )  # fmt: skip
+def _company(number: int, groups: Mapping[int, Group], keys: Sequence[str]) -> str:
+    return ",".join(keys[i] for i in groups[number].members if i != number) if number in groups else ""
 
 
-def with_alleles(records: Iterator[Record], genome: Genome) -> Iterator[tuple[list[Record], list[Allele]]]:
-    """Chunks of records, and the alleles of each chunk."""
-    for chunk in chunks(records):
-        yield chunk, [allele for record in chunk for allele in alleles_of(record, genome)]
+def table_metadata(scorer: Scorer, background: Background | None = None) -> dict[str, str]:
+    """What the Parquet file says of itself."""
+    counts, settings = {}, scorer.settings
+    if scorer.decomposition is not None:
+        for name in scorer.level_names:
+            factor, _, level = name.removeprefix("level.").partition("=")
+            counts[name] = int(scorer.decomposition.tracks_of(factor, level).sum())
+    return {
+        "mfd_version": __version__, "mfd_model": ",".join(run.digest for run in scorer.runs),
+        "mfd_genome": str(scorer.run.about["genome_digest"]), "mfd_tracks_per_level": json.dumps(counts),
+        "mfd_settings": json.dumps({"placement": settings.placement, "precision": settings.precision,
+                                    "tracks": settings.tracks, "fix": list(settings.fixes)}),
+        "mfd_support": json.dumps(dict(zip(scorer.panel.ids.tolist(), scorer.panel.support))),
+        "mfd_background": json.dumps(
+            {"digest": background.digest, "variants": background.count, "smallest_p": background.smallest_p}
+            if background else None
+        ),
+    }  # fmt: skip
 
 
-def chunks(records: Iterator[Record]) -> Iterator[list[Record]]:
-    """Runs of at most CHUNK records."""
+# -- records and alleles -----------------------------------------------------------------------------------------------
+
+
+def within(records: Iterator[Record], regions: Sequence[Interval], genome: Genome) -> Iterator[Record]:
+    """The records whose reference allele overlaps one of the regions (of the genome's contigs)."""
+    places: dict[str, list[tuple[int, int]]] = {}
+    for region in regions:
+        places.setdefault(region.contig, []).append((region.start, region.end))
+    joined = {contig: _disjoint(spans) for contig, spans in places.items()}
+    for record in records:
+        starts, ends = joined.get(contig_of(record.contig, genome) or "", (np.zeros(0), np.zeros(0)))
+        start = record.position - 1
+        number = int(np.searchsorted(ends, start, "right"))  # the first region that ends behind the record's start
+        if number < len(starts) and starts[number] < start + len(record.ref):
+            yield record
+
+
+def _disjoint(spans: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and ends of the union, sorted."""
+    merged: list[list[int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([start, end])
+    return np.array([start for start, _ in merged]), np.array([end for _, end in merged])
+
+
+def chunks(records: Iterator[Record], gap: int = 0) -> Iterator[list[Record]]:
+    """Runs of CHUNK records; where `gap` is given up to twice as many, so as not to part records that lie within it."""
     batch: list[Record] = []
     for record in records:
+        if len(batch) >= CHUNK:
+            last = batch[-1]
+            near = record.contig == last.contig and record.position - last.position - len(last.ref) <= gap
+            if not gap or not near or len(batch) >= 2 * CHUNK:
+                yield batch
+                batch = []
         batch.append(record)
-        if len(batch) == CHUNK:
-            yield batch
-            batch = []
     if batch:
         yield batch
 
 
 def alleles_of(record: Record, genome: Genome) -> list[Allele]:
-    """The alternate alleles of a record, each trimmed or with the reason why it is not scored."""
+    """The alternate alleles of a record, each normalised or with the reason why it is not scored."""
     contig, result = contig_of(record.contig, genome), []
     for number, alt in enumerate(record.alts):
-        reason = why_not(record, alt, genome, contig)
+        reason = why_not(record.position, record.ref, alt, genome, contig)
         variant = None
         if reason is None and contig is not None:
-            variant = Variant(contig, record.position, record.ref, alt).trimmed()
+            # Where REF has an N or R the genome knows better.
+            ref = genome.bases(contig, record.position - 1, record.position - 1 + len(record.ref))
+            variant = Variant(contig, record.position, ref, alt).normalised(genome)
         result.append(Allele(record, number, variant, reason))
     return result
-
-
-def columns_of(alleles: Sequence[Allele], scorer: Scorer, genome: Genome, per_track: bool) -> dict[str, Any]:
-    """The table's columns for scored alleles, in order."""
-    variants = [allele.variant for allele in alleles if allele.variant is not None]
-    records = [allele.record for allele in alleles]
-    return {
-        "line": [record.line for record in records], "contig": [record.contig for record in records],
-        "position": [record.position for record in records],
-        "id": [record.cells[2].decode("utf-8", "replace") for record in records],
-        "ref": [record.ref for record in records], "alt": [a.record.alts[a.number] for a in alleles],
-        "key": [str(variant) for variant in variants], **scorer.columns(variants, genome, per_track),
-    }  # fmt: skip
-
-
-def info_columns(columns: Mapping[str, Any], scorer: Scorer) -> dict[str, list[str]]:
-    """The texts of the INFO fields, one per scored allele."""
-    texts = {name: [f"{value:.6g}" for value in columns[name].tolist()] for name in scorer.fields}
-    return texts | {"MFD_TRACK": [percent_encoded(name) for name in columns["MFD_TRACK"]]}
-
-
-def info_of(found: Sequence[int | None], infos: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """INFO entries of one record: one value per alternate allele, a dot where an allele was not scored."""
-    return {name: ",".join("." if row is None else texts[row] for row in found) for name, texts in infos.items()}
-
-
-def percent_encoded(text: str) -> str:
-    """A value as it may stand in INFO (VCF 4.3, section 1.2)."""
-    return "".join(f"%{ord(c):02X}" if c in " %;=,\t\n\r" else c for c in text)
 
 
 def skip_row(allele: Allele) -> dict[str, Any]:
@@ -271,87 +506,26 @@ def skip_row(allele: Allele) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def index_of(writer: VcfWriter, place: Mapping[Path, Path], vcf: Path, genome: Genome, summary: ScoreSummary) -> None:
-    """Index the compressed output beside it, or say why not."""
-    if not writer.sorted:
-        summary.warnings.append(
-            "the input is not sorted by position: the output has no index (bcftools sort makes one)"
-        )
-        return
-    kinds = ["csi"] if max(genome.lengths.values(), default=0) >= 1 << 29 else ["tbi", "csi"]
-    if not any(writer.index(place[vcf], place[Path(f"{vcf}.{kind}")]) for kind in kinds):
-        summary.warnings.append("the output could not be indexed: a record lies beyond what an index can hold")
-
-
-def table_schema(scorer: Scorer, per_track: bool) -> pa.Schema:
-    """Columns of the Parquet table, one row per scored allele."""
-    text, number = pa.string(), pa.float32()
-    columns: list[tuple[str, pa.DataType]] = [("line", pa.int64()), ("contig", text), ("position", pa.int64())]
-    columns += [(name, text) for name in ("id", "ref", "alt", "key", "MFD_TRACK")]
-    columns += [(name, number) for name in scorer.column_names]
-    columns += [(f"track.{track.id}", number) for track in scorer.run.tracks if per_track]
-    return pa.schema(columns, metadata=table_metadata(scorer))
-
-
-def table_metadata(scorer: Scorer) -> dict[str, str]:
-    """What the Parquet file says of itself."""
-    counts = {}
-    if scorer.decomposition is not None:
-        for name in scorer.level_names:
-            factor, _, level = name.removeprefix("level.").partition("=")
-            counts[name] = int(scorer.decomposition.tracks_of(factor, level).sum())
-    return {
-        "mfd_version": __version__, "mfd_model": scorer.run.digest,
-        "mfd_genome": str(scorer.run.about["genome_digest"]), "mfd_tracks_per_level": json.dumps(counts),
-    }  # fmt: skip
-
-
-PLACEMENTS = {
-    "centred": "variant in the middle of its bin",
-    "grid": "bins of the genome's grid, mean of two near an edge",
-}
-DESCRIPTIONS = {
-    "MFD_MAX_DLOGIT": "Change of the most affected track's logit, alternate minus reference",
-    "MFD_SHARED": "Change of the part of the logit that all tracks share, alternate minus reference",
-    "MFD_DEBIASED": "Root mean square over tracks of the change of the logit without its technical part",
-}
-
-
-def header_of(variants: VariantFile, scorer: Scorer, genome: Genome, note: str) -> list[bytes]:
-    """The header of the output: the input's, our fields in place of older ones, the model and the genome."""
-    about = scorer.run.about
-    kept = [line for line in variants.header[:-1] if not line.startswith((b"##INFO=<ID=MFD_", b"##mfd_"))]
-    ours = []
-    for name in scorer.fields:
-        text = DESCRIPTIONS.get(name)
-        if text is None:
-            group = next(group for group in scorer.groups if scorer.field_of(group) == name)
-            text = f"Root mean square over tracks of the change of the {group} part of the logit"
-        ours.append(_info(name, "Float", f"{text}; not a measure of pathogenicity"))
-        if name == "MFD_MAX_DLOGIT":
-            ours.append(_info("MFD_TRACK", "String", "Track of MFD_MAX_DLOGIT"))
-    digests = f"model={scorer.run.digest},genome={about['genome_digest']}"
-    trained = " ".join(about["trained_on"])
-    ours += [
-        f"##mfd_model=<version={__version__},{digests},head={'conditioned' if scorer.conditioned else 'free'},"
-        f'trained_on="{_plain(trained)}">',
-        f'##mfd_scoring=<scale=logit,strands={scorer.predictor.strands},placement="{PLACEMENTS[scorer.placement]}",precision={scorer.predictor.precision},'
-        'indels="mean of left- and right-anchored windows",background=none>',
+def check_lengths(variants: VariantFile, genome: Genome, check_ref: CheckRef) -> list[str]:
+    """Contigs whose length in the header is not the genome's, as a warning; VariantError with check_ref `error`."""
+    wrong = [
+        (name, length, genome.lengths[known])
+        for name, length in variants.lengths.items()
+        if (known := contig_of(name, genome)) is not None and length != genome.lengths[known]
     ]
-    if note:
-        ours.append(f'##mfd_genome="{_plain(note)}"')
-    if not variants.contigs:
-        ours += [f"##contig=<ID={name},length={length}>" for name, length in genome.lengths.items()]
-    return [*kept, *(line.encode() for line in ours), variants.header[-1]]
+    if not wrong:
+        return []
+    name, told, have = wrong[0]
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    text = f"the header says that {name} has {told:,} bp, in the genome it has {have:,}{more}"
+    if check_ref == "error":
+        raise VariantError(
+            text, path=variants.name, hint="the file belongs to another assembly; --fasta gives its genome"
+        )
+    return [text]
 
 
-def _info(name: str, kind: str, text: str) -> str:
-    return f'##INFO=<ID={name},Number=A,Type={kind},Description="{_plain(text)}">'
-
-
-def _plain(text: str) -> str:
-    """Text that may stand between the quotes of a header line, whatever a file or a group is called."""
-    return re.sub(r'[\x00-\x1f\x7f"\\]', "_", text)
+# -- the genome --------------------------------------------------------------------------------------------------------
 
 
 def choose_genome(project: Project, run: Run, fasta: Path | None) -> tuple[Genome, str]:

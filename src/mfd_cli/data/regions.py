@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfd_cli.data.fasta import check_bgzf_end, read_lines
-from mfd_cli.data.sequence import match_contigs
+from mfd_cli.data.sequence import Genome, contig_of, match_contigs
 from mfd_cli.errors import GenomeError, RegionError
 from mfd_cli.files import check_input
 
@@ -79,6 +79,7 @@ class Intervals:
         return found
 
 
+_REGION = re.compile(r"(?P<contig>.+?)(?::(?P<first>[0-9,]+)(?:-(?P<last>[0-9,]+))?)?")
 _NUMBER = re.compile(rb"[0-9]{1,10}")
 _NAME = re.compile(rb"[!-~]+")
 _SKIPPED = (b"#", b"track", b"browser")
@@ -262,3 +263,43 @@ def read_known_intervals(
         return intervals.on(lengths)
     except GenomeError as error:
         raise RegionError(error.message, path=path, hint=error.hint) from error
+
+
+# -- regions on the command line ---------------------------------------------------------------------------------------
+
+
+def parse_region(text: str, genome: Genome) -> Interval:
+    """`chr1:1001-2000` (1-based, both ends included), `chr1:1001` (one base) or `chr1`, aliases of contigs resolved.
+
+    GenomeError where it is not on the genome.
+    """
+    whole = contig_of(text, genome)  # a contig's own name may hold a colon: the whole text is tried first
+    if whole is not None:
+        return Interval(whole, 0, genome.lengths[whole])
+    found = _REGION.fullmatch(text)
+    contig = contig_of(found["contig"], genome) if found else None
+    if found is None or contig is None or found["first"] is None:
+        names = ", ".join(list(genome.sequences)[:3])
+        raise GenomeError(f"{text!r} is no region of the genome", hint=f"contigs are {names} ...")
+    first, last = (int((found[name] or found["first"]).replace(",", "")) for name in ("first", "last"))
+    if not 1 <= first <= last <= genome.lengths[contig]:
+        raise GenomeError(f"region {text!r} is not on {contig}, which has {genome.lengths[contig]:,} bp")
+    return Interval(contig, first - 1, last)
+
+
+def parse_regions(texts: Sequence[str], file: Path | None, genome: Genome) -> tuple[Interval, ...]:
+    """The regions of `-r` options (each one region, or several with commas between) and of a BED file."""
+    found = [parse_region(part, genome) for text in texts for part in _parts(text, genome)]
+    if file is not None:
+        for contig, (starts, ends) in read_intervals(file).on(genome.lengths).items():
+            found += [Interval(contig, start, end) for start, end in zip(starts.tolist(), ends.tolist())]
+    return tuple(found)
+
+
+def _parts(text: str, genome: Genome) -> list[str]:
+    """One region, whose numbers may hold commas, or several."""
+    try:
+        parse_region(text, genome)
+    except GenomeError:
+        return [part for part in text.split(",") if part]
+    return [text]

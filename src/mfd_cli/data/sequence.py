@@ -141,5 +141,12 @@ def aliases(name: str) -> list[str]:
     return [name, bare, f"chr{bare}", *mito.get(bare, [])]
 
 
+def contig_of(name: str, genome: Genome) -> str | None:
+    """The genome's name for a contig, `chr1` and `1` being the same; None if it has none."""
+    if name in genome.sequences:
+        return name
+    return next((alias for alias in aliases(name) if alias in genome.sequences), None)
+
+
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

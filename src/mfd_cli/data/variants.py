@@ -1,7 +1,7 @@
-"""Variants: a strict reader of VCF's first five columns, and the windows of both alleles.
+"""A strict reader of VCF's first five columns, from every kind of file that holds them.
 
 Everything after the ALT column passes through byte for byte, even where it breaks the specification. Positions are
-1-based as in VCF; `start` is 0-based.
+1-based as in VCF.
 """
 
 from __future__ import annotations
@@ -19,57 +19,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from mfd_cli.data.fasta import BGZF_EOF, check_bgzf_end
-from mfd_cli.data.sequence import Bytes, Genome, encode
 from mfd_cli.errors import VariantError
 from mfd_cli.files import check_input
 
-LONGEST = 128
-"""Trimmed alleles longer than this are not scored: they would fill the bin."""
+_CONTIG = re.compile(rb"##contig=<(?:.*,)?ID=([^,>]+)")
+_LENGTH = re.compile(rb"##contig=<(?:.*,)?length=([0-9]{1,12})[,>]")
 _LONGEST_LINE = 1 << 24
 _LONGEST_HEADER_LINE = 1 << 20
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One alternate allele: contig, 1-based position, reference and alternate bases.
-
-    >>> str(Variant("chr7", 101, "A", "G")), Variant("chr7", 101, "A", "G").start
-    ('chr7:101:A>G', 100)
-    """
-
-    contig: str
-    position: int
-    ref: str
-    alt: str
-
-    def __post_init__(self) -> None:
-        if self.position < 1:
-            raise VariantError(f"position {self.position} is not 1 or more")
-
-    @property
-    def start(self) -> int:
-        """0-based position of the first reference base."""
-        return self.position - 1
-
-    def __str__(self) -> str:
-        return f"{self.contig}:{self.position}:{self.ref or '-'}>{self.alt or '-'}"
-
-    def trimmed(self) -> Variant:
-        """The same variant without the bases that both alleles share, at the end first; an allele may become empty.
-
-        >>> str(Variant("1", 5, "CAT", "CT").trimmed()), str(Variant("1", 5, "AC", "AG").trimmed())
-        ('1:6:A>-', '1:6:C>G')
-        """
-        ref, alt, position = self.ref.upper(), self.alt.upper(), self.position
-        while ref and alt and ref[-1] == alt[-1]:
-            ref, alt = ref[:-1], alt[:-1]
-        shared = 0
-        while shared < min(len(ref), len(alt)) and ref[shared] == alt[shared]:
-            shared += 1
-        return Variant(self.contig, position + shared, ref[shared:], alt[shared:])
 
 
 @dataclass(frozen=True)
@@ -95,8 +52,18 @@ class VariantFile:
     @property
     def contigs(self) -> list[str]:
         """Names in the ##contig lines."""
-        found = (re.match(rb"##contig=<(?:.*,)?ID=([^,>]+)", line) for line in self.header)
+        found = (_CONTIG.match(line) for line in self.header)
         return [match[1].decode("utf-8", "replace") for match in found if match]
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Lengths of the contigs whose ##contig lines tell them."""
+        result = {}
+        for line in self.header:
+            name, length = _CONTIG.match(line), _LENGTH.match(line)
+            if name and length:
+                result[name[1].decode("utf-8", "replace")] = int(length[1])
+        return result
 
 
 @contextmanager
@@ -282,86 +249,6 @@ def _parse(line: bytes, number: int, columns: int, name: str) -> Record:
     if not ref or not alt or any(not allele for allele in alt.split(",")):
         raise VariantError(f"has an empty allele (REF {ref[:20]!r}, ALT {alt[:20]!r})", path=name, line=number)
     return Record(number, cells, contig, int(position), ref, tuple(alt.split(",")))
-
-
-# -- which alleles can be scored ---------------------------------------------------------------------------------------
-
-_BASES = re.compile("[ACGTacgt]+")
-_IUPAC = re.compile("[ACGTNRYSWKMBDHVacgtnryswkmbdhv]+")
-
-
-def why_not(record: Record, alt: str, genome: Genome, contig: str | None) -> str | None:
-    """The reason why an allele is not scored, in words; None if it can be. Reference mismatches start with `REF`."""
-    if alt in (".", ""):
-        return "no alternate allele"
-    if alt in ("*", "<*>"):
-        return "allele lost to an overlapping deletion (*)"
-    if "[" in alt or "]" in alt or alt.startswith(".") or alt.endswith("."):
-        return "breakend"
-    if alt.startswith("<"):
-        return "symbolic allele"
-    if not _BASES.fullmatch(alt):
-        return "the alternate allele is not of A, C, G, T"
-    if not _IUPAC.fullmatch(record.ref):
-        return "the reference allele is not a sequence"
-    if contig is None:
-        return "the genome has no such contig"
-    end = record.position - 1 + len(record.ref)
-    if record.position < 1 or end > genome.lengths[contig]:
-        return "beyond the end of the contig"
-    here = genome.bases(contig, record.position - 1, end)
-    if not _agree(record.ref.upper(), here):
-        return f"REF is {record.ref[:20]}, the genome has {here[:20]}"
-    if record.ref.upper() == alt.upper():
-        return "both alleles are the same"
-    trimmed = Variant(contig, record.position, record.ref, alt).trimmed()
-    if max(len(trimmed.ref), len(trimmed.alt)) > LONGEST:
-        return f"longer than {LONGEST} bp"
-    return None
-
-
-def _agree(ref: str, genome: str) -> bool:
-    """Whether two sequences of one length agree wherever both have a known base."""
-    return all(a == b or a not in "ACGT" or b not in "ACGT" for a, b in zip(ref, genome))
-
-
-# -- windows -----------------------------------------------------------------------------------------------------------
-
-
-def alternate_windows(variant: Variant, genome: Genome, width: int, centre: int) -> list[Bytes]:
-    """Base codes of the windows of the alternate allele, each `width` long.
-
-    `variant` is trimmed and on a contig of the genome. The first base of its reference allele (for an insertion, the
-    base after it) lies at index `centre`. A substitution has one window. An indel has two: one keeps the bases on its
-    left where they are, so that those on its right slide; the other keeps those on its right. Their mean is what the
-    allele is worth, whichever side it was anchored to. Beyond the contig's ends bases are unknown.
-    """
-    alt = encode(variant.alt)
-    left, right = variant.start, variant.start + len(variant.ref)  # the ends of the flanks, 0-based
-    after = width - centre
-
-    def window(allele: Bytes, before: int) -> Bytes:
-        """`before` bases of left flank, the allele, and right flank up to the width."""
-        start = genome.codes(variant.contig, left - max(before, 0), left)
-        tail = width - len(start) - len(allele)
-        whole = np.concatenate([start, allele, genome.codes(variant.contig, right, right + max(tail, 0))])
-        cut = max(-before, 0)
-        return whole[cut : cut + width]
-
-    if len(variant.ref) == len(alt):
-        return [window(alt, centre)]
-    # Right-anchored: as many bases after the allele as in the reference window, the left flank makes up the length.
-    kept = max(after - len(variant.ref), 0)
-    wide = genome.codes(variant.contig, left - width, left)
-    anchored = np.concatenate([wide, alt, genome.codes(variant.contig, right, right + kept)])[-width:]
-    return [window(alt, centre), anchored]
-
-
-def contig_of(name: str, genome: Genome) -> str | None:
-    """The genome's name for a contig, `chr1` and `1` being the same; None if it has none."""
-    from mfd_cli.data.sequence import aliases
-
-    return next((alias for alias in aliases(name) if alias in genome.sequences), None)
 
 
 def split_info(info: bytes) -> Sequence[bytes]:
