@@ -12,9 +12,9 @@ import torch
 import tiny
 from mfd_cli.core.onehot import reverse_complement
 from mfd_cli.core.predict import Precision
-from mfd_cli.data.alleles import Variant
+from mfd_cli.data.alleles import Variant, slide
 from mfd_cli.data.dataset import Dataset
-from mfd_cli.data.sequence import encode
+from mfd_cli.data.sequence import Genome, encode
 from mfd_cli.effects import EDGE, Member, Placement, Scorer, Settings
 from mfd_cli.errors import ConfigError, GenomeError
 from mfd_cli.pipeline import ahead, in_background
@@ -101,6 +101,92 @@ def test_half_precision_says_how_far_it_agrees(trained: tuple[Run, Dataset], tmp
     assert "precision=bf16" in (tmp_path / "o.vcf").read_text()
     with pytest.raises(ConfigError, match="tf32 is a format of CUDA"):
         member(run, precision="tf32")
+
+
+# -- indels ------------------------------------------------------------------------------------------------------------
+
+
+def quiet_places(dataset: Dataset, count: int) -> list[int]:
+    """Places (0-based) on chr2 with no planted motif within 110 bp."""
+    bases, found = dataset.genome.bases("chr2", 0, 30_000), list[int]()
+    for at in range(1000, 29_000, 97):
+        if len(found) < count and not any(m[:12] in bases[at - 110 : at + 110] for m in tiny.MOTIFS.values()):
+            found.append(at)
+    assert len(found) == count
+    return found
+
+
+def largest(run: Run, variants: list[Variant], genome: Genome) -> np.ndarray:
+    """Change of the most affected track's logit."""
+    return np.asarray(Scorer(run).columns(variants, genome)["MFD_MAX_DLOGIT"])
+
+
+def test_an_insertion_that_makes_a_motif_scores_like_the_substitution(trained: tuple[Run, Dataset]) -> None:
+    run, dataset = trained
+    places = quiet_places(dataset, 12)
+    inserted, substituted = list[Variant](), list[Variant]()
+    for i, at in enumerate(places):
+        motif = list(tiny.MOTIFS.values())[i % 2]
+        inserted.append(Variant("chr2", at + 1, "", motif))
+        ref = dataset.genome.bases("chr2", at - len(motif) // 2, at + len(motif) - len(motif) // 2)
+        substituted.append(Variant("chr2", at - len(motif) // 2 + 1, ref, motif).trimmed())
+    one, other = (largest(run, some, dataset.genome) for some in (inserted, substituted))
+    assert np.abs(other).min() > 0.5 and np.array_equal(np.sign(one), np.sign(other))
+    ratio = one / other
+    assert 0.7 < np.median(ratio) < 1.3 and ratio.min() > 0.4
+
+
+def test_a_neutral_indel_scores_near_nothing(trained: tuple[Run, Dataset]) -> None:
+    """More or less of what stands there already, beside what a motif does, and beside the change without compensation."""
+    run, dataset = trained
+    genome, rng, variants = dataset.genome, np.random.default_rng(0), list[Variant]()
+    for at in quiet_places(dataset, 60):
+        size = int(rng.integers(1, 7))
+        here = genome.bases("chr2", at, at + size)
+        variants.append(Variant("chr2", at + 1, *(("", here) if at % 2 else (here, ""))))
+    size = np.abs(largest(run, variants, genome))
+    motif = np.abs(
+        largest(run, [Variant("chr2", at + 1, "", tiny.MOTIFS["CTCF"]) for at in quiet_places(dataset, 5)], genome)
+    )
+    assert np.median(size) < 0.15 * np.median(motif)
+    worker = member(run)
+    plain = []
+    for variant in variants:  # one window of each haplotype, the left edges together
+        codes = genome.codes("chr2", variant.start - worker.centre, variant.start + 2 * worker.predictor.window)
+        at = worker.centre
+        other = np.concatenate([codes[:at], encode(variant.alt), codes[at + len(variant.ref) :]])
+        pair = np.stack([codes[: worker.predictor.window], other[: worker.predictor.window]])
+        change = np.diff(worker.predictor.latents(pair), axis=0)
+        plain.append(np.abs(change @ worker.panel.head.matrix()[:8].T).max())
+    assert np.median(size) < 0.75 * np.median(plain)
+
+
+def test_the_way_back_has_the_other_sign(trained: tuple[Run, Dataset]) -> None:
+    run, dataset = trained
+    genome = dataset.genome
+    bases = genome.bases("chr2", 0, 30_000)
+    for at, inserted in ((5000, "GATAGATAGA"), (7321, "C"), (9000, "ACGTTGCA" * 5)):
+        there = Genome({"chr2": np.frombuffer((bases[:at] + inserted + bases[at:]).encode(), np.uint8)})
+        (forth,) = largest(run, [Variant("chr2", at + 1, "", inserted)], genome)
+        (back,) = largest(run, [Variant("chr2", at + 1, inserted, "")], there)
+        assert back == pytest.approx(-forth, abs=1e-5) and abs(forth) > 1e-5
+
+
+def test_both_strands_give_an_indel_one_score(trained: tuple[Run, Dataset]) -> None:
+    """On the reverse complement of the genome, wherever the indel can be written at an odd number of places."""
+    run, dataset = trained
+    bases = dataset.genome.bases("chr2", 0, 30_000)
+    other = Genome({"chr2": np.frombuffer(bases[::-1].translate(str.maketrans("ACGT", "TGCA")).encode(), np.uint8)})
+    seen = 0
+    for at in range(3000, 3040):
+        variant = Variant("chr2", at + 1, "", "GATAC")
+        if sum(slide(variant, dataset.genome)) % 2:
+            continue
+        seen += 1
+        flipped = Variant("chr2", 30_000 - at + 1, "", "GTATC")
+        one, two = largest(run, [variant], dataset.genome), largest(run, [flipped], other)
+        assert one == pytest.approx(two, abs=1e-5)
+    assert seen > 10
 
 
 @pytest.mark.gpu

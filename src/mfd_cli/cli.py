@@ -37,7 +37,7 @@ from mfd_cli.cli_shared import (
     set_threads,
     split_named,
 )  # fmt: skip
-from mfd_cli.cli_variants import background_command, score_variants_command
+from mfd_cli.cli_variants import background_command, enrich_command, score_variants_command
 from mfd_cli.errors import ConfigError, MfdError
 
 if TYPE_CHECKING:
@@ -316,6 +316,7 @@ def impute_command(
 
 app.command("score-variants")(score_variants_command)
 app.command("background")(background_command)
+app.command("enrich")(enrich_command)
 
 
 @app.command("explain")

@@ -14,6 +14,7 @@ from mfd_cli.cli_shared import (
     Fasta,
     Force,
     Gpus,
+    Json,
     Quiet,
     RunFolder,
     Seed,
@@ -23,6 +24,8 @@ from mfd_cli.cli_shared import (
     load,
     one_of,
     open_runs,
+    say_all,
+    say_json,
 )  # fmt: skip
 from mfd_cli.errors import ConfigError
 
@@ -165,6 +168,46 @@ def background_command(
         )  # fmt: skip
     for line in summary.lines():
         note(line)
+
+
+def enrich_command(
+    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Parquet table of score-variants.")],
+    labels: Annotated[Path, typer.Option("--labels", help="Table of variants: chrom, pos, ref, alt, label.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("enrichment"),
+    label_column: Annotated[
+        str | None, typer.Option("--label-column", help="[default: label, or the only one with two values]")
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option("--positive", help="Label of the positive class [default: 1, true, rare ...]")
+    ] = None,
+    match_column: Annotated[
+        str | None, typer.Option("--match-column", help="Id of each variant's set, in a matched design.")
+    ] = None,
+    features: Annotated[
+        list[str] | None, typer.Option("--features", metavar="PATTERN", help="Such as 'level.*'; repeatable.")
+    ] = None,
+    direction: Annotated[
+        str, typer.Option("--direction", help="both: scores have a sign; absolute: only their size counts.")
+    ] = "both",
+    fdr: Annotated[float, typer.Option("--fdr", help="False discovery rate of what is called enriched.")] = 0.05,
+    force: Force = False, quiet: Quiet = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Tell which scores differ between two classes of variants: writes features.tsv, quantiles.tsv, selected.parquet, ..."""
+    from mfd_cli.console import Display, warn
+    from mfd_cli.enrich import DIRECTIONS, enrich
+
+    with Display(quiet) as display:
+        result = enrich(
+            scores, labels, output, label_column=label_column, positive=positive, match_column=match_column,
+            features=features, direction=one_of("--direction", direction, DIRECTIONS), fdr=fdr, force=force,
+            progress=display,
+        )  # fmt: skip
+    for text in [] if quiet else result.warnings:
+        warn(text)
+    if as_json:
+        say_json(result.summary)
+    else:
+        say_all(result.lines())
 
 
 def _settings(placement: str, precision: str, tracks: str | None, fix: list[str] | None) -> Settings:

@@ -109,11 +109,14 @@ class Member:
         return names, np.stack(rows) if rows else np.zeros((0, latent), np.float32)
 
     def effects(self, variants: Sequence[Variant], genome: Genome) -> Effects:
-        """The parts of the change of every output, for trimmed variants on the genome."""
-        reference, change = self.changes(variants, genome)
+        """The parts of the change of every output, for normalised variants on the genome; alike ones are computed once."""
+        place = {variant: number for number, variant in enumerate(dict.fromkeys(variants))}
+        rows = [place[variant] for variant in variants]
+        reference, change = self.changes(list(place), genome)
         head = self.panel.head
-        groups = {group: head.group_part(group, change) for group in head.groups}
-        return Effects(head.logits(reference), head.shared_part(change), groups, change @ self.level_matrix.T)
+        groups = {group: head.group_part(group, change)[rows] for group in head.groups}
+        levels = change @ self.level_matrix.T
+        return Effects(head.logits(reference)[rows], head.shared_part(change)[rows], groups, levels[rows])
 
     # -- the change of the latent --------------------------------------------------------------------------------------
 

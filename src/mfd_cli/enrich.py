@@ -1,0 +1,535 @@
+"""`mfd enrich`: which scores tell two classes of variants apart, such as rare from common, or causal from matched ones.
+
+Every feature (a numeric column of the scores) is ranked, fitted and cut; what a cut selects is compared with what it leaves.
+A signed feature has a direction; its size alone is a second question, so both are answered: AUROC of the score and of |score|.
+With direction `absolute` only the size counts, in every number and in the list of selected variants alike. Quantile tables and
+the logistic model do not know of a matched design; the conditional model and the AUROC within sets do.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mfd_cli import __version__
+from mfd_cli import set_statistics as st
+from mfd_cli.errors import ConfigError, InputError, OutputError
+from mfd_cli.export import ParquetRows, write_tsv
+from mfd_cli.files import check_input, check_output, whole_folder, write_json
+from mfd_cli.set_statistics import Bools, Estimate, Fit, Floats, Ints
+from mfd_cli.variant_labels import WHERE, Joined, join, read_labels, summary_of
+
+Progress = Callable[[str, int, int], None]
+Direction = Literal["both", "absolute"]
+DIRECTIONS = ("both", "absolute")
+QUANTILES = (0.0001, 0.001, 0.01, 0.1, 0.9, 0.99, 0.999, 0.9999)
+FORMAT, VERSION = "variant-enrichment", 1
+COMPARED = ("MFD_MAX_DLOGIT", "MFD_SHARED", "MFD_BIO", "MFD_TECH", "MFD_DEBIASED")
+REFERENCE = "MFD_DEBIASED"
+KINDS = {
+    "MFD_MAX_DLOGIT": "max", "MFD_SHARED": "shared", "MFD_DEBIASED": "debiased", "MFD_": "group",
+    "level.": "level", "track.": "track", "ref_probability": "probability", "alt_probability": "probability",
+}  # fmt: skip
+"""Kind of a feature by how its name begins; the first that fits."""
+NOT_SCORES = ("line", "position")
+ROWS_AT_ONCE, WRITTEN_AT_ONCE = 1 << 20, 1 << 16
+"""Rows whose names are joined, and written, together."""
+MANY_UNMATCHED = 0.05
+MOST_THREADS = 16
+
+
+@dataclass(frozen=True)
+class EnrichResult:
+    """One row per feature, and what was counted."""
+
+    output: Path
+    rows: Sequence[Mapping[str, Any]]
+    summary: Mapping[str, Any]
+    seconds: float
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        return list(self.summary["warnings"])
+
+    def lines(self) -> list[str]:
+        labels, found = self.summary["labels"], self.summary["found"]
+        sets = f", {labels['sets']:,} sets" if "sets" in labels else ""
+        best = sorted(self.rows, key=lambda row: -_strength(row))[:5]
+        return [
+            f"{labels['variants']:,} labelled variants: {labels['positive']:,} {labels['positive_label']}, "
+            f"{labels['negative']:,} {labels['negative_label']}{sets}; {labels['not_scored']:,} of the table are not scored",
+            f"{len(self.rows):,} features: {found['auroc']:,} rank the classes, {found['quantile_features']:,} are enriched "
+            f"at a cut (q < {self.summary['settings']['fdr']:g}); {found['selected_variants']:,} variants selected "
+            f"({self.seconds:.1f} s)",
+            *(f"{row['feature']}: AUROC {row['auroc']:.4f} (standard error {row['auroc_se']:.4f})" for row in best),
+            f"wrote {self.output}",
+        ]  # fmt: skip
+
+
+def _strength(row: Mapping[str, Any]) -> float:
+    away = abs(row["auroc"] - 0.5)
+    return -1.0 if math.isnan(away) else away
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the features are measured."""
+
+    quantiles: tuple[float, ...]
+    direction: Direction
+    fdr: float
+
+    def __post_init__(self) -> None:
+        if not self.quantiles or not all(0 < quantile < 1 for quantile in self.quantiles):
+            raise ConfigError("quantiles lie between 0 and 1, both ends excluded")
+        if self.direction not in DIRECTIONS:
+            raise ConfigError(f"the direction is {self.direction!r}, not one of {', '.join(DIRECTIONS)}")
+        if not 0 < self.fdr < 1:
+            raise ConfigError(f"the false discovery rate is {self.fdr:g}; it lies between 0 and 1")
+
+    def used(self, values: Floats) -> Floats:
+        """The score that is tested, and by which variants are selected."""
+        return np.abs(values) if self.direction == "absolute" else values
+
+
+def enrich(
+    scores: Path, labels: Path, output: Path, *, label_column: str | None = None, positive: str | None = None,
+    match_column: str | None = None, features: Sequence[str] | None = None, quantiles: Sequence[float] = QUANTILES,
+    direction: Direction = "both", fdr: float = 0.05, force: bool = False, progress: Progress | None = None,
+) -> EnrichResult:  # fmt: skip
+    """Compare the scores of two classes of variants, feature by feature, and write a folder of tables.
+
+    `scores` is the Parquet table of `mfd score-variants`, `labels` a table with a header (see variant_labels.py),
+    `features` are patterns such as `level.*`. Raises InputError and MetadataError where they cannot be read or joined.
+    """
+    started = time.monotonic()
+    settings = Settings(tuple(sorted(set(quantiles))), direction, fdr)
+    check_folder(output, force, (scores, labels))
+    table = ScoreTable(scores)
+    names = chosen(table.features, features, scores)
+    known = read_labels(labels, label_column, positive, match_column)
+    joined = join(known, table.batches(table.naming(known.by)))
+    rows, cuts = measured(table, names, joined, settings, progress)
+    with whole_folder(output) as folder:
+        write_tsv(folder / "features.tsv", rows)
+        write_tsv(folder / "quantiles.tsv", [_with_exact_cut(row) for row in cuts])
+        compared = compare(table, joined, settings)
+        write_tsv(folder / "raw_vs_debiased.tsv", compared, None if compared else ("feature", "score"))
+        selected = write_selected(folder / "selected.parquet", table, joined, known.classes, cuts, settings, progress)
+        about = summary_of(known, joined)
+        summary = summarise(table, about, joined, settings, rows, cuts, selected)
+        write_json(folder / "summary.json", summary)
+    return EnrichResult(output, rows, summary, time.monotonic() - started)
+
+
+def check_folder(output: Path, force: bool, inputs: Iterable[Path]) -> None:
+    """OutputError where the folder may not be written, or where replacing it would remove an input."""
+    check_output(output, force)
+    if output.exists() and not output.is_dir():
+        raise OutputError("is a file; the tables are written to a folder", path=output)
+    for path in inputs:
+        if output.exists() and path.exists() and output.resolve() in path.resolve().parents:
+            raise OutputError(f"holds the input {path.name}, which would be replaced", path=output)
+
+
+# -- the table of scores -----------------------------------------------------------------------------------------------
+
+
+class ScoreTable:
+    """The Parquet table of scores, read one column at a time. InputError where it is damaged or something else."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = check_input(path)
+        with self.errors():
+            self.file = pq.ParquetFile(path)
+        schema = self.file.schema_arrow
+        self.rows, self.columns = self.file.metadata.num_rows, schema.names
+        missing = [name for name in WHERE if name not in schema.names]
+        if missing or not pa.types.is_integer(schema.field("position").type):
+            what = f"has no column {missing[0]!r}" if missing else "has positions that are no whole numbers"
+            raise InputError(f"{what}: it is not a table of scores", path=path,
+                             hint="mfd score-variants writes one beside the VCF")  # fmt: skip
+        if not self.rows:
+            raise InputError("has no scored variants", path=path)
+        self.half = [field.name for field in schema if pa.types.is_float16(field.type)]
+        self.features = [
+            field.name for field in schema
+            if (pa.types.is_floating(field.type) or pa.types.is_integer(field.type)) and field.name not in NOT_SCORES
+        ]  # fmt: skip
+        if not self.features:
+            raise InputError("has no numeric features", path=path, hint="mfd score-variants writes them")
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Which model and genome the scores are of, as far as the file says."""
+        stored = self.file.schema_arrow.metadata or {}
+        names = ("mfd_version", "mfd_model", "mfd_genome")
+        known = {name: stored[name.encode()].decode("utf-8", "replace") for name in names if name.encode() in stored}
+        return {"file": self.path.name, "rows": self.rows, **known}
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                "is damaged, or is not a Parquet file", path=self.path, hint="mfd score-variants writes the table"
+            ) from error
+
+    def column(self, name: str, rows: Ints) -> Floats:
+        """A feature's scores in these rows, (n,), NaN where there is none. Infinite ones are none either."""
+        with self.errors():
+            values = self.file.read(columns=[name], use_threads=False)[name].to_numpy()
+        result = np.asarray(values[rows], np.float64)
+        result[~np.isfinite(result)] = math.nan
+        return result
+
+    def naming(self, by: str) -> list[str]:
+        """The columns that labels are joined by."""
+        return ["id"] if by == "id" else [name for name in (*WHERE, "key") if name in self.columns]
+
+    def batches(self, columns: Sequence[str], size: int = ROWS_AT_ONCE) -> Iterator[pa.RecordBatch]:
+        """All rows of some columns, in pieces."""
+        missing = [name for name in columns if name not in self.columns]
+        if missing:
+            raise InputError(
+                f"has no column {missing[0]!r}", path=self.path,
+                hint="give the labels with chrom, pos, ref and alt" if missing == ["id"] else None,
+            )  # fmt: skip
+        pieces = self.file.iter_batches(batch_size=size, columns=list(columns))
+        while True:
+            with self.errors():
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
+
+
+def chosen(features: Sequence[str], patterns: Sequence[str] | None, path: Path) -> list[str]:
+    """The features that a pattern fits (all without patterns), in the order of the file."""
+    if patterns is None:
+        return list(features)
+    for pattern in patterns:
+        if not fnmatch.filter(features, pattern):
+            shown = ", ".join(features[:5]) + (", ..." if len(features) > 5 else "")
+            raise ConfigError(f"no feature of {path.name} is called {pattern!r}", hint=f"there are {shown}")
+    return [name for name in features if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def kind_of(feature: str) -> str:
+    """What a feature is, by its name.
+
+    >>> kind_of("MFD_DEBIASED"), kind_of("MFD_BIO"), kind_of("level.target=CTCF"), kind_of("CADD")
+    ('debiased', 'group', 'level', 'other')
+    """
+    return next((kind for start, kind in KINDS.items() if feature.startswith(start)), "other")
+
+
+# -- measuring ---------------------------------------------------------------------------------------------------------
+
+Row = dict[str, Any]
+
+
+def measured(
+    table: ScoreTable, names: Sequence[str], joined: Joined, settings: Settings, progress: Progress | None
+) -> tuple[list[Row], list[Row]]:
+    """A row per feature and a row per feature and quantile, with q-values over all features, and over all cuts."""
+    rows, cuts = list[Row](), list[Row]()
+
+    def jobs() -> Iterator[Callable[[], tuple[Row, list[Row]]]]:
+        for name in names:
+            values = table.column(name, joined.rows)
+            yield lambda name=name, values=values: measure(name, values, joined, settings)  # type: ignore[misc]
+
+    for done, (row, some) in enumerate(in_threads(jobs()), start=1):
+        rows.append(row)
+        cuts += some
+        if progress:
+            progress("measuring features", done, len(names))
+    return with_q(rows), with_q(cuts)
+
+
+def in_threads(jobs: Iterable[Callable[[], tuple[Row, list[Row]]]]) -> Iterator[tuple[Row, list[Row]]]:
+    """Results of the jobs, in order. Few of them wait at a time, because each holds a column."""
+    threads = min(os.cpu_count() or 1, MOST_THREADS)
+    waiting: deque[Future[tuple[Row, list[Row]]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for job in jobs:
+            waiting.append(pool.submit(job))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def measure(name: str, values: Floats, joined: Joined, settings: Settings) -> tuple[Row, list[Row]]:
+    """Everything about one feature: its row of features.tsv and its rows of quantiles.tsv, without q-values."""
+    known = ~np.isnan(values)
+    used, positive = settings.used(values[known]), joined.positive[known]
+    ranking = st.rank(used, positive)
+    row = {"feature": name, "kind": kind_of(name), "score": _score_name(settings), **class_row(used, positive, known)}
+    row |= spread("auroc", st.auroc(ranking))
+    size = ranking if settings.direction == "absolute" or not (used < 0).any() else st.rank(np.abs(used), positive)
+    if settings.direction == "both":
+        row |= spread("auroc_absolute", st.auroc(size))
+    row["auprc"] = st.average_precision(ranking)
+    if settings.direction == "both":
+        row["auprc_absolute"] = st.average_precision(size)
+    row |= fitted("logistic", st.logistic(_scaled(used, row["sd"]), positive))
+    row |= matched_row(used, st.ranks(ranking), known, joined, row["sd"])
+    return row, [
+        {"feature": name, "score": row["score"], **cut_row(ranking, q)} for q in settings.quantiles if len(used)
+    ]
+
+
+def _score_name(settings: Settings) -> str:
+    return "absolute" if settings.direction == "absolute" else "signed"
+
+
+def class_row(values: Floats, positive: Bools, known: Bools) -> Row:
+    """How many variants have a score, and how the classes' means differ; `values` are those of the `known` ones."""
+    count, hits = len(values), int(positive.sum())
+    both = 0 < hits < count
+    return {
+        "n": count, "n_positive": hits, "n_negative": count - hits, "n_missing": len(known) - count,
+        "prevalence": hits / count if count else math.nan,
+        "mean_difference": float(values[positive].mean() - values[~positive].mean()) if both else math.nan,
+        "sd": float(values.std(ddof=1)) if count > 1 else math.nan,
+    }  # fmt: skip
+
+
+def _scaled(values: Floats, sd: float) -> Floats:
+    """Scores in standard deviations; a constant one stays what it is."""
+    return values / sd if sd > 0 else values
+
+
+def matched_row(values: Floats, ranks: Ints, known: Bools, joined: Joined, sd: float) -> Row:
+    """Statistics within the sets of a matched design; nothing without one. Scores and ranks are those of the `known`."""
+    if joined.sets is None:
+        return {}
+    sets, place = joined.sets.only(known[joined.sets.members]), np.cumsum(known) - 1
+    inside = place[sets.members]
+    fit = st.conditional_logistic(_scaled(values[inside], sd), sets)
+    areas = st.areas_within(ranks[inside], sets)
+    return {"sets": len(sets), **spread("within_set_auroc", st.auroc_within(areas)), **fitted("conditional", fit)}
+
+
+def spread(name: str, estimate: Estimate) -> Row:
+    """An estimate as columns; the q-value comes later."""
+    value, se, low, high, p = estimate
+    return {
+        name: value,
+        f"{name}_se": se,
+        f"{name}_low": low,
+        f"{name}_high": high,
+        f"{name}_p": p,
+        f"{name}_q": math.nan,
+    }
+
+
+def fitted(name: str, fit: Fit) -> Row:
+    """A model as columns, per standard deviation of the score."""
+    return {
+        f"{name}_coefficient": fit.coefficient, f"{name}_se": fit.se, f"{name}_z": fit.z, f"{name}_p": fit.p,
+        f"{name}_q": math.nan, f"{name}_low": fit.low, f"{name}_high": fit.high, f"{name}_pseudo_r2": fit.pseudo_r2,
+        f"{name}_outcome": fit.outcome,
+    }  # fmt: skip
+
+
+def cut_row(ranking: st.Ranking, quantile: float) -> Row:
+    """What a cut at a quantile selects, by class, and the odds ratio."""
+    cut, table = st.cut_at(ranking, quantile)
+    ratio = st.odds_ratio(table)
+    return {
+        "quantile": quantile, "tail": "upper" if quantile >= 0.5 else "lower", "cut": cut,
+        "n_selected": table.selected_positive + table.selected_negative, **table._asdict(),
+        "odds_ratio": ratio.value, "odds_ratio_low": ratio.low, "odds_ratio_high": ratio.high,
+        "haldane_corrected_interval": "yes" if ratio.corrected else "no", "fisher_p": st.fisher_exact(table),
+        "fisher_q": math.nan,
+    }  # fmt: skip
+
+
+def _with_exact_cut(row: Row) -> Row:
+    """The cut with all its digits: a rounded one would select other variants."""
+    return {**row, "cut": repr(row["cut"])}
+
+
+def with_q(rows: list[Row]) -> list[Row]:
+    """Fill in every `_q` from its `_p`, over all rows of a table: one family of tests per column."""
+    for name in [name for name in (rows[0] if rows else ()) if name.endswith("_q")]:
+        q = st.benjamini_hochberg([row.get(f"{name.removesuffix('_q')}_p", math.nan) for row in rows])
+        for row, value in zip(rows, q.tolist()):
+            row[name] = value
+    return rows
+
+
+# -- raw against debiased ----------------------------------------------------------------------------------------------
+
+
+def compare(table: ScoreTable, joined: Joined, settings: Settings) -> list[Row]:
+    """The fields of the model side by side, each against MFD_DEBIASED on the variants that have both; none without it.
+
+    The debiased score is a size, so that the sizes of signed fields are its equals; their signed versions stand beside.
+    """
+    if REFERENCE not in table.features:
+        return []
+    reference = np.abs(table.column(REFERENCE, joined.rows))
+    absolute = Settings(settings.quantiles, "absolute", settings.fdr)
+    rows = []
+    for name in (name for name in COMPARED if name in table.features):
+        values = table.column(name, joined.rows)
+        signed = settings.direction == "both" and bool((values < 0).any())
+        for how in (settings, absolute) if signed else (absolute,):
+            row, cuts = measure(name, values, joined, how)
+            kept = {key: value for key, value in row.items() if key != "kind" and "absolute" not in key}
+            ratios = {f"odds_ratio_{cut['quantile']:g}": cut["odds_ratio"] for cut in cuts}
+            beside = differences(how.used(values), reference, joined) if name != REFERENCE else {}
+            rows.append({**kept, **ratios, **beside})
+    return with_q(rows)
+
+
+def differences(values: Floats, reference: Floats, joined: Joined) -> Row:
+    """AUROC minus that of the reference on the same variants (DeLong, paired), and the same within sets."""
+    known = ~(np.isnan(values) | np.isnan(reference))
+    positive = joined.positive[known]
+    rankings = [st.rank(score[known], positive) for score in (values, reference)]
+    one, other = (st.placements(ranking, positive) for ranking in rankings)
+    row = {"n_paired": int(known.sum()), **spread("auroc_difference", st.paired_difference(one, other, positive))}
+    if joined.sets is None:
+        return row
+    sets, place = joined.sets.only(known[joined.sets.members]), np.cumsum(known) - 1
+    areas = [st.areas_within(st.ranks(ranking)[place[sets.members]], sets) for ranking in rankings]
+    return row | spread("within_set_difference", st.difference_within(*areas))
+
+
+# -- selected variants -------------------------------------------------------------------------------------------------
+
+
+def enriched(cuts: Iterable[Row], fdr: float) -> dict[str, list[Row]]:
+    """The cuts of each feature that select the positive class more often: q below the rate, odds ratio above 1."""
+    found: dict[str, list[Row]] = {}
+    for row in cuts:
+        if row["fisher_q"] < fdr and row["odds_ratio"] > 1:
+            found.setdefault(row["feature"], []).append(row)
+    return found
+
+
+def write_selected(
+    path: Path, table: ScoreTable, joined: Joined, classes: tuple[str, str], cuts: Iterable[Row], settings: Settings,
+    progress: Progress | None,
+) -> int:  # fmt: skip
+    """Write the labelled variants that an enriched cut selects, with the features that select each; how many there are.
+
+    Cuts apply to the score that was tested, signed or absolute.
+    """
+    found = enriched(cuts, settings.fdr)
+    bits = np.zeros((len(found), (len(joined.rows) + 7) // 8), np.uint8)  # a bit per feature and variant
+    for place, (name, rows) in enumerate(found.items()):
+        used = settings.used(table.column(name, joined.rows))
+        masks = [st.selects(used, row["cut"], row["quantile"]) for row in rows]
+        bits[place] = np.packbits(np.any(masks, axis=0))
+        if progress:
+            progress("selecting variants", place + 1, len(found))
+    naming = [name for name in (*WHERE, "id", "key") if name in table.columns]
+    text, number = pa.string(), pa.int32()
+    schema = pa.schema(
+        [(name, pa.int64() if name == "position" else text) for name in naming]
+        + [("label", text), ("n_features", number), ("features", pa.list_(text))]
+    )
+    names, written = pa.array(list(found), text), 0
+    with ParquetRows(path, schema, len(naming)) as output:
+        for piece, places in labelled_pieces(table, naming, joined.rows):
+            mask = unpacked(bits, places)
+            any_feature = mask.sum(1) > 0
+            output.write(selected_columns(piece, mask[any_feature], joined.positive[places][any_feature], names, classes,
+                                          any_feature))  # fmt: skip
+            written += int(any_feature.sum())
+    return written
+
+
+def labelled_pieces(table: ScoreTable, columns: Sequence[str], rows: Ints) -> Iterator[tuple[pa.RecordBatch, slice]]:
+    """The labelled rows of the scores in pieces, and which of the labelled variants they are."""
+    begin = 0
+    for batch in table.batches(columns, WRITTEN_AT_ONCE):
+        low, high = np.searchsorted(rows, (begin, begin + batch.num_rows)).tolist()
+        yield batch.take(pa.array(rows[low:high] - begin)), slice(low, high)
+        begin += batch.num_rows
+
+
+def unpacked(bits: np.ndarray[Any, np.dtype[np.uint8]], places: slice) -> Bools:
+    """(variants, features) of a run of variants."""
+    first = places.start // 8
+    some = np.unpackbits(bits[:, first : (places.stop + 7) // 8], axis=1)
+    return np.asarray(some[:, places.start - first * 8 : places.stop - first * 8].T == 1)
+
+
+def selected_columns(
+    piece: pa.RecordBatch, mask: Bools, positive: Bools, names: pa.Array, classes: tuple[str, str], kept: Bools
+) -> dict[str, Any]:
+    """The columns of selected.parquet for the variants of a piece that are kept."""
+    count = mask.sum(1)
+    offsets = pa.array(np.append(0, np.cumsum(count)).astype(np.int32))
+    columns = {name: piece[name].filter(pa.array(kept)) for name in piece.schema.names}
+    return columns | {
+        "label": np.where(positive, *classes), "n_features": count.astype(np.int32),
+        "features": pa.ListArray.from_arrays(offsets, names.take(pa.array(np.nonzero(mask)[1]))),
+    }  # fmt: skip
+
+
+# -- summary -----------------------------------------------------------------------------------------------------------
+
+
+def summarise(
+    table: ScoreTable, labels: Row, joined: Joined, settings: Settings, rows: Sequence[Row], cuts: Sequence[Row],
+    selected: int,
+) -> Row:  # fmt: skip
+    """summary.json: what was read, joined, set and found, and what to be wary of."""
+    families = [name for name in rows[0] if name.endswith("_q")]
+    found: Row = {family.removesuffix("_q"): sum(row[family] < settings.fdr for row in rows) for family in families}
+    found |= {"quantile_tests": sum(row["fisher_q"] < settings.fdr for row in cuts),
+              "quantile_features": len(enriched(cuts, settings.fdr)), "selected_variants": selected}  # fmt: skip
+    return {
+        "format": FORMAT, "version": VERSION, "mfd_version": __version__, "scores": table.about, "labels": labels,
+        "settings": {"quantiles": settings.quantiles, "direction": settings.direction, "fdr": settings.fdr},
+        "features": len(rows), "found": found, "warnings": warnings_of(table, labels, joined, rows),
+    }  # fmt: skip
+
+
+def warnings_of(table: ScoreTable, labels: Row, joined: Joined, rows: Sequence[Row]) -> list[str]:
+    """What a reader of the tables should know, in sentences."""
+    total, missing = labels["variants"] + labels["not_scored"], labels["not_scored"]
+    said = [f"{missing:,} of {total:,} labelled variants are not among the scores"] * (missing > MANY_UNMATCHED * total)
+    told = {
+        "labelled_both_ways": "rows were left out because their variants are labelled both ways",
+        "repeated": "rows of the table repeat another one", "without_label": "rows have no label",
+        "without_name": "rows name no variant", "without_set": "rows belong to no set and count in unmatched numbers only",
+        "scores_repeated": "rows of the scores repeat a variant; the first one counts",
+        "ambiguous_ids": "ids were left out because several scores have them",
+        "sets_incomplete": "sets lack a scored variant of one class and were left out",
+        "in_several_sets": "variants are in several sets, which are treated as independent",
+    }  # fmt: skip
+    said += [f"{labels[name]:,} {text}" for name, text in told.items() if labels.get(name)]
+    if joined.sets is not None:
+        said.append("quantile tables, AUROC and the plain logistic model ignore the matching")
+        large = int((joined.sets.rarer > st.MOST_CASES).sum())
+        if large:
+            said.append(
+                f"{large:,} sets have more than {st.MOST_CASES} of both classes: no conditional model was fitted"
+            )
+    if table.half:
+        said.append(f"{len(table.half)} columns are float16: effects smaller than its steps are tied")
+    some = sum(row["n_missing"] > 0 for row in rows)
+    return said + [f"{some:,} features lack the score of some variants (n_missing)"] * (some > 0)
