@@ -12,10 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mfd_cli.data.alleles import Variant, why_not
-from mfd_cli.data.sequence import CODES, UNKNOWN, Genome, contig_of, decode
+from mfd_cli.data.sequence import CODES, UNKNOWN, Genome, contig_of
 from mfd_cli.data.variants import open_variants
 from mfd_cli.effects import Scorer
 from mfd_cli.errors import RunError, VariantError
@@ -200,30 +200,65 @@ def known_variants(source: str | Path, genome: Genome) -> list[Variant]:
 
 # -- random substitutions ----------------------------------------------------------------------------------------------
 
-Context = tuple[int, int]
-"""A trinucleotide (0 to 63) and the new base, on the strand where the middle base is C or T."""
+
+class Candidates(NamedTuple):
+    """Random substitutions in random order, each (n,): contig number, 0-based place, codes of both bases, context or -1."""
+
+    contig: NDArray[np.int64]
+    place: NDArray[np.int64]
+    ref: NDArray[np.int64]
+    alt: NDArray[np.int64]
+    context: NDArray[np.int64]
 
 
-def positions(genome: Genome, count: int, rng: np.random.Generator) -> Iterator[tuple[str, NDArray[np.int64]]]:
-    """About `count` random places, 0-based, per contig in proportion to its length."""
+def candidates(genome: Genome, count: int, rng: np.random.Generator) -> Candidates:
+    """`count` random substitutions of known bases or fewer, all places of the genome being equally likely."""
     names, lengths = list(genome.lengths), np.array(list(genome.lengths.values()))
-    shares = rng.multinomial(count, lengths / lengths.sum())
-    for name, length, share in zip(names, lengths.tolist(), shares.tolist()):
-        if share and length > 2:
-            yield name, rng.integers(1, length - 1, share)
+    pieces = []
+    for number, share in enumerate(rng.multinomial(count, lengths / lengths.sum()).tolist()):
+        if share and lengths[number] > 2:
+            places = rng.integers(1, lengths[number] - 1, share)
+            ref = CODES[genome.sequences[names[number]][places]].astype(np.int64)
+            alt = (ref + rng.integers(1, 4, share)) % 4
+            pieces.append((np.full(share, number), places, ref, alt, contexts(genome, names[number], places, alt)))
+    columns = [np.concatenate(column) for column in zip(*pieces)] if pieces else [np.zeros(0, np.int64)] * 5
+    order = rng.permutation(len(columns[0]))
+    order = order[columns[2][order] != UNKNOWN]
+    return Candidates(*(column[order] for column in columns))
 
 
 def draw(genome: Genome, count: int, rng: np.random.Generator) -> list[Variant]:
-    """`count` different random substitutions of known bases."""
-    found: dict[tuple[str, int], Variant] = {}
+    """`count` random substitutions of known bases at different places; fewer where the genome is too small."""
+    return _accepted(genome, count, rng, None)
+
+
+def draw_like(counts: Counter[int], genome: Genome, count: int, rng: np.random.Generator) -> list[Variant]:
+    """The same with contexts as frequent as in `counts`; fewer where the genome lacks one."""
+    total = sum(counts.values())
+    if not total:
+        return []
+    exact = {code: count * number / total for code, number in counts.items()}
+    wanted = Counter({code: int(share) for code, share in exact.items()})
+    for code, _ in sorted(exact.items(), key=lambda item: int(item[1]) - item[1])[: count - sum(wanted.values())]:
+        wanted[code] += 1
+    return _accepted(genome, count, rng, wanted)
+
+
+def _accepted(
+    genome: Genome, count: int, rng: np.random.Generator, wanted: Counter[int] | None
+) -> list[Variant]:  # fmt: skip
+    """Candidates at different places until there are `count`, or until each context has as many as `wanted`."""
+    names, found = list(genome.lengths), dict[tuple[int, int], Variant]()
     for _ in range(ROUNDS):
-        for contig, places in positions(genome, 2 * (count - len(found)) + 10, rng):
-            codes = CODES[genome.sequences[contig][places]]
-            steps = rng.integers(1, 4, len(places))
-            for place, ref, step in zip(places.tolist(), codes.tolist(), steps.tolist()):
-                if ref != UNKNOWN and len(found) < count:
-                    variant = Variant(contig, place + 1, "ACGT"[ref], "ACGT"[(ref + step) % 4])
-                    found.setdefault((contig, place), variant)
+        some = candidates(genome, 4 * count + 100, rng)
+        left = None if wanted is None else [code for code, number in wanted.items() if number > 0]
+        useful = slice(None) if left is None else np.isin(some.context, left)
+        for contig, place, ref, alt, code in zip(*(column[useful].tolist() for column in some)):
+            if (contig, place) in found or len(found) == count or (wanted is not None and wanted[code] <= 0):
+                continue
+            if wanted is not None:
+                wanted[code] -= 1
+            found[contig, place] = Variant(names[contig], place + 1, "ACGT"[ref], "ACGT"[alt])
         if len(found) == count:
             break
     return _in_order(list(found.values()), genome)
@@ -235,7 +270,8 @@ def _in_order(variants: Sequence[Variant], genome: Genome) -> list[Variant]:
 
 
 def contexts(genome: Genome, contig: str, places: NDArray[np.int64], alt: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(places,) context of substitutions as trinucleotide x 4 + new base, both strands as one; -1 next to unknown bases."""
+    """(places,) context of substitutions as trinucleotide (0 to 63) x 4 + new base, on the strand where the middle base is C
+    or T; -1 at and next to unknown bases."""
     bases = genome.sequences[contig]
     three = np.stack([CODES[bases[places + step]] for step in (-1, 0, 1)]).astype(np.int64)
     known = (three != UNKNOWN).all(0)
@@ -256,28 +292,3 @@ def spectrum(variants: Sequence[Variant], genome: Genome) -> Counter[int]:
         counts.update(contexts(genome, contig, places, alts).tolist())
     counts.pop(-1, None)
     return counts
-
-
-def draw_like(counts: Counter[int], genome: Genome, count: int, rng: np.random.Generator) -> list[Variant]:
-    """`count` random substitutions whose contexts are as frequent as in `counts`; fewer where the genome lacks one."""
-    total = sum(counts.values())
-    if not total:
-        return []
-    exact = {code: count * number / total for code, number in counts.items()}
-    wanted = Counter({code: int(share) for code, share in exact.items()})
-    for code, _ in sorted(exact.items(), key=lambda item: int(item[1]) - item[1])[: count - sum(wanted.values())]:
-        wanted[code] += 1
-    found: dict[tuple[str, int], Variant] = {}
-    for _ in range(ROUNDS):
-        for contig, places in positions(genome, 4 * count + 100, rng):
-            alt = (CODES[genome.sequences[contig][places]] + rng.integers(1, 4, len(places))) % 4
-            codes = contexts(genome, contig, places, alt)
-            chosen = np.isin(codes, [code for code, left in wanted.items() if left > 0])
-            for place, base, code in zip(places[chosen].tolist(), alt[chosen].tolist(), codes[chosen].tolist()):
-                if wanted[code] > 0 and (contig, place) not in found:
-                    wanted[code] -= 1
-                    ref = decode(CODES[genome.sequences[contig][place : place + 1]])
-                    found[contig, place] = Variant(contig, place + 1, ref, "ACGT"[base])
-        if not any(left > 0 for left in wanted.values()):
-            break
-    return _in_order(list(found.values()), genome)
