@@ -70,6 +70,9 @@ def told(folder: Path) -> list[str]:
         f"{found['variants']:.3f}",
         "telling variants that break a motif from those that do not, by |MFD_MAX_DLOGIT|: AUROC "
         f"{found['variants_any']:.3f}",
+        "telling variants of the shared motif from those of other motifs by |MFD_SHARED| / (MFD_BIO + MFD_TECH): AUROC "
+        f"{found['variants_shared']:.3f}",
+        f"MFD_MAX_DLOGIT against the true change of the most affected track: r = {found['variants_total_r']:.3f}",
         f"MFD_SHARED, median size: {found['shared_size_on_shared']:.3f} where a shared motif breaks, "
         f"{found['shared_size_elsewhere']:.3f} elsewhere",
     ]

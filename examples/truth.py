@@ -139,22 +139,34 @@ def zero_shot(run: Run, logits: Floats, truth: Truth, seen: NDArray[np.bool_]) -
 
 
 def compare_variants(folder: Path, scores: Path) -> dict[str, float]:
-    """AUROC of telling variants of biological motifs from those of technical ones, by the ratio of MFD_BIO to MFD_TECH;
-    of telling those that break a motif from those that do not; and the median size of MFD_SHARED on shared motifs."""
+    """How the scores of the planted variants agree with what they break.
+
+    variants: AUROC of telling variants of biological motifs from those of technical ones by MFD_BIO / MFD_TECH;
+    variants_any: of telling those that break a motif from those that do not, by |MFD_MAX_DLOGIT|; variants_shared: of telling
+    those of the shared motif from those of other motifs by |MFD_SHARED| / (MFD_BIO + MFD_TECH); variants_total_r: Pearson r of
+    MFD_MAX_DLOGIT with the true change of the track that truly changes most; and the median size of MFD_SHARED.
+    """
     with (folder / "truth/variants.tsv").open() as file:
-        kind = {(r["chrom"], r["pos"], r["ref"], r["alt"]): r["kind"] for r in csv.DictReader(file, delimiter="\t")}
+        truth = {(r["chrom"], r["pos"], r["ref"], r["alt"]): r for r in csv.DictReader(file, delimiter="\t")}
     scored = pq.read_table(scores).to_pylist()
-    kinds = np.array([kind.get((s["contig"], str(s["position"]), s["ref"], s["alt"]), "") for s in scored])
-    size = np.abs([s["MFD_MAX_DLOGIT"] for s in scored])
-    some, hit = kinds != "", np.isin(kinds, ["biological", "technical", "shared"])
-    result = {"variants_any": float(roc_auc_score(hit[some], size[some]))}
-    if scored and scored[0].get("MFD_BIO") is not None:
-        bio, tech = (np.log(np.array([s[name] for s in scored], float) + 1e-9) for name in ("MFD_BIO", "MFD_TECH"))
+    pairs = [(s, truth.get((s["contig"], str(s["position"]), s["ref"], s["alt"]))) for s in scored]
+    known = [(s, t) for s, t in pairs if t is not None]
+    kinds = np.array([t["kind"] for _, t in known])
+    score = {name: np.array([s[name] for s, _ in known], float) for name in scored[0] if name.startswith("MFD_") and
+             isinstance(scored[0][name], float)}  # fmt: skip
+    size, hit = np.abs(score["MFD_MAX_DLOGIT"]), np.isin(kinds, ["biological", "technical", "shared"])
+    total = np.array([float(t["true_total"]) for _, t in known])
+    result = {
+        "variants_any": float(roc_auc_score(hit, size)),
+        "variants_total_r": float(np.corrcoef(score["MFD_MAX_DLOGIT"], total)[0, 1]),
+    }
+    if "MFD_BIO" in score:
+        bio, tech, shared = score["MFD_BIO"] + 1e-9, score["MFD_TECH"] + 1e-9, np.abs(score["MFD_SHARED"])
         both = np.isin(kinds, ["biological", "technical"])
-        result["variants"] = float(roc_auc_score(kinds[both] == "biological", (bio - tech)[both]))
-        shared = np.abs([s["MFD_SHARED"] for s in scored])
         result |= {
+            "variants": float(roc_auc_score(kinds[both] == "biological", np.log(bio / tech)[both])),
+            "variants_shared": float(roc_auc_score(kinds[hit] == "shared", (shared / (bio + tech))[hit])),
             "shared_size_on_shared": float(np.median(shared[kinds == "shared"])),
-            "shared_size_elsewhere": float(np.median(shared[some & (kinds != "shared")])),
+            "shared_size_elsewhere": float(np.median(shared[kinds != "shared"])),
         }
     return result

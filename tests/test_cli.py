@@ -126,6 +126,16 @@ def test_the_same_seed_gives_the_same_scores(project: Path, tmp_path: Path) -> N
         (["preprocess", "--set", "bins.min_overlap=500"], "bins.min_overlap: Input should be less than or equal to 128 (500)"),
         (["preprocess"], "dataset: exists already"),
         (["preprocess", "-c", "nothing.toml"], "nothing.toml: no such configuration file"),
+        (["score-variants", "input.vcf", "-O", "x", "--force"], "-O is 'x', not one of v, z, b, u"),
+        (["score-variants", "input.vcf", "--sample", "x", "--force"], "--sample goes with --phased"),
+        (["score-variants", "input.vcf", "--phased", "--force"], "input.vcf: has no samples, so no phased genotypes"),
+        (["score-variants", "input.vcf", "--bed", "x", "--force"], "x"),
+        (["score-variants", "input.vcf", "--tracks", "nope == 1", "--force"], "nope"),
+        (["score-variants", "input.vcf", "--fix", "assay=Chip", "--force"], "assay has no level 'Chip'"),
+        (["score-variants", "input.vcf", "--ensemble", "--force"], "holds no runs of several seeds"),
+        (["score-variants", "input.vcf", "-r", "chr99:1-5", "--force"], "'chr99:1-5' is no region of the genome"),
+        (["background", "input.vcf", "--match", "input.vcf"], "--match goes with random substitutions"),
+        (["train", "--gpus", "0", "--seeds", "1,1"], "expected different whole numbers"),
         (["train", "--gpus", "0"], "run: holds a run already"),
         (["train", "--gpus", "0", "--run", "new", "--dataset", "nothing"], "there is no dataset here"),
         (["train", "--gpus", "0", "--run", "new", "--set", "model.window=1000"], "model.window is 1000"),
@@ -164,6 +174,73 @@ def test_saturation_and_grid_placement(project: Path, tmp_path: Path) -> None:
     mfd("score-variants", "input.vcf", "-o", str(tmp_path / "g.vcf.gz"), "--placement", "grid", "-q", folder=project)
     with gzip.open(tmp_path / "g.vcf.gz", "rt") as file:
         assert "placement=\"bins of the genome's grid" in file.read()
+
+
+def test_backgrounds_ensembles_and_every_option_of_scoring(project: Path, tmp_path: Path) -> None:
+    work = tmp_path / "own"
+    shutil.copytree(project, work, ignore=shutil.ignore_patterns("explain", "input.mfd*"))
+    told = mfd("background", "-n", "150", "--match", "input.vcf", "--seed", "3", "-q", folder=work).stderr
+    assert "background variants (random substitutions in the contexts of input.vcf)" in told
+    contig = (work / "genome.fa").read_text().split(maxsplit=1)[0].removeprefix(">")
+    (work / "genes.gtf").write_text(f'{contig}\tx\tgene\t101\t900\t.\t+\t.\tgene_id "G1";\n')
+    (work / "some.bed").write_text(f"{contig}\t0\t20000\tall of it\n")
+    told = mfd(
+        "score-variants", "input.vcf", "-q", "--gtf", "genes.gtf", "--bed", "here=some.bed", "--per-track", folder=work
+    ).stderr
+    assert (
+        "quantiles against 150 background variants; smallest p-value 0.0066" in told or "background variants;" in told
+    )
+    table = pq.read_table(work / "input.mfd.parquet")
+    assert {"gene", "in.here", "MFD_BG_QUANTILE", "p.MFD_DEBIASED", "MFD_FLAGS"} <= set(table.column_names)
+    words = [
+        "--tracks",
+        "target == ABF1",
+        "--fix",
+        "technical=average",
+        "-r",
+        contig,
+        "-O",
+        "b",
+        "-o",
+        "f.bcf",
+        "--check-ref",
+        "warn",
+    ]
+    told = mfd("score-variants", "input.vcf", *words, folder=work).stderr
+    assert "other settings" in told and (work / "f.bcf.csi").exists()
+    mfd("train", "--gpus", "0", "--seeds", "1,2", "--run", "seeds", "--epochs", "1", "-q", folder=work)
+    told = mfd("score-variants", "input.vcf", "--run", "seeds", "--ensemble", "-o", "e.vcf.gz", folder=work).stderr
+    assert "spread.MFD_BIO" in pq.read_table(work / "e.parquet").column_names
+    assert "there is no trained model" not in mfd("info", "seeds/seed-2", folder=work).stderr
+    mfd("score-variants", "input.vcf", "--run", "seeds", "-o", "first.vcf.gz", folder=work)  # the first seed's
+
+
+def test_enrich_on_planted_variants(project: Path, tmp_path: Path) -> None:
+    kinds = [line.split("\t") for line in (project / "truth/variants.tsv").read_text().splitlines()]
+    head, rows = kinds[0], kinds[1:]
+    place = {name: head.index(name) for name in ("chrom", "pos", "ref", "alt", "kind")}
+    lines = ["chrom\tpos\tref\talt\tlabel"]
+    for row in rows:
+        if row[place["kind"]] in ("biological", "none"):
+            cells = [row[place[name]] for name in ("chrom", "pos", "ref", "alt", "kind")]
+            lines.append("\t".join([*cells[:4], "yes" if cells[4] == "biological" else "no"]))
+    (tmp_path / "labels.tsv").write_text("\n".join(lines) + "\n")
+    words = [
+        "enrich",
+        str(project / "input.mfd.parquet"),
+        "--labels",
+        "labels.tsv",
+        "--positive",
+        "biological",
+        "-o",
+        "out",
+    ]
+    done = mfd(*words, folder=tmp_path)
+    assert {"features.tsv", "quantiles.tsv", "raw_vs_debiased.tsv", "summary.json"} <= {
+        p.name for p in (tmp_path / "out").iterdir()
+    }
+    assert "MFD_BIO" in (tmp_path / "out/features.tsv").read_text() and done.stdout
+    assert "exists already" in mfd(*words, folder=tmp_path, expect=2).stderr
 
 
 def test_usage_errors_and_help(tmp_path: Path) -> None:

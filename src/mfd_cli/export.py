@@ -142,9 +142,9 @@ class VcfWriter:
         try:
             pysam.bcftools.view("--no-version", f"-O{self.kind}", "-o", str(made), str(self.text), catch_stdout=False)
         except pysam.SamtoolsError as error:
-            said = " ".join(str(error).replace("\\n", " ").split())[-160:]
             raise VariantError(
-                f"the records cannot be written as BCF ({said})", hint="-O z keeps every record as it is"
+                "the records cannot be written as BCF: a tag, filter or contig in them is not defined in the header",
+                hint="-O z keeps every record as it is",
             ) from error
         if self.path is not None:
             made.replace(self.path)
