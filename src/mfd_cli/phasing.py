@@ -75,10 +75,14 @@ def carried_by(records: Sequence[tuple[Record, int]], column: int) -> dict[tuple
     return result
 
 
-def neighbours(variants: Sequence[Variant], carried: Sequence[int], within: int) -> int:
-    """How many of the alleles of a haplotype have the next one at most `within` bp away."""
-    own = sorted((variants[i] for i in carried), key=lambda v: (v.contig, v.start))
-    return sum(a.contig == b.contig and b.start - a.end <= within for a, b in pairwise(own))
+def neighbours(variants: Sequence[Variant], carried: Sequence[int], within: int) -> set[int]:
+    """Those of the alleles of a haplotype that have the next one at most `within` bp away."""
+    own = sorted(carried, key=lambda i: (variants[i].contig, variants[i].start))
+    return {
+        one
+        for one, other in pairwise(own)
+        if variants[one].contig == variants[other].contig and variants[other].start - variants[one].end <= within
+    }
 
 
 def groups_of(variants: Sequence[Variant], carried: dict[tuple[int, bytes], list[int]]) -> dict[int, Group]:

@@ -31,7 +31,7 @@ from mfd_cli.effects import Scorer, Settings
 from mfd_cli.errors import DatasetError, GenomeError, MfdError, OutputError, VariantError
 from mfd_cli.export import ParquetRows, TsvRows, VcfWriter
 from mfd_cli.files import check_output, sha256_of, whole_files
-from mfd_cli.phasing import Group, carried_by, groups_of, neighbours, sample_column, together
+from mfd_cli.phasing import FIRST_SAMPLE, Group, carried_by, groups_of, neighbours, sample_column, together
 from mfd_cli.pipeline import ahead, in_background
 from mfd_cli.run_folder import Run
 from mfd_cli.vcf_fields import header_of, info_columns, info_of
@@ -327,9 +327,12 @@ class Work:
             found = groups_of(variants, carried_by(pairs, self.sample))
             self.summary.phased += len(found)
             return found
-        for column in range(9, min(len(pairs[0][0].cells), 9 + FEW_SAMPLES) if pairs else 9):
-            for carried in carried_by(pairs, column).values():
-                self.summary.close += neighbours(variants, carried, self.scorer.members[0].predictor.window // 2)
+        samples = range(
+            FIRST_SAMPLE, min(len(pairs[0][0].cells), FIRST_SAMPLE + FEW_SAMPLES) if pairs else FIRST_SAMPLE
+        )
+        within = self.scorer.members[0].predictor.window // 2
+        close = [neighbours(variants, own, within) for column in samples for own in carried_by(pairs, column).values()]
+        self.summary.close += len(set().union(*close))
         return {}
 
     def count(self, alleles: Sequence[Allele], columns: Mapping[str, Any], variants: VariantFile) -> None:
