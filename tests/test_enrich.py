@@ -698,3 +698,20 @@ def test_labels_from_a_spreadsheet_are_read(here: Path) -> None:
         result.rows[0]["auroc"] == pytest.approx(roc_auc_score(positive, table["MFD_MAX_DLOGIT"]))
         and not result.warnings
     )
+
+
+def test_places_and_ranks_are_no_features() -> None:
+    from mfd_cli.enrich import is_no_score
+
+    for name in (
+        "line",
+        "position",
+        "tss_distance",
+        "haplotype",
+        "MFD_BG_QUANTILE",
+        "quantile.MFD_BIO",
+        "p.MFD_DEBIASED",
+    ):
+        assert is_no_score(name)
+    for name in ("MFD_BIO", "level.target=p.x", "track.quantile.x", "ref_probability", "spread.MFD_BIO"):
+        assert not is_no_score(name)

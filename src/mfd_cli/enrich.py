@@ -44,11 +44,16 @@ KINDS = {
     "level.": "level", "track.": "track", "ref_probability": "probability", "alt_probability": "probability",
 }  # fmt: skip
 """Kind of a feature by how its name begins; the first that fits."""
-NOT_SCORES = ("line", "position")
+NOT_SCORES = ("line", "position", "tss_distance", "haplotype", "MFD_BG_*", "quantile.*", "p.*")
+"""Numbers that are no scores, or the ranks of one that is there already."""
 ROWS_AT_ONCE, WRITTEN_AT_ONCE = 1 << 20, 1 << 16
 """Rows whose names are joined, and written, together."""
 MANY_UNMATCHED = 0.05
 MOST_THREADS = 16
+
+
+def is_no_score(name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in NOT_SCORES)
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,7 @@ class ScoreTable:
         self.half = [field.name for field in schema if pa.types.is_float16(field.type)]
         self.features = [
             field.name for field in schema
-            if (pa.types.is_floating(field.type) or pa.types.is_integer(field.type)) and field.name not in NOT_SCORES
+            if (pa.types.is_floating(field.type) or pa.types.is_integer(field.type)) and not is_no_score(field.name)
         ]  # fmt: skip
         if not self.features:
             raise InputError("has no numeric features", path=path, hint="mfd score-variants writes them")
