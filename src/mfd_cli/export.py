@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pysam
 import pysam.bcftools
+from numpy.typing import NDArray
 
 from mfd_cli.data.variants import Record, quiet_htslib, split_info
 from mfd_cli.errors import OutputError, VariantError
@@ -210,29 +211,53 @@ def write_attributions(path: Path, levels: Sequence[Any], factor: str) -> None:
 
 
 def write_bigwig(path: Path, lengths: Mapping[str, int], pieces: Sequence[tuple[str, int, Any]]) -> None:
-    """bigWig of per-base values: (contig, start, values (n,)); where pieces overlap the first one counts.
-
-    pyBigWig crashes when the disk fills up, so room for the largest possible file is asked for first.
-    """
-    wanted = 4_000_000 + 24 * sum(len(values) for _, _, values in pieces)
-    if shutil.disk_usage(path.parent).free < wanted:
-        raise OutputError(f"too little space left for a bigWig ({wanted:,} bytes are wanted)", path=path)
-    import pyBigWig
-
+    """bigWig of per-base values: (contig, start, values (n,)); where pieces overlap the first one counts."""
     tracks: dict[str, dict[int, float]] = {}
     for contig, start, values in pieces:
         here = tracks.setdefault(contig, {})
         for position, value in enumerate(values, start=start):
             if 0 <= position < lengths[contig] and position not in here:
                 here[position] = float(value)
-    file = pyBigWig.open(str(path), "w")
-    file.addHeader(list(lengths.items()))
-    for contig in lengths:
-        positions = sorted(tracks.get(contig, {}))
-        if positions:
-            file.addEntries([contig] * len(positions), positions, ends=[p + 1 for p in positions],
-                            values=[tracks[contig][p] for p in positions])  # fmt: skip
-    file.close()
+    with BigWigs([path], lengths, sum(len(values) for _, _, values in pieces)) as files:
+        for contig in lengths:
+            positions = np.array(sorted(tracks.get(contig, {})), np.int64)
+            values = np.array([[tracks[contig][place]] for place in positions.tolist()], np.float32)
+            files.write(contig, positions, values.reshape(-1, 1), 1)
+
+
+class BigWigs:
+    """Several bigWigs that are written together, contig by contig in the order of `lengths`, starts ascending.
+
+    pyBigWig crashes when the disk fills up, so room for the largest possible files (`count` values each) is asked for first.
+    """
+
+    def __init__(self, paths: Sequence[Path], lengths: Mapping[str, int], count: int) -> None:
+        import pyBigWig
+
+        wanted = (4_000_000 + 24 * count) * len(paths)
+        if paths and shutil.disk_usage(paths[0].parent).free < wanted:
+            raise OutputError(
+                f"too little space left for {len(paths)} bigWigs ({wanted:,} bytes are wanted)", path=paths[0]
+            )
+        self.files = [pyBigWig.open(str(path), "w") for path in paths]
+        for file in self.files:
+            file.addHeader(list(lengths.items()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self.files:
+            file.close()
+
+    def write(self, contig: str, starts: NDArray[np.int64], values: NDArray[np.float32], span: int) -> None:
+        """Values (starts, files) of intervals of `span` bp."""
+        if not len(starts):
+            return
+        names, low = [contig] * len(starts), starts.tolist()
+        high = (starts + span).tolist()
+        for file, column in zip(self.files, values.T):
+            file.addEntries(names, low, ends=high, values=column.astype(float).tolist())
 
 
 def write_meme(path: Path, motifs: Mapping[str, Any]) -> None:

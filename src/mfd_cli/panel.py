@@ -25,6 +25,7 @@ from mfd_cli.run_folder import Run
 from mfd_cli.support import Backing, Support
 
 AVERAGE = "average"
+SUPPORT_ORDER = ("measured", "pairwise", "extrapolated")
 Row = Mapping[str, str]
 
 
@@ -92,6 +93,44 @@ def query_rows(run: Run) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
+# -- experiments that nobody did ---------------------------------------------------------------------------------------
+
+
+def parse_experiment(run: Run, texts: Sequence[str]) -> dict[str, str]:
+    """`assay=ATAC-seq`, `biosample=liver`: factor -> level. ConfigError where a name or level is unknown or told twice."""
+    found: dict[str, str] = {}
+    for text in texts:
+        fix = parse_fix(run, text)
+        if fix.level is None or fix.factors[0] in found:
+            raise ConfigError(f"--experiment {text!r}: expected FACTOR=LEVEL, each factor once")
+        found[fix.factors[0]] = fix.level
+    return found
+
+
+def experiment_panel(run: Run, levels: Mapping[str, str], kind: str = "peaks") -> Panel:
+    """One output for an experiment given by factor levels; factors that are not given take the mean over the combinations
+    of them that were used and can be. ConfigError where there is none: the experiment is impossible."""
+    model = run.model
+    known = Backing(model.metadata, model.rows, model.trained)
+    others = tuple(name for name in model.factors if name not in levels)
+    fixes = [Fix((name,), level) for name, level in levels.items()] + ([Fix(others, None)] if others else [])
+    candidates = combinations_of(run, fixes)
+    support = known.of_all(candidates)
+    rows = [row for row, backed in zip(candidates, support) if backed != "impossible"]
+    name = ",".join(f"{factor}={level}" for factor, level in levels.items())
+    if not rows:
+        raise ConfigError(f"--experiment {name}: impossible: {known.of(candidates[0])[1]}")
+    found = head_of_rows(model, rows, [track.kind for track in run.tracks], [kind] * len(rows))
+    groups = {group: weights.mean(0, keepdims=True) for group, weights in found.groups.items()}
+    head = replace(found, bias=found.bias.mean(keepdims=True), groups=groups)
+    worst = max((backed for backed in support if backed != "impossible"), key=SUPPORT_ORDER.index)
+    told = rows[0] if len(rows) == 1 else {**rows[0], **{model.metadata.columns[n]: "" for n in others}}
+    return Panel(
+        np.array([name], object), np.array([kind == "peaks"]), head, [told], np.ones(1, bool), [worst],
+        len(candidates) - len(rows),
+    )  # fmt: skip
+
+
 # -- fixed factors -----------------------------------------------------------------------------------------------------
 
 
@@ -141,9 +180,8 @@ def fixed(run: Run, panel: Panel, texts: Sequence[str], known: Backing) -> Panel
         raise ConfigError(f"--fix {' '.join(texts)}: no track can be such an experiment")
     head = averaged_head(run, panel, rows, possible, {run.model.factors[name].group for name in replaced})
     # An average is as well backed as the worst of what it is made of.
-    order = ("measured", "pairwise", "extrapolated")
     worst: list[Support] = [
-        max((value for value, use in zip(values, uses) if use), key=order.index, default="impossible")
+        max((value for value, use in zip(values, uses) if use), key=SUPPORT_ORDER.index, default="impossible")
         for values, uses in zip(support.tolist(), possible)
     ]  # fmt: skip
     told = [{**row, **(candidates[0] if len(candidates) == 1 else {})} for row in panel.rows]
