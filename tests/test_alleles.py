@@ -38,7 +38,7 @@ def test_reasons(ref: str, alt: str, reason: str) -> None:
 def test_contigs_and_ends() -> None:
     assert why_not(10, "A", "C", GENOME, None) == "the genome has no such contig"
     for position in (0, 201):
-        assert why_not(position, "A", "C", GENOME, "chr1") == "beyond the end of the contig"
+        assert why_not(position, "A", "C", GENOME, "chr1") == "not within the contig"
     assert why_not(10, BASES[9].lower(), "ACGTACGT", GENOME, "chr1") is None
     assert why_not(10, "N", BASES[9], GENOME, "chr1") == "both alleles are the same"
 

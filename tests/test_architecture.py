@@ -57,7 +57,16 @@ def test_only_the_shell_knows_the_terminal(file: Path) -> None:
 
 
 def test_the_shell_is_light() -> None:
-    for file in ("cli.py", "cli_shared.py", "cli_variants.py", "cli_predictions.py", "console.py", "config.py", "errors.py", "files.py"):
+    for file in (
+        "cli.py",
+        "cli_shared.py",
+        "cli_variants.py",
+        "cli_predictions.py",
+        "console.py",
+        "config.py",
+        "errors.py",
+        "files.py",
+    ):
         assert not any(module.split(".")[0] in HEAVY for module in imports(SOURCE / file, top_level_only=True)), file
 
 

@@ -106,7 +106,11 @@ def test_scores_get_quantiles_from_a_background_of_the_same_settings(
         assert np.allclose(table[f"p.{field}"], [(1 + (size >= v).sum()) / 301 for v in value], atol=1e-6)
     assert "quantile.MFD_BIO" in table and any("300 background variants" in line for line in summary.lines())
     text = (tmp_path / "o.vcf").read_text()
-    assert f"background={told.path.stem}>" in text and "MFD_BG_QUANTILE=0." in text and "ID=MFD_BG_DEBIASED" in text
+    assert (
+        'background="random substitutions, 300 variants, ' in text
+        and "MFD_BG_QUANTILE=0." in text
+        and "ID=MFD_BG_DEBIASED" in text
+    )
     grid = Settings("grid")
     other = score_variants(run, genome, source, Options(tmp_path / "p.vcf"), settings=grid)
     assert any("other settings" in line for line in other.warnings)
@@ -127,6 +131,25 @@ def test_a_file_as_background_and_its_contexts(copied: tuple[Run, Dataset], tmp_
     with pytest.raises(VariantError, match="5 background variants are too few"):
         few = vcf(tmp_path / "few.vcf", genome, range(2000, 2005))
         background(Scorer(run), genome, genome.digest(), run.path, source=few, force=True)
+
+
+def test_repeated_records_count_once_and_another_assembly_is_refused(
+    copied: tuple[Run, Dataset], tmp_path: Path
+) -> None:  # fmt: skip
+    run, dataset = copied
+    genome = dataset.genome
+    source = vcf(tmp_path / "a.vcf", genome, range(2000, 2060))
+    header, lines = (
+        source.read_text().rpartition("INFO\n")[0] + "INFO\n",
+        source.read_text().splitlines(keepends=True)[2:],
+    )
+    source.write_text(header + "".join(lines * 3))
+    with pytest.raises(VariantError, match="60 background variants are too few"):
+        background(Scorer(run), genome, genome.digest(), run.path, source=source)
+    swapped = [line.split("\t") for line in lines]
+    source.write_text(header + "".join("\t".join([*c[:3], c[4], c[3], *c[5:]]) for c in swapped))
+    with pytest.raises(VariantError, match="60 of 60 reference alleles"):
+        background(Scorer(run), genome, genome.digest(), run.path, match=source)
 
 
 def test_a_damaged_background_is_said(copied: tuple[Run, Dataset]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -187,9 +188,7 @@ def test_backgrounds_ensembles_and_every_option_of_scoring(project: Path, tmp_pa
     told = mfd(
         "score-variants", "input.vcf", "-q", "--gtf", "genes.gtf", "--bed", "here=some.bed", "--per-track", folder=work
     ).stderr
-    assert (
-        "quantiles against 150 background variants; smallest p-value 0.0066" in told or "background variants;" in told
-    )
+    assert re.search("quantiles against 1[345][0-9] background variants .random substitutions in the contexts", told)
     table = pq.read_table(work / "input.mfd.parquet")
     assert {"gene", "in.here", "MFD_BG_QUANTILE", "p.MFD_DEBIASED", "MFD_FLAGS"} <= set(table.column_names)
     words = [
@@ -231,7 +230,7 @@ def test_enrich_on_planted_variants(project: Path, tmp_path: Path) -> None:
         "--labels",
         "labels.tsv",
         "--positive",
-        "biological",
+        "yes",
         "-o",
         "out",
     ]

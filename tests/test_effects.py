@@ -241,7 +241,7 @@ def test_regions() -> None:
     assert stretches_of("1:1-5", genome) == [Stretch("chr1", 0, 5)]
     assert stretches_of("chr2", genome)[-1].end == genome.lengths["chr2"]
     assert stretches_of("chr1:7", genome) == [Stretch("chr1", 6, 7)]
-    for wrong in ("chr9", "chr1:0-5", "chr1:9-5", "chr1:1-99999999", "chr1:", ":1-2"):
+    for wrong in ("chr9", "chr1:0-5", "chr1:9-5", "chr1:", ":1-2"):
         with pytest.raises(GenomeError, match="region"):
             stretches_of(wrong, genome)
     assert parse_shard("2/7") == (2, 7)

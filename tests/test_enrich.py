@@ -674,8 +674,12 @@ def test_an_older_result_or_an_input_is_not_lost(here: Path) -> None:
     with pytest.raises(OutputError, match="out: exists already"):
         run(table, classes().astype(int).tolist())
     run(table, classes().astype(int).tolist(), force=True)
-    with pytest.raises(OutputError, match=r"holds the input scores\.parquet"):
+    with pytest.raises(OutputError, match="a folder that mfd did not write"):
         run(table, classes().astype(int).tolist(), output=str(here), force=True)
+    inside = Path("out/scores.parquet")
+    inside.write_bytes(Path("scores.parquet").read_bytes())
+    with pytest.raises(OutputError, match=r"holds the input scores\.parquet"):
+        enrich(inside, Path("labels.tsv"), Path("out"), force=True)
     Path("file").write_text("")
     with pytest.raises(OutputError, match="is a file; the tables are written to a folder"):
         run(table, classes().astype(int).tolist(), output="file", force=True)

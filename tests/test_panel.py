@@ -51,6 +51,16 @@ def test_a_query_restricts_the_tracks_and_changes_no_number(trained: tuple[Run, 
     assert np.allclose(columns["MFD_BIO"], np.sqrt((parts**2) @ both), atol=1e-5)
 
 
+def test_a_year_is_asked_for_as_a_year(trained: tuple[Run, Dataset]) -> None:
+    from mfd_cli.core.metadata import YearEncoder, level_cell
+    from mfd_cli.query import parse_query
+
+    encoder = YearEncoder.fit("year", ["2014-05-19", "", "2018"])
+    rows = [{"year": level_cell(encoder, cell)} for cell in ("2014-05-19", "", "2018")]
+    assert parse_query("year > 2015").select(rows).tolist() == [False, False, True]
+    assert parse_query("year == 2014").select(rows).tolist() == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("query", "message"),
     [("target == NOPE", "picks none of 9 tracks"), ("targt == CTCF", "target"), ("target ==", "expected")],

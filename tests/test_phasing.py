@@ -28,9 +28,9 @@ def record(genotype: str, keys: str = "GT", line: int = 1) -> Record:
     ("genotype", "keys", "expected"),
     [
         ("0|1", "GT", [(0, (2, b""))]), ("1|2", "GT", [(0, (1, b"")), (1, (2, b""))]), ("0/1", "GT", []),
-        ("1/1", "GT", [(0, (1, b"")), (0, (2, b""))]), ("1", "GT", [(0, (1, b""))]), ("./.", "GT", []),
+        ("1/1", "GT", [(0, (1, b"*")), (0, (2, b"*"))]), ("1", "GT", [(0, (1, b"*"))]), ("./.", "GT", []),
         (".|1", "GT", [(0, (2, b""))]),
-        ("0|1:7", "GT:PS", [(0, (2, b"7"))]), ("1/1:7", "GT:PS", [(0, (1, b"")), (0, (2, b""))]), ("3:0|1", "DP:GT", []),
+        ("0|1:7", "GT:PS", [(0, (2, b"7"))]), ("1|1:7", "GT:PS", [(0, (1, b"*")), (0, (2, b"*"))]), ("3:0|1", "DP:GT", []),
         ("0|1", "GT:PS", [(0, (2, b""))]),
     ],
 )  # fmt: skip
@@ -61,6 +61,11 @@ def test_groups_by_hand() -> None:
     assert groups_of(overlapping, {(1, b""): [0, 1]}) == {}
     pairs = [(record("1|2", line=7), 0), (record("1|2", line=7), 1)]
     assert carried_by(pairs, 9) == {(1, b""): [0], (2, b""): [1]}
+
+
+def test_a_homozygous_allele_lies_in_every_phase_set() -> None:
+    three = [(record("0|1:7", "GT:PS", 1), 0), (record("1/1", "GT", 2), 0), (record("0|1:9", "GT:PS", 3), 0)]
+    assert carried_by(three, 9) == {(2, b"7"): [0, 1], (2, b"9"): [2, 1], (1, b"7"): [1], (1, b"9"): [1]}
 
 
 def rows(genome: object, positions: list[int]) -> list[tuple[int, str, str]]:
@@ -113,4 +118,34 @@ def test_an_indel_and_a_substitution_in_cis(trained: tuple[Run, Dataset], tmp_pa
     whole = f"chr2\t{position}\t.\t{text}\t{alt}{text[1:]}TTAC\t.\t.\t.\tGT\t1|0\n"
     one, _ = scored(run, dataset, tmp_path, [whole])
     cis, _ = scored(run, dataset, tmp_path, split, phased=True)
+    assert np.allclose(cis["MFD_MAX_DLOGIT"], one["MFD_MAX_DLOGIT"][0], atol=1e-6)
+
+
+def test_a_group_that_is_too_long_or_changes_nothing(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    base = dataset.genome.bases("chr2", 4999, 5012)
+    long = "ACGT" * 25
+    lines = [f"chr2\t{5000 + i}\t.\t{base[i]}\t{base[i]}{long}\t.\t.\t.\tGT\t0|1\n" for i in (0, 10)]
+    alone, _ = scored(run, dataset, tmp_path, lines)
+    kept, _ = scored(run, dataset, tmp_path, lines, phased=True)
+    assert kept["MFD_BIO"] == alone["MFD_BIO"] and kept["phased_with"] == ["", ""]
+    # A base taken away and the same one put back in the next place: the haplotype is the reference.
+    at = next(p for p in range(6000, 7000) if len(set(dataset.genome.bases("chr2", p - 1, p + 2))) == 3)
+    text = dataset.genome.bases("chr2", at - 1, at + 2)
+    undone = [f"chr2\t{at}\t.\t{text[:2]}\t{text[0]}\t.\t.\t.\tGT\t0|1\n",
+              f"chr2\t{at + 2}\t.\t{text[2]}\t{text[1]}{text[2]}\t.\t.\t.\tGT\t0|1\n"]  # fmt: skip
+    table, _ = scored(run, dataset, tmp_path, undone, phased=True)
+    if table["phased_with"] != ["", ""]:
+        assert np.allclose(table["MFD_MAX_DLOGIT"], 0, atol=1e-6)
+
+
+def test_what_stands_between_is_where_the_file_says(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    """In a run of A the third one is changed and the last taken away: not the same as the first taken away."""
+    run, dataset = trained
+    bases = dataset.genome.bases("chr2", 0, 29_000)
+    at = bases.index("AAAA", 2000)
+    lines = [f"chr2\t{at + 2}\t.\tA\tC\t.\t.\t.\tGT\t0|1\n", f"chr2\t{at + 3}\t.\tAA\tA\t.\t.\t.\tGT\t0|1\n"]
+    whole = f"chr2\t{at + 1}\t.\tAAAA\tACA\t.\t.\t.\tGT\t0|1\n"
+    one, _ = scored(run, dataset, tmp_path, [whole])
+    cis, _ = scored(run, dataset, tmp_path, lines, phased=True)
     assert np.allclose(cis["MFD_MAX_DLOGIT"], one["MFD_MAX_DLOGIT"][0], atol=1e-6)

@@ -262,7 +262,7 @@ def test_a_position_too_large_for_the_index_costs_no_score(
     run, dataset = trained
     source = write_vcf(tmp_path / "a.vcf", [substitution(dataset.genome, 500), (position, "A", "C")])
     summary = score_variants(run, dataset.genome, source, Options(tmp_path / "o.vcf.gz"))
-    assert (summary.records, summary.scored, summary.skipped) == (2, 1, {"beyond the end of the contig": 1})
+    assert (summary.records, summary.scored, summary.skipped) == (2, 1, {"not within the contig": 1})
     assert [path.suffix for path in tmp_path.glob("o.vcf.gz.*")] == ([f".{index}"] if index else [])
     assert bool(summary.warnings) == (index is None)
 

@@ -14,11 +14,13 @@ import pytest
 import torch
 
 import tiny
+from mfd_cli.data.alleles import why_not
 from mfd_cli.data.annotation import read_elements, read_gtf
 from mfd_cli.data.dataset import Dataset
-from mfd_cli.data.regions import parse_regions
+from mfd_cli.data.regions import Interval, parse_regions
+from mfd_cli.data.sequence import Genome
 from mfd_cli.effects import Scorer
-from mfd_cli.errors import GenomeError, RunError, VariantError
+from mfd_cli.errors import GenomeError, OutputError, RunError, VariantError
 from mfd_cli.run_folder import Run
 from mfd_cli.score import Options, score_variants
 
@@ -148,9 +150,14 @@ def test_regions_from_a_file_and_regions_that_are_none(trained: tuple[Run, Datas
     source = write(tmp_path / "a.vcf", dataset, [499, 500, 900, 901])
     summary = score_variants(run, genome, source, Options(tmp_path / "o.vcf", regions=regions))
     assert summary.records == 2
-    for wrong in ("chr7:1-5", "chr2:9-5", "chr2:1-99999999"):
+    assert (
+        parse_regions(["chr2:29000-99999999", "chr2:29000-"], None, genome) == (Interval("chr2", 28_999, 30_000),) * 2
+    )
+    (tmp_path / "none.bed").write_text("#nothing\n")
+    for texts, file in ((["chr7:1-5"], None), (["chr2:9-5"], None), (["chr2:30001-"], None), ([""], None), ([","], None),
+                        ([], tmp_path / "none.bed")):  # fmt: skip
         with pytest.raises(GenomeError):
-            parse_regions([wrong], None, genome)
+            parse_regions(texts, file, genome)
 
 
 # -- the reference allele ----------------------------------------------------------------------------------------------
@@ -183,6 +190,64 @@ def test_contigs_of_another_length(trained: tuple[Run, Dataset], tmp_path: Path)
         score_variants(run, dataset.genome, source, Options(tmp_path / "p.vcf", check_ref="error"))
 
 
+def test_a_file_beyond_the_contigs_is_of_another_assembly(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    lines = "".join(f"chr2\t{position}\t.\tA\tC\t.\t.\t.\n" for position in range(40_000, 40_030))
+    (tmp_path / "a.vcf").write_text(HEADER + lines)
+    with pytest.raises(VariantError, match=r"30 of 30 reference alleles are not in the genome .*not within the contig"):
+        score_variants(trained[0], trained[1].genome, tmp_path / "a.vcf", Options(tmp_path / "o.vcf"))
+
+
+def test_letters_of_iupac_must_be_able_to_be_the_genomes_base() -> None:
+    genome = Genome({"c": np.frombuffer(b"ACGTN", np.uint8)})
+    assert why_not(1, "R", "T", genome, "c") is None and str(why_not(1, "Y", "T", genome, "c")).startswith("REF is Y")
+    assert why_not(5, "A", "C", genome, "c") == "the genome does not know the reference bases (N)"
+    assert why_not(1, "ACGTN", "ACTTN", genome, "c") == "the alternate allele is not of A, C, G, T"
+
+
+def test_a_file_that_calls_contigs_otherwise_keeps_its_names(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    source = write(tmp_path / "a.vcf", dataset, [500], HEADER.replace("##contig=<ID=chr2,length=30000>\n", ""))
+    source.write_text(source.read_text().replace("\nchr2", "\n2"))
+    score_variants(run, dataset.genome, source, Options(tmp_path / "o.bcf"))
+    with pysam.VariantFile(str(tmp_path / "o.bcf")) as file:
+        assert list(file.header.contigs) == ["1", "2"] and [record.contig for record in file] == ["2"]
+
+
+def test_other_peoples_fields_are_kept(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    source = write(tmp_path / "a.vcf", trained[1], [500])
+    source.write_text(source.read_text().replace("PASS\t.", "PASS\tMFD_THEIRS=1;MFD_BIO=9"))
+    score_variants(trained[0], trained[1].genome, source, Options(tmp_path / "o.vcf"))
+    info = (tmp_path / "o.vcf").read_text().splitlines()[-1].split("\t")[7]
+    assert info.startswith("MFD_THEIRS=1;MFD_MAX_DLOGIT=") and "MFD_BIO=9" not in info
+
+
+def test_two_results_never_go_into_one_file(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    source = write(tmp_path / "a.vcf", trained[1], [500])
+    for table in ("o.vcf.gz", "o.skipped.tsv", "o.vcf.gz.tbi"):
+        with pytest.raises(OutputError, match="two different results"):
+            score_variants(
+                trained[0],
+                trained[1].genome,
+                source,
+                Options(tmp_path / "o.vcf.gz", table=tmp_path / table, force=True),
+            )
+    assert [path.name for path in tmp_path.iterdir()] == ["a.vcf"]
+
+
+def test_to_standard_output_only_what_is_named_is_written(
+    trained: tuple[Run, Dataset],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = write(tmp_path / "a.vcf", trained[1], [500, 600], wrong=(600,))
+    for options in (Options("-"), Options("-", skipped=Path("s.tsv"), table=Path("t.parquet"))):
+        score_variants(trained[0], trained[1].genome, source, options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.vcf", "s.tsv", "t.parquet"]
+    assert len((tmp_path / "s.tsv").read_text().splitlines()) == 2
+
+
 def test_masked_and_ambiguous_reference_letters(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
     """Lower case is upper case; an N or R in REF is what the genome has there."""
     run, dataset = trained
@@ -190,7 +255,7 @@ def test_masked_and_ambiguous_reference_letters(trained: tuple[Run, Dataset], tm
     at = next(p for p in range(600, 700) if genome.bases("chr2", p - 1, p) == "G")
     alt = "ACGT"["ACGT".index("G") - 1]
     scores = []
-    for number, ref in enumerate(("G", "g", "N", "R")):
+    for number, ref in enumerate(("G", "g", "N", "R")):  # R: A or G
         (tmp_path / "a.vcf").write_text(HEADER + f"chr2\t{at}\t.\t{ref}\t{alt}\t.\t.\t.\n")
         score_variants(run, genome, tmp_path / "a.vcf", Options(tmp_path / f"o{number}.vcf"))
         scores.append(pq.read_table(tmp_path / f"o{number}.parquet")["MFD_BIO"][0].as_py())
@@ -230,6 +295,9 @@ def test_several_models_are_averaged_and_their_spread_told(trained: tuple[Run, D
         assert np.allclose(both[name], np.mean([one[name], two[name]], axis=0), atol=1e-5), name
     for name in ("MFD_BIO", "MFD_SHARED"):
         assert np.allclose(both[f"spread.{name}"], np.std([one[name], two[name]], axis=0, ddof=1), atol=1e-5)
+    for row, track in enumerate(both["MFD_TRACK"]):  # of the largest change: in the track that is reported
+        values = [one[f"track.{track}"][row], two[f"track.{track}"][row]]
+        assert both["spread.MFD_MAX_DLOGIT"][row] == pytest.approx(np.std(values, ddof=1), abs=1e-5)
     assert "spread.MFD_BIO" not in one
     assert f'model="{run.digest},1"' in (tmp_path / "2.vcf").read_text()
     fewer = dataclasses.replace(run, tracks=run.tracks[:-1], path=tmp_path / "fewer")

@@ -22,12 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mfd_cli.data.alleles import Variant, why_not
+from mfd_cli.data.alleles import MISMATCH, Variant, why_not
 from mfd_cli.data.sequence import CODES, UNKNOWN, Genome, contig_of
 from mfd_cli.data.variants import open_variants
 from mfd_cli.effects import Scorer
 from mfd_cli.errors import RunError, VariantError
-from mfd_cli.files import check_output, whole_file
+from mfd_cli.files import check_output, sha256_of, whole_file
 
 Progress = Callable[[str, int, int], None]
 FOLDER = "background"
@@ -35,16 +35,22 @@ CHUNK = 2000
 FEWEST = 100
 QUANTILE_FIELDS = {"MFD_MAX_DLOGIT": "MFD_BG_QUANTILE", "MFD_DEBIASED": "MFD_BG_DEBIASED"}
 """Score -> the INFO field with its quantile."""
+MOST_MISMATCHES = 0.05
+"""Share of reference alleles that may disagree with the genome."""
 ROUNDS = 400
 """Draws of random positions before rare contexts are given up."""
 
 
 @dataclass(frozen=True)
 class Background:
-    """`sizes`: absolute scores of the background's variants per field, sorted. `digest` names the settings."""
+    """`sizes`: absolute scores of the background's variants per field, sorted. `digest` is of the file, `source` in words."""
 
     digest: str
     sizes: Mapping[str, NDArray[np.float32]]
+    source: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.source}, {self.count} variants, {self.digest}"
 
     @property
     def count(self) -> int:
@@ -124,11 +130,12 @@ def read_background(path: Path, fields: Sequence[str]) -> Background:
     try:
         table = pq.read_table(path, columns=list(fields))
         sizes = {name: np.sort(np.abs(table[name].to_numpy())) for name in fields}
+        source = (table.schema.metadata or {}).get(b"mfd_source", b"").decode("utf-8", "replace")
     except (pa.ArrowException, OSError, KeyError) as error:
         raise RunError("is damaged", path=path, hint="mfd background --force makes it again") from error
     if not len(table):
         raise RunError("is empty", path=path, hint="mfd background --force makes it again")
-    return Background(path.stem, sizes)
+    return Background(sha256_of(path)[:16], sizes, source)
 
 
 def background(
@@ -187,15 +194,24 @@ def scored(
 
 
 def known_variants(source: str | Path, genome: Genome) -> list[Variant]:
-    """The alleles of a file that can be scored, normalised."""
-    result = []
+    """The different alleles of a file that can be scored, normalised. VariantError where it belongs to another assembly."""
+    result: dict[Variant, None] = {}
+    wrong = 0
     with open_variants(source) as variants:
         for record in variants.records:
             contig = contig_of(record.contig, genome)
             for alt in record.alts:
-                if contig is not None and why_not(record.position, record.ref, alt, genome, contig) is None:
-                    result.append(Variant(contig, record.position, record.ref, alt).normalised(genome))
-    return result
+                reason = why_not(record.position, record.ref, alt, genome, contig)
+                wrong += reason is not None and reason.startswith(MISMATCH)
+                if reason is None and contig is not None:
+                    ref = genome.bases(contig, record.position - 1, record.position - 1 + len(record.ref))
+                    result[Variant(contig, record.position, ref, alt).normalised(genome)] = None
+    if wrong > MOST_MISMATCHES * (wrong + len(result)):
+        raise VariantError(
+            f"{wrong:,} of {wrong + len(result):,} reference alleles are not in the genome", path=source,
+            hint="the file belongs to another assembly",
+        )  # fmt: skip
+    return list(result)
 
 
 # -- random substitutions ----------------------------------------------------------------------------------------------

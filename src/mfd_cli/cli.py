@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from mfd_cli import __version__
-from mfd_cli.cli_predictions import embed_command, predict_command
+from mfd_cli.cli_predictions import embed_command, predict_command, qc_command
 from mfd_cli.cli_shared import (
     BatchSize,
     ConfigFile,
@@ -320,6 +320,7 @@ app.command("background")(background_command)
 app.command("enrich")(enrich_command)
 app.command("predict")(predict_command)
 app.command("embed")(embed_command)
+app.command("qc")(qc_command)
 
 
 @app.command("explain")

@@ -1,4 +1,4 @@
-"""The shell of the commands that apply a model along the genome: predict, embed."""
+"""The shell of the commands that apply a model along the genome: predict, embed, qc."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from mfd_cli.cli_shared import (
     Fasta,
     Force,
     Gpus,
+    Json,
     Quiet,
     RunFolder,
+    Seed,
     Sets,
     Threads,
     gpus_or_default,
@@ -23,6 +25,7 @@ from mfd_cli.cli_shared import (
     one_of,
     open_run,
     say_all,
+    say_json,
 )  # fmt: skip
 from mfd_cli.cli_variants import Fixed, Tracks
 from mfd_cli.errors import ConfigError
@@ -99,3 +102,32 @@ def embed_command(
             device=device_of(gpus_or_default(gpus)), batch_size=batch_size, force=force, progress=display,
         )  # fmt: skip
     say_all(summary.lines())
+
+
+def qc_command(
+    factor: Annotated[
+        list[str] | None, typer.Option("--factor", help="Factor to judge; repeatable [default: all with levels].")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write [default: qc].")] = None,
+    fdr: Annotated[float, typer.Option("--fdr", help="False discovery rate of what disagrees.")] = 0.01,
+    config: ConfigFile = None, sets: Sets = None, dataset: DatasetFolder = None, run: RunFolder = None, seed: Seed = None,
+    gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256, force: Force = False, quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Find tracks whose data disagree with their metadata: swapped, mislabelled and failed experiments."""
+    from mfd_cli.console import Display
+    from mfd_cli.core.predict import device_of
+    from mfd_cli.data.dataset import open_dataset
+    from mfd_cli.qc import qc
+
+    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
+    trained = open_run(project, threads)
+    with Display(quiet) as display:
+        result = qc(
+            trained, open_dataset(project.dataset), output or project.folder / "qc", factors=factor or (), fdr=fdr,
+            seed=seed or 0, device=device_of(gpus_or_default(gpus)), batch_size=batch_size, force=force, progress=display,
+        )  # fmt: skip
+    if as_json:
+        say_json(result.summary)
+    else:
+        say_all(result.lines())

@@ -61,6 +61,10 @@ def open_runs(project: Project, threads: int | None, every: bool) -> list[Run]:
         raise ConfigError(
             f"{project.run} holds no runs of several seeds to average", hint="mfd train --seeds 1,2,3 makes them"
         )
+    if len(places) > 1 and not every:
+        from mfd_cli.console import note
+
+        note(f"{project.run} holds {len(places)} runs: the first is used, {places[0].name}")
     return [load_run(place) for place in (places if every else places[:1])]
 
 

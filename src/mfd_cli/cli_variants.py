@@ -61,6 +61,9 @@ def score_variants_command(
         str, typer.Option("-W", "--write-index", metavar="FORMAT", help="auto, tbi, csi or none.")
     ] = "auto",
     table: Annotated[Path | None, typer.Option("--table", help="[default: IN.mfd.parquet]")] = None,
+    skipped: Annotated[
+        Path | None, typer.Option("--skipped", help="[default: IN.mfd.skipped.tsv; none where the VCF goes to stdout]")
+    ] = None,
     per_track: Annotated[bool, typer.Option("--per-track", help="Every track's change in the table.")] = False,
     regions: Annotated[
         list[str] | None, typer.Option("-r", "--regions", help="Only records in chr1:1001-2000, chr2; repeatable.")
@@ -104,10 +107,12 @@ def score_variants_command(
     settings, part = _settings(placement, precision, tracks, fix), saturation.parse_shard(shard)
     options = Options(
         output, one_of("-O", output_type, ("v", "z", "b", "u")) if output_type else None,
-        one_of("-W", index, ("auto", "tbi", "csi", "none")), table, per_track,
+        one_of("-W", index, ("auto", "tbi", "csi", "none")), table, skipped, per_track,
         one_of("--check-ref", check_ref, ("skip", "error", "warn")), (), phased, sample, force=force,
     )  # fmt: skip
     named = [parse_named_file(text) for text in bed or []]
+    if len({name for name, _ in named}) < len(named):
+        raise ConfigError("--bed: two files have the same name", hint="--bed peaks=a.bed --bed enhancers=b.bed")
     project = load(config, sets, {"data.dataset": dataset, "data.run": run})
     runs = open_runs(project, threads, ensemble)
     genome, remark = choose_genome(project, runs[0], fasta)
@@ -120,7 +125,7 @@ def score_variants_command(
                 device=device, batch_size=batch_size, force=force, progress=display,
             )  # fmt: skip
         else:
-            chosen = parse_regions(regions or [], regions_file, genome)
+            chosen = parse_regions(regions or [], regions_file, genome) if regions is not None or regions_file else ()
             whole = options.with_files(
                 chosen, read_gtf(gtf, genome) if gtf else None,
                 tuple(read_elements(name, path, genome) for name, path in named), remark,
@@ -212,7 +217,10 @@ def enrich_command(
 
 def _settings(placement: str, precision: str, tracks: str | None, fix: list[str] | None) -> Settings:
     from mfd_cli.effects import Settings
+    from mfd_cli.query import parse_query
 
+    if tracks is not None:
+        tracks = str(parse_query(tracks))  # the same question in other words is the same setting
     return Settings(
         one_of("--placement", placement, ("centred", "grid")),
         one_of("--precision", precision, ("float32", "tf32", "bf16")), tracks, tuple(fix or ()),

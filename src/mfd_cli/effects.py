@@ -41,6 +41,8 @@ EDGE = 32
 """In grid placement, variants closer than this (bp) to the edge of a bin are scored in the next bin too."""
 MOST_ALTERNATES = 16
 """Substitutions that go through the model together, per window of a batch: they touch a twentieth of it."""
+NOTHING = 1e-6
+"""Sizes below this are the rounding of float32."""
 TECHNICAL = "technical"
 MOSTLY_TECHNICAL, EXTRAPOLATED = "mostly_technical", "extrapolated"
 _SHORT = {"biological": "BIO", "technical": "TECH"}
@@ -199,7 +201,7 @@ class Member:
             before = latents.cpu().numpy()
         else:
             before = predictor.latents(codes)
-        longer = [i for i, (_, number) in enumerate(pairs) if len(variants[number].ref) > 1]
+        longer = [i for i, (_, number) in enumerate(pairs) if len(variants[number].ref) != 1]
         if longer:
             changed = [
                 substituted(codes[row], variants[n], windows[row].start) for row, n in (pairs[i] for i in longer)
@@ -279,12 +281,17 @@ class Scorer:
         columns: dict[str, Any] = {"MFD_TRACK": self.panel.ids[top], "MFD_FLAGS": self.flags(scores, top), **scores}
         columns |= self.probabilities(effects, top)
         if len(found) > 1:
-            every = [self.scores(one)[0] for one in found]
-            columns |= {f"spread.{n}": np.std([one[n] for one in every], axis=0, ddof=1) for n in self.fields}
+            columns |= self.spread(found, top)
         columns |= dict(zip(self.level_names, effects.levels.T))
         if per_track:
             columns |= {f"track.{name}": values for name, values in zip(self.panel.ids, effects.total().T)}
         return columns
+
+    def spread(self, found: Sequence[Effects], top: NDArray[np.intp]) -> dict[str, Floats]:
+        """Standard deviation over the models of every field; of MFD_MAX_DLOGIT in the track that is reported."""
+        rows = np.arange(len(top))
+        every = [self.scores(one)[0] | {"MFD_MAX_DLOGIT": one.total()[rows, top]} for one in found]
+        return {f"spread.{name}": np.std([one[name] for one in every], axis=0, ddof=1) for name in self.fields}
 
     def probabilities(self, effects: Effects, top: NDArray[np.intp]) -> dict[str, Floats]:
         """Of a peak in the top track: of the reference, the alternate, and with one part changed alone (D.4 of the method)."""
@@ -340,7 +347,8 @@ def _pieces(values: Sequence[Any], size: int) -> Iterator[Any]:
 
 def _rms(values: Floats, weights: NDArray[np.float64]) -> Floats:
     """Root of the weighted mean square over tracks, (alleles, tracks) to (alleles,)."""
-    result: Floats = np.sqrt(np.square(values, dtype=np.float64) @ weights).astype(np.float32)
+    size = np.sqrt(np.square(values, dtype=np.float64) @ weights).astype(np.float32)
+    result: Floats = np.where(size < NOTHING, np.float32(0), size)
     return result
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -106,11 +107,13 @@ class VcfWriter:
     """Annotated VCF in a file or on standard output (None). `kind` as in bcftools: v text, z BGZF, b BCF, u BCF uncompressed.
 
     A record is its own bytes with our entries in INFO (of BCF, what htslib makes of that text); `sorted` tells whether the
-    records came in order. A BCF is complete when the block ends.
+    records came in order, `own` are the INFO entries that are replaced. A BCF is complete when the block ends.
     """
 
-    def __init__(self, path: Path | None, kind: Literal["v", "z", "b", "u"] = "v") -> None:
-        self.path, self.kind, self.sorted = path, kind, True
+    def __init__(
+        self, path: Path | None, kind: Literal["v", "z", "b", "u"] = "v", own: Collection[str] = ()
+    ) -> None:  # fmt: skip
+        self.path, self.kind, self.sorted, self.own = path, kind, True, {name.encode() for name in own}
         self.last: tuple[str, int] = ("", 0)
         self.finished: set[str] = set()
         self.scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -130,8 +133,10 @@ class VcfWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.path is None and self.kind == "v":
             self.stream.flush()
-        else:
-            self.stream.close()
+            return
+        if self.path is None and kind is not None:  # a reader must not take what was cut for the whole: no end mark
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        self.stream.close()
         if self.scratch is not None:
             with self.scratch:
                 if kind is None:
@@ -159,7 +164,7 @@ class VcfWriter:
 
     def write(self, record: Record, info: Mapping[str, str]) -> None:
         """Write a record with these entries added to INFO, in place of older ones of ours."""
-        kept = [entry for entry in split_info(record.cells[7]) if not entry.startswith(b"MFD_")]
+        kept = [entry for entry in split_info(record.cells[7]) if entry.partition(b"=")[0] not in self.own]
         ours = [f"{name}={value}".encode() for name, value in info.items()]
         cells = [*record.cells[:7], b";".join([*kept, *ours]) or b".", *record.cells[8:]]
         self.stream.write(b"\t".join(cells) + b"\n")

@@ -16,6 +16,9 @@ from typing import Any
 
 from mfd_cli.errors import InputError, MfdError, OutputError
 
+MARK = ".mfd-folder"
+"""A file in every folder that may be replaced by a later result: we wrote it, and all that is in it."""
+
 
 def sha256_of(path: Path) -> str:
     """sha256 of a file's bytes, in hexadecimal."""
@@ -52,6 +55,8 @@ def check_output(path: Path, force: bool) -> Path:
     """The path, if it may be written: it does not exist yet, or `force` is set. OutputError otherwise."""
     if path.exists() and not force:
         raise OutputError("exists already", path=path, hint="--force replaces it")
+    if path.is_dir() and not (path / MARK).is_file() and any(path.iterdir()):
+        raise OutputError("is a folder that mfd did not write; it is not replaced", path=path, hint="-o FOLDER")
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent
@@ -89,6 +94,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     temporary = temporary_sibling(path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
+    (temporary / MARK).write_text("Written by mfd; --force replaces this folder with all that is in it.\n", "utf-8")
     try:
         with disk_errors(path):
             yield temporary
@@ -142,7 +148,7 @@ def whole_files(*paths: Path) -> Iterator[list[Path]]:
     its own, for libraries that look at the name."""
     folders = [temporary_sibling(path) for path in paths]
     try:
-        with disk_errors(paths[0]):
+        with disk_errors(paths[0] if paths else Path()):
             for folder in folders:
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mfd_cli.config import nearest
 from mfd_cli.core.head import ConditionedHead
-from mfd_cli.core.metadata import NumberEncoder, level_balanced_weights
+from mfd_cli.core.metadata import NumberEncoder, level_balanced_weights, level_cell
 from mfd_cli.core.predict import Head, head_of_rows
 from mfd_cli.errors import ConfigError
 from mfd_cli.query import parse_query
@@ -70,7 +70,7 @@ def panel_of(run: Run, head: Head, tracks: str | None = None, fixes: Sequence[st
         np.array([track.id for track in run.tracks], object), np.array([track.kind == "peaks" for track in run.tracks]),
         head, rows, model.trained, known.of_all(rows) if model.factors else ["measured"] * len(rows),
     )  # fmt: skip
-    if tracks:
+    if tracks is not None:
         panel = panel.only(chosen_tracks(run, tracks))
     return fixed(run, panel, fixes, known) if fixes else panel
 
@@ -84,10 +84,11 @@ def chosen_tracks(run: Run, query: str) -> NDArray[np.bool_]:
 
 
 def query_rows(run: Run) -> list[dict[str, str]]:
-    """What a query may ask of each track: its columns, its factors by name, `id` and `kind`."""
+    """What a query may ask of each track: its columns, its factors by name (a year is a year), `id` and `kind`."""
     columns = run.model.metadata.columns
     return [
-        {**track.metadata, **{name: track.metadata.get(column, "") for name, column in columns.items()},
+        {**track.metadata,
+         **{name: level_cell(run.model.metadata.encoders[name], track.metadata[column]) for name, column in columns.items()},
          "id": track.id, "kind": track.kind}
         for track in run.tracks
     ]  # fmt: skip
@@ -210,12 +211,18 @@ def averaged_head(
     of = np.where(panel.peaks, "peaks", "signal")
     tracks, each = possible.shape
     share = possible / np.maximum(possible.sum(1, keepdims=True), 1)
-    found = head_of_rows(run.model, rows, kinds, np.repeat(of, each).tolist())
+    # Tracks of one condition share their rows: of a thousand combinations few are different.
+    place: dict[tuple[str, ...], int] = {}
+    columns = list(run.model.metadata.columns.values())
+    keys = [(kind, *(row[c] for c in columns)) for row, kind in zip(rows, np.repeat(of, each).tolist())]
+    which = [place.setdefault(key, len(place)) for key in keys]
+    distinct = [dict(zip(columns, key[1:])) for key in place]
+    found = head_of_rows(run.model, distinct, kinds, [key[0] for key in place])
     own = head_of_rows(run.model, panel.rows, kinds, of.tolist())
-    bias = panel.head.bias + (found.bias.reshape(tracks, each) * share).sum(1) - own.bias
+    bias = panel.head.bias + (found.bias[which].reshape(tracks, each) * share).sum(1) - own.bias
     weights = dict(panel.head.groups)
     for group in groups:
-        weights[group] = np.einsum("tek,te->tk", found.groups[group].reshape(tracks, each, -1), share).astype(
+        weights[group] = np.einsum("tek,te->tk", found.groups[group][which].reshape(tracks, each, -1), share).astype(
             np.float32
         )
     return replace(panel.head, bias=bias.astype(np.float32), groups=weights)

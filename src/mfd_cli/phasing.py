@@ -45,6 +45,10 @@ def sample_column(header: bytes, name: str | None, path: str) -> int:
     return FIRST_SAMPLE + (samples.index(name) if name is not None else 0)
 
 
+EVERY_SET = b"*"
+"""Phase set of a homozygous or haploid call: it lies on its haplotype in every phase set."""
+
+
 def haplotypes_of(record: Record, column: int) -> Iterator[tuple[int, tuple[int, bytes]]]:
     """(alternate allele from 0 on, haplotype) of a sample, where its genotype is phased, homozygous or haploid."""
     cells = record.cells
@@ -58,7 +62,9 @@ def haplotypes_of(record: Record, column: int) -> Iterator[tuple[int, tuple[int,
     if b"/" in genotype and len(set(calls)) > 1:
         return  # heterozygous and not phased: which haplotype is not known
     place = keys.index(b"PS") if b"PS" in keys else len(values)
-    phase_set = values[place] if place < len(values) and b"|" in genotype else b""
+    phase_set = values[place] if place < len(values) else b""
+    if len(set(calls)) == 1:
+        phase_set = EVERY_SET
     for haplotype, call in enumerate(calls, start=1):
         if call.isdigit() and int(call) > 0:
             yield int(call) - 1, (haplotype, phase_set)
@@ -72,6 +78,11 @@ def carried_by(records: Sequence[tuple[Record, int]], column: int) -> dict[tuple
         for alt, haplotype in haplotypes_of(record, column):
             if (record.line, alt) in place:
                 result.setdefault(haplotype, []).append(place[record.line, alt])
+    names = {name for _, name in result} - {EVERY_SET} or {b""}
+    for key in [key for key in result if key[1] == EVERY_SET]:
+        everywhere = result.pop(key)
+        for name in names:
+            result.setdefault((key[0], name), []).extend(everywhere)
     return result
 
 
@@ -116,15 +127,20 @@ def _joins(first: Variant, last: Variant, new: Variant) -> bool:
     return new.contig == first.contig and new.start >= last.end and new.end - first.start <= LONGEST
 
 
-def together(variants: Sequence[Variant], groups: dict[int, Group], genome: Genome) -> list[Variant]:
-    """What is scored for each allele: the change of its whole group, or its own."""
-    joined: dict[tuple[int, ...], Variant] = {}
+def together(
+    written: Sequence[Variant], variants: Sequence[Variant], groups: dict[int, Group], genome: Genome
+) -> tuple[list[Variant], dict[int, Group]]:  # fmt: skip
+    """What is scored for each allele, the change of its whole group or its own; and the groups that could be formed.
+
+    `written` are the alleles where the file has them, `variants` the same normalised. A group whose haplotype would be longer
+    than LONGEST is given up; one that changes nothing in all is an allele of no bases.
+    """
+    joined: dict[tuple[int, ...], Variant | None] = {}
     for group in groups.values():
         if group.members not in joined:
-            joined[group.members] = merged([variants[i] for i in group.members], genome)
-    result = []
-    for number, variant in enumerate(variants):
-        whole = joined[groups[number].members] if number in groups else variant
-        fits = max(len(whole.ref), len(whole.alt)) <= LONGEST and (whole.ref or whole.alt)
-        result.append(whole if fits else variant)
-    return result
+            whole = merged([written[i] for i in group.members], genome)
+            fits = max(len(whole.ref), len(whole.alt)) <= LONGEST
+            joined[group.members] = whole.normalised(genome) if fits else None
+    formed = {number: group for number, group in groups.items() if joined[group.members] is not None}
+    scored = [joined[formed[i].members] if i in formed else own for i, own in enumerate(variants)]
+    return [variant for variant in scored if variant is not None], formed

@@ -7,9 +7,11 @@ What the scores are stands in effects.py, what the VCF says of them in vcf_field
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,12 +22,12 @@ import torch
 from mfd_cli import __version__
 from mfd_cli.background import Background, find_background
 from mfd_cli.config import Project
-from mfd_cli.data.alleles import LONGEST, MISMATCH, Variant, why_not
+from mfd_cli.data.alleles import BEYOND, LONGEST, MISMATCH, Variant, why_not
 from mfd_cli.data.annotation import Elements, Genes
 from mfd_cli.data.dataset import read_genome, read_manifest
 from mfd_cli.data.fasta import read_fasta
 from mfd_cli.data.regions import Interval
-from mfd_cli.data.sequence import Genome, contig_of, match_contigs
+from mfd_cli.data.sequence import Genome, aliases, contig_of, match_contigs
 from mfd_cli.data.variants import Record, VariantFile, open_variants
 from mfd_cli.effects import Scorer, Settings
 from mfd_cli.errors import DatasetError, GenomeError, MfdError, OutputError, VariantError
@@ -34,7 +36,7 @@ from mfd_cli.files import check_output, sha256_of, whole_files
 from mfd_cli.phasing import FIRST_SAMPLE, Group, carried_by, groups_of, neighbours, sample_column, together
 from mfd_cli.pipeline import ahead, in_background
 from mfd_cli.run_folder import Run
-from mfd_cli.vcf_fields import header_of, info_columns, info_of
+from mfd_cli.vcf_fields import OTHER_FIELDS, header_of, info_columns, info_of
 
 Progress = Callable[[str, int, int], None]
 CheckRef = Literal["skip", "error", "warn"]
@@ -59,14 +61,15 @@ class Options:
 
     `output` is a .vcf, .vcf.gz or .bcf file (default: IN.mfd.vcf.gz in the current folder), or `-`; `output_type` as in
     bcftools (v, z, b, u) wins over the name. `check_ref`: what a reference allele that is not in the genome does. `regions`:
-    only records that overlap them. `phased`: neighbours on a haplotype of `sample` are one change. `background`: None looks
-    in the run folder's.
+    only records that overlap them. `phased`: neighbours on a haplotype of `sample` are one change. To standard output, table
+    and list of skipped alleles are written where they are named only.
     """
 
     output: Path | str | None = None
     output_type: OutputType | None = None
     index: Index = "auto"
     table: Path | None = None
+    skipped: Path | None = None
     per_track: bool = False
     check_ref: CheckRef = "skip"
     regions: tuple[Interval, ...] = ()
@@ -111,28 +114,30 @@ class ScoreSummary:
             f"{self.records:,} records, {self.alleles:,} alternate alleles: {self.scored:,} scored "
             f"({rate:,.0f}/s), {self.alleles - self.scored:,} not scored{f' ({reasons})' if reasons else ''}",
             *([f"of the scored: {', '.join(told)}"] if told else []),
-            self.background or "no background, so no quantiles (mfd background makes one)",
+            *([self.background] if self.background else []),
             *(f"wrote {path}" for path in self.outputs),
         ]
 
 
 @dataclass(frozen=True)
 class Allele:
-    """One alternate allele on its way through the model: its record, its number, and the normalised variant or a reason."""
+    """One alternate allele on its way through the model: its record, its number, and the normalised variant (and where the
+    file has it) or a reason."""
 
     record: Record
     number: int
     variant: Variant | None
     reason: str | None
+    written: Variant | None = None
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the results go; None: not written (the table) or to standard output (the VCF)."""
+    """Where the results go; None: to standard output (the VCF) or not written."""
 
     vcf: Path | None
     table: Path | None
-    skipped: Path
+    skipped: Path | None
     kind: OutputType
 
     @property
@@ -164,9 +169,10 @@ def score_variants(
     folder = scorer.run.path if len(scorer.runs) == 1 else scorer.run.path.parent
     found, remark = find_background(folder, scorer, genome.digest())
     summary.warnings += [remark] if remark else []
+    summary.background = "" if remark else "no background, so no quantiles (mfd background makes one)"
     if found is not None:
         summary.background = (
-            f"quantiles against {found.count:,} background variants; smallest p-value {found.smallest_p:.2g}"
+            f"quantiles against {found.count:,} background variants ({found.source}); smallest p {found.smallest_p:.2g}"
         )
     with open_variants(source) as variants:
         summary.warnings += check_lengths(variants, genome, options.check_ref)
@@ -196,7 +202,18 @@ def output_places(source: str | Path, options: Options) -> Places:
             f"a {options.index} index cannot be written for this output",
             hint="compressed files have one: -O z, or -O b and csi",
         )
-    return Places(None, options.table, skipped, kind) if piped else Places(vcf, options.table or rows, skipped, kind)
+    if piped:
+        return distinct(Places(None, options.table, options.skipped, kind))
+    return distinct(Places(vcf, options.table or rows, options.skipped or skipped, kind))
+
+
+def distinct(places: Places) -> Places:
+    """The same; OutputError where two results would go into one file."""
+    files = [path.absolute() for path in places.files()]
+    twice = next((path for path in files if files.count(path) > 1), None)
+    if twice is not None:
+        raise OutputError("is named for two different results", path=twice)
+    return places
 
 
 def _stem(name: str) -> str:
@@ -227,14 +244,19 @@ class Work:
         with whole_files(*files) as temporary:
             place = dict(zip(files, temporary))
             vcf = place[places.vcf] if places.vcf is not None else None
-            writer = VcfWriter(vcf, places.kind)
+            writer = VcfWriter(vcf, places.kind, (*self.scorer.fields, *OTHER_FIELDS))
             table = ParquetRows(place[places.table] if places.table is not None else None, self.schema())
-            with writer, table, TsvRows(place[places.skipped], SKIP_COLUMNS) as skips:
+            skipped = place[places.skipped] if places.skipped is not None else Path(os.devnull)
+            with writer, table, TsvRows(skipped, SKIP_COLUMNS) as skips:
                 phased = (
                     variants.header[-1].split(b"\t")[self.sample].decode("utf-8", "replace") if self.sample else None
                 )
+                first, variants = peeked(variants)
+                told = naming(first.contig if first else "", self.genome)
                 writer.write_header(
-                    header_of(variants, self.scorer, self.genome, self.options.genome_note, self.background, phased)
+                    header_of(
+                        variants, self.scorer, self.genome, self.options.genome_note, self.background, phased, told
+                    )
                 )
                 self.score_all(variants, writer, table, skips)
             if vcf is not None and places.kind in ("z", "b"):
@@ -291,8 +313,9 @@ class Work:
     def columns(self, alleles: Sequence[Allele], records: Sequence[Record]) -> dict[str, Any]:
         """The table's columns for scored alleles, in order."""
         own = [allele.variant for allele in alleles if allele.variant is not None]
-        groups = self.groups(alleles, own)
-        variants = together(own, groups, self.genome) if groups else own
+        written = [allele.written for allele in alleles if allele.written is not None]
+        variants, groups = together(written, own, self.groups(alleles, written), self.genome)
+        self.summary.phased += len(groups)
         told = [allele.record for allele in alleles]
         keys = [variant.key(self.genome) for variant in own]
         columns: dict[str, Any] = {
@@ -324,9 +347,7 @@ class Work:
         """With --phased the alleles that are scored together; otherwise none, but close neighbours are counted."""
         pairs = [(allele.record, allele.number) for allele in alleles]
         if self.sample is not None:
-            found = groups_of(variants, carried_by(pairs, self.sample))
-            self.summary.phased += len(found)
-            return found
+            return groups_of(variants, carried_by(pairs, self.sample))
         samples = range(
             FIRST_SAMPLE, min(len(pairs[0][0].cells), FIRST_SAMPLE + FEW_SAMPLES) if pairs else FIRST_SAMPLE
         )
@@ -348,7 +369,8 @@ class Work:
                 raise VariantError(
                     allele.reason, path=variants.name, line=allele.record.line, hint="--check-ref skip goes on"
                 )
-            self.mismatch = self.mismatch or (f"line {allele.record.line}: {allele.reason}" if wrong else "")
+            if wrong or kind == BEYOND:
+                self.mismatch = self.mismatch or f"line {allele.record.line}: {allele.reason}"
         for flag in (flag for cell in columns["MFD_FLAGS"] if cell != "." for flag in cell.split("&")):
             summary.flagged[flag] = summary.flagged.get(flag, 0) + 1
         summary.alleles += len(alleles)
@@ -371,7 +393,7 @@ class Work:
 
     def check_assembly(self, variants: VariantFile, most: float) -> None:
         """VariantError where more than this share of the reference alleles seen so far disagrees with the genome."""
-        mismatches = self.summary.skipped.get("reference mismatch", 0)
+        mismatches = sum(self.summary.skipped.get(kind, 0) for kind in ("reference mismatch", BEYOND))
         checked = self.summary.scored + mismatches
         if checked < FEWEST_CHECKED or mismatches <= most * checked:
             return
@@ -491,12 +513,13 @@ def alleles_of(record: Record, genome: Genome) -> list[Allele]:
     contig, result = contig_of(record.contig, genome), []
     for number, alt in enumerate(record.alts):
         reason = why_not(record.position, record.ref, alt, genome, contig)
-        variant = None
         if reason is None and contig is not None:
             # Where REF has an N or R the genome knows better.
             ref = genome.bases(contig, record.position - 1, record.position - 1 + len(record.ref))
-            variant = Variant(contig, record.position, ref, alt).normalised(genome)
-        result.append(Allele(record, number, variant, reason))
+            told = Variant(contig, record.position, ref, alt)
+            result.append(Allele(record, number, told.normalised(genome), None, told.as_written()))
+        else:
+            result.append(Allele(record, number, None, reason))
     return result
 
 
@@ -507,6 +530,21 @@ def skip_row(allele: Allele) -> dict[str, Any]:
         "id": record.cells[2].decode("utf-8", "replace"), "ref": record.ref[:200],
         "alt": record.alts[allele.number][:200], "reason": allele.reason,
     }  # fmt: skip
+
+
+def peeked(variants: VariantFile) -> tuple[Record | None, VariantFile]:
+    """The first record, and the file with all of them still to come."""
+    first = next(variants.records, None)
+    return first, replace(variants, records=chain([] if first is None else [first], variants.records))
+
+
+def naming(example: str, genome: Genome) -> Callable[[str], str]:
+    """What a file in which a contig is called `example` calls the genome's contigs: with or without `chr`, M or MT."""
+    known = contig_of(example, genome)
+    if known is None or known == example:
+        return str
+    with_chr = example.startswith("chr")
+    return lambda name: next((a for a in aliases(name) if a.startswith("chr") == with_chr and a != name), name)
 
 
 def check_lengths(variants: VariantFile, genome: Genome, check_ref: CheckRef) -> list[str]:

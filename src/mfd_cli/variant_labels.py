@@ -30,7 +30,7 @@ COLUMNS = {
 }  # fmt: skip
 """What the columns that name a variant may be called, in any case; a # before the first is dropped."""
 WHERE = ("contig", "position", "ref", "alt")
-MISSING = ("", ".", "na", "n/a", "nan", "none", "null")
+MISSING = ("", ".", "na", "n/a", "nan", "null")
 POSITIVE = ("1", "1.0", "true", "yes", "positive", "pos", "rare", "case", "causal", "pathogenic")
 """Labels that are taken for the positive class without being asked, in any case, if the other one is not among them."""
 _KEY = r"^(?P<contig>.+):(?P<position>[0-9]{1,18}):(?P<ref>[A-Za-z*-]*)>(?P<alt>[A-Za-z*-]*)$"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mfd_cli import __version__
@@ -21,6 +21,7 @@ DESCRIPTIONS = {
     "MFD_SHARED": "Change of the part of the logit that all tracks share, alternate minus reference",
     "MFD_DEBIASED": "Root mean square over tracks of the change of the logit without its technical part",
 }
+OTHER_FIELDS = ("MFD_TRACK", "MFD_FLAGS", *QUANTILE_FIELDS.values())
 FLAGS = (
     "Warnings joined by &: mostly_technical (the technical part changes more than all the rest), extrapolated (the track's "
     "combination of levels is not backed by training tracks)"
@@ -28,11 +29,16 @@ FLAGS = (
 
 
 def header_of(
-    variants: VariantFile, scorer: Scorer, genome: Genome, note: str, background: Background | None, phased: str | None
-) -> list[bytes]:
-    """The header of the output: the input's, our fields in place of older ones, the model, the genome, the settings."""
+    variants: VariantFile, scorer: Scorer, genome: Genome, note: str, background: Background | None, phased: str | None,
+    told: Callable[[str], str] = str,
+) -> list[bytes]:  # fmt: skip
+    """The header of the output: the input's, our fields in place of older ones, the model, the genome, the settings.
+
+    `told` is what the file calls a contig of the genome.
+    """
+    mine = own_fields(scorer)
     about = scorer.run.about
-    kept = [line for line in variants.header[:-1] if not line.startswith((b"##INFO=<ID=MFD_", b"##mfd_"))]
+    kept = [line for line in variants.header[:-1] if not line.startswith((*mine, b"##mfd_"))]
     ours = []
     for name in scorer.fields:
         text = DESCRIPTIONS.get(name)
@@ -58,13 +64,19 @@ def header_of(
         f'##mfd_scoring=<scale=logit,strands={scorer.strands},placement="{PLACEMENTS[settings.placement]}",'
         f'precision={settings.precision},{chosen},phased="{_plain(phased or "no")}",'
         'indels="both haplotypes at matching places, both edges, three bins",'
-        f"background={background.digest if background else 'none'}>",
+        f'background="{_plain(str(background)) if background else "none"}">',
     ]
     if note:
         ours.append(f'##mfd_genome="{_plain(note)}"')
     if not variants.contigs:
-        ours += [f"##contig=<ID={name},length={length}>" for name, length in genome.lengths.items()]
+        ours += [f"##contig=<ID={told(name)},length={length}>" for name, length in genome.lengths.items()]
     return [*kept, *(line.encode() for line in ours), variants.header[-1]]
+
+
+def own_fields(scorer: Scorer) -> tuple[bytes, ...]:
+    """How the header lines of our fields begin."""
+    names = (*scorer.fields, *OTHER_FIELDS)
+    return tuple(f"##INFO=<ID={name},".encode() for name in names)
 
 
 def _info(name: str, kind: str, text: str) -> str:

@@ -269,6 +269,13 @@ def level_balanced_weights(memberships: Iterable[NDArray[np.bool_]], trained: ND
     return weights / weights.sum()
 
 
+def level_cell(encoder: LevelEncoder | NumberEncoder, cell: str) -> str:
+    """A cell of the table by its level (or levels, with commas): `2021` for 2021-09-14; a number as it is."""
+    if isinstance(encoder, NumberEncoder):
+        return cell
+    return ",".join(level for level in encoder.split(cell) if level != MISSING)
+
+
 ENCODERS: dict[str, type[LevelEncoder] | type[NumberEncoder]] = {
     "category": CategoryEncoder,
     "multilabel": MultiLabelEncoder,

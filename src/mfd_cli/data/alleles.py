@@ -71,6 +71,20 @@ class Variant:
             shared += 1
         return Variant(self.contig, position + shared, ref[shared:], alt[shared:])
 
+    def as_written(self) -> Variant:
+        """The same, the bases at the start first: where the file says that it happens, when other variants are near.
+
+        >>> str(Variant("1", 5, "AA", "A").as_written()), str(Variant("1", 5, "AA", "A").trimmed())
+        ('1:6:A>-', '1:5:A>-')
+        """
+        ref, alt, shared = self.ref.upper(), self.alt.upper(), 0
+        while shared < min(len(ref), len(alt)) and ref[shared] == alt[shared]:
+            shared += 1
+        ref, alt = ref[shared:], alt[shared:]
+        while ref and alt and ref[-1] == alt[-1]:
+            ref, alt = ref[:-1], alt[:-1]
+        return Variant(self.contig, self.position + shared, ref, alt)
+
     def moved(self, by: int) -> Variant:
         """An insertion or deletion written so many bases further right, where `slide` says that it is the same."""
         ref, alt = (_rotated(allele, by) for allele in (self.ref, self.alt))
@@ -132,6 +146,7 @@ def _repeats(bases: Bytes, unit: Bytes) -> int:
 
 _BASES = re.compile("[ACGTacgt]+")
 _IUPAC = re.compile("[ACGTNRYSWKMBDHVacgtnryswkmbdhv]+")
+BEYOND = "not within the contig"
 MISMATCH = "REF is"
 """What the reason of a reference mismatch begins with."""
 
@@ -154,13 +169,15 @@ def why_not(position: int, ref: str, alt: str, genome: Genome, contig: str | Non
         return "the genome has no such contig"
     end = position - 1 + len(ref)
     if position < 1 or end > genome.lengths[contig]:
-        return "beyond the end of the contig"
+        return BEYOND
     here = genome.bases(contig, position - 1, end)
     if not _agree(ref.upper(), here):
         return f"{MISMATCH} {_shown(ref)}, the genome has {_shown(here)} (ALT {_shown(alt)})"
     if here == alt.upper():
         return "both alleles are the same"
-    trimmed = Variant(contig, position, ref, alt).trimmed()
+    trimmed = Variant(contig, position, here, alt).trimmed()
+    if "N" in trimmed.ref:
+        return "the genome does not know the reference bases (N)"
     if max(len(trimmed.ref), len(trimmed.alt)) > LONGEST:
         return f"longer than {LONGEST} bp"
     return None
@@ -170,9 +187,16 @@ def _shown(allele: str) -> str:
     return allele if len(allele) <= 20 else f"{allele[:17]}..."
 
 
+_MEANS = {
+    "R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC", "B": "CGT", "D": "AGT", "H": "ACT", "V": "ACG",
+    "N": "ACGT",
+}  # fmt: skip
+"""What the letters of IUPAC stand for."""
+
+
 def _agree(ref: str, genome: str) -> bool:
-    """Whether two sequences of one length agree wherever both have a known base."""
-    return all(a == b or a not in "ACGT" or b not in "ACGT" for a, b in zip(ref, genome))
+    """Whether two sequences of one length can be the same: a letter of the file may stand for several bases."""
+    return all(a == b or b in _MEANS.get(a, "") or b == "N" for a, b in zip(ref, genome))
 
 
 # -- windows -----------------------------------------------------------------------------------------------------------
@@ -224,7 +248,7 @@ def indel_windows(variant: Variant, genome: Genome, width: int, centre: int) -> 
     difference = abs(len(variant.alt) - len(variant.ref))
     longer_is_alt = len(variant.alt) > len(variant.ref)
     short_allele, long_allele = (variant.ref, variant.alt) if longer_is_alt else (variant.alt, variant.ref)
-    reach = 2 * width
+    reach = width + 2 * LONGEST
     short, long = (haplotype(variant, allele, genome, reach) for allele in (short_allele, long_allele))
     start, step = len(short_allele) // 2 - centre, min(difference, max(MOVED))
     seen_short = [short.window(start + bin_ + by, width) for bin_ in MOVED for by in (-step, 0, step)]

@@ -79,7 +79,7 @@ class Intervals:
         return found
 
 
-_REGION = re.compile(r"(?P<contig>.+?)(?::(?P<first>[0-9,]+)(?:-(?P<last>[0-9,]+))?)?")
+_REGION = re.compile(r"(?P<contig>.+?)(?::(?P<first>[0-9,]+)(?P<dash>-)?(?P<last>[0-9,]+)?)?")
 _NUMBER = re.compile(rb"[0-9]{1,10}")
 _NAME = re.compile(rb"[!-~]+")
 _SKIPPED = (b"#", b"track", b"browser")
@@ -269,9 +269,8 @@ def read_known_intervals(
 
 
 def parse_region(text: str, genome: Genome) -> Interval:
-    """`chr1:1001-2000` (1-based, both ends included), `chr1:1001` (one base) or `chr1`, aliases of contigs resolved.
-
-    GenomeError where it is not on the genome.
+    """`chr1:1001-2000` (1-based, both ends included), `chr1:1001-` (to its end), `chr1:1001` (one base) or `chr1`, aliases of
+    contigs resolved; an end beyond the contig is its end. GenomeError where the region does not begin on the genome.
     """
     whole = contig_of(text, genome)  # a contig's own name may hold a colon: the whole text is tried first
     if whole is not None:
@@ -281,10 +280,14 @@ def parse_region(text: str, genome: Genome) -> Interval:
     if found is None or contig is None or found["first"] is None:
         names = ", ".join(list(genome.sequences)[:3])
         raise GenomeError(f"{text!r} is no region of the genome", hint=f"contigs are {names} ...")
-    first, last = (int((found[name] or found["first"]).replace(",", "")) for name in ("first", "last"))
-    if not 1 <= first <= last <= genome.lengths[contig]:
-        raise GenomeError(f"region {text!r} is not on {contig}, which has {genome.lengths[contig]:,} bp")
-    return Interval(contig, first - 1, last)
+    length, first = genome.lengths[contig], int(found["first"].replace(",", ""))
+    open_ended = length if found["dash"] else first
+    last = int(found["last"].replace(",", "")) if found["last"] else open_ended
+    if not 1 <= first <= length:
+        raise GenomeError(f"region {text!r} is not on {contig}, which has {length:,} bp")
+    if last < first:
+        raise GenomeError(f"region {text!r} ends before it begins")
+    return Interval(contig, first - 1, min(last, length))
 
 
 def parse_regions(texts: Sequence[str], file: Path | None, genome: Genome) -> tuple[Interval, ...]:
@@ -293,6 +296,8 @@ def parse_regions(texts: Sequence[str], file: Path | None, genome: Genome) -> tu
     if file is not None:
         for contig, (starts, ends) in read_intervals(file).on(genome.lengths).items():
             found += [Interval(contig, start, end) for start, end in zip(starts.tolist(), ends.tolist())]
+    if not found:
+        raise GenomeError("no region is named", path=file, hint="-r chr1:1001-2000, or -R regions.bed")
     return tuple(found)
 
 
