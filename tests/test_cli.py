@@ -136,6 +136,11 @@ def test_the_same_seed_gives_the_same_scores(project: Path, tmp_path: Path) -> N
         (["score-variants", "input.vcf", "--ensemble", "--force"], "holds no runs of several seeds"),
         (["score-variants", "input.vcf", "-r", "chr99:1-5", "--force"], "'chr99:1-5' is no region of the genome"),
         (["background", "input.vcf", "--match", "input.vcf"], "--match goes with random substitutions"),
+        (["predict"], "which part of the genome?"),
+        (["predict", "-r", "chr1", "--experiment", "assay=ATAC"], "assay has no level 'ATAC'"),
+        (["predict", "-r", "chr1", "--part", "half"], "--part 'half': the model has total"),
+        (["embed", "nothing.bed"], "nothing.bed: no such file"),
+        (["qc", "--factor", "asay"], "did you mean assay"),
         (["train", "--gpus", "0", "--seeds", "1,1"], "expected different whole numbers"),
         (["train", "--gpus", "0"], "run: holds a run already"),
         (["train", "--gpus", "0", "--run", "new", "--dataset", "nothing"], "there is no dataset here"),
@@ -212,6 +217,42 @@ def test_backgrounds_ensembles_and_every_option_of_scoring(project: Path, tmp_pa
     assert "spread.MFD_BIO" in pq.read_table(work / "e.parquet").column_names
     assert "there is no trained model" not in mfd("info", "seeds/seed-2", folder=work).stderr
     mfd("score-variants", "input.vcf", "--run", "seeds", "-o", "first.vcf.gz", folder=work)  # the first seed's
+
+
+def test_predictions_latents_and_quality_control(project: Path, tmp_path: Path) -> None:
+    contig = (project / "genome.fa").read_text().split(maxsplit=1)[0].removeprefix(">")
+    words = [
+        "predict",
+        "-r",
+        f"{contig}:1-3000",
+        "--tracks",
+        "target == ABF1",
+        "--part",
+        "total",
+        "--part",
+        "technical",
+        "-q",
+    ]
+    done = mfd(*words, "-o", str(tmp_path / "p"), "--hub-genome", "planted", folder=project)
+    assert "outputs on 24 bins" in done.stdout and (tmp_path / "p/hub/planted/trackDb.txt").exists()
+    assert len(list((tmp_path / "p").glob("*.technical.bw"))) * 2 == len(list((tmp_path / "p").glob("*.bw"))) > 0
+    words = [
+        "predict",
+        "-r",
+        contig,
+        "--experiment",
+        "target=ABF1",
+        "--experiment",
+        "assay=CUT&RUN",
+        "--no-bigwig",
+        "-q",
+    ]
+    assert "support of target=ABF1,assay=CUT&RUN: " in mfd(*words, "-o", str(tmp_path / "e"), folder=project).stdout
+    (tmp_path / "r.bed").write_text(f"{contig}\t100\t900\n")
+    done = mfd("embed", str(tmp_path / "r.bed"), "-o", str(tmp_path / "l.parquet"), "-q", folder=project)
+    assert "1 regions" in done.stdout and "biological.0" in pq.read_table(tmp_path / "l.parquet").column_names
+    told = mfd("qc", "-q", "-o", str(tmp_path / "qc"), folder=project)
+    assert "pairs of track and factor judged" in told.stdout and (tmp_path / "qc/tracks.tsv").exists()
 
 
 def test_enrich_on_planted_variants(project: Path, tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 For every peak track the labels on held-out bins are compared with what a head predicts for the track's own row of the metadata
 table, and for rows with another level of one factor. The head is fitted anew without the track (the tracks are held out in
 folds), so a wrong row cannot have been learnt from the track itself. The other level is chosen on one half of the bins and
-measured on the other, and the gain in log-likelihood comes with its standard error over stretches of the genome.
+measured on the other, and the gain in log-likelihood comes with its standard error over stretches of the genome. A head that
+was fitted to other tracks is never exact, so a gain must also be a tenth of all that the better level explains.
 
-    qc/tracks.tsv     one row per track and factor: told level, the level that fits best, gain, z, q, verdict
+    qc/tracks.tsv     one row per track and factor: told level, the level that fits best, gain, its share, z, q, verdict
        failed.tsv     tracks that no row predicts
        summary.json
 """
@@ -46,6 +47,8 @@ BLOCKS = 40
 """Stretches of bins: choosing and measuring alternate between them, and they are the units of the standard error."""
 TRIED = 8
 """Levels whose likelihood is computed, of those that correlate best."""
+LEAST_SHARE = 0.1
+"""Share of what the better level explains that must be its gain: less is within the error of a head fitted to other tracks."""
 FEWEST_POSITIVES = 10
 FAILED = 0.55
 """AUROC below which nothing of a track is predicted."""
@@ -84,10 +87,12 @@ class QcSummary:
 
 
 def qc(
-    run: Run, dataset: Dataset, output: Path, *, factors: Sequence[str] = (), fdr: float = 0.01, seed: int = 0,
-    device: torch.device | str = "cpu", batch_size: int = 256, force: bool = False, progress: Progress | None = None,
+    run: Run, dataset: Dataset, output: Path, *, factors: Sequence[str] = (), fdr: float = 0.01, steps: int = 600,
+    seed: int = 0, device: torch.device | str = "cpu", batch_size: int = 256, force: bool = False,
+    progress: Progress | None = None,
 ) -> QcSummary:  # fmt: skip
-    """Judge every peak track's levels of some factors (default: all but numbers) and write the folder.
+    """Judge every peak track's levels of some factors (default: all but numbers) and write the folder. `steps` are those in
+    which each head is fitted.
 
     ConfigError for a free head or an unknown factor, DatasetError where there are no bins to measure on.
     """
@@ -110,14 +115,16 @@ def qc(
             fitted[held] = False
             if not len(held) or not fitted.any():
                 continue
-            head = refit_head(run.model, rows, x, y, fitted, seed=seed + fold)
+            head = refit_head(run.model, rows, x, y, fitted, steps=steps, seed=seed + fold)
             for track in sorted(held.tolist()):
                 found += judge(run, head, rows, fitted, track, chosen, z, t[:, track])
             if progress:
                 progress("judging tracks", turn * FOLDS + fold + 1, TURNS * FOLDS)
         settle(found, fdr)
         wrong = {row["track"] for row in found if row["verdict"] == OTHER}
-        suspects = np.array([track.id in wrong for track in run.tracks[:count]])
+        before, suspects = suspects, np.array([track.id in wrong for track in run.tracks[:count]])
+        if np.array_equal(before, suspects):
+            break
     failed = [row for row in found if row["verdict"] == SILENT]
     failed = list({row["track"]: {"track": row["track"], "auroc": row["auroc_told"]} for row in failed}.values())
     verdicts = Counter(row["verdict"] for row in found)
@@ -178,7 +185,7 @@ def judge(
         cells = Counter(level_cell(encoder, row[column]) for row, used in zip(rows, fitted) if used)
         told = level_cell(encoder, own[column])
         row: dict[str, Any] = {
-            "track": run.tracks[track].id, "factor": factor, "told": told, "best": told, "gain": 0.0, "z": 0.0,
+            "track": run.tracks[track].id, "factor": factor, "told": told, "best": told, "gain": 0.0, "share": 0.0, "z": 0.0,
             "p": 1.0, "q": 1.0, "auroc_told": auroc, "auroc_best": auroc, "swapped_with": "", "verdict": AGREES,
         }  # fmt: skip
         others = [cell for cell in sorted(cells) if cell != told]
@@ -212,8 +219,12 @@ def compare(told: Floats, others: Floats, names: Sequence[str], y: Floats) -> di
     z = float(gains.sum() / error) if error > 0 else 0.0
     winner = others[:, tried[overall - 1]]
     auroc = float(auroc_auprc(torch.from_numpy(winner[:, None].copy()), torch.from_numpy(y[:, None]))[0][0])
+    share = float(np.clip(y.mean(), 1e-6, 1 - 1e-6))
+    nothing = float(np.asarray(np.where(y == 1, np.log(share), np.log1p(-share))).sum())
+    explained = float(per_block[overall].sum() - nothing)
     return {
-        "best": names[tried[overall - 1]], "gain": float(gains.sum()), "z": z, "p": float(ndtr(-z)), "auroc_best": auroc
+        "best": names[tried[overall - 1]], "gain": float(gains.sum()), "z": z,
+        "share": float(gains.sum()) / explained if explained > 0 else 0.0, "p": float(ndtr(-z)), "auroc_best": auroc
     }  # fmt: skip
 
 
@@ -243,6 +254,11 @@ def log_likelihood(logits: Floats, y: Floats, rounds: int = 25) -> NDArray[np.fl
     return np.asarray(np.where(y == 1, log_expit(told), log_expit(-told)))
 
 
+def disagrees(row: Mapping[str, Any], fdr: float) -> bool:
+    """Whether another level fits better, beyond chance and by more than heads differ."""
+    return bool(row["q"] < fdr and row["gain"] > 0 and row["share"] >= LEAST_SHARE)
+
+
 def settle(rows: list[dict[str, Any]], fdr: float) -> None:
     """q-values over all judged rows, verdicts, and pairs of tracks that name each other's level.
 
@@ -255,10 +271,10 @@ def settle(rows: list[dict[str, Any]], fdr: float) -> None:
             row["q"] = float(q)
     most: dict[str, dict[str, Any]] = {}
     for row in open_:
-        if row["q"] < fdr and row["gain"] > most.get(row["track"], {"gain": 0.0})["gain"]:
+        if disagrees(row, fdr) and row["gain"] > most.get(row["track"], {"gain": 0.0})["gain"]:
             most[row["track"]] = row
     for row in open_:
-        if row["q"] < fdr and row["gain"] > 0:
+        if disagrees(row, fdr):
             row["verdict"] = OTHER if most[row["track"]] is row else SECOND
     flagged = list(most.values())
     for row in flagged:
