@@ -18,15 +18,16 @@ import pytest
 import torch
 
 import tiny
-from mfd_cli.core.attribute import actual, attribute, mutagenesis
+from mfd_cli.core.attribute import actual, attribute
 from mfd_cli.core.decompose import background_rows, decompose
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.predict import Predictor
 from mfd_cli.core.seqlets import aggregate_motif
-from mfd_cli.data.dataset import Dataset, write_tracks
+from mfd_cli.data.dataset import Bins, Dataset, write_tracks
 from mfd_cli.data.sequence import encode
 from mfd_cli.errors import ConfigError
 from mfd_cli.explain import explain
+from mfd_cli.overview import explain_all, share_intervals, stretches
 from mfd_cli.run_folder import Run
 from mfd_cli.train import train
 
@@ -159,20 +160,64 @@ def test_integrated_gradients_are_complete(trained: tuple[Run, Dataset]) -> None
     assert total == pytest.approx(score - baseline, rel=0.02, abs=0.02 * float(np.abs(score).max()))
 
 
-def test_attributions_follow_mutagenesis(trained: tuple[Run, Dataset]) -> None:
+@pytest.mark.parametrize("strands", ["both", "forward"])
+def test_mutagenesis_is_that_of_full_passes(trained: tuple[Run, Dataset], strands: str) -> None:
     run, dataset = trained
     direction, place, codes = direction_and_codes(run, dataset)
-    positions = range(140, 240)
-    changes = mutagenesis(run.model, codes[0], direction, place, positions)
-    slopes = attribute(run.model, codes[:1], direction, place)[0][:, positions]
-    here = np.take_along_axis(slopes, codes[0][positions][None].astype(int), 0)
-    r = np.corrcoef((slopes - here).ravel(), changes.ravel())[0, 1]
-    assert r > 0.2  # a slope is not a step, and this model saturates where its motif is
-    assert np.abs(np.take_along_axis(changes, codes[0][positions][None].astype(int), 0)).max() < 1e-4
-    mutated = codes[:1].copy()
-    mutated[0, 150] = (mutated[0, 150] + 1) % 4
-    before, after = (Predictor(run.model).latents(c)[:, place] @ direction for c in (codes[:1], mutated))
-    assert changes[mutated[0, 150], 10] == pytest.approx(float(after[0] - before[0]), abs=1e-4)
+    codes = codes[:1].copy()
+    codes[0, 155] = 4
+    run.model.stranded = strands == "forward"
+    try:
+        found = attribute(run.model, codes, direction, place, method="mutagenesis")
+        predictor = Predictor(run.model)
+        for position in (0, 7, 150, 151, 383):
+            mutated = np.repeat(codes, 4, 0)
+            mutated[:, position] = range(4)
+            scores = predictor.latents(mutated)[:, place] @ direction
+            assert np.allclose(found[0, :, position], scores - scores.mean(), atol=1e-4)
+    finally:
+        run.model.stranded = False
+    assert found.shape == (1, 4, run.model.window) and (found[0, :, 155] == 0).all()
+
+
+def test_gradients_follow_mutagenesis(trained: tuple[Run, Dataset]) -> None:
+    run, dataset = trained
+    direction, place, codes = direction_and_codes(run, dataset)
+    middle = slice(140, 240)
+    steps = attribute(run.model, codes[:1], direction, place, method="mutagenesis")[0][:, middle]
+    slopes = attribute(run.model, codes[:1], direction, place)[0][:, middle]
+    assert np.corrcoef(slopes.ravel(), steps.ravel())[0, 1] > 0.2  # a slope is not a step
+
+
+def test_integrated_gradients_are_those_of_captum(trained: tuple[Run, Dataset]) -> None:
+    captum = pytest.importorskip("captum.attr")
+    run, dataset = trained
+    direction, place, codes = direction_and_codes(run, dataset)
+    bases = torch.from_numpy((codes[:, None] == np.arange(4)[None, :, None]).astype(np.float32))
+    weights = torch.from_numpy(direction)
+
+    def score(x: torch.Tensor) -> torch.Tensor:
+        both = run.model.latent_of_bases(x) + run.model.latent_of_bases(x.flip(1, 2))
+        return both[:, place] @ weights / 2
+
+    theirs = captum.IntegratedGradients(score).attribute(
+        bases, torch.full_like(bases, 0.25), n_steps=64, method="riemann_middle"
+    )
+    ours = attribute(run.model, codes, direction, place, method="integrated-gradients", steps=64)
+    # Theirs are gradient x (input - baseline): summed over bases, what the base that is there contributes.
+    found, expected = actual(ours, codes), theirs.detach().numpy().sum(1)
+    assert np.allclose(found, expected, atol=1e-4 * np.abs(expected).max() + 1e-6)
+
+
+def test_contributions_are_told_how_far_they_add_up(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    explain(run, dataset, "target", tmp_path / "ig", top=2, method="integrated-gradients")
+    table = pd.read_csv(tmp_path / "ig/regions.tsv", sep="\t")
+    assert (
+        len(table) == 4 and (table["convergence_error"] < 0.05).all() and (table["end"] - table["start"] == 128).all()
+    )
+    explain(run, dataset, "target", tmp_path / "ism", top=2, method="mutagenesis")
+    assert pd.read_csv(tmp_path / "ism/regions.tsv", sep="\t")["convergence_error"].isna().all()
 
 
 def test_actual_contributions_are_zero_at_unknown_bases() -> None:
@@ -271,3 +316,39 @@ def test_an_unknown_factor_names_the_nearest(trained: tuple[Run, Dataset], tmp_p
     with pytest.raises(ConfigError, match="did you mean assay"):
         explain(*trained, "asay", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+# -- all factors -------------------------------------------------------------------------------------------------------
+
+
+def test_the_overview_tells_shares_that_sum_to_one_with_intervals(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    summary = explain_all(run, dataset, tmp_path / "all")
+    rows = pd.read_csv(tmp_path / "all/factors.tsv", sep="\t").set_index("part")
+    tracks = pd.read_csv(tmp_path / "all/tracks.tsv", sep="\t")
+    assert set(rows["kind"]) == {"shared", "factor", "group"}
+    for kind in ("factor", "group"):
+        assert rows["share"]["shared"] + rows["share"][rows["kind"] == kind].sum() == pytest.approx(1, abs=1e-4)
+    for name in ("shared", *run.model.factors):
+        assert rows["share"][name] == pytest.approx(tracks[f"share_{name}"].mean(), abs=1e-4)
+        assert rows["low"][name] <= rows["share"][name] <= rows["high"][name]
+    assert len(summary.sentences) == 1 + 2 + 4 and "target (biological, 2 levels)" in "\n".join(summary.sentences)
+    page = (tmp_path / "all/report.html").read_text()
+    assert page.count("data:image/png") == 2 and "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_intervals_are_those_of_resampled_stretches() -> None:
+    """Two stretches in which different latents vary: a draw of one of them alone gives that one's share."""
+    rng = np.random.default_rng(0)
+    latents = np.concatenate([rng.normal(size=(500, 2)) * [1, 0], rng.normal(size=(500, 2)) * [0, 1]])
+    unit, used = np.repeat([0, 1], 500), np.ones(1, bool)
+    parts = {"a": np.array([[1.0, 0.0]]), "b": np.array([[0.0, 1.0]])}
+    found = share_intervals(latents, unit, np.array([[1.0, 1.0]]), parts, used, 0)
+    for name in ("a", "b"):
+        mean, low, high = found[name]
+        assert 0.45 < mean < 0.55 and low < 0.01 and high > 0.99
+    contigs, nothing = np.repeat(np.arange(9), 10).astype(np.int32), np.zeros((90, 0), np.float32)
+    bins = Bins(contigs, np.arange(90), np.zeros((90, 1), np.uint8), nothing)
+    assert stretches(bins).tolist() == np.repeat(np.arange(9), 10).tolist()
+    one = replace(bins, contig=bins.contig * 0)
+    assert len(set(stretches(one).tolist())) == 20

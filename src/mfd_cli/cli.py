@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -325,30 +325,39 @@ app.command("qc")(qc_command)
 
 @app.command("explain")
 def explain_command(
-    factor: Annotated[str, typer.Option("--factor", help="Factor to explain.")],
+    factor: Annotated[str, typer.Option("--factor", help="Factor to explain; all: what each contributes, in one page.")],
     config: ConfigFile = None, sets: Sets = None, dataset: DatasetFolder = None, run: RunFolder = None,
     regions: Annotated[
         Path | None, typer.Option("-R", "--regions-file", help="BED [default: the strongest test bins per level].")
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Regions per level.")] = 20,
+    method: Annotated[
+        str, typer.Option("--method", help="input-x-gradient, integrated-gradients or mutagenesis.")
+    ] = "input-x-gradient",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: explain/FACTOR]")] = None,
     gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256, force: Force = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Show what a factor contributes: tables, attributions on DNA, pictures, one self-contained report.html."""
     from mfd_cli.console import Display
+    from mfd_cli.core.attribute import METHODS
     from mfd_cli.core.predict import device_of
     from mfd_cli.data.dataset import open_dataset
     from mfd_cli.explain import explain
+    from mfd_cli.overview import ALL, explain_all
 
     project = load(config, sets, {"data.dataset": dataset, "data.run": run})
     trained = open_run(project, threads)
+    data, folder = open_dataset(project.dataset), output or project.folder / "explain" / factor
     with Display(quiet) as display:
-        summary = explain(
-            trained, open_dataset(project.dataset), factor, output or project.folder / "explain" / factor,
-            regions=regions, top=top, device=device_of(gpus_or_default(gpus)), batch_size=batch_size, force=force,
-            progress=display,
-        )  # fmt: skip
+        common: dict[str, Any] = {
+            "device": device_of(gpus_or_default(gpus)), "batch_size": batch_size, "force": force, "progress": display
+        }  # fmt: skip
+        if factor == ALL and ALL not in trained.model.factors:
+            summary = explain_all(trained, data, folder, **common)
+        else:
+            way = one_of("--method", method, METHODS)
+            summary = explain(trained, data, factor, folder, regions=regions, top=top, method=way, **common)
     say_all(summary.lines())
 
 

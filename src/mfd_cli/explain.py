@@ -3,6 +3,7 @@
 explain/FACTOR/levels.tsv           one row per level: tracks, strength, share of variance, confounds in words
         latents.tsv                 direction of every level over the latents of the factor's group
         tracks.tsv                  share of each track's logit variance per factor; shares sum to one
+        regions.tsv                 the regions shown, and whether contributions add up (integrated gradients)
         attributions.arrow          region x level: hypothetical contributions (4, window), channel-major
         LEVEL.bw, modisco/LEVEL.*   actual contributions as bigWig; a pair that modisco-lite reads
         motifs.tsv, motifs.meme     the aggregate motif of each level
@@ -22,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from mfd_cli.config import nearest
-from mfd_cli.core.attribute import Method, actual, attribute
+from mfd_cli.core.attribute import Method, actual, attribute, convergence_error, scores_of
 from mfd_cli.core.decompose import Decomposition, decompose
 from mfd_cli.core.predict import Predictor, variance_shares, whole_latent
 from mfd_cli.core.seqlets import AggregateMotif, aggregate_motif
@@ -39,6 +40,7 @@ Floats = NDArray[np.float32]
 MOST_BINS = 20_000
 MOST_LEVELS = 12
 CONFOUNDED = 0.8
+REGION_COLUMNS = ("level", "contig", "start", "end", "score", "sum_of_contributions", "convergence_error")
 BIN = 128
 
 
@@ -61,6 +63,8 @@ class LevelResult:
     hypothetical: Floats
     contributions: Floats
     motif: AggregateMotif | None
+    error: Floats
+    """Of integrated gradients, per region: how far the contributions are from adding up; NaN for other methods."""
 
 
 @dataclass(frozen=True)
@@ -271,6 +275,12 @@ def write_tables(folder: Path, result: Explanation, dataset: Dataset) -> None:
         left = result.run.model.left
         pieces = [(r.contig, r.start - left, level.contributions[i]) for i, r in enumerate(level.regions)]
         write_bigwig(folder / f"{name}.bw", dataset.genome.lengths, pieces)
+    regions = [
+        {"level": level.name, "contig": region.contig, "start": region.start, "end": region.start + BIN, "score": region.score,
+         "sum_of_contributions": float(level.contributions[i].sum()), "convergence_error": float(level.error[i])}
+        for level in result.shown for i, region in enumerate(level.regions)
+    ]  # fmt: skip
+    write_tsv(folder / "regions.tsv", regions, REGION_COLUMNS)
     motifs = {level.name: level.motif for level in result.shown if level.motif is not None}
     write_meme(folder / "motifs.meme", {safe_name(name): motif.frequency for name, motif in motifs.items()})
     write_tsv(
@@ -311,7 +321,10 @@ def explain_levels(
         hypothetical = attribute(run.model, codes, direction, place, method=method, device=device)
         contributions = actual(hypothetical, codes)
         motif = aggregate_motif(contributions, codes)
-        results.append(LevelResult(level, found, hypothetical, contributions, motif))
+        error = np.full(len(found), np.nan, np.float32)
+        if method == "integrated-gradients":
+            error = convergence_error(contributions, *scores_of(run.model, codes, direction, place))
+        results.append(LevelResult(level, found, hypothetical, contributions, motif, error))
         if progress:
             progress("explaining levels", number + 1, len(chosen))
     return results

@@ -1,4 +1,4 @@
-"""Which DNA letters drive a direction in the latent: input x gradient and integrated gradients, base by base.
+"""Which DNA letters drive a direction in the latent: input x gradient, integrated gradients, in-silico mutagenesis.
 
 A score is <direction, s_g(x)>, the mean over both strands. Attributions are hypothetical contributions (4 per position):
 what a base would contribute there; those of the bases that are there are the actual ones.
@@ -15,9 +15,13 @@ from torch import Tensor
 
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.onehot import one_hot, reverse_complement
+from mfd_cli.core.predict import Predictor
 
-Method = Literal["input-x-gradient", "integrated-gradients"]
+Method = Literal["input-x-gradient", "integrated-gradients", "mutagenesis"]
+METHODS = ("input-x-gradient", "integrated-gradients", "mutagenesis")
 Floats = NDArray[np.float32]
+UNKNOWN = 4
+MUTATED_AT_ONCE = 2048
 
 
 def attribute(
@@ -30,6 +34,8 @@ def attribute(
     bases is subtracted: one-hot rows always sum to one, so that the model never saw a change of their sum and its
     gradient in that direction is arbitrary. `steps` are those of the path of integrated gradients.
     """
+    if method == "mutagenesis":
+        return mutagenesis(Predictor(model, device), codes, direction, place)
     model = model.to(device).eval()
     target = torch.from_numpy(np.ascontiguousarray(direction, np.float32)).to(device)
     pieces = []
@@ -71,16 +77,52 @@ def actual(hypothetical: Floats, codes: NDArray[np.uint8]) -> Floats:
     return result
 
 
+@torch.inference_mode()
+def mutagenesis(predictor: Predictor, codes: NDArray[np.uint8], direction: Floats, place: slice) -> Floats:
+    """The same by in-silico mutagenesis: the score (windows, 4, window) with each base at each position, minus the mean over
+    the four. Only what a substitution changes is computed (see core/incremental.py)."""
+    target = np.ascontiguousarray(direction, np.float32)
+    return np.stack([_mutated(predictor, window, target, place) for window in codes]) if len(codes) else np.zeros(
+        (0, 4, predictor.window), np.float32
+    )  # fmt: skip
+
+
+def _mutated(predictor: Predictor, window: NDArray[np.uint8], target: Floats, place: slice) -> Floats:
+    width = len(window)
+    reference, own = predictor.reference(predictor.placed(window[None]), 0, width - 1)
+    scores = np.full((4, width), float(own.float().cpu().numpy()[0, place] @ target), np.float32)
+    bases, positions = np.divmod(np.arange(4 * width), width)
+    other = bases != window[positions]
+    bases, positions = bases[other], positions[other]
+    for low in range(0, len(bases), MUTATED_AT_ONCE):
+        some = slice(low, low + MUTATED_AT_ONCE)
+        row, position, base = (predictor.placed(v[some]) for v in (np.zeros_like(bases), positions, bases))
+        latents = predictor.substituted(reference, row, position, base).float().cpu().numpy()
+        scores[bases[some], positions[some]] = latents[:, place] @ target
+    result: Floats = scores - scores.mean(0)
+    result[:, window >= UNKNOWN] = 0
+    return result
+
+
 @torch.no_grad()
-def mutagenesis(model: MfdModel, codes: NDArray[np.uint8], direction: Floats, place: slice, positions: range) -> Floats:
-    """In-silico mutagenesis of one window: change of the score (4, positions) when each base is put at each position."""
-    model = model.eval()
+def scores_of(model: MfdModel, codes: NDArray[np.uint8], direction: Floats, place: slice) -> tuple[Floats, Floats]:
+    """<direction, s_g> of windows, and of the same windows with all bases equal (where paths of gradients begin), both
+    strands averaged: (windows,) each."""
     target = torch.from_numpy(np.ascontiguousarray(direction, np.float32))
-    window = torch.from_numpy(codes.copy())
-    mutated = window.repeat(4 * len(positions), 1)
-    for row, (base, position) in enumerate((b, p) for b in range(4) for p in positions):
-        mutated[row, position] = base
-    everything = torch.cat([mutated, window[None]])
-    latents = (model.latent(everything) + model.latent(reverse_complement(everything))) / 2
-    scores = latents[:, place] @ target
-    return (scores[:-1] - scores[-1]).reshape(4, len(positions)).numpy()
+    bases = one_hot(torch.from_numpy(np.ascontiguousarray(codes)), torch.float32)
+    start = torch.full_like(bases, 0.25) * bases.sum(1, keepdim=True)
+    found = []
+    for both in (bases, start):
+        strands = (both,) if model.stranded else (both, both.flip(1, 2))
+        device = next(model.parameters()).device
+        latents = torch.stack([model.latent_of_bases(one.to(device)).cpu() for one in strands]).mean(0)
+        found.append((latents[:, place] @ target).numpy())
+    return found[0], found[1]
+
+
+def convergence_error(contributions: Floats, score: Floats, baseline: Floats) -> Floats:
+    """How far the contributions (windows, window) of a path are from adding up to the score less that of the baseline, as a
+    share of that difference: (windows,). Integrated gradients add up in the limit of many steps."""
+    wanted = score - baseline
+    error: Floats = np.abs(contributions.sum(1) - wanted) / np.maximum(np.abs(wanted), 1e-6)
+    return error

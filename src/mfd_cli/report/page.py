@@ -14,6 +14,7 @@ from mfd_cli.files import whole_file
 
 if TYPE_CHECKING:
     from mfd_cli.explain import Explanation
+    from mfd_cli.run_folder import Run
 
 MOST_ROWS = 500
 HEADINGS = {
@@ -45,17 +46,22 @@ def write_report(
         table(result.tracks[:MOST_ROWS], {}),
         more(len(result.tracks)),
         LIMITS,
-        f"<footer>mfd {__version__}, model {escape(result.run.digest[:12])}</footer>",
     ]
+    publish(path, result.factor, body, result.run)
+
+
+def publish(path: Path, title: str, body: Sequence[str], run: Run) -> None:
+    """One HTML file with everything in it."""
     assets = resources.files("mfd_cli.report")
     css = assets.joinpath("report.css").read_text("utf-8")
     script = assets.joinpath("report.js").read_text("utf-8")
+    footer = f"<footer>mfd {__version__}, model {escape(run.digest[:12])}</footer>"
     html = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="icon" href="data:,">'
-        f"<title>mfd: {escape(result.factor)}</title><style>{css}</style></head><body><main>"
-        + "\n".join(body)
+        f"<title>mfd: {escape(title)}</title><style>{css}</style></head><body><main>"
+        + "\n".join([*body, footer])
         + f"</main><script>{script}</script></body></html>\n"
     )
     with whole_file(path) as temporary:
