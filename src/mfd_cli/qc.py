@@ -49,13 +49,15 @@ TRIED = 8
 """Levels whose likelihood is computed, of those that correlate best."""
 LEAST_SHARE = 0.1
 """Share of what the better level explains that must be its gain: less is within the error of a head fitted to other tracks."""
+FEWEST_TRACKS = 3
+"""Other tracks that a level needs: of fewer, a head does not know what the level means."""
 FEWEST_POSITIVES = 10
 FAILED = 0.55
 """AUROC below which nothing of a track is predicted."""
 AGREES, OTHER, ALONE, SILENT = (
     "agrees",
     "other level fits better",
-    "no other track of this level",
+    "too few other tracks of this level",
     "not predicted at all",
 )
 SECOND = "fits better too, but less than by another factor"
@@ -80,8 +82,8 @@ class QcSummary:
         ]
         judged = self.summary["judged"]
         return [
-            f"{judged:,} pairs of track and factor judged, {self.summary['alone']:,} not (no other track has the level): "
-            f"{len(flagged)} disagree with their metadata; {len(self.failed)} tracks are not predicted at all",
+            f"{judged:,} pairs of track and factor judged, {self.summary['alone']:,} not (fewer than {FEWEST_TRACKS} other "
+            f"tracks have the level): {len(flagged)} disagree with their metadata; {len(self.failed)} tracks are not predicted at all",
             *told, f"wrote {self.folder}",
         ]  # fmt: skip
 
@@ -188,8 +190,8 @@ def judge(
             "track": run.tracks[track].id, "factor": factor, "told": told, "best": told, "gain": 0.0, "share": 0.0, "z": 0.0,
             "p": 1.0, "q": 1.0, "auroc_told": auroc, "auroc_best": auroc, "swapped_with": "", "verdict": AGREES,
         }  # fmt: skip
-        others = [cell for cell in sorted(cells) if cell != told]
-        if cells[told] == 0:
+        others = [cell for cell in sorted(cells) if cell != told and cells[cell] >= FEWEST_TRACKS]
+        if cells[told] < FEWEST_TRACKS:
             row["verdict"] = ALONE
         elif others:
             logits = z @ head.weights([{**own, column: cell} for cell in others]).T
