@@ -2,6 +2,7 @@
 
 explain/FACTOR/levels.tsv           one row per level: tracks, strength, share of variance, confounds in words
         latents.tsv                 direction of every level over the latents of the factor's group
+        fingerprint.tsv             which 4-mers, G+C and CpG each level's score goes with
         tracks.tsv                  share of each track's logit variance per factor; shares sum to one
         regions.tsv                 the regions shown, and whether contributions add up (integrated gradients)
         attributions.arrow          region x level: hypothetical contributions (4, window), channel-major
@@ -33,12 +34,14 @@ from mfd_cli.errors import ConfigError, DatasetError
 from mfd_cli.evaluate import bin_latents, check_same_tracks
 from mfd_cli.export import write_attributions, write_bigwig, write_meme, write_tsv
 from mfd_cli.files import check_output, whole_folder
+from mfd_cli.fingerprint import composition, fingerprint
 from mfd_cli.run_folder import Run
 
 Progress = Callable[[str, int, int], None]
 Floats = NDArray[np.float32]
 MOST_BINS = 20_000
 MOST_LEVELS = 12
+MOST_PRINTED = 5_000
 CONFOUNDED = 0.8
 REGION_COLUMNS = ("level", "contig", "start", "end", "score", "sum_of_contributions", "convergence_error")
 BIN = 128
@@ -90,6 +93,7 @@ class Explanation:
     levels: Sequence[Mapping[str, Any]]
     tracks: Sequence[Mapping[str, Any]]
     shown: Sequence[LevelResult]
+    fingerprint: Sequence[Mapping[str, Any]]
     bins: int
     split: str
 
@@ -124,7 +128,8 @@ def explain(
         run, dataset, decomposition, factor, levels, bins, latents, regions, top, method, device, progress
     )
     group = decomposition.group_of[factor]
-    result = Explanation(run, factor, group, decomposition, levels, tracks, shown, len(bins), split)
+    prints = fingerprints(dataset, bins, latents[:, predictor.slices[group]], decomposition, factor, levels)
+    result = Explanation(run, factor, group, decomposition, levels, tracks, shown, prints, len(bins), split)
     sentences = summary_sentences(result)
     with whole_folder(output) as folder:
         write_tables(folder, result, dataset)
@@ -144,6 +149,20 @@ def bins_to_look_at(dataset: Dataset) -> tuple[str, Bins]:
             index = np.linspace(0, len(bins) - 1, min(MOST_BINS, len(bins))).round().astype(np.int64)
             return split, Bins(bins.contig[index], bins.start[index], bins.peaks[index], bins.signal[index])
     raise DatasetError("has no bins", path=dataset.path)
+
+
+def fingerprints(
+    dataset: Dataset, bins: Bins, latents: Floats, decomposition: Decomposition, factor: str,
+    levels: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Which composition the levels with the most tracks prefer, over at most MOST_PRINTED bins."""
+    chosen = np.linspace(0, len(bins) - 1, min(MOST_PRINTED, len(bins))).round().astype(np.int64)
+    places = [(dataset.contigs[c], int(s)) for c, s in zip(bins.contig[chosen].tolist(), bins.start[chosen].tolist())]
+    names, values = composition(dataset.genome, places)
+    shown = [str(row["level"]) for row in levels[:MOST_LEVELS]]
+    return fingerprint(
+        {level: latents[chosen] @ decomposition.direction(factor, level) for level in shown}, names, values
+    )
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
@@ -262,6 +281,7 @@ def write_tables(folder: Path, result: Explanation, dataset: Dataset) -> None:
         rows.append({"latent": f"{result.group}.{index}", "strongest_level": strongest, **weights})
     write_tsv(folder / "latents.tsv", rows)
     write_tsv(folder / "tracks.tsv", result.tracks)
+    write_tsv(folder / "fingerprint.tsv", result.fingerprint)
     write_attributions(folder / "attributions.arrow", result.shown, result.factor)
     (folder / "modisco").mkdir()
     for level in result.shown:

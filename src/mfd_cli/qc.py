@@ -83,7 +83,8 @@ class QcSummary:
         judged = self.summary["judged"]
         return [
             f"{judged:,} pairs of track and factor judged, {self.summary['alone']:,} not (fewer than {FEWEST_TRACKS} other "
-            f"tracks have the level): {len(flagged)} disagree with their metadata; {len(self.failed)} tracks are not predicted at all",
+            f"tracks have the level): {len(flagged)} disagree with their metadata; {len(self.failed)} tracks are not "
+            "predicted at all",
             *told, f"wrote {self.folder}",
         ]  # fmt: skip
 

@@ -28,6 +28,7 @@ COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 BASE_COLOURS = dict(zip("ACGT", ["#009E73", "#0072B2", "#E69F00", "#D55E00"]))
 MOST_LOGOS = 3
 LOGO_WIDTH = 60
+MOST_WORDS = 24
 STYLE: Any = {
     "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "mfd",
     "font.family": "DejaVu Sans",
@@ -41,6 +42,7 @@ def draw_pictures(folder: Path, result: Explanation) -> dict[str, list[tuple[str
         for stem, caption, figure in (
             ("shares", "What the tracks' logits are made of", draw_shares(result)),
             ("directions", "Direction of every level over the latents of the group", draw_directions(result)),
+            ("fingerprint", "Which composition each level prefers: 4-mers, G+C and CpG", draw_fingerprint(result)),
             ("tracks", "Tracks by their weights (first two principal components)", draw_embedding(result)),
         ):
             save(figure, folder / stem)
@@ -105,6 +107,31 @@ def draw_directions(result: Explanation) -> Figure:
     axes.set_xlabel(f"{matrix.shape[1]} latents of the group {result.group}, by the level that they follow most")
     figure.colorbar(image, ax=axes, label="weight", shrink=0.9)
     axes.set_title(f"Directions of the levels of {result.factor}", loc="left")
+    return figure
+
+
+def draw_fingerprint(result: Explanation) -> Figure:
+    """Heatmap of levels against the compositions that any of them goes with most."""
+    levels = list(dict.fromkeys(row["level"] for row in result.fingerprint))
+    strongest: dict[str, float] = {}
+    for row in result.fingerprint:
+        strongest[row["feature"]] = max(strongest.get(row["feature"], 0.0), abs(row["correlation"]))
+    first = [name for name in strongest if name in ("G+C", "CpG")]
+    rest = sorted((name for name in strongest if name not in first), key=lambda name: -strongest[name])
+    features = [*first, *rest[: MOST_WORDS - len(first)]]
+    table = np.full((len(levels), len(features)), np.nan)
+    for row in result.fingerprint:
+        if row["feature"] in features:
+            table[levels.index(row["level"]), features.index(row["feature"])] = row["correlation"]
+    figure, axes = plt.subplots(figsize=(7.6, 1.9 + 0.26 * len(levels)), layout="constrained")
+    axes.set_facecolor("#eeeeee")
+    image = axes.imshow(table, aspect="auto", cmap="PuOr_r", vmin=-1, vmax=1, interpolation="none")
+    axes.set_yticks(range(len(levels)), [plain(level) for level in levels])
+    axes.set_xticks(range(len(features)), features, rotation=90, family="DejaVu Sans Mono", fontsize=8)
+    figure.colorbar(image, ax=axes, label="correlation with the score", shrink=0.9)
+    axes.set_title(
+        f"Composition that the levels of {result.factor} go with (grey: not among a level's strongest)", loc="left"
+    )
     return figure
 
 
