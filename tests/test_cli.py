@@ -219,6 +219,57 @@ def test_backgrounds_ensembles_and_every_option_of_scoring(project: Path, tmp_pa
     mfd("score-variants", "input.vcf", "--run", "seeds", "-o", "first.vcf.gz", folder=work)  # the first seed's
 
 
+def test_phased_haplotypes_and_regions_from_a_file(project: Path, tmp_path: Path) -> None:
+    """Two neighbours in cis are one change, through the command, by pipe and out of a BED file's regions."""
+    lines = (project / "genome.fa").read_text().split(">")[1].splitlines()
+    contig, bases = lines[0], "".join(lines[1:])
+    header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tS1\tS2\n"
+    records = []
+    for position in (3001, 3003, 9001):
+        ref = bases[position - 1]
+        records.append(f"{contig}\t{position}\t.\t{ref}\t{'ACGT'['ACGT'.index(ref) - 1]}\t.\t.\t.\tGT\t0/1\t0|1\n")
+    (tmp_path / "r.bed").write_text(f"{contig}\t3000\t3500\n")
+    words = [
+        "score-variants",
+        "-",
+        "--phased",
+        "--sample",
+        "S2",
+        "-R",
+        str(tmp_path / "r.bed"),
+        "-o",
+        "-",
+        "--skipped",
+        "s.tsv",
+    ]
+    done = mfd(
+        *words,
+        "--table",
+        "t.parquet",
+        "-c",
+        str(project / "mfd.toml"),
+        folder=tmp_path,
+        stdin=header + "".join(records),
+    )
+    scored = [line.split("\t") for line in done.stdout.splitlines() if not line.startswith("#")]
+    assert [cells[1] for cells in scored] == ["3001", "3003"] and "2 scored together" in done.stderr
+    table = pq.read_table(tmp_path / "t.parquet").to_pydict()
+    assert len(set(table["MFD_BIO"])) == 1 and table["haplotype"] == [2, 2] and all(table["phased_with"])
+    assert 'phased="S2"' in done.stdout and len((tmp_path / "s.tsv").read_text().splitlines()) == 1
+    told = mfd(*words, folder=tmp_path, stdin=header + "".join(records), expect=2).stderr  # no project here
+    assert told.startswith("mfd: error: ") and len(told.splitlines()) <= 2
+
+
+def test_a_reader_that_goes_away_is_no_fault(project: Path) -> None:
+    """As `mfd score-variants ... -o - | head -1`: exit code 141, as other tools, and not a word."""
+    command = [*MFD, "score-variants", "input.vcf", "-o", "-", "-q"]
+    child = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout is not None and child.stderr is not None
+    child.stdout.close()
+    assert child.wait(120) == 141 and child.stderr.read() == b""
+    child.stderr.close()
+
+
 def test_predictions_latents_and_quality_control(project: Path, tmp_path: Path) -> None:
     contig = (project / "genome.fa").read_text().split(maxsplit=1)[0].removeprefix(">")
     words = [

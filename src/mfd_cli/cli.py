@@ -403,7 +403,8 @@ _debug = False
 
 
 class _Stopped(BaseException):
-    """SIGINT or SIGTERM outside training: leave through every `finally`, so that no temporary file stays."""
+    """SIGINT, SIGTERM outside training, or the reader of our output is gone (SIGPIPE): leave through every `finally`, so that
+    no temporary file stays."""
 
 
 def _stop(number: int, _: object) -> NoReturn:
@@ -411,8 +412,8 @@ def _stop(number: int, _: object) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 our own fault, 2 anything the user can mend, 130, 143 signals."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Run the command line. Exit codes: 0 done, 1 our own fault, 2 anything the user can mend, 130, 141, 143 signals."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, _stop)
     try:
         app()
@@ -425,11 +426,11 @@ def main() -> None:
             show_error(error)
         sys.exit(getattr(error, "exit_code", 2))
     except _Stopped as stop:
-        print("mfd: stopped", file=sys.stderr)
+        if stop.args[0] == signal.SIGPIPE:  # as in `mfd info | head`: nothing is left to say, and nobody to say it to
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            print("mfd: stopped", file=sys.stderr)
         sys.exit(128 + stop.args[0])
-    except BrokenPipeError:  # the reader of our stdout has gone, as in `mfd info | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
         if _debug:
             raise
