@@ -38,7 +38,9 @@ def main() -> None:
     mfd("train", folder=folder)
     mfd("evaluate", folder=folder)
     mfd("impute", folder=folder)
+    mfd("background", "--number", "2000", folder=folder)
     mfd("score-variants", "input.vcf", folder=folder)
+    mfd("explain", "--factor", "all", folder=folder)
     mfd("explain", "--factor", "assay", folder=folder)
     mfd("explain", "--factor", "target", folder=folder)
     print("\nThe planted truth, and what the model found")
@@ -48,10 +50,10 @@ def main() -> None:
     for what, where in (
         ("the scored VCF", "input.mfd.vcf.gz"), ("its table", "input.mfd.parquet"),
         ("tracks and levels", "run/evaluation-test/tracks.tsv"), ("independence", "run/evaluation-test/independence.png"),
-        ("the report on assays", "explain/assay/report.html"),
+        ("what predictions are made of", "explain/all/report.html"), ("the report on assays", "explain/assay/report.html"),
         ("the report on targets", "explain/target/report.html"), ("the truth", "truth/"),
     ):  # fmt: skip
-        print(f"  {what + ':':<24}{folder / where}")
+        print(f"  {what + ':':<32}{folder / where}")
     print(f"\nThe demo took {(time.monotonic() - started) / 60:.1f} minutes.")
 
 
