@@ -75,6 +75,24 @@ def test_shapley_values_are_those_over_all_orders() -> None:
     assert np.allclose(decompose(model).factors["tissue"], expected, atol=1e-5)
 
 
+def test_sampled_orders_add_up_and_agree_with_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group with too many factors: the sum is exact, each value within its standard error of the exact one."""
+    factors = {name: {**factor, "group": "biological"} for name, factor in tiny.FACTORS.items()}
+    model = tiny.model(tracks=12, factors=factors)
+    assert isinstance(model.head, ConditionedHead)
+    model.head.network("biological").network_push *= 50  # so that factors interact
+    exact = decompose(model)
+    monkeypatch.setattr("mfd_cli.core.decompose.MOST_FACTORS", 3)
+    sampled = decompose(model, orders=64)
+    assert exact.errors == dict.fromkeys(factors, 0.0) and all(error > 0 for error in sampled.errors.values())
+    total = sum(sampled.factors.values())
+    assert np.allclose(total, Predictor(model).head.groups["biological"], atol=1e-5)
+    for name, error in sampled.errors.items():
+        away = np.sqrt(np.mean((sampled.factors[name] - exact.factors[name]) ** 2))
+        assert away < 4 * error and error < 0.05 * np.sqrt(np.mean(exact.factors[name] ** 2))
+    assert decompose(model, orders=64).factors["lab"].tolist() == sampled.factors["lab"].tolist()
+
+
 def test_a_factor_without_effect_gets_no_credit() -> None:
     """Two factors with a constant column beside: tracks that differ only elsewhere have the same contribution."""
     model = tiny.model(tracks=8)

@@ -325,7 +325,9 @@ app.command("qc")(qc_command)
 
 @app.command("explain")
 def explain_command(
-    factor: Annotated[str, typer.Option("--factor", help="Factor to explain; all: what each contributes, in one page.")],
+    factors: Annotated[
+        list[str], typer.Option("--factor", help="Factor to explain, repeatable; all: what each contributes, in one page.")
+    ],
     config: ConfigFile = None, sets: Sets = None, dataset: DatasetFolder = None, run: RunFolder = None,
     regions: Annotated[
         Path | None, typer.Option("-R", "--regions-file", help="BED [default: the strongest test bins per level].")
@@ -348,17 +350,21 @@ def explain_command(
 
     project = load(config, sets, {"data.dataset": dataset, "data.run": run})
     trained = open_run(project, threads)
-    data, folder = open_dataset(project.dataset), output or project.folder / "explain" / factor
-    with Display(quiet) as display:
-        common: dict[str, Any] = {
-            "device": device_of(gpus_or_default(gpus)), "batch_size": batch_size, "force": force, "progress": display
-        }  # fmt: skip
-        if factor == ALL and ALL not in trained.model.factors:
-            summary = explain_all(trained, data, folder, **common)
-        else:
-            way = one_of("--method", method, METHODS)
-            summary = explain(trained, data, factor, folder, regions=regions, top=top, method=way, **common)
-    say_all(summary.lines())
+    if output is not None and len(factors) > 1:
+        raise ConfigError("-o takes the folder of one factor", hint="without -o each factor has its own in explain/")
+    data = open_dataset(project.dataset)
+    for factor in factors:
+        folder = output or project.folder / "explain" / factor
+        with Display(quiet) as display:
+            common: dict[str, Any] = {
+                "device": device_of(gpus_or_default(gpus)), "batch_size": batch_size, "force": force, "progress": display
+            }  # fmt: skip
+            if factor == ALL and ALL not in trained.model.factors:
+                summary = explain_all(trained, data, folder, **common)
+            else:
+                way = one_of("--method", method, METHODS)
+                summary = explain(trained, data, factor, folder, regions=regions, top=top, method=way, **common)
+        say_all(summary.lines())
 
 
 @app.command("info")

@@ -222,6 +222,7 @@ def level_rows(
                 "joint_share": joint,
                 "gc_correlation": float(np.corrcoef(score, gc)[0, 1]) if score.std() > 0 and gc.std() > 0 else np.nan,
                 "confounded_with": strongest_confound(decomposition, factor, members),
+                "sampling_error": decomposition.errors[factor],
             }
         )  # fmt: skip
     return sorted(rows, key=lambda row: (-row["tracks"], row["level"]))

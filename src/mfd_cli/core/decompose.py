@@ -1,7 +1,8 @@
 """What each factor contributes to a track's weights: exact Shapley values that add up to the prediction.
 
 v_i(S) is the mean of E_g over background rows whose columns in S are replaced by those of track i; phi_i,f the Shapley
-value of factor f under v_i, all coalitions enumerated; centred like the weights, sum_f phi~_i,f = c_i,g exactly.
+value of factor f under v_i, all coalitions enumerated; centred like the weights, sum_f phi~_i,f = c_i,g exactly. Of a group
+with more than eight factors, orders of joining are sampled instead: the sum is exact too, each value has a standard error.
 The coalitions combine levels that nobody measured together: where factors are confounded, only their sum is identified.
 """
 
@@ -22,6 +23,8 @@ from mfd_cli.core.model import MfdModel
 from mfd_cli.errors import ConfigError, MfdError
 
 MOST_FACTORS = 8
+MOST_KEPT = 2_000
+"""Coalitions whose values are kept while orders are sampled."""
 _CHUNK = 65_536
 """Rows that go through a metadata network at once."""
 
@@ -39,6 +42,8 @@ class Decomposition:
     levels: Mapping[str, Sequence[str]]
     members: Mapping[str, NDArray[np.bool_]]
     trained: NDArray[np.bool_]
+    errors: Mapping[str, float]
+    """Root mean square standard error of a factor's contributions over tracks and latents; 0 where they are exact."""
 
     def direction(self, factor: str, level: str) -> NDArray[np.float32]:
         """The mean contribution of a factor over the training tracks of one level, (size of the group,)."""
@@ -55,31 +60,30 @@ class Decomposition:
 
 
 @torch.no_grad()
-def decompose(model: MfdModel, background: int = 48, seed: int = 0) -> Decomposition:
+def decompose(model: MfdModel, background: int = 48, seed: int = 0, orders: int = 64) -> Decomposition:
     """Decompose the weights of a conditioned head over its factors.
 
-    `background` rows are drawn from the deduplicated metadata of the training tracks, seeded. Raises ConfigError for a
-    free head (it has no factors) and for more than eight factors in one group.
+    `background` rows are drawn from the deduplicated metadata of the training tracks, seeded; `orders` (even) of joining are
+    sampled in a group of more than eight factors. Raises ConfigError for a free head: it has no factors.
     """
     head = model.head
     if not isinstance(head, ConditionedHead):
         raise ConfigError("this model has a free head: it knows no factors", hint="train without --head free")
     gains = head.gains()
     contributions: dict[str, NDArray[np.float32]] = {}
+    errors: dict[str, float] = {}
     for index, group in enumerate(head.groups):
         names = head.factors_of[group]
-        if len(names) > MOST_FACTORS:
-            raise ConfigError(
-                f"group {group} has {len(names)} factors; the exact decomposition enumerates all coalitions of at most "
-                f"{MOST_FACTORS}",
-                hint="split the group, or leave factors out of it",
-            )
         if not names:
             continue
         rows = background_rows(model, names, background, seed)
-        values = {subset: _value(head, group, names, subset, rows) for subset in _subsets(names)}
-        for name in names:
-            phi = _shapley(values, name, names)
+        if len(names) > MOST_FACTORS:
+            found, error = _sampled(head, group, names, rows, orders, seed)
+        else:
+            values = {subset: _value(head, group, names, subset, rows) for subset in _subsets(names)}
+            found, error = {name: _shapley(values, name, names) for name in names}, dict.fromkeys(names, 0.0)
+        errors |= error
+        for name, phi in found.items():
             phi = phi - head.centre(group).double() @ phi
             if gains is not None:
                 phi = phi * gains[index].double()[:, None]
@@ -88,7 +92,7 @@ def decompose(model: MfdModel, background: int = 48, seed: int = 0) -> Decomposi
     return Decomposition(
         ordered, {name: model.factors[name].group for name in ordered},
         {name: model.metadata.levels(name) for name in ordered},
-        {name: model.metadata.membership(name, model.rows) for name in ordered}, model.trained,
+        {name: model.metadata.membership(name, model.rows) for name in ordered}, model.trained, errors,
     )  # fmt: skip
 
 
@@ -161,3 +165,42 @@ def _shapley(values: Mapping[frozenset[str], Tensor], name: str, names: Sequence
         share = factorial(len(subset)) * factorial(count - len(subset) - 1) / factorial(count)
         total += share * (values[subset | {name}] - values[subset])
     return total
+
+
+def _sampled(
+    head: ConditionedHead, group: str, names: Sequence[str], background: Sequence[int], orders: int, seed: int
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Shapley values from sampled orders of joining, each with its reverse, and their standard errors.
+
+    What a factor adds when it joins adds up to the whole in every order, and so does the mean over orders.
+    """
+    rng, count = np.random.default_rng(seed), orders // 2 * 2
+    known: dict[frozenset[str], Tensor] = {}
+
+    def value(subset: frozenset[str]) -> Tensor:
+        if subset not in known:
+            known[subset] = _value(head, group, names, subset, background)
+        return known[subset]
+
+    total: dict[str, Tensor] = {}
+    squares: dict[str, Tensor] = {}
+    for _ in range(count // 2):
+        order = [names[i] for i in rng.permutation(len(names))]
+        pair: dict[str, Tensor] = {}
+        for one in (order, order[::-1]):
+            for place, name in enumerate(one):
+                joined = value(frozenset(one[: place + 1])) - value(frozenset(one[:place]))
+                pair[name] = pair[name] + joined if name in pair else joined
+        for name, both in pair.items():
+            mean = both / 2
+            total[name] = total[name] + mean if name in total else mean
+            squares[name] = squares[name] + mean**2 if name in squares else mean**2
+        if len(known) > MOST_KEPT:
+            known.clear()
+    pairs = count // 2
+    found = {name: total[name] / pairs for name in names}
+    errors = {}
+    for name in names:
+        variance = (squares[name] / pairs - found[name] ** 2).clamp_min(0) / max(pairs - 1, 1)
+        errors[name] = float(variance.mean().sqrt())
+    return found, errors

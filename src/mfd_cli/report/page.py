@@ -21,7 +21,7 @@ HEADINGS = {
     "level": "level", "tracks": "tracks", "norm": "length of direction", "logit_sd": "spread of score",
     "share_of_variance": "share of variance", "joint_share": "joint share",
     "cannot_be_told_from": "cannot be told apart from", "gc_correlation": "G+C correlation",
-    "confounded_with": "confounded with",
+    "confounded_with": "confounded with", "sampling_error": "sampling error",
 }  # fmt: skip
 
 
