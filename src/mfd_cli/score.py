@@ -578,6 +578,7 @@ def choose_genome(project: Project, run: Run, fasta: Path | None) -> tuple[Genom
     if fasta is not None:
         genome = read_fasta(fasta)
         found = genome.digest()
+        genome = replace(genome, known_digest=found)
         return genome, "" if found == expected else f"another genome than the model's: {fasta.name}, sha256 {found}"
     try:
         manifest = read_manifest(project.dataset)
@@ -588,7 +589,7 @@ def choose_genome(project: Project, run: Run, fasta: Path | None) -> tuple[Genom
         if not file.is_file() or sha256_of(file) != manifest["files"][file.name]["sha256"]:
             raise DatasetError("is missing or damaged: its sha256 is not the one in manifest.json", path=file,
                                hint="mfd preprocess --force makes the dataset again, --fasta FILE does without it")  # fmt: skip
-        return read_genome(file), ""
+        return replace(read_genome(file), known_digest=expected), ""
     if project.config.data.fasta is None:
         raise GenomeError("there is no dataset here to take the genome from", hint="--fasta FILE")
     path = project.path(project.config.data.fasta)

@@ -63,6 +63,8 @@ class Genome:
 
     sequences: Mapping[str, Bytes]
     source: str = "genome"
+    known_digest: str = ""
+    """The digest, where the file that the genome was read from has been checked against one: it is not computed again."""
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -74,6 +76,8 @@ class Genome:
 
     def digest(self) -> str:
         """sha256 over names, lengths and bases: the same for plain, gzip and soft-masked copies of one genome."""
+        if self.known_digest:
+            return self.known_digest
         total = hashlib.sha256()
         for name, bases in self.sequences.items():
             total.update(f">{name} {len(bases)}\n".encode())
