@@ -144,16 +144,18 @@ def _value(
     _, which = torch.unique(told, dim=0, return_inverse=True)
     first = torch.full((int(which.max()) + 1,), tracks, device=which.device)
     first = first.scatter_reduce(0, which, torch.arange(tracks, device=which.device), "amin")
-    per_chunk = max(_CHUNK // len(background), 1)
+    # So do background rows that agree in the others: each counts as often as it is there.
+    kept = {name: codes[name][background] for name in names if name not in replaced}
+    distinct, counts = torch.unique(torch.cat(list(kept.values()), 1), dim=0, return_counts=True)
+    other = dict(zip(kept, distinct.split([values.shape[1] for values in kept.values()], 1)))
+    share, count = (counts.double() / len(background))[:, None], len(distinct)
     pieces = []
-    for own in first.split(per_chunk):
+    for own in first.split(max(_CHUNK // count, 1)):
         mixed = {
-            name: codes[name][own].repeat_interleave(len(background), 0)
-            if name in replaced
-            else codes[name][background].repeat(len(own), 1)
+            name: codes[name][own].repeat_interleave(count, 0) if name in replaced else other[name].repeat(len(own), 1)
             for name in names
         }
-        pieces.append(network(mixed).double().unflatten(0, (len(own), len(background))).mean(1))
+        pieces.append((network(mixed).double().unflatten(0, (len(own), count)) * share).sum(1))
     return torch.cat(pieces)[which]
 
 
