@@ -181,7 +181,9 @@ def one(world: Path, folder: Path, settings: Sequence[str]) -> None:
 
     from mfd_cli.config import load_project
     from mfd_cli.data.dataset import open_dataset
-    from mfd_cli.score import Options, choose_genome, score_variants
+    from mfd_cli.genome_choice import choose_genome
+    from mfd_cli.score import score_variants
+    from mfd_cli.score_options import Options
     from mfd_cli.train import train
 
     torch.set_num_threads(1)

@@ -19,7 +19,8 @@ from mfd_cli.data.sequence import CODES, Genome
 from mfd_cli.effects import Scorer, Settings
 from mfd_cli.errors import OutputError, RunError, VariantError
 from mfd_cli.run_folder import Run
-from mfd_cli.score import Options, score_variants
+from mfd_cli.score import score_variants
+from mfd_cli.score_options import Options
 
 VCF = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 

@@ -20,7 +20,8 @@ from mfd_cli.errors import ConfigError, GenomeError
 from mfd_cli.pipeline import ahead, in_background
 from mfd_cli.run_folder import Run
 from mfd_cli.saturate import Stretch, cut, parse_shard, saturate, stretches_of
-from mfd_cli.score import Options, score_variants
+from mfd_cli.score import score_variants
+from mfd_cli.score_options import Options
 
 
 def member(

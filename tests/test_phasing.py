@@ -14,7 +14,8 @@ from mfd_cli.data.variants import Record
 from mfd_cli.errors import VariantError
 from mfd_cli.phasing import Group, carried_by, groups_of, haplotypes_of, neighbours, sample_column
 from mfd_cli.run_folder import Run
-from mfd_cli.score import Options, score_variants
+from mfd_cli.score import score_variants
+from mfd_cli.score_options import Options
 
 HEADER = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\t"
 

@@ -14,15 +14,17 @@ import pytest
 import torch
 
 import tiny
-from mfd_cli import score as module
+from mfd_cli import records as module
 from mfd_cli.core.decompose import decompose
 from mfd_cli.core.onehot import reverse_complement
 from mfd_cli.data.dataset import Dataset
 from mfd_cli.data.sequence import Genome, encode
 from mfd_cli.effects import Scorer
 from mfd_cli.errors import DatasetError, GenomeError, OutputError, VariantError
+from mfd_cli.genome_choice import choose_genome
 from mfd_cli.run_folder import Run
-from mfd_cli.score import Options, choose_genome, score_variants
+from mfd_cli.score import score_variants
+from mfd_cli.score_options import Options
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr2,length=30000>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 

@@ -22,7 +22,8 @@ from mfd_cli.data.sequence import Genome
 from mfd_cli.effects import Scorer
 from mfd_cli.errors import GenomeError, OutputError, RunError, VariantError
 from mfd_cli.run_folder import Run
-from mfd_cli.score import Options, score_variants
+from mfd_cli.score import score_variants
+from mfd_cli.score_options import Options
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr2,length=30000>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 HAS_BCFTOOLS = shutil.which("bcftools") is not None

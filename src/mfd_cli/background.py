@@ -22,21 +22,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mfd_cli.data.alleles import MISMATCH, Variant, why_not
-from mfd_cli.data.sequence import CODES, UNKNOWN, Genome, contig_of
+from mfd_cli.data.alleles import MISMATCH, Variant
+from mfd_cli.data.sequence import CODES, UNKNOWN, Genome
 from mfd_cli.data.variants import open_variants
 from mfd_cli.effects import Scorer
 from mfd_cli.errors import RunError, VariantError
 from mfd_cli.files import check_output, sha256_of, whole_file
+from mfd_cli.records import CHUNK, MOST_MISMATCHES, alleles_of
 
 Progress = Callable[[str, int, int], None]
 FOLDER = "background"
-CHUNK = 2000
 FEWEST = 100
 QUANTILE_FIELDS = {"MFD_MAX_DLOGIT": "MFD_BG_QUANTILE", "MFD_DEBIASED": "MFD_BG_DEBIASED"}
 """Score -> the INFO field with its quantile."""
-MOST_MISMATCHES = 0.05
-"""Share of reference alleles that may disagree with the genome."""
 ROUNDS = 400
 """Draws of random positions before rare contexts are given up."""
 
@@ -199,13 +197,10 @@ def known_variants(source: str | Path, genome: Genome) -> list[Variant]:
     wrong = 0
     with open_variants(source) as variants:
         for record in variants.records:
-            contig = contig_of(record.contig, genome)
-            for alt in record.alts:
-                reason = why_not(record.position, record.ref, alt, genome, contig)
-                wrong += reason is not None and reason.startswith(MISMATCH)
-                if reason is None and contig is not None:
-                    ref = genome.bases(contig, record.position - 1, record.position - 1 + len(record.ref))
-                    result[Variant(contig, record.position, ref, alt).normalised(genome)] = None
+            for allele in alleles_of(record, genome):
+                wrong += allele.reason is not None and allele.reason.startswith(MISMATCH)
+                if allele.variant is not None:
+                    result[allele.variant] = None
     if wrong > MOST_MISMATCHES * (wrong + len(result)):
         raise VariantError(
             f"{wrong:,} of {wrong + len(result):,} reference alleles are not in the genome", path=source,

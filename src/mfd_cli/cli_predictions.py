@@ -54,9 +54,9 @@ def predict_command(
     from mfd_cli.console import Display
     from mfd_cli.core.predict import device_of
     from mfd_cli.data.regions import Interval, parse_regions
+    from mfd_cli.genome_choice import choose_genome
     from mfd_cli.panel import parse_experiment
     from mfd_cli.predict import TOTAL, predict
-    from mfd_cli.score import choose_genome
 
     if not regions and regions_file is None:
         raise ConfigError("which part of the genome?", hint="-r chr1, -R regions.bed, or -r all")
@@ -91,7 +91,7 @@ def embed_command(
     from mfd_cli.console import Display
     from mfd_cli.core.predict import device_of
     from mfd_cli.embed import embed
-    from mfd_cli.score import choose_genome
+    from mfd_cli.genome_choice import choose_genome
 
     project = load(config, sets, {"data.dataset": dataset, "data.run": run})
     trained = open_run(project, threads)

@@ -96,7 +96,9 @@ def score_variants_command(
     from mfd_cli.core.predict import device_of
     from mfd_cli.data.annotation import parse_named_file, read_elements, read_gtf
     from mfd_cli.data.regions import parse_regions
-    from mfd_cli.score import Options, ScoreSummary, choose_genome, score_variants
+    from mfd_cli.genome_choice import choose_genome
+    from mfd_cli.score import ScoreSummary, score_variants
+    from mfd_cli.score_options import Options
 
     if (source is None) == (saturate is None):
         raise ConfigError("give either a file of variants or --saturate REGION")
@@ -157,7 +159,7 @@ def background_command(
     from mfd_cli.console import Display, note
     from mfd_cli.core.predict import device_of
     from mfd_cli.effects import Scorer
-    from mfd_cli.score import choose_genome
+    from mfd_cli.genome_choice import choose_genome
 
     if source is not None and match is not None:
         raise ConfigError("--match goes with random substitutions, not with a file of variants")

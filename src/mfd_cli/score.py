@@ -10,10 +10,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import chain
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,70 +20,39 @@ import torch
 
 from mfd_cli import __version__
 from mfd_cli.background import Background, find_background
-from mfd_cli.config import Project
-from mfd_cli.data.alleles import BEYOND, LONGEST, MISMATCH, Variant, why_not
-from mfd_cli.data.annotation import Elements, Genes
-from mfd_cli.data.dataset import read_genome, read_manifest
-from mfd_cli.data.fasta import read_fasta
-from mfd_cli.data.regions import Interval
-from mfd_cli.data.sequence import Genome, aliases, contig_of, match_contigs
+from mfd_cli.data.alleles import BEYOND, LONGEST, MISMATCH, Variant
+from mfd_cli.data.sequence import Genome, match_contigs
 from mfd_cli.data.variants import Record, VariantFile, open_variants
 from mfd_cli.effects import Scorer, Settings
-from mfd_cli.errors import DatasetError, GenomeError, MfdError, OutputError, VariantError
+from mfd_cli.errors import OutputError, VariantError
 from mfd_cli.export import ParquetRows, TsvRows, VcfWriter
-from mfd_cli.files import check_output, sha256_of, whole_files
+from mfd_cli.files import check_output, whole_files
 from mfd_cli.phasing import FIRST_SAMPLE, Group, carried_by, groups_of, neighbours, sample_column, together
 from mfd_cli.pipeline import ahead, in_background
+from mfd_cli.records import (
+    MOST_MISMATCHES,
+    SKIP_COLUMNS,
+    Allele,
+    alleles_of,
+    check_lengths,
+    chunks,
+    naming,
+    peeked,
+    skip_row,
+    within,
+)  # fmt: skip
 from mfd_cli.run_folder import Run
+from mfd_cli.score_options import Options, Places, output_places
 from mfd_cli.vcf_fields import OTHER_FIELDS, header_of, info_columns, info_of
 
 Progress = Callable[[str, int, int], None]
-CheckRef = Literal["skip", "error", "warn"]
-Index = Literal["auto", "tbi", "csi", "none"]
-OutputType = Literal["v", "z", "b", "u"]
-CHUNK = 2000
-"""Records that are scored together; memory does not depend on the length of the file."""
-MOST_MISMATCHES, FEWEST_CHECKED = 0.05, 20
+FEWEST_CHECKED = 20
 PLAINLY_WRONG, EARLY = 0.5, 10_000
 """Above this share of mismatches within the first records there is no need to read on."""
-SKIP_COLUMNS = ("line", "contig", "position", "id", "ref", "alt", "reason")
 COMPARED = 256
 """Alleles that are scored in float32 too where another precision is asked for, to say how far the scores agree."""
 FEW_SAMPLES = 8
 """Samples whose haplotypes are looked at for variants that lie close together."""
-SUFFIXES: dict[OutputType, str] = {"v": ".vcf", "z": ".vcf.gz", "b": ".bcf", "u": ".bcf"}
-
-
-@dataclass(frozen=True)
-class Options:
-    """How records are read and results are written; what scores depend on is in Settings.
-
-    `output` is a .vcf, .vcf.gz or .bcf file (default: IN.mfd.vcf.gz in the current folder), or `-`; `output_type` as in
-    bcftools (v, z, b, u) wins over the name. `check_ref`: what a reference allele that is not in the genome does. `regions`:
-    only records that overlap them. `phased`: neighbours on a haplotype of `sample` are one change. To standard output, table
-    and list of skipped alleles are written where they are named only.
-    """
-
-    output: Path | str | None = None
-    output_type: OutputType | None = None
-    index: Index = "auto"
-    table: Path | None = None
-    skipped: Path | None = None
-    per_track: bool = False
-    check_ref: CheckRef = "skip"
-    regions: tuple[Interval, ...] = ()
-    phased: bool = False
-    sample: str | None = None
-    genes: Genes | None = None
-    elements: tuple[Elements, ...] = ()
-    genome_note: str = ""
-    force: bool = False
-
-    def with_files(
-        self, regions: tuple[Interval, ...], genes: Genes | None, elements: tuple[Elements, ...], genome_note: str
-    ) -> Options:
-        """The same with what was read from files."""
-        return replace(self, regions=regions, genes=genes, elements=elements, genome_note=genome_note)
 
 
 @dataclass
@@ -119,36 +87,6 @@ class ScoreSummary:
         ]
 
 
-@dataclass(frozen=True)
-class Allele:
-    """One alternate allele on its way through the model: its record, its number, and the normalised variant (and where the
-    file has it) or a reason."""
-
-    record: Record
-    number: int
-    variant: Variant | None
-    reason: str | None
-    written: Variant | None = None
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where the results go; None: to standard output (the VCF) or not written."""
-
-    vcf: Path | None
-    table: Path | None
-    skipped: Path | None
-    kind: OutputType
-
-    @property
-    def indexes(self) -> list[Path]:
-        """Every index that could lie beside the VCF."""
-        return [Path(f"{self.vcf}.{kind}") for kind in ("tbi", "csi")] if self.vcf is not None else []
-
-    def files(self) -> list[Path]:
-        return [path for path in (self.vcf, self.table, self.skipped, *self.indexes) if path is not None]
-
-
 def score_variants(
     runs: Run | Sequence[Run], genome: Genome, source: str | Path, options: Options | None = None, *,
     settings: Settings | None = None, device: torch.device | str = "cpu", batch_size: int = 256,
@@ -181,45 +119,6 @@ def score_variants(
         work.run(variants, places)
     summary.seconds = time.monotonic() - started
     return summary
-
-
-def output_places(source: str | Path, options: Options) -> Places:
-    """Where the VCF, the table and the list of skipped alleles go, and in which format the VCF is."""
-    output, kind = options.output, options.output_type
-    piped = str(output) == "-" or (output is None and str(source) == "-")
-    name = "stdin" if str(source) == "-" else Path(source).name
-    vcf = Path(f"{_stem(name)}.mfd{SUFFIXES[kind or 'z']}") if output is None or piped else Path(output)
-    if not vcf.name.endswith((".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")):
-        raise VariantError(f"the output is {str(vcf)!r}; its name must end in .vcf, .vcf.gz or .bcf")
-    skipped, rows = vcf.with_name(f"{_stem(vcf.name)}.skipped.tsv"), vcf.with_name(f"{_stem(vcf.name)}.parquet")
-    if piped:
-        kind = kind or "v"
-    else:
-        by_name: OutputType = "b" if vcf.name.endswith(".bcf") else "z" if vcf.name.endswith("gz") else "v"
-        kind = kind or by_name
-    if options.index in ("tbi", "csi") and (piped or kind in ("v", "u") or (kind == "b" and options.index == "tbi")):
-        raise VariantError(
-            f"a {options.index} index cannot be written for this output",
-            hint="compressed files have one: -O z, or -O b and csi",
-        )
-    if piped:
-        return distinct(Places(None, options.table, options.skipped, kind))
-    return distinct(Places(vcf, options.table or rows, options.skipped or skipped, kind))
-
-
-def distinct(places: Places) -> Places:
-    """The same; OutputError where two results would go into one file."""
-    files = [path.absolute() for path in places.files()]
-    twice = next((path for path in files if files.count(path) > 1), None)
-    if twice is not None:
-        raise OutputError("is named for two different results", path=twice)
-    return places
-
-
-def _stem(name: str) -> str:
-    for suffix in (".gz", ".bgz", ".vcf", ".bcf"):
-        name = name.removesuffix(suffix)
-    return name
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------
@@ -351,8 +250,8 @@ class Work:
         samples = range(
             FIRST_SAMPLE, min(len(pairs[0][0].cells), FIRST_SAMPLE + FEW_SAMPLES) if pairs else FIRST_SAMPLE
         )
-        within = self.scorer.members[0].predictor.window // 2
-        close = [neighbours(variants, own, within) for column in samples for own in carried_by(pairs, column).values()]
+        near = self.scorer.members[0].predictor.window // 2
+        close = [neighbours(variants, own, near) for column in samples for own in carried_by(pairs, column).values()]
         self.summary.close += len(set().union(*close))
         return {}
 
@@ -463,139 +362,3 @@ def table_metadata(scorer: Scorer, background: Background | None = None) -> dict
             if background else None
         ),
     }  # fmt: skip
-
-
-# -- records and alleles -----------------------------------------------------------------------------------------------
-
-
-def within(records: Iterator[Record], regions: Sequence[Interval], genome: Genome) -> Iterator[Record]:
-    """The records whose reference allele overlaps one of the regions (of the genome's contigs)."""
-    places: dict[str, list[tuple[int, int]]] = {}
-    for region in regions:
-        places.setdefault(region.contig, []).append((region.start, region.end))
-    joined = {contig: _disjoint(spans) for contig, spans in places.items()}
-    for record in records:
-        starts, ends = joined.get(contig_of(record.contig, genome) or "", (np.zeros(0), np.zeros(0)))
-        start = record.position - 1
-        number = int(np.searchsorted(ends, start, "right"))  # the first region that ends behind the record's start
-        if number < len(starts) and starts[number] < start + len(record.ref):
-            yield record
-
-
-def _disjoint(spans: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and ends of the union, sorted."""
-    merged: list[list[int]] = []
-    for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1][1] = max(merged[-1][1], end)
-        else:
-            merged.append([start, end])
-    return np.array([start for start, _ in merged]), np.array([end for _, end in merged])
-
-
-def chunks(records: Iterator[Record], gap: int = 0) -> Iterator[list[Record]]:
-    """Runs of CHUNK records; where `gap` is given up to twice as many, so as not to part records that lie within it."""
-    batch: list[Record] = []
-    for record in records:
-        if len(batch) >= CHUNK:
-            last = batch[-1]
-            near = record.contig == last.contig and record.position - last.position - len(last.ref) <= gap
-            if not gap or not near or len(batch) >= 2 * CHUNK:
-                yield batch
-                batch = []
-        batch.append(record)
-    if batch:
-        yield batch
-
-
-def alleles_of(record: Record, genome: Genome) -> list[Allele]:
-    """The alternate alleles of a record, each normalised or with the reason why it is not scored."""
-    contig, result = contig_of(record.contig, genome), []
-    for number, alt in enumerate(record.alts):
-        reason = why_not(record.position, record.ref, alt, genome, contig)
-        if reason is None and contig is not None:
-            # Where REF has an N or R the genome knows better.
-            ref = genome.bases(contig, record.position - 1, record.position - 1 + len(record.ref))
-            told = Variant(contig, record.position, ref, alt)
-            result.append(Allele(record, number, told.normalised(genome), None, told.as_written()))
-        else:
-            result.append(Allele(record, number, None, reason))
-    return result
-
-
-def skip_row(allele: Allele) -> dict[str, Any]:
-    record = allele.record
-    return {
-        "line": record.line, "contig": record.contig, "position": record.position,
-        "id": record.cells[2].decode("utf-8", "replace"), "ref": record.ref[:200],
-        "alt": record.alts[allele.number][:200], "reason": allele.reason,
-    }  # fmt: skip
-
-
-def peeked(variants: VariantFile) -> tuple[Record | None, VariantFile]:
-    """The first record, and the file with all of them still to come."""
-    first = next(variants.records, None)
-    return first, replace(variants, records=chain([] if first is None else [first], variants.records))
-
-
-def naming(example: str, genome: Genome) -> Callable[[str], str]:
-    """What a file in which a contig is called `example` calls the genome's contigs: with or without `chr`, M or MT."""
-    known = contig_of(example, genome)
-    if known is None or known == example:
-        return str
-    with_chr = example.startswith("chr")
-    return lambda name: next((a for a in aliases(name) if a.startswith("chr") == with_chr and a != name), name)
-
-
-def check_lengths(variants: VariantFile, genome: Genome, check_ref: CheckRef) -> list[str]:
-    """Contigs whose length in the header is not the genome's, as a warning; VariantError with check_ref `error`."""
-    wrong = [
-        (name, length, genome.lengths[known])
-        for name, length in variants.lengths.items()
-        if (known := contig_of(name, genome)) is not None and length != genome.lengths[known]
-    ]
-    if not wrong:
-        return []
-    name, told, have = wrong[0]
-    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-    text = f"the header says that {name} has {told:,} bp, in the genome it has {have:,}{more}"
-    if check_ref == "error":
-        raise VariantError(
-            text, path=variants.name, hint="the file belongs to another assembly; --fasta gives its genome"
-        )
-    return [text]
-
-
-# -- the genome --------------------------------------------------------------------------------------------------------
-
-
-def choose_genome(project: Project, run: Run, fasta: Path | None) -> tuple[Genome, str]:
-    """The genome to score on, and a remark for the header: --fasta, else the dataset's, else the project's FASTA.
-
-    Only --fasta may be another genome than the model's: GenomeError otherwise.
-    """
-    expected = run.about["genome_digest"]
-    if fasta is not None:
-        genome = read_fasta(fasta)
-        found = genome.digest()
-        genome = replace(genome, known_digest=found)
-        return genome, "" if found == expected else f"another genome than the model's: {fasta.name}, sha256 {found}"
-    try:
-        manifest = read_manifest(project.dataset)
-    except MfdError:
-        manifest = {"genome_digest": None}  # no dataset here: the FASTA will do
-    if manifest["genome_digest"] == expected:
-        file = project.dataset / "genome.arrow"
-        if not file.is_file() or sha256_of(file) != manifest["files"][file.name]["sha256"]:
-            raise DatasetError("is missing or damaged: its sha256 is not the one in manifest.json", path=file,
-                               hint="mfd preprocess --force makes the dataset again, --fasta FILE does without it")  # fmt: skip
-        return replace(read_genome(file), known_digest=expected), ""
-    if project.config.data.fasta is None:
-        raise GenomeError("there is no dataset here to take the genome from", hint="--fasta FILE")
-    path = project.path(project.config.data.fasta)
-    genome = read_fasta(path)
-    if genome.digest() != expected:
-        raise GenomeError(
-            "is not the genome that the model was trained on", path=path, hint="--fasta FILE uses it anyway"
-        )
-    return genome, ""
