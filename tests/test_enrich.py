@@ -19,6 +19,7 @@ from hypothesis import strategies as some
 from scipy import optimize, stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from mfd_cli import set_models as models
 from mfd_cli import set_statistics as st
 from mfd_cli.enrich import EnrichResult, chosen, enrich, kind_of
 from mfd_cli.errors import ConfigError, InputError, MetadataError, MfdError, OutputError
@@ -149,7 +150,7 @@ def test_q_values_are_those_of_scipy_and_leave_out_what_was_not_tested() -> None
 def test_logistic_regression_is_the_maximum_of_the_likelihood(scale: float) -> None:
     values, positive = example(6)
     values = values * scale + 3 * scale
-    fit = st.logistic(values, positive)
+    fit = models.logistic(values, positive)
 
     def loss(at: np.ndarray) -> float:
         return float(np.logaddexp(0, np.where(positive, -1, 1) * (at[0] + at[1] * values / scale)).sum())
@@ -169,20 +170,22 @@ def test_logistic_regression_is_the_maximum_of_the_likelihood(scale: float) -> N
 def test_logistic_regression_copes_with_outliers_and_says_what_has_no_slope() -> None:
     rng = np.random.default_rng(7)
     values, positive = rng.standard_t(1, 3000), rng.random(3000) < 0.01
-    assert st.logistic(values / values.std(), positive).outcome == "converged"
+    assert models.logistic(values / values.std(), positive).outcome == "converged"
     line = np.arange(10.0)
-    assert st.logistic(line, line > 4).outcome == "separated" and math.isnan(st.logistic(line, line > 4).coefficient)
-    assert st.logistic(np.minimum(line, 5), line > 4).outcome == "separated"
+    assert models.logistic(line, line > 4).outcome == "separated" and math.isnan(
+        models.logistic(line, line > 4).coefficient
+    )
+    assert models.logistic(np.minimum(line, 5), line > 4).outcome == "separated"
     touching = np.array([0.0, 1, 1, 2])  # the classes tie at 1: the best slope is still infinite
-    assert st.logistic(touching, np.array([False, False, True, True])).outcome == "separated"
-    assert st.logistic(np.ones(10), line > 4).outcome == "constant"
-    assert st.logistic(line, line > 99).outcome == st.logistic(line[:0], line[:0] > 0).outcome == "too few"
+    assert models.logistic(touching, np.array([False, False, True, True])).outcome == "separated"
+    assert models.logistic(np.ones(10), line > 4).outcome == "constant"
+    assert models.logistic(line, line > 99).outcome == models.logistic(line[:0], line[:0] > 0).outcome == "too few"
 
 
 # -- matched designs ---------------------------------------------------------------------------------------------------
 
 
-def design(seed: int, shape: Sequence[tuple[int, int]], levels: float | None = None) -> tuple[np.ndarray, st.Sets]:
+def design(seed: int, shape: Sequence[tuple[int, int]], levels: float | None = None) -> tuple[np.ndarray, models.Sets]:
     """Scores of members and sets with (positives, negatives)."""
     rng = np.random.default_rng(seed)
     positive = np.concatenate([np.repeat([True, False], counts) for counts in shape])
@@ -191,11 +194,11 @@ def design(seed: int, shape: Sequence[tuple[int, int]], levels: float | None = N
     if levels:
         values = np.round(values * levels)
     order = rng.permutation(len(positive))
-    sets = st.sets_of(np.arange(len(positive)), positive[order], number[order])
+    sets = models.sets_of(np.arange(len(positive)), positive[order], number[order])
     return values[order][sets.members], sets
 
 
-def conditional_by_enumeration(slope: float, values: np.ndarray, sets: st.Sets) -> float:
+def conditional_by_enumeration(slope: float, values: np.ndarray, sets: models.Sets) -> float:
     """Log likelihood of the conditional model, by adding up all choices of as many members."""
     total = 0.0
     for start, size in zip(sets.starts, sets.sizes):
@@ -215,14 +218,14 @@ SHAPES = {
 @pytest.mark.parametrize("levels", [None, 2.0])
 def test_conditional_logistic_regression_is_exact(shape: Sequence[tuple[int, int]], levels: float | None) -> None:
     values, sets = design(8, shape, levels)
-    fit = st.conditional_logistic(values, sets)
+    fit = models.conditional_logistic(values, sets)
     best = optimize.minimize_scalar(lambda slope: -conditional_by_enumeration(slope, values, sets), tol=1e-12)
     assert fit.outcome == "converged" and fit.coefficient == pytest.approx(best.x, abs=1e-5)
     assert fit.pseudo_r2 == pytest.approx(1 + best.fun / conditional_by_enumeration(0.0, values, sets), abs=1e-9)
     step = 1e-3
     around = [conditional_by_enumeration(fit.coefficient + d, values, sets) for d in (-step, 0, step)]
     assert fit.se == pytest.approx((-(around[0] - 2 * around[1] + around[2]) / step**2) ** -0.5, rel=1e-3)
-    turned = st.conditional_logistic(-values, sets)
+    turned = models.conditional_logistic(-values, sets)
     assert turned.coefficient == pytest.approx(-fit.coefficient) and turned.se == pytest.approx(fit.se)
 
 
@@ -235,24 +238,24 @@ def test_areas_within_sets_are_those_of_all_pairs(shape: Sequence[tuple[int, int
         x, positive = values[start : start + size], sets.positive[start : start + size]
         pairs = [(a > b) + 0.5 * (a == b) for a, b in product(x[positive], x[~positive])]
         expected.append(np.mean(pairs))
-    areas = st.areas_within(st.ranks(st.rank(values, sets.positive)), sets)
+    areas = models.areas_within(st.ranks(st.rank(values, sets.positive)), sets)
     assert areas == pytest.approx(np.array(expected))
-    found = st.auroc_within(areas)
+    found = models.auroc_within(areas)
     assert found.value == pytest.approx(np.mean(expected))
     assert found.se == pytest.approx(np.std(expected, ddof=1) / math.sqrt(len(expected)))
 
 
 def test_sets_that_say_nothing() -> None:
     values, sets = design(10, [(1, 2)] * 6 + [(3, 3)])
-    assert st.conditional_logistic(sets.positive.astype(float), sets).outcome == "separated"
-    assert st.conditional_logistic(np.zeros(len(values)), sets).outcome == "constant"
-    assert st.conditional_logistic(values[:0], sets.only(np.zeros(len(values), bool))).outcome == "too few"
-    assert len(st.areas_within(np.zeros(0, np.int64), sets.only(np.zeros(len(values), bool)))) == 0
-    assert all(math.isnan(x) for x in st.auroc_within(np.ones(1)))
-    perfect = st.auroc_within(np.ones(9))
+    assert models.conditional_logistic(sets.positive.astype(float), sets).outcome == "separated"
+    assert models.conditional_logistic(np.zeros(len(values)), sets).outcome == "constant"
+    assert models.conditional_logistic(values[:0], sets.only(np.zeros(len(values), bool))).outcome == "too few"
+    assert len(models.areas_within(np.zeros(0, np.int64), sets.only(np.zeros(len(values), bool)))) == 0
+    assert all(math.isnan(x) for x in models.auroc_within(np.ones(1)))
+    perfect = models.auroc_within(np.ones(9))
     assert perfect.value == 1 and math.isnan(perfect.low) and perfect.p == pytest.approx(2 * stats.norm.sf(3))
     crowd, large = design(11, [(150, 150)] * 2)
-    assert st.conditional_logistic(crowd, large).outcome == "sets too large"
+    assert models.conditional_logistic(crowd, large).outcome == "sets too large"
     alone = sets.only(np.arange(len(values)) != int(np.flatnonzero(sets.positive)[0]))
     assert len(alone) == len(sets) - 1 and (alone.positives > 0).all()  # its only positive has gone
     assert (sets.members[np.isin(sets.members, alone.members)] == alone.members).all()
@@ -260,9 +263,9 @@ def test_sets_that_say_nothing() -> None:
 
 def test_many_cases_stay_within_a_float() -> None:
     values, sets = design(12, [(60, 900)] * 3)
-    fit = st.conditional_logistic(values, sets)
+    fit = models.conditional_logistic(values, sets)
     within = values - (np.bincount(sets.number, values) / sets.sizes)[sets.number]
-    plain = st.logistic(within, sets.positive)
+    plain = models.logistic(within, sets.positive)
     assert fit.outcome == "converged" and fit.coefficient == pytest.approx(plain.coefficient, abs=3 * fit.se)
 
 
@@ -705,7 +708,7 @@ def test_labels_from_a_spreadsheet_are_read(here: Path) -> None:
 
 
 def test_places_and_ranks_are_no_features() -> None:
-    from mfd_cli.enrich import is_no_score
+    from mfd_cli.score_table import is_no_score
 
     for name in (
         "line",

@@ -15,22 +15,23 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mfd_cli import __version__
+from mfd_cli import set_models as models
 from mfd_cli import set_statistics as st
-from mfd_cli.errors import ConfigError, InputError, OutputError
-from mfd_cli.export import ParquetRows, write_tsv
-from mfd_cli.files import check_input, check_output, whole_folder, write_json
-from mfd_cli.set_statistics import Bools, Estimate, Fit, Floats, Ints
-from mfd_cli.variant_labels import WHERE, Joined, join, read_labels, summary_of
+from mfd_cli.errors import ConfigError, OutputError
+from mfd_cli.export import write_tsv
+from mfd_cli.files import check_output, whole_folder, write_json
+from mfd_cli.score_table import ScoreTable
+from mfd_cli.selected_variants import enriched, write_selected
+from mfd_cli.set_models import Fit
+from mfd_cli.set_statistics import Bools, Estimate, Floats, Ints
+from mfd_cli.variant_labels import Joined, join, read_labels, summary_of
 
 Progress = Callable[[str, int, int], None]
 Direction = Literal["both", "absolute"]
@@ -44,16 +45,8 @@ KINDS = {
     "level.": "level", "track.": "track", "ref_probability": "probability", "alt_probability": "probability",
 }  # fmt: skip
 """Kind of a feature by how its name begins; the first that fits."""
-NOT_SCORES = ("line", "position", "tss_distance", "haplotype", "MFD_BG_*", "quantile.*", "p.*")
-"""Numbers that are no scores, or the ranks of one that is there already."""
-ROWS_AT_ONCE, WRITTEN_AT_ONCE = 1 << 20, 1 << 16
-"""Rows whose names are joined, and written, together."""
 MANY_UNMATCHED = 0.05
 MOST_THREADS = 16
-
-
-def is_no_score(name: str) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in NOT_SCORES)
 
 
 @dataclass(frozen=True)
@@ -133,7 +126,9 @@ def enrich(
         write_tsv(folder / "quantiles.tsv", [_with_exact_cut(row) for row in cuts])
         compared = compare(table, joined, settings)
         write_tsv(folder / "raw_vs_debiased.tsv", compared, None if compared else ("feature", "score"))
-        selected = write_selected(folder / "selected.parquet", table, joined, known.classes, cuts, settings, progress)
+        selected = write_selected(
+            folder / "selected.parquet", table, joined, known.classes, cuts, settings.fdr, settings.used, progress
+        )
         about = summary_of(known, joined)
         summary = summarise(table, about, joined, settings, rows, cuts, selected)
         write_json(folder / "summary.json", summary)
@@ -148,79 +143,6 @@ def check_folder(output: Path, force: bool, inputs: Iterable[Path]) -> None:
     for path in inputs:
         if output.exists() and path.exists() and output.resolve() in path.resolve().parents:
             raise OutputError(f"holds the input {path.name}, which would be replaced", path=output)
-
-
-# -- the table of scores -----------------------------------------------------------------------------------------------
-
-
-class ScoreTable:
-    """The Parquet table of scores, read one column at a time. InputError where it is damaged or something else."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = check_input(path)
-        with self.errors():
-            self.file = pq.ParquetFile(path)
-        schema = self.file.schema_arrow
-        self.rows, self.columns = self.file.metadata.num_rows, schema.names
-        missing = [name for name in WHERE if name not in schema.names]
-        if missing or not pa.types.is_integer(schema.field("position").type):
-            what = f"has no column {missing[0]!r}" if missing else "has positions that are no whole numbers"
-            raise InputError(f"{what}: it is not a table of scores", path=path,
-                             hint="mfd score-variants writes one beside the VCF")  # fmt: skip
-        if not self.rows:
-            raise InputError("has no scored variants", path=path)
-        self.half = [field.name for field in schema if pa.types.is_float16(field.type)]
-        self.features = [
-            field.name for field in schema
-            if (pa.types.is_floating(field.type) or pa.types.is_integer(field.type)) and not is_no_score(field.name)
-        ]  # fmt: skip
-        if not self.features:
-            raise InputError("has no numeric features", path=path, hint="mfd score-variants writes them")
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """Which model and genome the scores are of, as far as the file says."""
-        stored = self.file.schema_arrow.metadata or {}
-        names = ("mfd_version", "mfd_model", "mfd_genome")
-        known = {name: stored[name.encode()].decode("utf-8", "replace") for name in names if name.encode() in stored}
-        return {"file": self.path.name, "rows": self.rows, **known}
-
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(
-                "is damaged, or is not a Parquet file", path=self.path, hint="mfd score-variants writes the table"
-            ) from error
-
-    def column(self, name: str, rows: Ints) -> Floats:
-        """A feature's scores in these rows, (n,), NaN where there is none. Infinite ones are none either."""
-        with self.errors():
-            values = self.file.read(columns=[name], use_threads=False)[name].to_numpy()
-        result = np.asarray(values[rows], np.float64)
-        result[~np.isfinite(result)] = math.nan
-        return result
-
-    def naming(self, by: str) -> list[str]:
-        """The columns that labels are joined by."""
-        return ["id"] if by == "id" else [name for name in (*WHERE, "key") if name in self.columns]
-
-    def batches(self, columns: Sequence[str], size: int = ROWS_AT_ONCE) -> Iterator[pa.RecordBatch]:
-        """All rows of some columns, in pieces."""
-        missing = [name for name in columns if name not in self.columns]
-        if missing:
-            raise InputError(
-                f"has no column {missing[0]!r}", path=self.path,
-                hint="give the labels with chrom, pos, ref and alt" if missing == ["id"] else None,
-            )  # fmt: skip
-        pieces = self.file.iter_batches(batch_size=size, columns=list(columns))
-        while True:
-            with self.errors():
-                piece = next(pieces, None)
-            if piece is None:
-                return
-            yield piece
 
 
 def chosen(features: Sequence[str], patterns: Sequence[str] | None, path: Path) -> list[str]:
@@ -293,7 +215,7 @@ def measure(name: str, values: Floats, joined: Joined, settings: Settings) -> tu
     row["auprc"] = st.average_precision(ranking)
     if settings.direction == "both":
         row["auprc_absolute"] = st.average_precision(size)
-    row |= fitted("logistic", st.logistic(_scaled(used, row["sd"]), positive))
+    row |= fitted("logistic", models.logistic(_scaled(used, row["sd"]), positive))
     row |= matched_row(used, st.ranks(ranking), known, joined, row["sd"])
     return row, [
         {"feature": name, "score": row["score"], **cut_row(ranking, q)} for q in settings.quantiles if len(used)
@@ -327,9 +249,9 @@ def matched_row(values: Floats, ranks: Ints, known: Bools, joined: Joined, sd: f
         return {}
     sets, place = joined.sets.only(known[joined.sets.members]), np.cumsum(known) - 1
     inside = place[sets.members]
-    fit = st.conditional_logistic(_scaled(values[inside], sd), sets)
-    areas = st.areas_within(ranks[inside], sets)
-    return {"sets": len(sets), **spread("within_set_auroc", st.auroc_within(areas)), **fitted("conditional", fit)}
+    fit = models.conditional_logistic(_scaled(values[inside], sd), sets)
+    areas = models.areas_within(ranks[inside], sets)
+    return {"sets": len(sets), **spread("within_set_auroc", models.auroc_within(areas)), **fitted("conditional", fit)}
 
 
 def spread(name: str, estimate: Estimate) -> Row:
@@ -416,82 +338,8 @@ def differences(values: Floats, reference: Floats, joined: Joined) -> Row:
     if joined.sets is None:
         return row
     sets, place = joined.sets.only(known[joined.sets.members]), np.cumsum(known) - 1
-    areas = [st.areas_within(st.ranks(ranking)[place[sets.members]], sets) for ranking in rankings]
-    return row | spread("within_set_difference", st.difference_within(*areas))
-
-
-# -- selected variants -------------------------------------------------------------------------------------------------
-
-
-def enriched(cuts: Iterable[Row], fdr: float) -> dict[str, list[Row]]:
-    """The cuts of each feature that select the positive class more often: q below the rate, odds ratio above 1."""
-    found: dict[str, list[Row]] = {}
-    for row in cuts:
-        if row["fisher_q"] < fdr and row["odds_ratio"] > 1:
-            found.setdefault(row["feature"], []).append(row)
-    return found
-
-
-def write_selected(
-    path: Path, table: ScoreTable, joined: Joined, classes: tuple[str, str], cuts: Iterable[Row], settings: Settings,
-    progress: Progress | None,
-) -> int:  # fmt: skip
-    """Write the labelled variants that an enriched cut selects, with the features that select each; how many there are.
-
-    Cuts apply to the score that was tested, signed or absolute.
-    """
-    found = enriched(cuts, settings.fdr)
-    bits = np.zeros((len(found), (len(joined.rows) + 7) // 8), np.uint8)  # a bit per feature and variant
-    for place, (name, rows) in enumerate(found.items()):
-        used = settings.used(table.column(name, joined.rows))
-        masks = [st.selects(used, row["cut"], row["quantile"]) for row in rows]
-        bits[place] = np.packbits(np.any(masks, axis=0))
-        if progress:
-            progress("selecting variants", place + 1, len(found))
-    naming = [name for name in (*WHERE, "id", "key") if name in table.columns]
-    text, number = pa.string(), pa.int32()
-    schema = pa.schema(
-        [(name, pa.int64() if name == "position" else text) for name in naming]
-        + [("label", text), ("n_features", number), ("features", pa.list_(text))]
-    )
-    names, written = pa.array(list(found), text), 0
-    with ParquetRows(path, schema, len(naming)) as output:
-        for piece, places in labelled_pieces(table, naming, joined.rows):
-            mask = unpacked(bits, places)
-            any_feature = mask.sum(1) > 0
-            output.write(selected_columns(piece, mask[any_feature], joined.positive[places][any_feature], names, classes,
-                                          any_feature))  # fmt: skip
-            written += int(any_feature.sum())
-    return written
-
-
-def labelled_pieces(table: ScoreTable, columns: Sequence[str], rows: Ints) -> Iterator[tuple[pa.RecordBatch, slice]]:
-    """The labelled rows of the scores in pieces, and which of the labelled variants they are."""
-    begin = 0
-    for batch in table.batches(columns, WRITTEN_AT_ONCE):
-        low, high = np.searchsorted(rows, (begin, begin + batch.num_rows)).tolist()
-        yield batch.take(pa.array(rows[low:high] - begin)), slice(low, high)
-        begin += batch.num_rows
-
-
-def unpacked(bits: np.ndarray[Any, np.dtype[np.uint8]], places: slice) -> Bools:
-    """(variants, features) of a run of variants."""
-    first = places.start // 8
-    some = np.unpackbits(bits[:, first : (places.stop + 7) // 8], axis=1)
-    return np.asarray(some[:, places.start - first * 8 : places.stop - first * 8].T == 1)
-
-
-def selected_columns(
-    piece: pa.RecordBatch, mask: Bools, positive: Bools, names: pa.Array, classes: tuple[str, str], kept: Bools
-) -> dict[str, Any]:
-    """The columns of selected.parquet for the variants of a piece that are kept."""
-    count = mask.sum(1)
-    offsets = pa.array(np.append(0, np.cumsum(count)).astype(np.int32))
-    columns = {name: piece[name].filter(pa.array(kept)) for name in piece.schema.names}
-    return columns | {
-        "label": np.where(positive, *classes), "n_features": count.astype(np.int32),
-        "features": pa.ListArray.from_arrays(offsets, names.take(pa.array(np.nonzero(mask)[1]))),
-    }  # fmt: skip
+    areas = [models.areas_within(st.ranks(ranking)[place[sets.members]], sets) for ranking in rankings]
+    return row | spread("within_set_difference", models.difference_within(*areas))
 
 
 # -- summary -----------------------------------------------------------------------------------------------------------
@@ -529,10 +377,10 @@ def warnings_of(table: ScoreTable, labels: Row, joined: Joined, rows: Sequence[R
     said += [f"{labels[name]:,} {text}" for name, text in told.items() if labels.get(name)]
     if joined.sets is not None:
         said.append("quantile tables, AUROC and the plain logistic model ignore the matching")
-        large = int((joined.sets.rarer > st.MOST_CASES).sum())
+        large = int((joined.sets.rarer > models.MOST_CASES).sum())
         if large:
             said.append(
-                f"{large:,} sets have more than {st.MOST_CASES} of both classes: no conditional model was fitted"
+                f"{large:,} sets have more than {models.MOST_CASES} of both classes: no conditional model was fitted"
             )
     if table.half:
         said.append(f"{len(table.half)} columns are float16: effects smaller than its steps are tied")

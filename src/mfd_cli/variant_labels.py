@@ -22,7 +22,8 @@ from mfd_cli.data.fasta import read_lines
 from mfd_cli.data.sequence import aliases
 from mfd_cli.errors import MetadataError
 from mfd_cli.files import check_input
-from mfd_cli.set_statistics import Bools, Ints, Sets, sets_of
+from mfd_cli.set_models import Sets, sets_of
+from mfd_cli.set_statistics import Bools, Ints
 
 COLUMNS = {
     "contig": ("chrom", "contig", "chromosome", "chr"), "position": ("pos", "position"),
