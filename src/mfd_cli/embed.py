@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mfd_cli.core.backbones import BIN
 from mfd_cli.core.predict import Predictor
 from mfd_cli.data.regions import read_intervals
-from mfd_cli.data.sequence import Genome, match_contigs
+from mfd_cli.data.sequence import Genome, gc_share, match_contigs
 from mfd_cli.errors import RegionError
 from mfd_cli.export import ParquetRows
 from mfd_cli.files import check_output, whole_file
@@ -120,7 +120,7 @@ def rows_of(
             windows.append(genome.codes(contig, at - predictor.left, at - predictor.left + predictor.window))
             owner.append(number)
     latents = pooled(predictor.latents(np.stack(windows)), np.array(owner), len(contigs), aggregate)
-    gc = [gc_of(genome, contig, start, end) for contig, start, end in zip(contigs, starts, ends)]
+    gc = [gc_share(genome.codes(contig, start, end)) for contig, start, end in zip(contigs, starts, ends)]
     where = {"line": places.line[part], "contig": contigs, "start": starts, "end": ends, "gc": np.array(gc, np.float32)}
     return where | {name: latents[:, i] for i, name in enumerate(names)}
 
@@ -134,10 +134,3 @@ def pooled(latents: Floats, owner: NDArray[np.int64], count: int, aggregate: Agg
     high, low = np.maximum.reduceat(latents, edges, axis=0), np.minimum.reduceat(latents, edges, axis=0)
     result: Floats = np.where(high >= -low, high, low)
     return result
-
-
-def gc_of(genome: Genome, contig: str, start: int, end: int) -> float:
-    """Share of G and C among the known bases; NaN where none is known."""
-    codes = genome.codes(contig, start, end)
-    known = codes < 4
-    return float(np.isin(codes[known], (1, 2)).mean()) if known.any() else float("nan")

@@ -30,6 +30,7 @@ from mfd_cli.core.predict import Predictor, variance_shares, whole_latent
 from mfd_cli.core.seqlets import AggregateMotif, aggregate_motif
 from mfd_cli.data.dataset import Bins, Dataset
 from mfd_cli.data.regions import read_intervals
+from mfd_cli.data.sequence import gc_share
 from mfd_cli.errors import ConfigError, DatasetError
 from mfd_cli.evaluate import bin_latents, check_same_tracks
 from mfd_cli.export import write_attributions, write_bigwig, write_meme, write_tsv
@@ -261,13 +262,8 @@ def strongest_confound(decomposition: Decomposition, factor: str, members: NDArr
 
 def gc_content(dataset: Dataset, bins: Bins) -> NDArray[np.float64]:
     """Share of G and C in every bin."""
-    letters = np.frombuffer(b"GC", np.uint8)
-    return np.array(
-        [
-            np.isin(dataset.genome.sequences[dataset.contigs[c]][s : s + BIN], letters).mean()
-            for c, s in zip(bins.contig, bins.start)
-        ]
-    )
+    pairs = zip(bins.contig.tolist(), bins.start.tolist())
+    return np.array([gc_share(dataset.genome.codes(dataset.contigs[c], s, s + BIN)) for c, s in pairs])
 
 
 def write_tables(folder: Path, result: Explanation, dataset: Dataset) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mfd_cli.data.sequence import Genome
+from mfd_cli.data.sequence import Genome, gc_share
 
 Floats = NDArray[np.floating[Any]]
 K = 4
@@ -43,10 +43,10 @@ def composition(genome: Genome, places: Sequence[tuple[str, int]]) -> tuple[list
     values = np.zeros((len(places), len(COMPOSITION) + len(names)), np.float32)
     powers = 4 ** np.arange(K - 1, -1, -1)
     for row, (contig, start) in enumerate(places):
-        codes = genome.codes(contig, start, start + BIN).astype(np.int64)
+        codes = genome.codes(contig, start, start + BIN)
         known = codes < 4
         pairs = known[:-1] & known[1:]
-        values[row, 0] = np.isin(codes[known], (1, 2)).mean() if known.any() else 0
+        values[row, 0] = np.nan_to_num(gc_share(codes))
         values[row, 1] = ((codes[:-1] == 1) & (codes[1:] == 2)).sum() / max(pairs.sum(), 1)
         windows = np.lib.stride_tricks.sliding_window_view(codes, K)
         whole = windows[(windows < 4).all(1)] @ powers

@@ -57,6 +57,16 @@ def reverse_complement(codes: Bytes) -> Bytes:
     return np.where(flipped < UNKNOWN, np.uint8(3) - flipped, np.uint8(UNKNOWN))
 
 
+def gc_share(codes: Bytes) -> float:
+    """Share of G and C among the known bases; NaN where none is known.
+
+    >>> gc_share(encode("ACGTNN"))
+    0.5
+    """
+    known = codes[codes < UNKNOWN]
+    return float(((known == 1) | (known == 2)).mean()) if len(known) else float("nan")
+
+
 @dataclass(frozen=True)
 class Genome:
     """Contigs in the order of their file, each an array of upper-case ASCII bases (which may be a memory map)."""
