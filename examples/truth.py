@@ -6,6 +6,7 @@ Parts are centred over the training tracks by the same operator in the model and
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 from mfd_cli.core.decompose import decompose
+from mfd_cli.core.motif_match import match_motifs
 from mfd_cli.core.predict import Predictor, variance_shares, whole_latent
 from mfd_cli.data.dataset import Dataset, unpack_bits
+from mfd_cli.data.motifs import read_motifs
 from mfd_cli.evaluate import bin_latents
+from mfd_cli.on_dna import LIKELY
 from mfd_cli.run_folder import Run
 
 Floats = NDArray[np.float32]
@@ -170,3 +174,20 @@ def compare_variants(folder: Path, scores: Path) -> dict[str, float]:
             "shared_size_elsewhere": float(np.median(shared[kinds != "shared"])),
         }
     return result
+
+
+def compare_motifs(folder: Path, factor: str, seed: int = 0) -> dict[str, int]:
+    """Of the levels of `factor` that a planted motif drives (`mfd explain --motifs truth/motifs.meme`): how many there are,
+    for how many the known motif that fits the model's best is the planted one with E < 0.05, and how many of them reach
+    that with all twelve planted motifs' columns shuffled."""
+    table = f"{factor}s"
+    planted: dict[str, str] = json.loads((folder / "truth/causes.json").read_text())[table]
+    known = read_motifs(folder / "truth/motifs.meme")
+    rng = np.random.default_rng(seed)
+    shuffled = {name: rng.permutation(motif.probabilities) for name, motif in known.items()}
+    found = read_motifs(folder / "explain" / factor / "motifs.meme")
+    rows = list(csv.DictReader((folder / "explain" / factor / "motifs.tsv").open(), delimiter="\t"))
+    rows = [row for row in rows if row["found_by"] == "aggregate" and row["level"] in planted]
+    right = [row["known_motif"] == planted[row["level"]] and float(row["e_value"]) < LIKELY for row in rows]
+    chance = [match_motifs(found[row["motif"]].probabilities.T, shuffled)[0].e_value < LIKELY for row in rows]
+    return {"levels": len(rows), "right": sum(right), "shuffled": sum(chance)}

@@ -61,6 +61,7 @@ def test_the_shell_is_light() -> None:
         "cli.py",
         "cli_shared.py",
         "cli_variants.py",
+        "cli_explain.py",
         "cli_predictions.py",
         "console.py",
         "config.py",

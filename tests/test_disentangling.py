@@ -13,8 +13,11 @@ from sklearn.metrics import roc_auc_score
 import tiny
 from mfd_cli.core.predict import Predictor
 from mfd_cli.data.dataset import Dataset, unpack_bits
-from mfd_cli.data.sequence import Genome
+from mfd_cli.data.sequence import Genome, encode
 from mfd_cli.evaluate import bin_latents
+from mfd_cli.explain import explain
+from mfd_cli.export import write_meme
+from mfd_cli.on_dna import Look
 from mfd_cli.run_folder import Run
 from mfd_cli.train import train
 
@@ -117,3 +120,20 @@ def test_imputation_beats_the_mean_of_the_same_target(runs: dict[str, Measured])
     same = [i for i in np.flatnonzero(run.trained) if rows[i]["Target"] == "GATA1"]
     mean = np.repeat(run.logits[:, same].mean(1)[:, None], 12, 1)
     assert run.auroc(run.logits, unseen) > run.auroc(mean, unseen) + 0.02
+
+
+def test_the_motifs_of_the_targets_are_those_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among both planted motifs and twenty with their columns shuffled, the one that fits a level best is its own."""
+    motifs = {"CTCF": "ATCACGTGACTA", "GATA1": "GGCCGCTAATAG"}
+    monkeypatch.setattr(tiny, "MOTIFS", motifs)
+    measured = Measured(tmp_path, model={"width": 32, "latent": 32})
+    rng = np.random.default_rng(0)
+    planted = {target: np.eye(4)[encode(motif)] for target, motif in motifs.items()}
+    known = planted | {f"{name}.{i}": rng.permutation(table) for name, table in planted.items() for i in range(10)}
+    write_meme(tmp_path / "known.meme", {name: table.T for name, table in known.items()})
+    look = Look(motifs=tmp_path / "known.meme", top=40)
+    explain(measured.run, measured.dataset, "target", tmp_path / "out", look=look)
+    rows = [line.split("\t") for line in (tmp_path / "out/motifs.tsv").read_text().splitlines()]
+    found = [dict(zip(rows[0], row)) for row in rows[1:]]
+    assert {row["level"]: row["known_motif"] for row in found} == {name: name for name in planted}
+    assert all(float(row["e_value"]) < 0.05 for row in found)

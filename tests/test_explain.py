@@ -7,6 +7,7 @@ import html.parser
 import itertools
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,20 +17,28 @@ import pyarrow as pa
 import pyBigWig
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 import tiny
-from mfd_cli.core.attribute import actual, attribute
+from mfd_cli.core.attribute import actual, attribute, scores_of
 from mfd_cli.core.decompose import background_rows, decompose
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.predict import Predictor
 from mfd_cli.core.seqlets import aggregate_motif
 from mfd_cli.data.dataset import Bins, Dataset, write_tracks
-from mfd_cli.data.sequence import encode
+from mfd_cli.data.motifs import built_in
+from mfd_cli.data.sequence import encode, gc_share
 from mfd_cli.errors import ConfigError
+from mfd_cli.evaluate import bin_latents, labels_of
 from mfd_cli.explain import explain
-from mfd_cli.overview import explain_all, share_intervals, stretches
+from mfd_cli.explain_directions import explain_latents, explain_track
+from mfd_cli.export import write_meme
+from mfd_cli.level_tables import add_agreement
+from mfd_cli.on_dna import Look, bins_to_look_at
+from mfd_cli.overview import explain_all
 from mfd_cli.run_folder import Run
 from mfd_cli.train import train
+from mfd_cli.variance import interval, share_draws, stretches
 
 # -- the decomposition -------------------------------------------------------------------------------------------------
 
@@ -127,12 +136,12 @@ def test_at_complete_confounding_there_is_no_share_of_one_factor(tmp_path: Path)
     about["files"]["tracks.arrow"] = {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
     (world.path / "manifest.json").write_text(json.dumps(about))
     run = train(tiny.project(tmp_path), gpus=0)
-    summary = explain(run, dataset, "assay", tmp_path / "out", top=3)
+    summary = explain(run, dataset, "assay", tmp_path / "out", look=Look(top=3))
     rows = pd.read_csv(tmp_path / "out" / "levels.tsv", sep="\t")
     assert rows["share_of_variance"].isna().all() and rows["joint_share"].notna().all()
     assert set(rows["cannot_be_told_from"]) == {"lab = ChIP-seq lab", "lab = CUT&RUN lab"}
     assert any("cannot be told apart from lab = " in sentence for sentence in summary.sentences)
-    other = explain(run, dataset, "target", tmp_path / "target", top=3)
+    other = explain(run, dataset, "target", tmp_path / "target", look=Look(top=3))
     assert not any("cannot be told apart from" in sentence for sentence in other.sentences)
 
 
@@ -229,12 +238,12 @@ def test_integrated_gradients_are_those_of_captum(trained: tuple[Run, Dataset]) 
 
 def test_contributions_are_told_how_far_they_add_up(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
     run, dataset = trained
-    explain(run, dataset, "target", tmp_path / "ig", top=2, method="integrated-gradients")
+    explain(run, dataset, "target", tmp_path / "ig", look=Look(top=2, method="integrated-gradients"))
     table = pd.read_csv(tmp_path / "ig/regions.tsv", sep="\t")
     assert (
         len(table) == 4 and (table["convergence_error"] < 0.05).all() and (table["end"] - table["start"] == 128).all()
     )
-    explain(run, dataset, "target", tmp_path / "ism", top=2, method="mutagenesis")
+    explain(run, dataset, "target", tmp_path / "ism", look=Look(top=2, method="mutagenesis"))
     assert pd.read_csv(tmp_path / "ism/regions.tsv", sep="\t")["convergence_error"].isna().all()
 
 
@@ -265,7 +274,7 @@ def test_the_aggregate_motif_is_the_planted_one_on_either_strand() -> None:
 def folder(trained: tuple[Run, Dataset], tmp_path_factory: pytest.TempPathFactory) -> Path:
     run, dataset = trained
     output = tmp_path_factory.mktemp("explain") / "target"
-    explain(run, dataset, "target", output, top=5)
+    explain(run, dataset, "target", output, look=Look(top=5))
     return output
 
 
@@ -324,7 +333,7 @@ def test_values_from_metadata_are_inert_in_the_page(tmp_path: Path) -> None:
 def test_regions_of_a_bed_file(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
     run, dataset = trained
     (tmp_path / "r.bed").write_text("chr2\t1000\t1100\nchr2\t5000\t5001\n")
-    explain(run, dataset, "lab", tmp_path / "out", regions=tmp_path / "r.bed")
+    explain(run, dataset, "lab", tmp_path / "out", look=Look(regions=tmp_path / "r.bed"))
     with pa.memory_map(str(tmp_path / "out" / "attributions.arrow")) as source:
         table = pa.ipc.open_file(source).read_all()
     assert set(table["start"].to_pylist()) == {1050 - 64, 5000 - 64}
@@ -334,6 +343,139 @@ def test_an_unknown_factor_names_the_nearest(trained: tuple[Run, Dataset], tmp_p
     with pytest.raises(ConfigError, match="did you mean assay"):
         explain(*trained, "asay", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_levels_that_share_a_file_name_keep_their_files() -> None:
+    from mfd_cli.files import names_of_files
+
+    assert len(set(names_of_files(["liver/adult", "liver adult", "Liver_adult"]))) == 3
+
+
+def test_known_motifs_genes_and_profiles_stand_beside(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    """A motif file, a GTF and a bigWig: matches in motifs.tsv and the page, genes in the picture, r in the fingerprint."""
+    run, dataset = trained
+    write_meme(tmp_path / "known.meme", {name: one.probabilities.T for name, one in built_in().items()})
+    contig, length = next(iter(dataset.genome.lengths.items()))
+    gtf = tmp_path / "genes.gtf"
+    gtf.write_text(
+        "".join(f'{name}\tx\tgene\t1\t{size}\t.\t+\t.\tgene_id "G{name}"; gene_name "GENE_{name}";\n'
+                for name, size in dataset.genome.lengths.items())
+    )  # fmt: skip
+    means = np.array([gc_share(dataset.genome.codes(contig, s, s + 128)) for s in range(0, length - 127, 128)])
+    with pyBigWig.open(str(tmp_path / "gc.bw"), "w") as file:
+        file.addHeader(list(dataset.genome.lengths.items()))
+        for name, size in dataset.genome.lengths.items():
+            starts = list(range(0, size - 127, 128))
+            values = [float(gc_share(dataset.genome.codes(name, s, s + 128))) for s in starts]
+            file.addEntries([name] * len(starts), starts, ends=[s + 128 for s in starts], values=values)
+    assert 0.2 < means.mean() < 0.8
+    look = Look(top=5, motifs=tmp_path / "known.meme", gtf=gtf, profiles={"measured G+C": tmp_path / "gc.bw"})
+    explain(run, dataset, "assay", tmp_path / "out", look=look)
+    motifs = pd.read_csv(tmp_path / "out" / "motifs.tsv", sep="\t")
+    assert set(motifs["known_motif"]) <= set(built_in()) and (motifs["e_value"] > 0).all()
+    prints = pd.read_csv(tmp_path / "out" / "fingerprint.tsv", sep="\t").set_index(["level", "feature"])["correlation"]
+    for level in ("ChIP-seq", "CUT&RUN"):  # the same quantity by two ways
+        assert prints[level, "measured G+C"] == pytest.approx(prints[level, "G+C"], abs=1e-4)
+    assert any("GENE" in path.read_text() for path in (tmp_path / "out").glob("*-region.svg"))
+
+
+def test_agreement_is_the_auroc_of_the_levels_score(trained: tuple[Run, Dataset], folder: Path) -> None:
+    run, dataset = trained
+    rows = pd.read_csv(folder / "agreement.tsv", sep="\t")
+    decomposition = decompose(run.model)
+    _, bins = bins_to_look_at(dataset)
+    latents = bin_latents(run, dataset, bins)
+    labels = labels_of(run, bins).numpy()
+    kept = (labels == 1).any(1)
+    score = latents[:, run.model.slices["biological"]] @ decomposition.direction("target", "CTCF")
+    index = next(i for i, track in enumerate(run.tracks) if track.kind == "peaks" and run.model.trained[i])
+    mine = rows[(rows["level"] == "CTCF") & (rows["track"] == run.tracks[index].id)].iloc[0]
+    assert mine["agreement"] == pytest.approx(roc_auc_score(labels[kept, index], score[kept]), abs=1e-5)
+    assert mine["has_level"] == (run.tracks[index].metadata["Target"] == "CTCF")
+    levels = pd.read_csv(folder / "levels.tsv", sep="\t").set_index("level")
+    own = rows[(rows["level"] == "CTCF") & rows["has_level"]]["agreement"]
+    assert levels.loc["CTCF", "agreement_own"] == pytest.approx(own.median(), abs=1e-5)
+    assert (levels["share_low"] <= levels["share_of_variance"]).all()
+    assert (levels["share_of_variance"] <= levels["share_high"]).all()
+
+
+def test_tracks_that_defy_their_level_are_named() -> None:
+    level: dict[str, object] = {"level": "x"}
+    told = [("a", True, 0.8), ("b", True, 0.79), ("c", True, 0.4), ("d", False, 0.5), ("e", False, 0.45)]
+    rows = [{"level": "x", "track": t, "has_level": has, "agreement": value} for t, has, value in told]
+    add_agreement([level], rows)
+    assert (level["agreement_own"], level["agreement_others"], level["defied_by"]) == (0.79, pytest.approx(0.475), "c")
+
+
+# -- one latent, one track ---------------------------------------------------------------------------------------------
+
+
+def test_parts_of_a_track_are_explained_and_add_up(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    """Shared and group parts add up to the total, in their weights and base by base in what is written."""
+    run, dataset = trained
+    track = run.tracks[0].id
+    (tmp_path / "r.bed").write_text("chr2\t1000\t1100\nchr2\t5000\t5001\n")
+    explain_track(run, dataset, track, [], tmp_path / "out", look=Look(regions=tmp_path / "r.bed"))
+    rows = pd.read_csv(tmp_path / "out" / "directions.tsv", sep="\t").set_index("name")
+    assert list(rows.index) == ["total", "shared", "biological", "technical", "debiased"]
+    assert rows.loc[["shared", "biological", "technical"], "share_of_variance"].sum() == pytest.approx(1, abs=1e-4)
+    with pa.memory_map(str(tmp_path / "out" / "attributions.arrow")) as source:
+        table = pa.ipc.open_file(source).read_all().to_pandas()
+    of = {name: np.stack(part["contributions"].to_list()) for name, part in table.groupby("level")}
+    assert np.allclose(of["shared"] + of["biological"] + of["technical"], of["total"], atol=1e-5)
+    assert np.allclose(of["total"] - of["technical"], of["debiased"], atol=1e-5)
+    assert "What drives <em>track" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_latent_is_explained_and_an_unknown_one_refused(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    run, dataset = trained
+    (tmp_path / "r.bed").write_text("chr2\t5000\t5001\n")
+    look = Look(regions=tmp_path / "r.bed", method="integrated-gradients")
+    explain_latents(run, dataset, ["technical.1", "biological.0"], tmp_path / "out", look=look)
+    regions = pd.read_csv(tmp_path / "out" / "regions.tsv", sep="\t")
+    codes = dataset.genome.codes("chr2", 5000 - 64 - run.model.left, 5000 - 64 - run.model.left + run.model.window)[
+        None
+    ]
+    latent = Predictor(run.model).latents(codes)[0]
+    start = run.model.slices["technical"].start
+    told = regions[regions["level"] == "technical.1"].iloc[0]
+    baseline = scores_of(run.model, codes, np.array([1.0], np.float32), slice(start + 1, start + 2))
+    assert baseline[0][0] == pytest.approx(latent[start + 1], abs=1e-4)
+    assert told["sum_of_contributions"] == pytest.approx(baseline[0][0] - baseline[1][0], abs=0.05)
+    for wrong in ("technical", "technical.x", "technical.99", "nothing.0"):
+        with pytest.raises(ConfigError, match=r"no latent|latents, counted"):
+            explain_latents(run, dataset, [wrong], tmp_path / "no")
+    with pytest.raises(ConfigError, match="no track"):
+        explain_track(run, dataset, "nobody", [], tmp_path / "no")
+    with pytest.raises(ConfigError, match="the track has total, shared"):
+        explain_track(run, dataset, run.tracks[0].id, ["nothing"], tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+
+
+def test_modisco_finds_a_planted_motif(tmp_path: Path) -> None:
+    pytest.importorskip("modiscolite", reason="the extra 'motifs' is not installed")
+    from mfd_cli.modisco import modisco_motifs
+
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 4, (150, 200)).astype(np.uint8)
+    values = rng.normal(0, 0.01, (150, 4, 200)).astype(np.float32)
+    for row in range(150):
+        at = int(rng.integers(40, 150))
+        codes[row, at : at + 10] = encode("GATTACCAGT")
+        values[row, codes[row, at : at + 10], np.arange(at, at + 10)] += 1.0
+    found = modisco_motifs(codes, values - values.mean(1, keepdims=True))
+    assert found and found[0].found_by == "modisco" and found[0].count > 100
+    assert "GATTACCAGT" in found[0].sequence or "ACTGGTAATC" in found[0].sequence
+    assert modisco_motifs(codes[:3], values[:3]) == []
+
+
+def test_without_the_extra_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mfd_cli.modisco import modisco_motifs
+
+    monkeypatch.setitem(sys.modules, "modiscolite.tfmodisco", None)
+    with pytest.raises(ConfigError, match="not installed") as caught:
+        modisco_motifs(np.zeros((1, 10), np.uint8), np.zeros((1, 4, 10), np.float32))
+    assert "mfd-cli[motifs]" in str(caught.value.hint)
 
 
 # -- all factors -------------------------------------------------------------------------------------------------------
@@ -359,11 +501,11 @@ def test_intervals_are_those_of_resampled_stretches() -> None:
     """Two stretches in which different latents vary: a draw of one of them alone gives that one's share."""
     rng = np.random.default_rng(0)
     latents = np.concatenate([rng.normal(size=(500, 2)) * [1, 0], rng.normal(size=(500, 2)) * [0, 1]])
-    unit, used = np.repeat([0, 1], 500), np.ones(1, bool)
+    unit = np.repeat([0, 1], 500)
     parts = {"a": np.array([[1.0, 0.0]]), "b": np.array([[0.0, 1.0]])}
-    found = share_intervals(latents, unit, np.array([[1.0, 1.0]]), parts, used, 0)
+    found = share_draws(latents, unit, np.array([[1.0, 1.0]]), parts)
     for name in ("a", "b"):
-        mean, low, high = found[name]
+        mean, low, high = interval(found[name])
         assert 0.45 < mean < 0.55 and low < 0.01 and high > 0.99
     contigs, nothing = np.repeat(np.arange(9), 10).astype(np.int32), np.zeros((90, 0), np.float32)
     bins = Bins(contigs, np.arange(90), np.zeros((90, 1), np.uint8), nothing)

@@ -16,8 +16,10 @@ from mfd_cli.data.regions import Interval
 from mfd_cli.embed import bins_of, embed, latent_names, pooled
 from mfd_cli.errors import ConfigError, OutputError, RegionError
 from mfd_cli.evaluate import bin_latents
+from mfd_cli.files import names_of_files
+from mfd_cli.hub import check_assembly, known_assembly, labels
 from mfd_cli.panel import experiment_panel, parse_experiment
-from mfd_cli.predict import file_names, grid, predict
+from mfd_cli.predict import grid, predict
 from mfd_cli.run_folder import Run
 
 HERE = (Interval("chr2", 1000, 3000), Interval("chr2", 2900, 3200), Interval("chr1", 500, 600))
@@ -25,7 +27,7 @@ HERE = (Interval("chr2", 1000, 3000), Interval("chr2", 2900, 3200), Interval("ch
 
 def test_predictions_are_the_models_in_table_and_bigwig(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
     run, dataset = trained
-    summary = predict(run, dataset.genome, HERE, tmp_path / "p")
+    summary = predict(run, dataset.genome, HERE, tmp_path / "p", hub_genome="hg38")
     table = pq.read_table(tmp_path / "p/predictions.parquet").to_pydict()
     assert summary.bins == len(table["start"]) == 2 + 18 and summary.outputs == 9
     assert table["contig"] == ["chr1"] * 2 + ["chr2"] * 18 and table["start"][2] == 896 and table["end"][-1] == 3200
@@ -96,7 +98,8 @@ def test_bins_of_regions(trained: tuple[Run, Dataset]) -> None:
     assert contig == "chr1" and starts.tolist() == [0, 128, 512]
     whole = [starts for contig, starts in grid([Interval("chr2", 0, 30_000)], genome)]
     assert np.concatenate(whole).tolist() == list(range(0, 30_000 // 128 * 128, 128))
-    assert file_names(["a b", "a/b", "x=y,z", "..", "é"]) == ["a_b", "a_b_2", "x=y,z", "output", "output_2"]
+    names = ["a b", "a/b", "x=y,z", "..", "é", "A b", "a_b_2"]
+    assert names_of_files(names) == ["a_b", "a_b_2", "x=y,z", "unnamed", "unnamed_2", "A_b_3", "a_b_2_2"]
 
 
 # -- latents of regions ------------------------------------------------------------------------------------------------
@@ -129,3 +132,14 @@ def test_bins_are_centred_on_the_interval() -> None:
     latents = np.array([[1.0, -5], [2, 1], [-3, 4]], np.float32)
     assert pooled(latents, np.array([0, 0, 1]), 2, "mean").tolist() == [[1.5, -2], [-3, 4]]
     assert pooled(latents, np.array([0, 0, 1]), 2, "max").tolist() == [[2, -5], [-3, 4]]
+
+
+def test_hubs_are_named_after_the_genome_or_not_written() -> None:
+    assert known_assembly({"chrI": 230218, "chrII": 813184}) == "sacCer3"
+    assert known_assembly({"1": 248956422}) is None  # UCSC would not know the contig
+    for wrong in ("a b", "../zz", "", "hg38/x", ".."):
+        with pytest.raises(ConfigError, match="no name of a genome"):
+            check_assembly(wrong)
+    check_assembly("GCF_000146045.2")
+    long = ["assay=CUT&RUN,target=x", "assay=CUT&RUN,target=y", "é"]
+    assert labels(long, 17) == ["assay=CUT&RUN,tar", "assay=CUT&RUN,t 2", "_"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,9 +28,9 @@ from mfd_cli.data.variants import open_variants
 from mfd_cli.effects import Scorer
 from mfd_cli.errors import RunError, VariantError
 from mfd_cli.files import check_output, sha256_of, whole_file
+from mfd_cli.progress import Progress
 from mfd_cli.records import CHUNK, MOST_MISMATCHES, alleles_of
 
-Progress = Callable[[str, int, int], None]
 FOLDER = "background"
 FEWEST = 100
 QUANTILE_FIELDS = {"MFD_MAX_DLOGIT": "MFD_BG_QUANTILE", "MFD_DEBIASED": "MFD_BG_DEBIASED"}

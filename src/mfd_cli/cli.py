@@ -7,11 +7,12 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from mfd_cli import __version__
+from mfd_cli.cli_explain import explain_command
 from mfd_cli.cli_predictions import embed_command, predict_command, qc_command
 from mfd_cli.cli_shared import (
     BatchSize,
@@ -323,48 +324,7 @@ app.command("embed")(embed_command)
 app.command("qc")(qc_command)
 
 
-@app.command("explain")
-def explain_command(
-    factors: Annotated[
-        list[str], typer.Option("--factor", help="Factor to explain, repeatable; all: what each contributes, in one page.")
-    ],
-    config: ConfigFile = None, sets: Sets = None, dataset: DatasetFolder = None, run: RunFolder = None,
-    regions: Annotated[
-        Path | None, typer.Option("-R", "--regions-file", help="BED [default: the strongest test bins per level].")
-    ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="Regions per level.")] = 20,
-    method: Annotated[
-        str, typer.Option("--method", help="input-x-gradient, integrated-gradients or mutagenesis.")
-    ] = "input-x-gradient",
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: explain/FACTOR]")] = None,
-    gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256, force: Force = False,
-    quiet: Quiet = False,
-) -> None:  # fmt: skip
-    """Show what a factor contributes: tables, attributions on DNA, pictures, one self-contained report.html."""
-    from mfd_cli.console import Display
-    from mfd_cli.core.attribute import METHODS
-    from mfd_cli.core.predict import device_of
-    from mfd_cli.data.dataset import open_dataset
-    from mfd_cli.explain import explain
-    from mfd_cli.overview import ALL, explain_all
-
-    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
-    trained = open_run(project, threads)
-    if output is not None and len(factors) > 1:
-        raise ConfigError("-o takes the folder of one factor", hint="without -o each factor has its own in explain/")
-    data = open_dataset(project.dataset)
-    for factor in factors:
-        folder = output or project.folder / "explain" / factor
-        with Display(quiet) as display:
-            common: dict[str, Any] = {
-                "device": device_of(gpus_or_default(gpus)), "batch_size": batch_size, "force": force, "progress": display
-            }  # fmt: skip
-            if factor == ALL and ALL not in trained.model.factors:
-                summary = explain_all(trained, data, folder, **common)
-            else:
-                way = one_of("--method", method, METHODS)
-                summary = explain(trained, data, factor, folder, regions=regions, top=top, method=way, **common)
-        say_all(summary.lines())
+app.command("explain")(explain_command)
 
 
 @app.command("info")

@@ -7,7 +7,7 @@ it; an interval of 128 bp or less is one bin. Both strands averaged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,9 +24,9 @@ from mfd_cli.data.sequence import Genome, gc_share, match_contigs
 from mfd_cli.errors import RegionError
 from mfd_cli.export import ParquetRows
 from mfd_cli.files import check_output, whole_file
+from mfd_cli.progress import Progress
 from mfd_cli.run_folder import Run
 
-Progress = Callable[[str, int, int], None]
 Aggregate = Literal["mean", "max"]
 Floats = NDArray[np.float32]
 REGIONS_AT_ONCE = 1024

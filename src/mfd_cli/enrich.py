@@ -27,13 +27,13 @@ from mfd_cli import set_statistics as st
 from mfd_cli.errors import ConfigError, OutputError
 from mfd_cli.export import write_tsv
 from mfd_cli.files import check_output, whole_folder, write_json
+from mfd_cli.progress import Progress
 from mfd_cli.score_table import ScoreTable
 from mfd_cli.selected_variants import enriched, write_selected
 from mfd_cli.set_models import Fit
 from mfd_cli.set_statistics import Bools, Estimate, Floats, Ints
 from mfd_cli.variant_labels import Joined, join, read_labels, summary_of
 
-Progress = Callable[[str, int, int], None]
 Direction = Literal["both", "absolute"]
 DIRECTIONS = ("both", "absolute")
 QUANTILES = (0.0001, 0.001, 0.01, 0.1, 0.9, 0.99, 0.999, 0.9999)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from mfd_cli.errors import DatasetError, RunError
 from mfd_cli.export import write_parquet, write_tsv
 from mfd_cli.files import check_output, whole_folder, write_json
 from mfd_cli.independence import contributions, independence, weight_leakage
+from mfd_cli.progress import Progress
 from mfd_cli.report.independence_picture import draw_independence
 from mfd_cli.run_folder import Run
 
-Progress = Callable[[str, int, int], None]
 FEWEST_POSITIVES = 5
 """Tracks with fewer positive bins in the split have metrics, but do not count in averages."""
 

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pysam
 import pysam.bcftools
-from numpy.typing import NDArray
 
+from mfd_cli.bigwig_writer import BigWigs
 from mfd_cli.data.variants import Record, quiet_htslib, split_info
-from mfd_cli.errors import OutputError, VariantError
+from mfd_cli.errors import VariantError
 from mfd_cli.files import whole_file
 
 
@@ -217,52 +217,15 @@ def write_attributions(path: Path, levels: Sequence[Any], factor: str) -> None:
 
 def write_bigwig(path: Path, lengths: Mapping[str, int], pieces: Sequence[tuple[str, int, Any]]) -> None:
     """bigWig of per-base values: (contig, start, values (n,)); where pieces overlap the first one counts."""
-    tracks: dict[str, dict[int, float]] = {}
-    for contig, start, values in pieces:
-        here = tracks.setdefault(contig, {})
-        for position, value in enumerate(values, start=start):
-            if 0 <= position < lengths[contig] and position not in here:
-                here[position] = float(value)
-    with BigWigs([path], lengths, sum(len(values) for _, _, values in pieces)) as files:
+    with BigWigs([path], lengths) as file:
         for contig in lengths:
-            positions = np.array(sorted(tracks.get(contig, {})), np.int64)
-            values = np.array([[tracks[contig][place]] for place in positions.tolist()], np.float32)
-            files.write(contig, positions, values.reshape(-1, 1), 1)
-
-
-class BigWigs:
-    """Several bigWigs that are written together, contig by contig in the order of `lengths`, starts ascending.
-
-    pyBigWig crashes when the disk fills up, so room for the largest possible files (`count` values each) is asked for first.
-    """
-
-    def __init__(self, paths: Sequence[Path], lengths: Mapping[str, int], count: int) -> None:
-        import pyBigWig
-
-        wanted = (4_000_000 + 24 * count) * len(paths)
-        if paths and shutil.disk_usage(paths[0].parent).free < wanted:
-            raise OutputError(
-                f"too little space left for {len(paths)} bigWigs ({wanted:,} bytes are wanted)", path=paths[0]
-            )
-        self.files = [pyBigWig.open(str(path), "w") for path in paths]
-        for file in self.files:
-            file.addHeader(list(lengths.items()))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self.files:
-            file.close()
-
-    def write(self, contig: str, starts: NDArray[np.int64], values: NDArray[np.float32], span: int) -> None:
-        """Values (starts, files) of intervals of `span` bp."""
-        if not len(starts):
-            return
-        names, low = [contig] * len(starts), starts.tolist()
-        high = (starts + span).tolist()
-        for file, column in zip(self.files, values.T):
-            file.addEntries(names, low, ends=high, values=column.astype(float).tolist())
+            here = [(start + np.arange(len(values)), values) for name, start, values in pieces if name == contig]
+            if here:
+                places = np.concatenate([place for place, _ in here])
+                positions, first = np.unique(places, return_index=True)  # the first of each position
+                inside = (positions >= 0) & (positions < lengths[contig])
+                values = np.concatenate([values for _, values in here])[first]
+                file.write(contig, positions[inside], values[inside, None], 1)
 
 
 def write_meme(path: Path, motifs: Mapping[str, Any]) -> None:

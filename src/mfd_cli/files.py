@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,21 @@ def disk_errors(path: Path) -> Iterator[None]:
         if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(f"cannot be written ({problem.strerror})", path=path) from problem
         raise
+
+
+def names_of_files(names: Sequence[str]) -> list[str]:
+    """Any texts as names of files, each once: letters, digits, dot, dash, equals and comma; the rest becomes an underscore."""
+    found: set[str] = set()
+    result = []
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9.=,-]+", "_", name).strip("._")[:100] or "unnamed"
+        number, chosen = 1, plain
+        while chosen.lower() in found:  # some file systems take upper and lower case for the same
+            number += 1
+            chosen = f"{plain}_{number}"
+        found.add(chosen.lower())
+        result.append(chosen)
+    return result
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -56,9 +56,14 @@ def composition(genome: Genome, places: Sequence[tuple[str, int]]) -> tuple[list
 
 
 def fingerprint(
-    scores: Mapping[str, Floats], names: Sequence[str], values: Floats, top: int = 12
+    scores: Mapping[str, Floats],
+    names: Sequence[str],
+    values: Floats,
+    profiles: Mapping[str, Floats] | None = None,
+    top: int = 12,
 ) -> list[dict[str, Any]]:
-    """Per level G+C, CpG and the `top` 4-mers by size of their correlation with its score (bins,), strongest first."""
+    """Per level G+C, CpG and the `top` 4-mers by size of their correlation with its score (bins,), strongest first; before the
+    4-mers any profiles (bins,), over the bins where they are known."""
     centred = values - values.mean(0)
     size = np.sqrt((centred**2).sum(0))
     rows = []
@@ -68,13 +73,19 @@ def fingerprint(
         with np.errstate(divide="ignore", invalid="ignore"):
             r = np.where((size > 0) & (length > 0), own @ centred / (size * length), 0.0)
         best = np.argsort(-np.abs(r[len(COMPOSITION) :]))[:top] + len(COMPOSITION)
-        for place in (*range(len(COMPOSITION)), *best.tolist()):
-            rows.append(
-                {
-                    "level": level,
-                    "feature": names[place],
-                    "correlation": float(r[place]),
-                    "strength": float(score.std()),
-                }
-            )
+        found = {names[place]: float(r[place]) for place in range(len(COMPOSITION))}
+        found |= {name: _correlation(score, profile) for name, profile in (profiles or {}).items()}
+        found |= {names[place]: float(r[place]) for place in best.tolist()}
+        rows += [
+            {"level": level, "feature": name, "correlation": value, "strength": float(score.std())}
+            for name, value in found.items()
+        ]
     return rows
+
+
+def _correlation(score: Floats, profile: Floats) -> float:
+    """Pearson's r over the bins where the profile is known; 0 where it does not vary."""
+    known = np.isfinite(profile)
+    if known.sum() < 2 or not score[known].std() or not profile[known].std():
+        return 0.0
+    return float(np.corrcoef(score[known], profile[known])[0, 1])

@@ -9,7 +9,7 @@ truth, their scores beside those of predictions made from other tracks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,11 @@ from mfd_cli.errors import DatasetError, MetadataError
 from mfd_cli.evaluate import bin_latents, check_same_tracks, labels_of, peak_metrics, rated, signal_metrics, without_nan
 from mfd_cli.export import write_tsv
 from mfd_cli.files import check_output, whole_folder, write_json
+from mfd_cli.progress import Progress
 from mfd_cli.run_folder import Run
 from mfd_cli.sources import kind_of
 from mfd_cli.support import Backing
 
-Progress = Callable[[str, int, int], None]
 Row = Mapping[str, str]
 
 

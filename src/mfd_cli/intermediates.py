@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -27,9 +27,8 @@ from mfd_cli.data.signal import bin_means
 from mfd_cli.data.tracks import BIN, BinGrid, labelled_bins
 from mfd_cli.errors import InputErrors, MfdError, SignalError
 from mfd_cli.files import sha256_of, whole_file, write_json
+from mfd_cli.progress import Progress
 from mfd_cli.sources import Source
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ its own units), `shared`, a group's part, or `debiased` (everything but the tech
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from mfd_cli.bigwig_writer import BigWigs
 from mfd_cli.core.backbones import BIN
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.losses import SignalScale
@@ -30,19 +30,18 @@ from mfd_cli.data.regions import Interval
 from mfd_cli.data.sequence import Genome
 from mfd_cli.effects import TECHNICAL, sigmoid
 from mfd_cli.errors import ConfigError
-from mfd_cli.export import BigWigs, ParquetRows, write_tsv
-from mfd_cli.files import check_output, whole_folder
+from mfd_cli.export import ParquetRows, write_tsv
+from mfd_cli.files import check_output, names_of_files, whole_folder
+from mfd_cli.hub import check_assembly, known_assembly, write_hub
 from mfd_cli.panel import Panel, experiment_panel, panel_of
+from mfd_cli.progress import Progress
 from mfd_cli.run_folder import Run
 
-Progress = Callable[[str, int, int], None]
 Floats = NDArray[np.float32]
 TOTAL, SHARED, DEBIASED = "total", "shared", "debiased"
 BINS_AT_ONCE = 4096
 MOST_FILES = 400
 """bigWigs are written together, each an open file."""
-FIRST_SHOWN = 10
-"""Tracks of a hub that the browser shows at first."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,10 @@ class PredictSummary:
     folder: Path
     bins: int
     outputs: int
-    support: str
+    remarks: str
 
     def lines(self) -> list[str]:
-        told = f"; {self.support}" if self.support else ""
+        told = f"; {self.remarks}" if self.remarks else ""
         return [f"{self.outputs:,} outputs on {self.bins:,} bins{told}", f"wrote {self.folder}"]
 
 
@@ -80,6 +79,8 @@ def predict(
     have, and for more bigWigs than can be open together.
     """
     check_output(output, force)
+    if hub_genome is not None:
+        check_assembly(hub_genome)
     predictor = Predictor(run.model, device, batch_size)
     if experiment is not None:
         panel = experiment_panel(run, experiment)
@@ -95,7 +96,7 @@ def predict(
     count = sum(len(starts) for _, starts in pieces)
     if not count:
         raise ConfigError("there is no whole 128-bp bin in these regions")
-    names = file_names([one.name for one in outputs])
+    names = names_of_files([one.name for one in outputs])
     with whole_folder(output) as folder:
         schema = pa.schema(
             [
@@ -108,7 +109,7 @@ def predict(
         files = [folder / f"{name}.bw" for name in names] if bigwig else []
         with (
             ParquetRows(folder / "predictions.parquet", schema, 3) as table,
-            BigWigs(files, genome.lengths, count) as bigwigs,
+            BigWigs(files, genome.lengths) as bigwigs,
         ):
             done = 0
             for contig, starts in pieces:
@@ -120,9 +121,14 @@ def predict(
                 if progress:
                     progress("predicting bins", done, count)
         write_tsv(folder / "outputs.tsv", [described(run, panel, one, name) for one, name in zip(outputs, names)])
-        if bigwig:
-            write_hub(folder, outputs, names, panel, hub_genome or "hg38")
-    return PredictSummary(output, count, len(outputs), support_of(panel, experiment is not None))
+        assembly = hub_genome or known_assembly(genome.lengths)
+        if bigwig and assembly:
+            full = [one.part == TOTAL and bool(panel.peaks[one.place]) for one in outputs]
+            write_hub(folder, [one.name for one in outputs], names, full, assembly)
+    told = [support_of(panel, experiment is not None)]
+    if bigwig and not assembly:
+        told.append("no hub for the UCSC browser (--hub-genome tells its name of this genome)")
+    return PredictSummary(output, count, len(outputs), "; ".join(text for text in told if text))
 
 
 def support_of(panel: Panel, of_experiment: bool) -> str:
@@ -205,38 +211,3 @@ def described(run: Run, panel: Panel, one: Output, file: str) -> dict[str, Any]:
         "output": one.name, "file": f"{file}.bw", "part": one.part, "scale": scale, "support": panel.support[one.place],
         **{name: row.get(column, "") for name, column in columns.items()},
     }  # fmt: skip
-
-
-def file_names(names: Sequence[str]) -> list[str]:
-    """Names as file names, each once: letters, digits, dot, dash, equals and comma; the rest becomes an underscore."""
-    found: dict[str, int] = {}
-    result = []
-    for name in names:
-        plain = re.sub(r"[^A-Za-z0-9.=,-]+", "_", name).strip("._")[:100] or "output"
-        number = found[plain] = found.get(plain, 0) + 1
-        result.append(plain if number == 1 else f"{plain}_{number}")
-    return result
-
-
-def write_hub(folder: Path, outputs: Sequence[Output], names: Sequence[str], panel: Panel, genome: str) -> None:
-    """hub.txt, genomes.txt and trackDb.txt for the UCSC browser, which loads them from any web server."""
-    (folder / "hub" / genome).mkdir(parents=True)
-    lines = [
-        "hub mfd",
-        "shortLabel mfd predictions",
-        "longLabel Predictions by mfd",
-        "genomesFile genomes.txt",
-        "email nobody@localhost",
-    ]
-    (folder / "hub" / "hub.txt").write_text("\n".join(lines) + "\n", "utf-8")
-    (folder / "hub" / "genomes.txt").write_text(f"genome {genome}\ntrackDb {genome}/trackDb.txt\n", "utf-8")
-    stanzas = []
-    for number, (one, name) in enumerate(zip(outputs, names), start=1):
-        limits = "viewLimits 0:1" if one.part == TOTAL and panel.peaks[one.place] else "autoScale on"
-        label = re.sub(r"[^ -~]", "_", one.name)
-        seen = "full" if number <= FIRST_SHOWN else "hide"
-        stanzas.append(
-            f"track mfd_{number}\nbigDataUrl ../../{name}.bw\nshortLabel {label[:17]}\nlongLabel {label[:76]}\n"
-            f"type bigWig\n{limits}\nvisibility {seen}"
-        )
-    (folder / "hub" / genome / "trackDb.txt").write_text("\n\n".join(stanzas) + "\n", "utf-8")

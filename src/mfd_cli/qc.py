@@ -14,7 +14,7 @@ was fitted to other tracks is never exact, so a gain must also be a tenth of all
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,10 @@ from mfd_cli.errors import ConfigError, DatasetError
 from mfd_cli.evaluate import bin_latents, check_same_tracks, labels_of, without_nan
 from mfd_cli.export import write_tsv
 from mfd_cli.files import check_output, whole_folder, write_json
+from mfd_cli.progress import Progress
 from mfd_cli.run_folder import Run
 from mfd_cli.set_statistics import benjamini_hochberg
 
-Progress = Callable[[str, int, int], None]
 Floats = NDArray[np.float32]
 MOST_BINS = 12_000
 FOLDS = 5

@@ -24,7 +24,7 @@ from mfd_cli.data.sequence import Genome
 from mfd_cli.effects import Scorer, Settings
 from mfd_cli.errors import ConfigError
 from mfd_cli.export import ParquetRows
-from mfd_cli.files import check_output, whole_files
+from mfd_cli.files import check_output, names_of_files, whole_files
 from mfd_cli.pipeline import ahead, in_background
 from mfd_cli.run_folder import Run
 from mfd_cli.score import Progress, table_metadata
@@ -71,7 +71,7 @@ def saturate(
     """
     started = time.monotonic()
     stretches = part_of(stretches_of(region, genome), *shard)
-    path = output or Path(f"saturate.{re.sub('[^A-Za-z0-9.-]+', '_', region)}{_suffix(shard)}.parquet")
+    path = output or Path(f"saturate.{names_of_files([region])[0]}{_suffix(shard)}.parquet")
     check_output(path, force)
     settings = replace(settings or Settings(), placement="grid")
     scorer, summary = Scorer(runs, device, batch_size, settings), SaturationSummary(path)

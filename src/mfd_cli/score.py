@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from mfd_cli.export import ParquetRows, TsvRows, VcfWriter
 from mfd_cli.files import check_output, whole_files
 from mfd_cli.phasing import FIRST_SAMPLE, Group, carried_by, groups_of, neighbours, sample_column, together
 from mfd_cli.pipeline import ahead, in_background
+from mfd_cli.progress import Progress
 from mfd_cli.records import (
     MOST_MISMATCHES,
     SKIP_COLUMNS,
@@ -45,7 +46,6 @@ from mfd_cli.run_folder import Run
 from mfd_cli.score_options import Options, Places, output_places
 from mfd_cli.vcf_fields import OTHER_FIELDS, header_of, info_columns, info_of
 
-Progress = Callable[[str, int, int], None]
 FEWEST_CHECKED = 20
 PLAINLY_WRONG, EARLY = 0.5, 10_000
 """Above this share of mismatches within the first records there is no need to read on."""

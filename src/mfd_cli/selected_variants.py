@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from mfd_cli import set_statistics as st
 from mfd_cli.export import ParquetRows
+from mfd_cli.progress import Progress
 from mfd_cli.score_table import ScoreTable
 from mfd_cli.set_statistics import Bools, Floats, Ints
 from mfd_cli.variant_labels import WHERE, Joined
 
-Progress = Callable[[str, int, int], None]
 Row = dict[str, Any]
 WRITTEN_AT_ONCE = 1 << 16
 """Rows that are written together."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -23,13 +23,13 @@ from scipy.stats import rankdata
 
 from mfd_cli import planted
 from mfd_cli.config import nearest
+from mfd_cli.data.motifs import built_in
 from mfd_cli.data.sequence import Bytes, decode
 from mfd_cli.errors import ConfigError
-from mfd_cli.export import write_parquet, write_tsv
+from mfd_cli.export import write_meme, write_parquet, write_tsv
 from mfd_cli.files import check_output, whole_folder
 from mfd_cli.planted import BIN, SIZES, Floats, Parts, SimulateOptions, Size
-
-Progress = Callable[[str, int, int], None]
+from mfd_cli.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ held_out = [{", ".join(held_out)}]
 def write_truth(
     folder: Path, world: World, table: Sequence[Mapping[str, Any]], variants: Sequence[Mapping[str, Any]]
 ) -> dict[str, float]:
-    """truth/: causes.json, bins.parquet, tracks.parquet, motifs.tsv, variants.tsv. Returns the ceiling of each track."""
+    """truth/: causes.json, bins.parquet, tracks.parquet, motifs.tsv and .meme, variants.tsv. The ceiling of each track."""
     folder.mkdir()
     names = [str(row["File accession"]) for row in table[: len(world.rows)]]
     ceilings = dict(zip(names, world.ceiling()))
@@ -352,6 +352,7 @@ def write_truth(
     # Not write_tsv: it would quote a lone - as a spreadsheet's formula.
     lines = ["\t".join(world.instances[0]), *("\t".join(map(str, row.values())) for row in world.instances)]
     (folder / "motifs.tsv").write_text("\n".join(lines) + "\n", "ascii")
+    write_meme(folder / "motifs.meme", {name: motif.probabilities.T for name, motif in built_in().items()})
     write_tsv(folder / "variants.tsv", variants)
     return ceilings
 

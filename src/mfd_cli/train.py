@@ -28,13 +28,13 @@ from mfd_cli.design import worst_confounds
 from mfd_cli.errors import DatasetError, OutputError, RunError
 from mfd_cli.holdout import held_out_tracks
 from mfd_cli.processes import join
+from mfd_cli.progress import Progress
 from mfd_cli.resume import Interrupted, restore, save_state, stop_signals
 from mfd_cli.roles import strand_partners, swapped_signs
 from mfd_cli.run_folder import DESCRIPTION, LAST, METRICS, WEIGHTS, Run, load_last, load_run
 from mfd_cli.trainer import Trainer, build, fit_scale, outputs_of
 from mfd_cli.validate import due, out_of_time, validate
 
-Progress = Callable[[str, int, int], None]
 EMA_DECAY = 0.999
 
 

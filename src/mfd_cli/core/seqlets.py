@@ -14,23 +14,24 @@ K = 6
 
 
 @dataclass(frozen=True)
-class AggregateMotif:
-    """What the strongest stretches of a level have in common.
+class FoundMotif:
+    """What strong stretches of some windows have in common.
 
-    `contribution` (4, WIDTH) mean contribution per base, `frequency` (4, WIDTH) base frequencies, `kmer` the k-mer they
-    were aligned on, `count` how many stretches hold it of `total`, `enrichment` its frequency in the stretches over that
-    in the rest of the windows.
+    `contribution` (4, width) mean contribution per base, `frequency` (4, width) base frequencies, `sequence` the k-mer they
+    were aligned on (or the consensus), `count` how many stretches hold it of `total`, `enrichment` its frequency in the
+    stretches over that in the rest of the windows (NaN where it is not known), `found_by` aggregate or modisco.
     """
 
     contribution: Floats
     frequency: Floats
-    kmer: str
+    sequence: str
     count: int
     total: int
     enrichment: float
+    found_by: str = "aggregate"
 
 
-def aggregate_motif(contributions: Floats, codes: NDArray[np.uint8], per_window: int = 3) -> AggregateMotif | None:
+def aggregate_motif(contributions: Floats, codes: NDArray[np.uint8], per_window: int = 3) -> FoundMotif | None:
     """Align the strongest stretches of windows with actual contributions (windows, window) and base codes alike.
 
     None where nothing recurs: no k-mer in at least three stretches.
@@ -80,7 +81,7 @@ def _background(codes: NDArray[np.uint8]) -> dict[str, float]:
 def _align(
     kmer: str, count: int, stretches: list[tuple[int, int]], texts: list[str], contributions: Floats,
     codes: NDArray[np.uint8], background: dict[str, float],
-) -> AggregateMotif:  # fmt: skip
+) -> FoundMotif:  # fmt: skip
     """Mean contribution and base frequency around the k-mer, on the strand on which it reads as given."""
     middle = (WIDTH - K) // 2
     total, frequency, used = np.zeros((4, WIDTH), np.float32), np.zeros((4, WIDTH), np.float32), 0
@@ -103,7 +104,7 @@ def _align(
         used += 1
     expected = background.get(kmer, 0.0) * len(texts)
     count_used = np.float32(max(used, 1))
-    return AggregateMotif(
+    return FoundMotif(
         total / count_used, frequency / count_used, kmer, count, len(texts), (count + 0.5) / (expected + 0.5)
     )
 

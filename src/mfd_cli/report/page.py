@@ -14,12 +14,15 @@ from mfd_cli.files import whole_file
 
 if TYPE_CHECKING:
     from mfd_cli.explain import Explanation
+    from mfd_cli.on_dna import OnDna
     from mfd_cli.run_folder import Run
 
 MOST_ROWS = 500
 HEADINGS = {
     "level": "level", "tracks": "tracks", "norm": "length of direction", "logit_sd": "spread of score",
-    "share_of_variance": "share of variance", "joint_share": "joint share",
+    "share_of_variance": "share of variance", "share_low": "95 % from", "share_high": "to", "joint_share": "joint share",
+    "strongest_latents": "strongest latents", "agreement_own": "agreement of its tracks",
+    "agreement_others": "agreement of other tracks", "defied_by": "defied by",
     "cannot_be_told_from": "cannot be told apart from", "gc_correlation": "G+C correlation",
     "confounded_with": "confounded with", "sampling_error": "sampling error",
 }  # fmt: skip
@@ -39,9 +42,9 @@ def write_report(
         "<h2>Overview</h2>",
         *(figure(folder, stem, caption) for stem, caption in pictures["overview"]),
         "<h2>On DNA</h2>",
-        "<p>Above: what the strongest stretches of a level have in common. Below: its strongest regions. A letter that "
-        "points up raises the score of the level, one that points down lowers it.</p>",
-        *(figure(folder, stem, f"{result.factor} = {name}") for stem, name in pictures["levels"]),
+        LETTERS,
+        motif_table(result.shown),
+        *(figure(folder, stem, caption) for stem, caption in pictures["levels"]),
         "<h2>Tracks</h2>",
         table(result.tracks[:MOST_ROWS], {}),
         more(len(result.tracks)),
@@ -102,12 +105,23 @@ def table(rows: Sequence[Mapping[str, Any]], headings: Mapping[str, str]) -> str
     )
 
 
+def motif_table(shown: Sequence[OnDna]) -> str:
+    """The motifs of every direction, with the known ones that they match."""
+    from mfd_cli.on_dna import motif_row
+
+    rows = [
+        {"level": one.name, **motif_row(motif, match)} for one in shown for motif, match in zip(one.motifs, one.matches)
+    ]  # fmt: skip
+    return table(rows, {"e_value": "E-value", "bits": "bits of the match"})
+
+
 def cell(value: Any) -> str:
     if isinstance(value, float):
-        return f'<td class="number">{"" if value != value else f"{value:.3f}"}</td>'
+        text = "" if value != value else f"{value:.1g}" if 0 < abs(value) < 0.0005 else f"{value:.3f}"
+        return f'<td class="number">{text}</td>'
     if isinstance(value, int):
         return f'<td class="number">{value}</td>'
-    return f"<td>{escape(str(value))}</td>"
+    return f"<td>{'' if value is None else escape(str(value))}</td>"
 
 
 def more(count: int) -> str:
@@ -115,6 +129,10 @@ def more(count: int) -> str:
     return f"<p>The first {MOST_ROWS} of {count} tracks; all are in tracks.tsv.</p>" if count > MOST_ROWS else ""
 
 
+LETTERS = (
+    "<p>Above: what the strongest stretches have in common. Below: the strongest regions. A letter that points up raises the "
+    "score, one that points down lowers it.</p>"
+)
 LIMITS = """<h2>What this does not say</h2><ul>
 <li>Where levels of two factors always occur together, their separate credit is not identifiable: the numbers split it, but
 only the sum is meaningful. The column <em>confounded with</em> names the strongest case per level.</li>

@@ -5,7 +5,8 @@ Colours are safe for colour-blind readers (Okabe and Ito), sizes are those at wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,16 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
 if TYPE_CHECKING:
-    from mfd_cli.explain import Explanation, LevelResult
+    from mfd_cli.explain import Explanation
+    from mfd_cli.on_dna import OnDna
 
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
 BASE_COLOURS = dict(zip("ACGT", ["#009E73", "#0072B2", "#E69F00", "#D55E00"]))
 MOST_LOGOS = 3
+MOST_MOTIFS = 6
 LOGO_WIDTH = 60
 MOST_WORDS = 24
+PREFERENCE = "Which composition each prefers: 4-mers, G+C and CpG"
 STYLE: Any = {
     "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "mfd",
     "font.family": "DejaVu Sans",
@@ -42,17 +46,27 @@ def draw_pictures(folder: Path, result: Explanation) -> dict[str, list[tuple[str
         for stem, caption, figure in (
             ("shares", "What the tracks' logits are made of", draw_shares(result)),
             ("directions", "Direction of every level over the latents of the group", draw_directions(result)),
-            ("fingerprint", "Which composition each level prefers: 4-mers, G+C and CpG", draw_fingerprint(result)),
+            ("fingerprint", PREFERENCE, draw_fingerprint(result.fingerprint, f"the levels of {result.factor} go with")),
             ("tracks", "Tracks by their weights (first two principal components)", draw_embedding(result)),
         ):
             save(figure, folder / stem)
             pictures["overview"].append((stem, caption))
-        for number, level in enumerate(result.shown):
-            if level.regions:
-                stem = f"level-{number + 1:02d}"
-                save(draw_level(level), folder / stem)
-                pictures["levels"].append((stem, level.name))
+        for number, level in enumerate(result.shown, start=1):
+            told = f"{result.factor} = {level.name}"
+            pictures["levels"] += draw_one(folder, f"level-{number:02d}", level, told, f"tracks with {told}")
     return pictures
+
+
+def draw_one(folder: Path, stem: str, one: OnDna, told: str, own: str) -> list[tuple[str, str]]:
+    """Logos of a direction, and its strongest region as a genome browser shows it; (file stem, caption) of each."""
+    save(draw_level(one), folder / stem)
+    drawn = [(stem, told)]
+    if one.around is not None:
+        from mfd_cli.report.browser_picture import draw_browser
+
+        save(draw_browser(one, own), folder / f"{stem}-region")
+        drawn.append((f"{stem}-region", f"{told}: its strongest region, and what the data say there"))
+    return drawn
 
 
 def save(figure: Figure, stem: Path) -> None:
@@ -110,28 +124,28 @@ def draw_directions(result: Explanation) -> Figure:
     return figure
 
 
-def draw_fingerprint(result: Explanation) -> Figure:
-    """Heatmap of levels against the compositions that any of them goes with most."""
-    levels = list(dict.fromkeys(row["level"] for row in result.fingerprint))
+def draw_fingerprint(rows: Sequence[Mapping[str, Any]], what: str) -> Figure:
+    """Heatmap of levels against the compositions (and profiles) that any of them goes with most."""
+    levels = list(dict.fromkeys(row["level"] for row in rows))
     strongest: dict[str, float] = {}
-    for row in result.fingerprint:
+    for row in rows:
         strongest[row["feature"]] = max(strongest.get(row["feature"], 0.0), abs(row["correlation"]))
-    first = [name for name in strongest if name in ("G+C", "CpG")]
+    first = [name for name in strongest if not re.fullmatch("[ACGT]{4}", name)]
     rest = sorted((name for name in strongest if name not in first), key=lambda name: -strongest[name])
     features = [*first, *rest[: MOST_WORDS - len(first)]]
     table = np.full((len(levels), len(features)), np.nan)
-    for row in result.fingerprint:
+    for row in rows:
         if row["feature"] in features:
             table[levels.index(row["level"]), features.index(row["feature"])] = row["correlation"]
     figure, axes = plt.subplots(figsize=(7.6, 1.9 + 0.26 * len(levels)), layout="constrained")
     axes.set_facecolor("#eeeeee")
     image = axes.imshow(table, aspect="auto", cmap="PuOr_r", vmin=-1, vmax=1, interpolation="none")
     axes.set_yticks(range(len(levels)), [plain(level) for level in levels])
-    axes.set_xticks(range(len(features)), features, rotation=90, family="DejaVu Sans Mono", fontsize=8)
-    figure.colorbar(image, ax=axes, label="correlation with the score", shrink=0.9)
-    axes.set_title(
-        f"Composition that the levels of {result.factor} go with (grey: not among a level's strongest)", loc="left"
+    axes.set_xticks(
+        range(len(features)), [plain(name, 14) for name in features], rotation=90, family="DejaVu Sans Mono", fontsize=8
     )
+    figure.colorbar(image, ax=axes, label="correlation with the score", shrink=0.9)
+    axes.set_title(f"Composition that {what} (grey: not among the strongest)", loc="left")
     return figure
 
 
@@ -165,22 +179,23 @@ def draw_embedding(result: Explanation) -> Figure:
     return figure
 
 
-def draw_level(level: LevelResult) -> Figure:
-    """The aggregate motif of a level, and logos of the strongest stretch of its strongest regions."""
-    regions = list(level.regions)[:MOST_LOGOS]
-    count = len(regions) + 1
+def draw_level(level: OnDna) -> Figure:
+    """The motifs of a direction, and logos of the strongest stretch of its strongest regions."""
+    regions, motifs = list(level.regions)[:MOST_LOGOS], list(zip(level.motifs, level.matches))[:MOST_MOTIFS]
+    count = len(regions) + max(len(motifs), 1)
     figure, grid = plt.subplots(count, 1, figsize=(7.6, 1.45 * count + 0.3), layout="constrained", squeeze=False)
-    first = grid[0, 0]
-    if level.motif is None:
-        first.text(0.5, 0.5, "no sequence recurs in the strongest stretches", ha="center", va="center")
-        first.set_axis_off()
-    else:
-        draw_logo(first, level.motif.contribution)
-        where = f"{level.motif.count} of {level.motif.total} stretches, aligned on {level.motif.kmer}"
-        first.set_title(f"{plain(level.name, 40)}: mean contribution in {where}", loc="left")
-    for row, region in enumerate(regions, start=1):
-        axes = grid[row, 0]
-        values = level.contributions[row - 1]
+    if not motifs:
+        grid[0, 0].text(0.5, 0.5, "no sequence recurs in the strongest stretches", ha="center", va="center")
+        grid[0, 0].set_axis_off()
+    for axes, (motif, match) in zip(grid[:, 0], motifs):
+        draw_logo(axes, motif.contribution)
+        where = f"{motif.count} of {motif.total} stretches, aligned on {motif.sequence}"
+        if motif.found_by == "modisco":
+            where = f"{motif.count} of {motif.total} seqlets of TF-MoDISco"
+        known = f"; nearest known: {plain(match.name, 20)} (E {match.e_value:.1g})" if match is not None else ""
+        axes.set_title(f"{plain(level.name, 28)}: mean contribution in {where}{known}", loc="left", fontsize=9)
+    for row, (region, axes) in enumerate(zip(regions, grid[max(len(motifs), 1) :, 0])):
+        values = level.contributions[row]
         low = strongest_stretch(values, LOGO_WIDTH)
         letters = np.zeros((4, LOGO_WIDTH))
         for column, (base, value) in enumerate(
@@ -192,7 +207,7 @@ def draw_level(level: LevelResult) -> Figure:
         left = (len(values) - 128) // 2
         start = region.start - left + low
         axes.set_title(f"{plain(region.contig)}:{start + 1:,}-{start + LOGO_WIDTH:,}", loc="left")
-    figure.supylabel("contribution to the level's score", fontsize=9)
+    figure.supylabel("contribution to the score", fontsize=9)
     return figure
 
 
