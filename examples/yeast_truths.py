@@ -3,6 +3,7 @@
     python examples/yeast_truths.py FOLDER zero-shot     one assay of half of the targets measured by two is held out
     python examples/yeast_truths.py FOLDER forkhead      Fkh1/Fkh2: antibody on deletions, tagged strains, two callers
     python examples/yeast_truths.py FOLDER spike         a G+C bias is added to half of the tracks; is it found and undone?
+    python examples/yeast_truths.py FOLDER motifs --motif-file JASPAR    does a factor's own motif move its own tracks?
 
 Each prints what it measured and writes FOLDER/NAME.json. What is trained already is not trained again.
 """
@@ -22,13 +23,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mfd_cli.core.decompose import decompose
 from mfd_cli.core.metrics import auroc_auprc
 from mfd_cli.core.predict import Predictor
 from mfd_cli.data.dataset import Bins, Dataset, Track, open_dataset, unpack_bits
+from mfd_cli.data.motifs import Motif, read_motifs
 from mfd_cli.evaluate import bin_latents
 from mfd_cli.run_folder import Run, load_run
 
 FEWEST_INTERVALS = 50
+LEAST_BITS = 9
 FORKHEAD = re.compile("[AG]TAAA[CT]A|T[AG]TTTA[CT]")
 """The core of the forkhead motif, on either strand."""
 
@@ -36,13 +40,17 @@ FORKHEAD = re.compile("[AG]TAAA[CT]A|T[AG]TTTA[CT]")
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("what", choices=["zero-shot", "forkhead", "spike"])
+    parser.add_argument("what", choices=["zero-shot", "forkhead", "spike", "motifs"])
     parser.add_argument("--windows", type=int, default=256_000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dose", type=float, default=0.5, help="added peaks per peak of a spiked track")
+    parser.add_argument("--motif-file", type=Path, help="JASPAR or MEME file, for motifs")
+    parser.add_argument("--run", default="run", help="run folder, for motifs")
     options = parser.parse_args()
     folder: Path = options.folder.absolute()
-    found = {"zero-shot": zero_shot, "forkhead": forkhead, "spike": spike}[options.what](folder, options)
+    found = {"zero-shot": zero_shot, "forkhead": forkhead, "spike": spike, "motifs": motifs}[options.what](
+        folder, options
+    )
     (folder / f"{options.what}.json").write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 
@@ -70,6 +78,48 @@ def train(folder: Path, run: str, options: argparse.Namespace, *settings: str) -
 def aurocs(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Per column; NaN where it is undefined."""
     return auroc_auprc(torch.from_numpy(np.ascontiguousarray(scores)), torch.from_numpy(labels))[0].numpy()
+
+
+# -- motifs put in -----------------------------------------------------------------------------------------------------
+
+
+def motifs(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Put an instance of each target's own motif into the middle of 300 test bins: by how much the logits
+    of its tracks change, and what share of the other tracks change less."""
+    dataset, run = open_dataset(folder / "dataset", verify=False), load_run(folder / options.run)
+    predictor, decomposition, rng = Predictor(run.model), decompose(run.model), np.random.default_rng(0)
+    bins = dataset.split("test")
+    peaks = np.array([track.kind == "peaks" for track in run.tracks])
+    chosen = rng.choice(len(bins), min(300, len(bins)), replace=False)
+    places = [(dataset.contigs[bins.contig[i]], int(bins.start[i]) - predictor.left) for i in chosen]
+    windows = np.stack([dataset.genome.codes(name, start, start + predictor.window) for name, start in places])
+    before, rows = predictor.latents(windows), []
+    known = {name.upper(): motif for name, motif in read_motifs(options.motif_file).items()}
+    for level in decomposition.levels["target"]:
+        motif, own = known.get(level.upper()), decomposition.tracks_of("target", level) & peaks
+        if motif is None or motif.information < LEAST_BITS or not own.any():
+            continue
+        change = (predictor.latents(with_motif(windows, motif, predictor.left, rng)) - before).mean(0)
+        moved = predictor.head.matrix() @ change
+        rows.append({
+            "target": level, "tracks": int(own.sum()), "own": float(moved[own].mean()),
+            "others": float(moved[peaks & ~own].mean()), "rank": float((moved[peaks & ~own] < moved[own].mean()).mean()),
+        })  # fmt: skip
+    rows.sort(key=lambda row: -float(row["rank"]))
+    ranks = [float(row["rank"]) for row in rows]
+    return {"targets": rows, "mean_rank": float(np.mean(ranks)), "above_0.9": float(np.mean(np.array(ranks) > 0.9)),
+            "median_change_of_own": float(np.median([float(row["own"]) for row in rows]))}  # fmt: skip
+
+
+def with_motif(windows: NDArray[np.uint8], motif: Motif, left: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The windows with a clear instance of a motif in the middle of the bin, on a random strand."""
+    sharp = motif.probabilities**2
+    sharp /= sharp.sum(1, keepdims=True)
+    changed, begin = windows.copy(), left + 64 - len(sharp) // 2
+    for row in changed:
+        instance = np.array([rng.choice(4, p=column) for column in sharp], np.uint8)
+        row[begin : begin + len(sharp)] = instance if rng.random() < 0.5 else 3 - instance[::-1]
+    return changed
 
 
 # -- one assay held out ------------------------------------------------------------------------------------------------

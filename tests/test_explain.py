@@ -407,6 +407,15 @@ def test_tracks_that_defy_their_level_are_named() -> None:
     assert (level["agreement_own"], level["agreement_others"], level["defied_by"]) == (0.79, pytest.approx(0.475), "c")
 
 
+def test_chosen_levels_are_shown(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+    summary = explain(*trained, "target", tmp_path / "out", levels=["GATA1"], look=Look(top=3))
+    assert len(summary.sentences) == 2 and summary.sentences[1].startswith("GATA1:")
+    assert (tmp_path / "out/GATA1.bw").exists() and not (tmp_path / "out/CTCF.bw").exists()
+    assert len(pd.read_csv(tmp_path / "out/levels.tsv", sep="\t")) == 2
+    with pytest.raises(ConfigError, match="did you mean GATA1"):
+        explain(*trained, "target", tmp_path / "no", levels=["GATA"])
+
+
 # -- one latent, one track ---------------------------------------------------------------------------------------------
 
 

@@ -34,6 +34,9 @@ def explain_command(
     factors: Annotated[
         list[str] | None, typer.Option("--factor", help="Factor to explain; repeatable. all: what each one contributes.")
     ] = None,
+    levels: Annotated[
+        list[str] | None, typer.Option("--level", help="Levels to show on DNA; repeatable [default: those with most tracks].")
+    ] = None,
     latents: Annotated[
         list[str] | None, typer.Option("--latent", metavar="GROUP.N", help="Latents to explain, as in latents.tsv; repeatable.")
     ] = None,
@@ -76,6 +79,8 @@ def explain_command(
         raise ConfigError(
             "what is to be explained?", hint="--factor NAME, --factor all, --latent GROUP.N or --track ID"
         )
+    if levels and (len(factors or ()) != 1 or factors == [ALL]):
+        raise ConfigError("--level is a level of one factor: it goes with one --factor")
     if parts and not tracks:
         raise ConfigError("--part is a part of a track: it goes with --track")
     if output is not None and len(factors or ()) + len(tracks or ()) + bool(latents) > 1:
@@ -97,7 +102,7 @@ def explain_command(
         if factor == ALL and ALL not in trained.model.factors:
             show(ALL, explain_all)
         else:
-            show(factor, explain, factor, look=look)
+            show(factor, explain, factor, levels=levels or (), look=look)
     if latents:
         show("latents", explain_latents, latents, look=look)
     for track in tracks or ():

@@ -68,12 +68,13 @@ class Explanation:
 
 
 def explain(
-    run: Run, dataset: Dataset, factor: str, output: Path, *, look: Look | None = None,
+    run: Run, dataset: Dataset, factor: str, output: Path, *, levels: Sequence[str] = (), look: Look | None = None,
     device: torch.device | str = "cpu", batch_size: int = 256, force: bool = False, progress: Progress | None = None,
 ) -> ExplainSummary:  # fmt: skip
     """Explain one factor of a trained model and write the folder `output`, whole.
 
-    Raises ConfigError for a factor that the model does not know.
+    Shown on DNA are these `levels`, or those with the most tracks. Raises ConfigError for a factor that the model does not
+    know, and for a level that no training track has.
     """
     look = look or Look()
     check_output(output, force)
@@ -87,15 +88,16 @@ def explain(
     latents = bin_latents(run, dataset, bins, device, batch_size, progress)
     predictor = Predictor(run.model, device, batch_size)
     tracks = track_rows(run, predictor, decomposition, latents)
-    levels = level_rows(run, dataset, predictor, decomposition, factor, bins, latents, tracks)
-    directions = level_directions(predictor, decomposition, factor, levels)
+    rows = level_rows(run, dataset, predictor, decomposition, factor, bins, latents, tracks)
+    rows = chosen_first(rows, levels, factor)
+    directions = level_directions(predictor, decomposition, factor, rows[: len(set(levels)) or MOST_DIRECTIONS])
     agreement = agreement_rows(run, decomposition, factor, directions, bins, latents)
-    add_agreement(levels, agreement)
+    add_agreement(rows, agreement)
     shown = look_at(run, dataset, directions, split, bins, latents, look, given, device, progress)
     prints = fingerprints(dataset, bins, latents, directions, given.profiles)
     group = decomposition.group_of[factor]
     result = Explanation(
-        run, factor, group, decomposition, levels, tracks, agreement, shown, prints, len(bins), split
+        run, factor, group, decomposition, rows, tracks, agreement, shown, prints, len(bins), split
     )  # fmt: skip
     sentences = summary_sentences(result)
     with whole_folder(output) as folder:
@@ -108,12 +110,24 @@ def explain(
     return ExplainSummary(output, factor, sentences)
 
 
+def chosen_first(rows: Sequence[dict[str, Any]], levels: Sequence[str], factor: str) -> list[dict[str, Any]]:
+    """The rows of these levels, in this order, before all others. ConfigError for a level without a row, and for too many."""
+    by_name = {str(row["level"]): row for row in rows}
+    for level in levels:
+        if level not in by_name:
+            raise ConfigError(f"no training track has the level {level!r} of {factor}{nearest(level, list(by_name))}")
+    if len(set(levels)) > MOST_DIRECTIONS:
+        raise ConfigError(f"{len(set(levels))} levels are too many for one page, {MOST_DIRECTIONS} can be shown")
+    chosen = dict.fromkeys(levels)
+    return [by_name[level] for level in chosen] + [row for row in rows if row["level"] not in chosen]
+
+
 def level_directions(
     predictor: Predictor, decomposition: Decomposition, factor: str, levels: Sequence[Mapping[str, Any]]
 ) -> list[Direction]:
-    """The directions of the levels with the most tracks."""
+    """The directions of levels."""
     place = predictor.slices[decomposition.group_of[factor]]
-    names = [str(row["level"]) for row in levels[:MOST_DIRECTIONS]]
+    names = [str(row["level"]) for row in levels]
     return [
         Direction(name, decomposition.direction(factor, name), place, decomposition.tracks_of(factor, name))
         for name in names
