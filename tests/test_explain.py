@@ -503,7 +503,7 @@ def test_the_overview_tells_shares_that_sum_to_one_with_intervals(trained: tuple
         assert rows["low"][name] <= rows["share"][name] <= rows["high"][name]
     assert len(summary.sentences) == 1 + 2 + 4 and "target (biological, 2 levels)" in "\n".join(summary.sentences)
     page = (tmp_path / "all/report.html").read_text()
-    assert page.count("data:image/png") == 2 and "http" not in page.replace("http://www.w3.org", "")
+    assert page.count("data:image/png") == 3 and "http" not in page.replace("http://www.w3.org", "")
 
 
 def test_intervals_are_those_of_resampled_stretches() -> None:

@@ -16,6 +16,7 @@ from mfd_cli.report.pictures import COLOURS, STYLE, plain, plt, save
 if TYPE_CHECKING:
     from mfd_cli.overview import Overview
 
+MOST_BARS = 300
 HEADINGS = {"low": "95 % from", "high": "to", "share": "share of variance"}
 
 
@@ -30,6 +31,10 @@ def draw_overview(folder: Path, result: Overview) -> list[tuple[str, str]]:
         if len(groups) > 1:
             caption = f"The share of the {groups[0]} part against that of the {groups[1]} part, track by track"
             pictures.append(("groups", caption, draw_groups(result, groups[0], groups[1])))
+        caption = (
+            "What each track's logit is made of, track by track, by the size of the shared part (all are in tracks.tsv)"
+        )
+        pictures.append(("tracks", caption, draw_tracks(result)))
         for stem, caption, made in pictures:
             save(made, folder / stem)
             drawn.append((stem, caption))
@@ -55,6 +60,32 @@ def draw_parts(result: Overview) -> Figure:
     handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[i]) for i in range(3)]
     axes.legend(handles, ["shared", "group", "factor"], frameon=False, loc="lower right")
     axes.set_title("What the logits are made of, mean over tracks; lines: 95 % intervals", loc="left")
+    return figure_
+
+
+def draw_tracks(result: Overview) -> Figure:
+    """Stacked bars, one per track: the shared part and every factor; above MOST_BARS tracks, evenly spaced ones."""
+    names = ["shared", *result.decomposition.factors]
+    rows = sorted(result.tracks, key=lambda row: -row["share_shared"])
+    rows = [rows[i] for i in np.linspace(0, len(rows) - 1, min(len(rows), MOST_BARS)).round().astype(int)]
+    figure_, axes = plt.subplots(figsize=(7.6, 3.4), layout="constrained")
+    above, below = np.zeros(len(rows)), np.zeros(len(rows))
+    for number, name in enumerate(names):
+        values = np.nan_to_num(np.array([row[f"share_{name}"] for row in rows]))
+        bottom = np.where(values >= 0, above, below)
+        axes.bar(np.arange(len(rows)), values, bottom=bottom, width=1.0, color=COLOURS[number % 8], linewidth=0,
+                 hatch="//" if number >= 8 else None, label=plain(name))  # fmt: skip
+        above, below = above + np.maximum(values, 0), below + np.minimum(values, 0)
+    axes.axhline(0, color="#444444", linewidth=0.6)
+    axes.set_xlim(-0.5, len(rows) - 0.5)
+    axes.set_ylim(max(float(below.min()), -1.5), min(float(above.max()), 2.5))
+    axes.set_xticks([])
+    axes.set_xlabel(
+        f"{len(rows)} of {len(result.tracks)} tracks" if len(rows) < len(result.tracks) else f"{len(rows)} tracks"
+    )
+    axes.set_ylabel("share of the variance of the logit")
+    axes.set_title("What each track's logit is made of (sums to 1)", loc="left")
+    figure_.legend(loc="outside right center", frameon=False)
     return figure_
 
 
