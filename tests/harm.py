@@ -71,6 +71,7 @@ class Outcome:
 
 # -- the good project --------------------------------------------------------------------------------------------------
 
+COLUMNS = ("#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO")
 CONTIGS = {"chr1": 40_000, "chr2": 20_000, "chr10": 12_000}
 TOML = """[data]
 fasta = "genome.fa"
@@ -141,7 +142,7 @@ def good_project(folder: Path) -> None:
     (folder / "metadata.tsv").write_text("\n".join("\t".join(row) for row in METADATA) + "\n")
     (folder / "mfd.toml").write_text(TOML)
     lines = ["##fileformat=VCFv4.2", *(f"##contig=<ID={name},length={length}>" for name, length in CONTIGS.items()),
-             '##INFO=<ID=AF,Number=A,Type=Float,Description="frequency">', "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"]  # fmt: skip
+             '##INFO=<ID=AF,Number=A,Type=Float,Description="frequency">', "\t".join(COLUMNS)]  # fmt: skip
     for number, (contig, text) in enumerate(sequences.items()):
         for place in range(700 + number, len(text) - 700, len(text) // 6):
             ref = text[place]
@@ -259,7 +260,7 @@ def complaint(outcome: Outcome, kind: Kind, change: Change) -> str:
         return ""
     lines = [line for line in told.splitlines() if line]
     errors = [line for line in lines if line.startswith("mfd: error: ")]
-    if not errors or lines[-1] not in errors and not lines[-1].startswith("hint: "):
+    if not errors or (lines[-1] not in errors and not lines[-1].startswith("hint: ")):
         return f"does not end in an error: {told[-600:]}"
     for line in errors:
         if len(line) > LONGEST:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from mfd_cli import __version__
+from mfd_cli.claims import claims
 from mfd_cli.cli_explain import explain_command
 from mfd_cli.cli_predictions import embed_command, predict_command, qc_command
 from mfd_cli.cli_shared import (
@@ -377,12 +379,22 @@ def _stop(number: int, _: object) -> NoReturn:
     raise _Stopped(number)
 
 
+def _unraisable(what: sys.UnraisableHookArgs) -> None:
+    """Where a signal came while an object was being removed, Python drops what we raise: then the signal is sent once more."""
+    if isinstance(what.exc_value, _Stopped):
+        threading.Timer(0.01, os.kill, (os.getpid(), what.exc_value.args[0])).start()
+    else:
+        sys.__unraisablehook__(what)
+
+
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 our own fault, 2 anything the user can mend, 130, 141, 143 signals."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, _stop)
+    sys.unraisablehook = _unraisable
     try:
-        app()
+        with claims():
+            app()
     except MfdError as error:
         from mfd_cli.console import show_error
 

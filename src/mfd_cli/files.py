@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mfd_cli.claims import claim, mark_of_process
 from mfd_cli.errors import InputError, MfdError, OutputError
 
 MARK = ".mfd-folder"
@@ -52,7 +53,9 @@ def check_input(path: Path, error: type[MfdError] = InputError) -> Path:
 
 
 def check_output(path: Path, force: bool) -> Path:
-    """The path, if it may be written: it does not exist yet, or `force` is set. OutputError otherwise."""
+    """The path, if it may be written: it does not exist yet, or `force` is set, and no other command is about to write it.
+    OutputError otherwise."""
+    claim(path)
     if path.exists() and not force:
         raise OutputError("exists already", path=path, hint="--force replaces it")
     if path.is_dir() and not (path / MARK).is_file() and any(path.iterdir()):
@@ -67,7 +70,7 @@ def check_output(path: Path, force: bool) -> Path:
 
 def temporary_sibling(path: Path) -> Path:
     """Where a result is built before it takes its name: same folder, so that the rename is atomic."""
-    return path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    return path.with_name(f".{path.name}.tmp-{mark_of_process()}")
 
 
 @contextlib.contextmanager
@@ -93,8 +96,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_sibling(path)
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    (temporary / MARK).write_text("Written by mfd; --force replaces this folder with all that is in it.\n", "utf-8")
+    mark_folder(temporary)
     try:
         with disk_errors(path):
             yield temporary
@@ -103,9 +105,16 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def mark_folder(folder: Path) -> None:
+    """Make a folder, if it is not there, and say in it that it is ours."""
+    if not (folder / MARK).is_file():
+        folder.mkdir(exist_ok=True)
+        (folder / MARK).write_text("Written by mfd; --force replaces this folder with all that is in it.\n", "utf-8")
+
+
 def publish_folder(temporary: Path, path: Path) -> None:
     """Give a complete folder its name. An older one is moved aside first and removed last."""
-    old = path.with_name(f".{path.name}.old-{os.getpid()}")
+    old = path.with_name(f".{path.name}.old-{mark_of_process()}")
     if path.exists():
         path.replace(old)
     temporary.replace(path)

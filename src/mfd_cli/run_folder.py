@@ -8,6 +8,7 @@ run/model.safetensors   best weights
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -58,10 +59,10 @@ class Run:
 
 
 def save_run(run: Run) -> None:
-    """Write model.safetensors and model.json, which holds the digest of the weights; both are complete before either
-    gets its name, so that a kill can hardly part them."""
+    """Write model.json, which holds the digest of the weights, and model.safetensors. Both are complete before either gets its
+    name; where a kill comes between the two, `finish_publishing` goes on."""
     run.path.mkdir(parents=True, exist_ok=True)
-    with whole_files(run.path / WEIGHTS, run.path / DESCRIPTION) as (weights, description):
+    with whole_files(run.path / DESCRIPTION, run.path / WEIGHTS) as (description, weights):
         save_tensors(weights, dict(run.model.state_dict()))
         stored = {
             "format": FORMAT, "version": VERSION, "configuration": run.config.model_dump(mode="json"),
@@ -77,6 +78,8 @@ def load_run(path: Path) -> Run:
     """Open a run folder. RunError where it is missing, damaged or of another version."""
     stored = read_description(path)
     weights = path / WEIGHTS
+    with contextlib.suppress(OSError):
+        finish_publishing(path)
     if not weights.is_file():
         raise RunError("is missing", path=weights, hint=_AGAIN)
     if sha256_of(weights) != stored["about"]["weights_sha256"]:
@@ -93,6 +96,18 @@ def load_run(path: Path) -> Run:
     model.load_state_dict(load_tensors(weights))
     model.stranded = bool((strand_partners(tracks, config) != np.arange(len(tracks))).any())
     return Run(path, config, model.eval(), tracks, SignalScale.from_json(stored["signal_scale"]), stored["about"])
+
+
+def finish_publishing(path: Path) -> None:
+    """Give new weights their name where their description has its already: a kill came between the two."""
+    description = path / DESCRIPTION
+    waiting = sorted(path.glob(f".{WEIGHTS}.tmp-*/{WEIGHTS}"))
+    if not waiting or not description.is_file():
+        return
+    wanted = read_description(path)["about"]["weights_sha256"]
+    for file in waiting:
+        if sha256_of(file) == wanted:
+            file.replace(path / WEIGHTS)
 
 
 def run_folders(path: Path) -> list[Path]:

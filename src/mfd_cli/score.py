@@ -24,7 +24,7 @@ from mfd_cli.data.alleles import BEYOND, LONGEST, MISMATCH, Variant
 from mfd_cli.data.sequence import Genome, match_contigs
 from mfd_cli.data.variants import Record, VariantFile, open_variants
 from mfd_cli.effects import Scorer, Settings
-from mfd_cli.errors import OutputError, VariantError
+from mfd_cli.errors import MfdError, OutputError, VariantError
 from mfd_cli.export import ParquetRows, TsvRows, VcfWriter
 from mfd_cli.files import check_output, whole_files
 from mfd_cli.phasing import FIRST_SAMPLE, Group, carried_by, groups_of, neighbours, sample_column, together
@@ -44,6 +44,7 @@ from mfd_cli.records import (
 )  # fmt: skip
 from mfd_cli.run_folder import Run
 from mfd_cli.score_options import Options, Places, output_places
+from mfd_cli.score_parts import ScoreParts, plan_of
 from mfd_cli.vcf_fields import OTHER_FIELDS, header_of, info_columns, info_of
 
 FEWEST_CHECKED = 20
@@ -69,6 +70,7 @@ class ScoreSummary:
     flagged: dict[str, int] = field(default_factory=dict)
     phased: int = 0
     close: int = 0
+    taken: int = 0
     seconds: float = 0.0
 
     def lines(self) -> list[str]:
@@ -78,6 +80,7 @@ class ScoreSummary:
         rate = self.scored / self.seconds if self.seconds else 0
         told = [f"{count:,} {name}" for name, count in sorted(self.flagged.items())]
         told += [f"{self.phased:,} scored together with others of their haplotype"] if self.phased else []
+        told += [f"{self.taken:,} taken over from a run that was interrupted"] if self.taken else []
         return [
             f"{self.records:,} records, {self.alleles:,} alternate alleles: {self.scored:,} scored "
             f"({rate:,.0f}/s), {self.alleles - self.scored:,} not scored{f' ({reasons})' if reasons else ''}",
@@ -115,8 +118,15 @@ def score_variants(
     with open_variants(source) as variants:
         summary.warnings += check_lengths(variants, genome, options.check_ref)
         column = sample_column(variants.header[-1], options.sample, variants.name) if options.phased else None
-        work = Work(scorer, genome, options, found, column, summary, progress)
-        work.run(variants, places)
+        parts = ScoreParts(places.vcf, plan_of(scorer, genome.digest(), options.per_track))
+        work = Work(scorer, genome, options, found, column, summary, parts, progress)
+        try:
+            work.run(variants, places)
+        except MfdError:
+            parts.remove()  # the same run would end in the same way
+            raise
+        parts.remove()
+        summary.taken = parts.taken
     summary.seconds = time.monotonic() - started
     return summary
 
@@ -134,6 +144,7 @@ class Work:
     background: Background | None
     sample: int | None
     summary: ScoreSummary
+    parts: ScoreParts
     progress: Progress | None
     mismatch: str = ""
 
@@ -222,7 +233,7 @@ class Work:
             "position": [record.position for record in told],
             "id": [record.cells[2].decode("utf-8", "replace") for record in told],
             "ref": [record.ref for record in told], "alt": [a.record.alts[a.number] for a in alleles],
-            "key": keys, **self.scorer.columns(variants, self.genome, self.options.per_track),
+            "key": keys, **self.parts.columns(variants, lambda: self.scores(variants)),
         }  # fmt: skip
         if self.background is not None:
             columns |= self.background.columns(columns)
@@ -230,6 +241,10 @@ class Work:
             columns["phased_with"] = [_company(i, groups, keys) for i in range(len(own))]
             columns["haplotype"] = [groups[i].haplotype if i in groups else None for i in range(len(own))]
         return columns | self.annotations(own)
+
+    def scores(self, variants: Sequence[Variant]) -> dict[str, Any]:
+        """What the models say of variants."""
+        return self.scorer.columns(variants, self.genome, self.options.per_track)
 
     def annotations(self, variants: Sequence[Variant]) -> dict[str, Any]:
         """Genes and elements at the variants."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mfd_cli import __version__
+from mfd_cli.claims import claim, tidy_inside
 from mfd_cli.config import Project
 from mfd_cli.core.losses import prediction_loss
 from mfd_cli.core.model import MfdModel
@@ -31,7 +32,7 @@ from mfd_cli.processes import join
 from mfd_cli.progress import Progress
 from mfd_cli.resume import Interrupted, restore, save_state, stop_signals
 from mfd_cli.roles import strand_partners, swapped_signs
-from mfd_cli.run_folder import DESCRIPTION, LAST, METRICS, WEIGHTS, Run, load_last, load_run
+from mfd_cli.run_folder import DESCRIPTION, LAST, METRICS, WEIGHTS, Run, finish_publishing, load_last, load_run
 from mfd_cli.trainer import Trainer, build, fit_scale, outputs_of
 from mfd_cli.validate import due, out_of_time, validate
 
@@ -50,10 +51,15 @@ def train(
     """
     config, folder, processes = project.config, project.run, join()
     device = device_of(int(torch.cuda.is_available()) if gpus is None else gpus, processes.local)
-    stored = load_last(folder) if resume else None
-    if not processes.first:
+    if processes.first:
+        claim(folder)
+        finish_publishing(folder)
+        tidy_inside(folder)
+        tidy_inside(folder / LAST)
+    else:
         progress = warn = note = None
-    elif stored is None:
+    stored = load_last(folder) if resume else None
+    if processes.first and stored is None:
         clear_run(folder, force)
     dataset = open_dataset(project.dataset)
     held_out = held_out_tracks(config, {track.id: track.metadata for track in dataset.tracks})
@@ -69,6 +75,8 @@ def train(
         restore(trainer, *stored)
         if warn and stored[1]["threads"] != torch.get_num_threads():
             warn(f"this run was started with {stored[1]['threads']} threads: other numbers of them round differently")
+    elif processes.first:
+        save_state(trainer, folder)  # from the first moment on there is something to resume from
     if warn:
         kept = [track.metadata for track, used in zip(outputs_of(dataset), trained) if used]
         for sentence in worst_confounds(kept, config.factors):
@@ -94,8 +102,9 @@ def train(
             if due(trainer, len(training)) or done:
                 if processes.first:
                     done |= validate(trainer, validation, dataset, folder, scale, about)
+                trainer.sums.clear()  # before the state is saved: the curve of a resumed training begins anew here too
+                if processes.first:
                     save_state(trainer, folder)
-                trainer.sums.clear()
             told = processes.agree(stopped())
             if told:
                 if processes.first:
@@ -114,7 +123,8 @@ def train(
 
 def clear_run(folder: Path, force: bool) -> None:
     """Make room for a new run: OutputError where there is one already and `force` is not set."""
-    ours = [folder / name for name in (WEIGHTS, DESCRIPTION, METRICS, LAST)]
+    # The description first: without it there is no model here, whatever else a kill may leave.
+    ours = [folder / name for name in (DESCRIPTION, LAST, METRICS, WEIGHTS)]
     if not force and any(path.exists() for path in ours):
         raise OutputError("holds a run already", path=folder, hint="--resume goes on with it, --force replaces it")
     for path in ours:

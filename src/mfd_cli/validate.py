@@ -17,6 +17,7 @@ from mfd_cli.core.model import MfdModel
 from mfd_cli.core.predict import fill_held_out
 from mfd_cli.data.batches import LabelledBins
 from mfd_cli.data.dataset import Dataset
+from mfd_cli.files import whole_file
 from mfd_cli.run_folder import METRICS, Run, save_run
 from mfd_cli.trainer import Best, Trainer, outputs_of
 
@@ -101,8 +102,8 @@ def measure(model: MfdModel, data: LabelledBins, signal_weight: float, used: Ten
 
 def append_metrics(path: Path, line: Mapping[str, Any]) -> None:
     """Add a line to metrics.jsonl, dropping lines of a future that a resumed run has not reached yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     kept = []
     if path.is_file():
         kept = [text for text in path.read_text("utf-8").splitlines() if json.loads(text)["step"] < line["step"]]
-    path.write_text("\n".join([*kept, json.dumps(line)]) + "\n", "utf-8")
+    with whole_file(path) as temporary:
+        temporary.write_text("\n".join([*kept, json.dumps(line)]) + "\n", "utf-8")
