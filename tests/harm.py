@@ -19,8 +19,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyBigWig
@@ -29,6 +30,8 @@ import pysam
 Expected = Literal["refused", "read", "either"]
 LONGEST = 700
 """Letters of a line of an error message."""
+FUZZED = 20 if "MFD_SOAK" in os.environ else 1
+"""How many times as many examples of hypothesis are tried as in `make test`."""
 LIMIT = 60
 """Seconds until a command counts as hanging."""
 
@@ -171,6 +174,16 @@ class Hangs(BaseException):
     """A command took longer than LIMIT."""
 
 
+@cache
+def command() -> Any:
+    """The command line, made once: that takes as long as many a command."""
+    import typer.main
+
+    from mfd_cli import cli
+
+    return typer.main.get_command(cli.app)
+
+
 def in_process(words: Sequence[str], folder: Path) -> Outcome:
     """`mfd words` inside this process, as the console script runs it, in a folder."""
     from mfd_cli import cli
@@ -182,7 +195,8 @@ def in_process(words: Sequence[str], folder: Path) -> Outcome:
     before = {
         number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGALRM)
     }
-    arguments, place = sys.argv, Path.cwd()
+    arguments, place, app = sys.argv, Path.cwd(), cli.app
+    cli.app = command()  # type: ignore[assignment]
     sys.argv = ["mfd", *words]
     os.chdir(folder)
     signal.signal(signal.SIGALRM, late)
@@ -198,7 +212,7 @@ def in_process(words: Sequence[str], folder: Path) -> Outcome:
         signal.alarm(0)
         for number, handler in before.items():
             signal.signal(number, handler)
-        sys.argv = arguments
+        sys.argv, cli.app = arguments, app
         os.chdir(place)
     return Outcome(code, told.getvalue())
 

@@ -62,6 +62,8 @@ def test_the_shell_is_light() -> None:
         "cli_shared.py",
         "cli_variants.py",
         "cli_explain.py",
+        "cli_ending.py",
+        "claims.py",
         "cli_predictions.py",
         "console.py",
         "config.py",

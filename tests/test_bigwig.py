@@ -108,5 +108,5 @@ def test_values_that_overlap_or_leave_the_contig_are_told(tmp_path: Path) -> Non
     assert check_bigwig(good) == LENGTHS
     signal = open_bigwig(good)
     signal.contigs["chr1"] = 100
-    with signal.file, pytest.raises(SignalError, match="lie beyond the contig near chr1"):
+    with signal.file, pytest.raises(SignalError, match="beyond the end of the contig at chr1:101-123"):
         list(signal.values("chr1"))

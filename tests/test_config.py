@@ -35,6 +35,11 @@ def test_a_group_of_its_own_gets_room() -> None:
     assert config.groups == ("biological", "technical")
     own = parse_config({"factors": {"donor": {"column": "Donor", "group": "individual"}}})
     assert own.groups == ("biological", "technical", "individual")
+    meant = parse_config({
+        "model": {"groups": {"biological": 1, "Technical": 1}},
+        "factors": {"lab": {"column": "Lab", "group": "Technical"}},
+    })  # fmt: skip
+    assert meant.groups == ("biological", "Technical")
 
 
 @pytest.mark.parametrize(
@@ -54,6 +59,15 @@ def test_a_group_of_its_own_gets_room() -> None:
             "factors.lab.type: Input should be",
         ),
         ("[train\n", 1, "is not TOML"),
+        ("[train]\nEPOCHS = 3\n", 2, "unknown key train.EPOCHS; did you mean epochs?"),
+        ("[train]\nepochs = true\n", 2, "train.epochs: Input should not be true or false (true)"),
+        ("[train]\nlr = inf\n", 2, "train.lr: Input should be a finite number"),
+        ('[split]\ntest = "chr1"\n', 2, 'split.test: Input should be a list, such as ["a", "b"] ("chr1")'),
+        ("[split]\nvalidation = 0.7\n", 2, "split.validation: Input should be a list"),
+        ('[factors.lab]\ncolumn = "Lab"\n', 1, "factors.lab.group: Field required"),
+        ('[factors.lab]\ncolumn = "Lab"\ngroup = "Technical"\n', 3, "did you mean technical?"),
+        ("[objective.penalties.distnace]\nweight = 1\n", 1, "distnace; did you mean distance?"),
+        ("[model]\nwidth = 7\n", 2, "model.width is 7"),
     ],
 )
 def test_errors_name_key_line_and_nearest(tmp_path: Path, text: str, line: int, message: str) -> None:

@@ -117,7 +117,7 @@ def made(project: Path, command: Command) -> dict[str, bytes]:
                     re.sub(rb'"(seconds|windows_per_second)": [0-9.e+-]+', b"", line) for line in raw.splitlines()
                 )
             if path.name in ("model.json", "state.json", "report.html"):
-                raw = re.sub(rb'"(seconds|sha256|windows_per_second)": [^,}\n]+', b"", raw)
+                raw = re.sub(rb'"(seconds|sha256|digest|windows_per_second)": [^,}\n]+', b"", raw)
             found[str(path.relative_to(project))] = raw
     return found
 

@@ -13,6 +13,7 @@ import pytest
 
 from mfd_cli.config import Project, load_project
 from mfd_cli.data.dataset import Dataset, open_dataset, unpack_bits
+from mfd_cli.data.metadata_table import read_table
 from mfd_cli.errors import ConfigError, GenomeError, InputErrors, MetadataError, MfdError, OutputError, RegionError
 from mfd_cli.preprocess import preprocess
 
@@ -231,6 +232,27 @@ def test_settings_that_do_not_fit(tmp_path: Path, flags: dict[str, object], mess
     project = world(tmp_path)
     with pytest.raises(MfdError, match=message):
         preprocess(changed(project, **flags), threads=1)
+
+
+def test_a_quoted_table_is_the_same_table(tmp_path: Path) -> None:
+    """As R's write.table and spreadsheets write it; and packed."""
+    project = world(tmp_path)
+    table, path = read_table(tmp_path / "metadata.tsv"), tmp_path / "quoted.tsv.gz"
+    rows = [table.columns, *(tuple(row.values()) for row in table.rows)]
+    text = "\n".join("\t".join(f'"{cell}"' for cell in row) for row in rows)
+    path.write_bytes(gzip.compress(text.replace("ATAC", '5"" ATAC').encode()))
+    quoted = read_table(path)
+    assert quoted.columns == table.columns and quoted.rows[2]["Assay"] == '5" ATAC'
+    assert [row["File path"] for row in quoted.rows] == [row["File path"] for row in table.rows]
+    preprocess(changed(project, data__metadata=path), threads=1)
+
+
+def test_a_file_is_one_track(tmp_path: Path) -> None:
+    project = world(tmp_path)
+    path = tmp_path / "metadata.tsv"
+    path.write_text(path.read_text().replace("tracks/t.bw", "./tracks/s.bw"))
+    with pytest.raises(MetadataError, match=r"metadata.tsv:5: file './tracks/s.bw' is on line 2 already"):
+        preprocess(project, threads=1)
 
 
 def test_a_dataset_is_not_overwritten_unasked(tmp_path: Path) -> None:

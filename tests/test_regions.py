@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import numpy as np
@@ -31,41 +32,47 @@ def same(one: Intervals, other: Intervals) -> bool:
     )
 
 
+def by_line(path: Path, size: int) -> Intervals:
+    """As the reader of single lines reads it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regions, "_parse_block", lambda data, names, number: (None, data.count(b"\n")))
+        return read_intervals(path, size)
+
+
 @given(
-    rows=st.lists(plain_row, max_size=30),
+    rows=st.lists(plain_row, min_size=1, max_size=30),
     packed=st.booleans(),
-    ended=st.booleans(),
     size=st.sampled_from([7, 64, 1 << 24]),
 )
 def test_plain_files_are_read_alike(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[str], packed: bool, ended: bool, size: int
+    tmp_path_factory: pytest.TempPathFactory, rows: list[str], packed: bool, size: int
 ) -> None:
     path = tmp_path_factory.mktemp("bed") / "a.bed"
-    data = ("\n".join(rows) + ("\n" if ended and rows else "")).encode()
+    data = ("\n".join(rows) + "\n").encode()
     path.write_bytes(gzip.compress(data) if packed else data)
-    blocks = regions._read_in_blocks(path, size)
-    assert blocks is not None or size < 100  # lines longer than a block are for the other reader
-    if blocks is not None:
-        assert same(blocks, regions._read_by_line(path))
+    plain, lines = regions._parse_block(data, {}, 1)
+    assert plain is not None and lines == len(rows)
+    assert same(read_intervals(path, size), by_line(path, size))
 
 
-@given(rows=st.lists(st.one_of(plain_row, odd_row), max_size=12))
-def test_odd_files_are_read_alike_or_left_alone(tmp_path_factory: pytest.TempPathFactory, rows: list[str]) -> None:
+@given(rows=st.lists(st.one_of(plain_row, odd_row), max_size=12), size=st.sampled_from([7, 64, 1 << 24]))
+def test_odd_files_are_read_alike_or_refused_alike(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[str], size: int
+) -> None:
     path = tmp_path_factory.mktemp("bed") / "a.bed"
     path.write_bytes("\n".join(rows).encode())
-    blocks = regions._read_in_blocks(path)
     try:
-        lines = regions._read_by_line(path)
-    except RegionError:
-        assert blocks is None
+        lines = by_line(path, size)
+    except RegionError as error:
+        with pytest.raises(RegionError, match=re.escape(str(error))):
+            read_intervals(path, size)
     else:
-        assert blocks is None or same(blocks, lines)
+        assert same(read_intervals(path, size), lines)
 
 
 def test_comments_count_as_lines(tmp_path: Path) -> None:
     path = tmp_path / "a.bed"
     path.write_text("#one\nchr1\t5\t9\n#three\nchr2\t5\t900\n")
-    blocks = regions._read_in_blocks(path)
-    assert blocks is not None and blocks.line.tolist() == [2, 4]
+    assert read_intervals(path).line.tolist() == [2, 4]
     with pytest.raises(RegionError, match=r"a\.bed:4: chr2:5-900 ends beyond"):
         read_intervals(path).on({"chr1": 100, "chr2": 100})

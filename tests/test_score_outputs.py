@@ -177,6 +177,11 @@ def test_the_policy_on_reference_alleles(trained: tuple[Run, Dataset], tmp_path:
     with pytest.raises(VariantError, match="10 of 50 reference alleles") as error:
         score_variants(run, dataset.genome, many, Options(tmp_path / "b.vcf"))
     assert "--check-ref warn" in str(error.value.hint)
+    some = write(tmp_path / "some.vcf", dataset, [500, 520, 540], wrong=(520, 540))
+    with pytest.raises(VariantError, match="2 of 3 reference alleles"):
+        score_variants(run, dataset.genome, some, Options(tmp_path / "b.vcf"))
+    half = write(tmp_path / "half.vcf", dataset, [500, 520], wrong=(520,))
+    assert score_variants(run, dataset.genome, half, Options(tmp_path / "c.vcf")).scored == 1
     summary = score_variants(run, dataset.genome, many, Options(tmp_path / "b.vcf", check_ref="warn"))
     assert summary.scored == 40 and any("another assembly" in line for line in summary.warnings)
 

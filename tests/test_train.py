@@ -194,6 +194,39 @@ def test_not_finite_stops_before_the_optimiser(tmp_path: Path) -> None:
     assert all(torch.equal(before[n], p) for n, p in trainer.model.named_parameters() if n in before)
 
 
+def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(tmp_path: Path) -> None:
+    """The loss is finite, one gradient is not: the optimiser does not take the step, and the next one says so."""
+    world = tiny.dataset(tmp_path / "dataset")
+    trainer = build(tiny.config(), world, world.split("train"), np.ones(9, bool), torch.device("cpu"))
+    data = LabelledBins(
+        GenomeOnDevice(world, trainer.model.window, trainer.model.left, torch.device("cpu"), 3),
+        world.split("train"), world, SignalScale.fit(world.split("train").signal), torch.device("cpu"),
+    )  # fmt: skip
+    batches = training.draws(trainer, len(data))
+    training.learn(trainer, data.batch(*next(batches)), data.counts)
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    spoil = next(trainer.model.parameters()).register_hook(lambda gradient: gradient * torch.inf)
+    training.learn(trainer, data.batch(*next(batches)), data.counts)
+    spoil.remove()
+    assert all(torch.equal(before[name], value) for name, value in trainer.model.named_parameters())
+    with pytest.raises(RunError, match="a gradient is not finite at step 1"):
+        training.learn(trainer, data.batch(*next(batches)), data.counts)
+
+
+def test_deterministic_training_gives_the_same_bits_and_keeps_its_threads(tmp_path: Path) -> None:
+    tiny.dataset(tmp_path / "dataset")
+    project = tiny.project(tmp_path, train={"deterministic": True})
+    first = weights(training.train(project, gpus=0))
+    again = weights(training.train(project, gpus=0, force=True))
+    assert same(first, again) and not torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ConfigError, match="started with 1 threads, now there are 2"):
+            training.train(project, gpus=0, resume=True)
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_an_existing_run_is_not_overwritten(trained: tuple[Run, Dataset]) -> None:
     run, _ = trained
     project = tiny.project(run.path.parent)

@@ -52,7 +52,7 @@ def write(folder: Path, text: str | bytes, name: str = "x.vcf") -> Path:
         (HEADER + "chr1\t5\t.\tA\tC,\t.\t.\t.\n", "empty allele"),
         (HEADER + "\t5\t.\tA\tC\t.\t.\t.\n", "CHROM is not a contig name"),
         (HEADER + "chr1\t5\t.\tA\tC\t.\t.\tX\0\n", ":4: has a NUL byte"),
-        (HEADER.encode("utf-16"), "UTF-16|NUL"),
+        (HEADER.encode("utf-16"), "is UTF-16 text"),
         ("##fileformat=VCFv4.2\n##" + "x" * (1 << 21) + "\n" + HEADER, ":2: a header line has"),
         (HEADER.replace("\n", "\r") + LINE.replace("\n", "\r"), "no #CHROM line"),
     ],
@@ -86,6 +86,12 @@ def test_unusual_but_valid_files_are_read(tmp_path: Path, change: str) -> None:
     (record,) = read(write(tmp_path, changed))
     assert (record.contig, record.position, record.ref, record.alts) == ("chr1", 5, "A", ("C",))
     assert record.cells[7] == b"."
+
+
+def test_a_plain_file_may_be_named_as_a_packed_one(tmp_path: Path) -> None:
+    assert (
+        len(read(write(tmp_path, HEADER + LINE, "x.vcf.gz"))) == len(read(write(tmp_path, HEADER + LINE, "x.bcf"))) == 1
+    )
 
 
 def test_everything_after_alt_passes_through_as_it_is(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def contig_splits(config: Config, genome: Genome) -> dict[str, str]:
             except MfdError:
                 near = nearest(name, list(genome.sequences))
                 raise ConfigError(f"split.{split} names {name!r}, which the genome lacks{near}") from None
-            if result[contig] != "train":
+            if result[contig] not in ("train", split):
                 raise ConfigError(f"split: {contig} is in {result[contig]} and in {split}")
             result[contig] = split
     return result

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mfd_cli import __version__
-from mfd_cli.claims import claims
+from mfd_cli.cli_ending import ended
 from mfd_cli.cli_explain import explain_command
 from mfd_cli.cli_predictions import embed_command, predict_command, qc_command
 from mfd_cli.cli_shared import (
@@ -42,7 +40,7 @@ from mfd_cli.cli_shared import (
     split_named,
 )  # fmt: skip
 from mfd_cli.cli_variants import background_command, enrich_command, score_variants_command
-from mfd_cli.errors import ConfigError, MfdError
+from mfd_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from mfd_cli.config import Project
@@ -140,6 +138,9 @@ def train_command(
     epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
     seed: Seed = None,
     head: Annotated[str | None, typer.Option("--head", help="conditioned, or free for the twin.")] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Only operations that give the same bits each time (GPU: slower).")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")] = False,
     sweep: Annotated[
         str | None, typer.Option("--sweep", metavar="A.B=V1,V2", help="Train once per value; recommend one at the end.")
@@ -154,6 +155,7 @@ def train_command(
 
     flags = {
         "data.dataset": dataset, "data.run": run, "train.epochs": epochs, "train.seed": seed, "model.head": head,
+        "train.deterministic": deterministic or None,
     }  # fmt: skip
     project = load(config, sets, flags)
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -370,53 +372,9 @@ def main_options(
 _debug = False
 
 
-class _Stopped(BaseException):
-    """SIGINT, SIGTERM outside training, or the reader of our output is gone (SIGPIPE): leave through every `finally`, so that
-    no temporary file stays."""
-
-
-def _stop(number: int, _: object) -> NoReturn:
-    raise _Stopped(number)
-
-
-def _unraisable(what: sys.UnraisableHookArgs) -> None:
-    """Where a signal came while an object was being removed, Python drops what we raise: then the signal is sent once more."""
-    if isinstance(what.exc_value, _Stopped):
-        threading.Timer(0.01, os.kill, (os.getpid(), what.exc_value.args[0])).start()
-    else:
-        sys.__unraisablehook__(what)
-
-
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 our own fault, 2 anything the user can mend, 130, 141, 143 signals."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
-        signal.signal(number, _stop)
-    sys.unraisablehook = _unraisable
-    try:
-        with claims():
-            app()
-    except MfdError as error:
-        from mfd_cli.console import show_error
-
-        if _debug:
-            raise
-        if not rank():
-            show_error(error)
-        sys.exit(getattr(error, "exit_code", 2))
-    except _Stopped as stop:
-        if stop.args[0] == signal.SIGPIPE:  # as in `mfd info | head`: nothing is left to say, and nobody to say it to
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        else:
-            print("mfd: stopped", file=sys.stderr)
-        sys.exit(128 + stop.args[0])
-    except Exception as error:
-        if _debug:
-            raise
-        from mfd_cli.console import note
-
-        note(f"mfd: internal error: {type(error).__name__}: {error}")
-        note("hint: this is a fault of mfd, not yours; please report it with the output of mfd --debug ...")
-        sys.exit(1)
+    """Run the command line; see cli_ending.py for how it ends."""
+    ended(app, lambda: _debug)
 
 
 if __name__ == "__main__":

@@ -7,46 +7,75 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from mfd_cli.errors import ConfigError
+from mfd_cli.files import check_input
 
-Count = Annotated[int, Field(ge=1)]
+_LARGEST = 1 << 20
+"""Bytes of mfd.toml."""
+_LONG_KEY = re.compile(r"(?<![^\s=,\[{])(?:[^\s.=,#\[\]{}]++[ \t]*+\.[ \t]*+){100}")
+"""A key of so many names, over which tomllib would take for ever."""
+_MOST = (1 << 31) - 1
+"""Nothing is counted further."""
+Count = Annotated[int, Field(ge=1, le=_MOST)]
 Share = Annotated[float, Field(gt=0)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class Node(BaseModel):
-    """One branch of the tree: frozen, no unknown keys."""
+    """One branch of the tree: frozen, no unknown keys, no infinite numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), validate_default=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """`epochs = true` would otherwise be one epoch."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError("Input should not be true or false")
+        return value
 
 
 class DataConfig(Node):
     """Where things are."""
 
-    fasta: str | None = Field(None, description="reference genome: FASTA, plain, gzip or bgzip")
-    metadata: str | None = Field(None, description="table of tracks, one row per file, tab-separated with a header")
-    dataset: str = Field("dataset", description="dataset folder that preprocess writes")
-    run: str = Field("run", description="run folder that train writes")
+    fasta: Text | None = Field(None, description="reference genome: FASTA, plain, gzip or bgzip")
+    metadata: Text | None = Field(None, description="table of tracks, one row per file, tab-separated with a header")
+    dataset: Text = Field("dataset", description="dataset folder that preprocess writes")
+    run: Text = Field("run", description="run folder that train writes")
 
 
 class TracksConfig(Node):
     """Which columns of the metadata table say what."""
 
-    id: str = Field("File accession", description="column with a unique name per track")
-    path: str = Field("File path", description="column with the file of each track, relative to the table")
-    kind: str | None = Field(None, description="column saying peaks or signal; without it the file name decides")
-    assayed: str | None = Field(None, description="column with a BED of where the track was measured")
-    strand: str | None = Field(None, description="column with the strand (+ or -) of stranded signal tracks")
-    counts: str | None = Field(None, description="column that says counts for signal tracks with a Poisson loss")
-    control: str | None = Field(None, description="column whose non-empty value marks a control experiment")
-    experiment: tuple[str, ...] = Field(
+    id: Text = Field("File accession", description="column with a unique name per track")
+    path: Text = Field("File path", description="column with the file of each track, relative to the table")
+    kind: Text | None = Field(None, description="column saying peaks or signal; without it the file name decides")
+    assayed: Text | None = Field(None, description="column with a BED of where the track was measured")
+    strand: Text | None = Field(None, description="column with the strand (+ or -) of stranded signal tracks")
+    counts: Text | None = Field(None, description="column that says counts for signal tracks with a Poisson loss")
+    control: Text | None = Field(None, description="column whose non-empty value marks a control experiment")
+    experiment: tuple[Text, ...] = Field(
         ("Experiment accession", "Library accession"),
         description="columns naming the experiment and the library; tracks that share one are held out together",
     )
@@ -61,19 +90,21 @@ class BinsConfig(Node):
     background: Literal["all"] | Annotated[float, Field(ge=0)] = Field(
         1.0, description='bins without any peak, matched for GC: a number per peak bin, or "all"'
     )
-    regions: str | None = Field(None, description="BED: only bins wholly inside are used")
-    exclude: str | None = Field(None, description="BED (blacklist): bins that touch it are left out")
+    regions: Text | None = Field(None, description="BED: only bins wholly inside are used")
+    exclude: Text | None = Field(None, description="BED (blacklist): bins that touch it are left out")
     max_unknown: float = Field(0.5, ge=0, le=1, description="largest share of N in a bin")
 
 
 class SplitConfig(Node):
     """Which contigs are kept for validation and test."""
 
-    test: tuple[str, ...] = Field((), description="contigs of the test split")
-    validation: tuple[str, ...] | Annotated[float, Field(gt=0, lt=0.5)] = Field(
+    test: tuple[Text, ...] = Field((), description="contigs of the test split")
+    validation: tuple[Text, ...] | Annotated[float, Field(gt=0, lt=0.5)] = Field(
         0.1, description="contigs of the validation split, or the share of the remaining bins in blocks"
     )
-    guard: int | None = Field(None, ge=0, description="bp kept free between splits; default: the model's window")
+    guard: int | None = Field(
+        None, ge=0, le=_MOST, description="bp kept free between splits; default: the model's window"
+    )
 
 
 FactorType = Literal["category", "multilabel", "number", "year"]
@@ -83,8 +114,8 @@ Encode = Literal["multihot", "embed", "linear", "rescale", "rescale-each"]
 class FactorConfig(Node):
     """One metadata column that the model knows."""
 
-    column: str = Field(description="column of the metadata table")
-    group: str = Field(description="group (subspace) of the latent that the factor drives")
+    column: Text = Field(description="column of the metadata table")
+    group: Text = Field(description="group (subspace) of the latent that the factor drives")
     role: Literal["direct", "interact", "both"] = Field("interact", description="how its code becomes weights")
     type: FactorType = Field("category", description="what its values are")
     encode: Encode | None = Field(None, description="default: rescale-each for direct, linear or multihot otherwise")
@@ -154,9 +185,12 @@ class TrainConfig(Node):
     memory: Literal["auto", "device", "host"] = Field(
         "auto", description="where genome and labels are kept; host: a thread gathers the next batches"
     )
-    seed: int = Field(1, ge=0)
+    seed: int = Field(1, ge=0, lt=1 << 63)
     shift: int = Field(3, ge=0, le=63, description="largest random shift of a training window, bp")
     reverse_complement: bool = True
+    deterministic: bool = Field(
+        False, description="only operations that give the same bits each time; resumed with the same number of threads"
+    )
     max_minutes: float | None = Field(None, gt=0, description="stop after this many minutes")
     max_windows: int | None = Field(None, ge=1, description="stop after this many training windows")
     patience: Count = Field(5, description="validations without improvement before training stops")
@@ -168,6 +202,12 @@ class TrainConfig(Node):
     )
 
 
+def _factor_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+        raise ValueError("the name of a factor is letters, digits, - and _, starting with a letter")
+    return name
+
+
 class Config(Node):
     """The whole of mfd.toml."""
 
@@ -175,21 +215,21 @@ class Config(Node):
     tracks: TracksConfig = TracksConfig()
     bins: BinsConfig = BinsConfig()
     split: SplitConfig = SplitConfig()
-    factors: dict[str, FactorConfig] = Field(default_factory=dict)
+    factors: dict[Annotated[str, AfterValidator(_factor_name)], FactorConfig] = Field(default_factory=dict)
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     train: TrainConfig = TrainConfig()
 
     @model_validator(mode="after")
     def _check(self) -> Config:
-        for name in self.factors:
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
-                raise ValueError(f"factor name {name!r} must be letters, digits, - and _, starting with a letter")
         groups = set(self.resolved_model().groups)
         for name, factor in self.factors.items():
             if factor.group not in groups:
                 near = nearest(factor.group, groups)
                 raise ValueError(f"factors.{name}.group is {factor.group!r}, not one of {sorted(groups)}{near}")
+            meant = difflib.get_close_matches(factor.group.lower(), list(DEFAULT_GROUPS), n=1, cutoff=_SLIP)
+            if meant and factor.group not in {*meant, *(self.model.groups or ())}:
+                raise ValueError(f"factors.{name}.group is {factor.group!r}; did you mean {meant[0]}?")
         return self
 
     @property
@@ -224,6 +264,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {"backbone": "dilated", "width": 64, "window": 1152, "kmer": 1, "hidden": 64},
 }
 DEFAULT_GROUPS = {"biological": 0.75, "technical": 0.25}
+_SLIP = 0.85
+"""How much alike (difflib) the name of one's own group and a default one may be: a slip would make a group of its own."""
 
 
 def resolve_model(model: ModelConfig, factor_groups: Sequence[str] = ()) -> ResolvedModel:
@@ -270,7 +312,7 @@ class Project(Node):
 
     def path(self, value: str) -> Path:
         """A path of the configuration as seen from the current folder."""
-        return Path(value) if Path(value).is_absolute() else self.folder / value
+        return located(self.folder, value)
 
     @property
     def dataset(self) -> Path:
@@ -279,6 +321,21 @@ class Project(Node):
     @property
     def run(self) -> Path:
         return self.path(self.config.data.run)
+
+
+def located(folder: Path, name: str) -> Path:
+    """A path that is relative to a folder. A URL stays as it is, so that `check_input` can say what it is."""
+    return Path(name) if re.match("[A-Za-z][A-Za-z0-9+.-]+:", name) else folder / name
+
+
+@contextmanager
+def errors_name(project: Project) -> Iterator[None]:
+    """Where a setting does not fit the data, the error names the project's file."""
+    try:
+        yield
+    except ConfigError as error:
+        error.path = error.path or project.file
+        raise
 
 
 def load_project(
@@ -291,11 +348,12 @@ def load_project(
     """
     path = file or Path("mfd.toml")
     tree: dict[str, Any] = {}
-    if path.is_file():
-        tree = _read_toml(path)
+    lines: list[str] = []
+    if os.path.lexists(path):
+        text = _read_text(path)
+        tree, lines = _read_toml(text, path), text.split("\n")
     elif file is not None:
         raise ConfigError("no such configuration file", path=path, hint="mfd init writes one")
-    lines = path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not key.strip():
@@ -312,12 +370,25 @@ def parse_config(tree: Mapping[str, Any]) -> Config:
     return _validate(dict(tree), Path("configuration"), [])
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_text(path: Path) -> str:
+    size = check_input(path, ConfigError).stat().st_size
+    if size > _LARGEST:
+        raise ConfigError(f"is too large for a file of settings ({size:,} bytes)", path=path)
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError("is not UTF-8 text", path=path) from error
-    except tomllib.TOMLDecodeError as error:
+
+
+def _read_toml(text: str, path: Path) -> dict[str, Any]:
+    if long := _LONG_KEY.search(text):
+        before = text.count("\n", 0, long.start())
+        raise ConfigError("is no file of settings: a key has more than 100 names", path=path, line=before + 1)
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ConfigError("is not TOML: too many brackets in each other", path=path) from error
+    except ValueError as error:  # not always a TOMLDecodeError: a number may have too many digits
         found = re.search(r"at line (\d+)", str(error))
         line = int(found[1]) if found else None
         raise ConfigError(f"is not TOML: {str(error).split(' (at')[0]}", path=path, line=line) from error
@@ -327,7 +398,7 @@ def _toml_value(text: str) -> Any:
     """The value of KEY=VALUE: TOML where it parses (numbers, lists, true), otherwise the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -345,18 +416,47 @@ def _validate(tree: dict[str, Any], path: Path, lines: Sequence[str]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        found = error.errors()
-        # A misspelt key also leaves the right one missing: the misspelling is what the user can see.
-        first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
-        keys = [str(part) for part in first["loc"]]
-        dotted = ".".join(keys)
-        if first["type"] == "extra_forbidden":
-            message = f"unknown key {dotted}{nearest(keys[-1], _known_keys(keys[:-1]))}"
-        else:
-            value = first.get("input")
-            shown = "" if isinstance(value, (dict, Config)) else f" ({json.dumps(value, default=str)[:80]})"
-            message = f"{dotted + ': ' if dotted else ''}{first['msg'].removeprefix('Value error, ')}{shown}"
-        raise ConfigError(message, path=path, line=_line_of(keys, lines)) from error
+        keys, message, missing = _fault(error, tree)
+        raise ConfigError(message, path=path, line=_line_of(keys[:-1] if missing else keys, lines)) from error
+
+
+_PLAINER = {
+    "model_type": "Input should be a section", "dict_type": "Input should be a section",
+    "tuple_type": 'Input should be a list, such as ["a", "b"]', "string_too_short": "Input should not be empty",
+}  # fmt: skip
+"""What pydantic says, by type, in the words of TOML."""
+
+
+def _fault(error: ValidationError, tree: Mapping[str, Any]) -> tuple[list[str], str, bool]:
+    """The keys that an error is about, what is wrong with them in words, and whether the last of them is missing."""
+    found = [(_keys_of(each, tree), each) for each in error.errors()]
+    # A misspelt key also leaves the right one missing: the misspelling is what the user can see.
+    keys, first = next((pair for pair in found if pair[1]["type"] == "extra_forbidden"), found[0])
+    kind, dotted, missing = first["type"], ".".join(keys)[:120], first["type"] == "missing"
+    if kind == "extra_forbidden":
+        return keys, f"unknown key {dotted}{nearest(keys[-1], _known_keys(keys[:-1]))}", missing
+    if kind == "literal_error" and first["loc"][-1] == "[key]":
+        return keys, f"unknown key {dotted}{nearest(keys[-1], get_args(PenaltyName))}", missing
+    alternatives = [_PLAINER.get(e["type"], e["msg"].removeprefix("Value error, ")) for own, e in found if own == keys]
+    others = [alternative.removeprefix("Input should ") for alternative in alternatives[1:]]
+    message = " or ".join(dict.fromkeys([alternatives[0], *others]))
+    if not keys:  # found by Config's own check, whose message begins with the key
+        return message.split(" ")[0].rstrip(":").split("."), message, missing
+    value = first.get("input")
+    shown = "" if isinstance(value, (dict, Config)) else f" ({json.dumps(value, default=str)[:80]})"
+    return keys, f"{dotted}: {message}{shown}", missing
+
+
+def _keys_of(error: Any, tree: Any) -> list[str]:
+    """The keys of the file that lead to an error: without places in lists, and without pydantic's names of alternatives."""
+    keys = []
+    for part in error["loc"]:
+        if isinstance(tree, Mapping) and part in tree:
+            keys.append(str(part))
+            tree = tree[part]
+        elif isinstance(tree, Sequence) and isinstance(part, int):
+            tree = tree[part]
+    return [*keys, str(error["loc"][-1])] if error["type"] == "missing" else keys
 
 
 def _known_keys(parents: Sequence[str]) -> list[str]:
@@ -376,22 +476,33 @@ def _known_keys(parents: Sequence[str]) -> list[str]:
 
 def _line_of(keys: Sequence[str], lines: Sequence[str]) -> int | None:
     """The line of a key in the file: the last line that assigns it inside its section, or the section's header."""
-    section, best = "", None
+    section, best = list[str](), None
     for number, line in enumerate(lines, start=1):
-        if header := re.match(r"\s*\[([^\]]+)\]", line):
-            section = header[1].replace('"', "").replace(" ", "")
-            if section == ".".join(keys):
+        if header := re.match(r"\s*\[+([^\]]+)\]", line):
+            section = _parts(header[1])
+            if section == keys:
                 return number
-        elif assigned := re.match(r'\s*"?([A-Za-z0-9_.-]+)"?\s*=', line):
-            full = f"{section}.{assigned[1]}" if section else assigned[1]
-            if full == ".".join(keys[: full.count(".") + 1]):
+        elif assigned := re.match(r"\s*([^=#\[\]]+)=", line):
+            whole = [*section, *_parts(assigned[1])]
+            if whole == keys[: len(whole)]:
                 best = number
     return best
 
 
-def nearest(word: str, known: Sequence[str] | set[str]) -> str:
-    """`; did you mean X?` for the nearest known word, or a list of them, as the end of an error message."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+def _parts(dotted: str) -> list[str]:
+    """`factors."my lab"` as its parts."""
+    return [part.strip().strip("\"'") for part in dotted.split(".")]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` for the nearest known word, whatever its case, or some of them, as the end of an error message."""
+    words = {name.lower(): name for name in known}
+    match = difflib.get_close_matches(word[:200].lower(), list(words), n=1, cutoff=0.5)
     if match:
-        return f"; did you mean {match[0]}?"
-    return f"; known: {', '.join(sorted(known))}" if known else ""
+        return f"; did you mean {words[match[0]]}?"
+    some = sorted(words.values())
+    return f"; known: {', '.join(some[:_SHOWN])}{', ...' if len(some) > _SHOWN else ''}" if some else ""
+
+
+_SHOWN = 20
+"""Known words in an error message."""

@@ -130,16 +130,22 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_full(problem: BaseException) -> bool:
+    """Whether an error says that the disk is full; libraries that are not written in Python say it in words."""
+    known = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
+    return known or os.strerror(errno.ENOSPC) in str(problem)
+
+
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn a full disk or a forbidden folder into one plain line."""
     try:
         yield
-    except OSError as problem:
-        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as problem:
+        if is_full(problem):
             free = shutil.disk_usage(path.absolute().parent).free
             raise OutputError(f"no space left ({free:,} bytes free)", path=path) from problem
-        if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if isinstance(problem, OSError) and problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(f"cannot be written ({problem.strerror})", path=path) from problem
         raise
 
@@ -185,15 +191,3 @@ def whole_files(*paths: Path) -> Iterator[list[Path]]:
     finally:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def read_versioned(path: Path, kind: str, version: int, error: type[MfdError], hint: str) -> dict[str, Any]:
-    """A JSON object that says its format and version; `error` where it is damaged or says something else."""
-    try:
-        stored = json.loads(path.read_text("utf-8"))
-        found = (stored.get("format"), stored.get("version"))
-    except (ValueError, AttributeError) as cause:
-        raise error(f"is not the description of a {kind.replace('-', ' ')} folder", path=path, hint=hint) from cause
-    if found != (kind, version):
-        raise error(f"is {found[0]} version {found[1]}, not {kind} version {version}", path=path, hint=hint)
-    return dict(stored)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mfd_cli.errors import MfdError
+from mfd_cli.errors import DatasetError, MfdError
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -22,9 +22,13 @@ def verify(folder: Path) -> str:
     """Compare every file with its checksum; a sentence if all is well, an error naming the damaged file otherwise."""
     kind = describe(folder)["what"]
     if kind == "dataset":
-        from mfd_cli.data.dataset import open_dataset
+        from mfd_cli.data.dataset import SPLITS, open_dataset
 
-        open_dataset(folder, verify=True)
+        dataset = open_dataset(folder, verify=True)
+        for split in SPLITS:
+            dataset.split(split)
+        if dataset.genome.digest() != dataset.manifest["genome_digest"]:
+            raise DatasetError("is not the genome that manifest.json names", path=folder / "genome.arrow")
     else:
         from mfd_cli.run_folder import load_last, load_run
 

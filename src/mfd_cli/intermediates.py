@@ -25,7 +25,7 @@ from mfd_cli.data.regions import read_intervals
 from mfd_cli.data.sequence import Genome, match_contigs
 from mfd_cli.data.signal import bin_means
 from mfd_cli.data.tracks import BIN, BinGrid, labelled_bins
-from mfd_cli.errors import InputErrors, MfdError, SignalError
+from mfd_cli.errors import InputErrors, MfdError, RegionError
 from mfd_cli.files import sha256_of, whole_file, write_json
 from mfd_cli.progress import Progress
 from mfd_cli.sources import Source
@@ -53,6 +53,7 @@ def parse_tracks(
     done: dict[int, Parsed] = {}
     errors: list[tuple[int, MfdError]] = []
     context = get_context("forkserver")
+    context.set_forkserver_preload(["mfd_cli.intermediates"])  # workers are then there at once
     with ProcessPoolExecutor(max_workers=min(threads, len(sources)), mp_context=context) as pool:
         jobs = {
             pool.submit(parse_track, s.path, s.kind, lengths, config.bins.min_overlap, work / f"{i:06d}", plan): i
@@ -65,11 +66,10 @@ def parse_tracks(
             except MfdError as error:
                 errors.append((index, error))
             except BrokenProcessPool:
-                suspects = [
-                    sources[i].path.name for i in jobs.values() if i not in done and sources[i].kind == "signal"
-                ]
-                raise SignalError(
-                    f"a worker died while reading signals; one of these is damaged: {', '.join(suspects[:5])}"
+                left = [sources[i].path.name for i in jobs.values() if i not in done]
+                raise MfdError(
+                    f"a process that read tracks was killed, perhaps for want of memory; not read: {', '.join(left[:5])}",
+                    hint="--threads 1 takes less memory",
                 ) from None
             if progress:
                 progress("reading tracks", len(done) + len(errors), len(sources))
@@ -106,15 +106,18 @@ def parse_track(
 def parse_peaks(
     path: Path, lengths: Mapping[str, int], min_overlap: int, file: Path, digest: str
 ) -> tuple[NDArray[np.int64], Parsed]:
-    """Global indices of the bins that a peak file labels, sorted."""
+    """Global indices of the bins that a peak file labels, sorted. RegionError where it holds no interval."""
     grid, intervals = BinGrid(lengths), read_intervals(path)
+    if not len(intervals):
+        raise RegionError(
+            "holds no interval", path=path, hint="a track without any peak cannot be learnt: leave it out"
+        )
     found, lost = [np.zeros(0, np.int64)], 0
-    on_genome = intervals.on(lengths) if len(intervals) else {}
-    for contig, (start, end) in on_genome.items():
+    for contig, (start, end) in intervals.on(lengths).items():
         bins, missed = labelled_bins(start, end, grid.counts[contig], min_overlap)
         found.append(bins + grid.offsets[contig])
         lost += missed
-    mapping = match_contigs(intervals.names, lengths, str(path)) if len(intervals) else {}
+    mapping = match_contigs(intervals.names, lengths, str(path))
     ignored = {
         name: int((intervals.contig == i).sum()) for i, name in enumerate(intervals.names) if name not in mapping
     }

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfd_cli.bins import choose_bins, contig_splits, per_contig, usable_bins
-from mfd_cli.config import Project
+from mfd_cli.config import Project, errors_name
+from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.data import dataset as ds
 from mfd_cli.data.fasta import read_fasta
 from mfd_cli.data.sequence import Genome
 from mfd_cli.data.tracks import BinGrid, inside_bins
-from mfd_cli.errors import ConfigError
+from mfd_cli.errors import MetadataError, MfdError
 from mfd_cli.files import check_output, sha256_of, whole_folder
 from mfd_cli.holdout import held_out_tracks
 from mfd_cli.intermediates import Mapped, Parsed, Progress, parse_tracks
-from mfd_cli.sources import Source, check_sources, read_sources
+from mfd_cli.sources import Source, check_sources, not_given, read_sources
 
 SHARD = 65_536
 """Bins in a shard."""
@@ -84,22 +86,34 @@ def preprocess(
     """
     config, folder = project.config, output or project.dataset
     check_output(folder, force)
-    sources = read_sources(project)
-    genome = read_genome(project)
-    held = held_out_tracks(config, {source.id: source.row for source in sources})
-    check_sources(sources)
-    grid = BinGrid(genome.lengths)
-    split_of = contig_splits(config, genome)
     work = folder.with_name(f".{folder.name}.work")
-    parsed = parse_tracks(sources, genome, config, work, threads or os.cpu_count() or 1, progress)
-    kept, dropped = usable_bins(project, genome, grid)
-    voting = [t.file for source, t in zip(sources, parsed) if source.kind == "peaks" and source.id not in held]
-    splits, counts = choose_bins(config, genome, grid, voting, kept, split_of)
-    dropped |= counts
-    with whole_folder(folder) as temporary:
-        summary = write_dataset(temporary, project, genome, grid, sources, parsed, splits, dropped, progress)
+    with errors_name(project):
+        sources = read_sources(project)
+        genome = read_genome(project)
+        held = held_out_tracks(config, {source.id: source.row for source in sources})
+        check_factors(project, [source.row for source in sources if source.id not in held])
+        check_sources(sources)
+        grid, split_of = BinGrid(genome.lengths), contig_splits(config, genome)
+        kept, dropped = usable_bins(project, genome, grid)
+        with removed_on_errors(work):
+            parsed = parse_tracks(sources, genome, config, work, threads or os.cpu_count() or 1, progress)
+            voting = [t.file for source, t in zip(sources, parsed) if source.kind == "peaks" and source.id not in held]
+            splits, counts = choose_bins(config, genome, grid, voting, kept, split_of)
+            dropped |= counts
+            with whole_folder(folder) as temporary:
+                summary = write_dataset(temporary, project, genome, grid, sources, parsed, splits, dropped, progress)
     shutil.rmtree(work, ignore_errors=True)
     return summary
+
+
+@contextmanager
+def removed_on_errors(work: Path) -> Iterator[None]:
+    """All faulty inputs are told at once, and leave nothing; only what is killed goes on from its intermediate files."""
+    try:
+        yield
+    except MfdError:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
 
 
 # -- inputs ------------------------------------------------------------------------------------------------------------
@@ -108,8 +122,17 @@ def preprocess(
 def read_genome(project: Project) -> Genome:
     """The project's FASTA."""
     if project.config.data.fasta is None:
-        raise ConfigError("no genome is given", hint="set data.fasta in mfd.toml, or --fasta FILE")
+        raise not_given(project, "genome", "set data.fasta in mfd.toml, or --fasta FILE")
     return read_fasta(project.path(project.config.data.fasta))
+
+
+def check_factors(project: Project, rows: Sequence[Mapping[str, str]]) -> None:
+    """Encode the factors of the training tracks once: what training would refuse is told before the long work."""
+    try:
+        fit_metadata(rows, project.config.factors)
+    except MetadataError as error:
+        error.path = project.path(str(project.config.data.metadata))
+        raise
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from mfd_cli.config import Config
-from mfd_cli.errors import ConfigError, MfdError
-from mfd_cli.run_folder import save_last
+from mfd_cli.errors import ConfigError, MfdError, RunError
+from mfd_cli.run_folder import LAST, check_tensors, save_last
 from mfd_cli.trainer import Best, Trainer
 
 
@@ -64,12 +64,21 @@ def save_state(trainer: Trainer, folder: Path) -> None:
     save_last(folder, tensors, state)
 
 
-def restore(trainer: Trainer, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Put a trainer at step 0 back to where `save_state` left off; ConfigError where the plan has changed."""
+def restore(trainer: Trainer, folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Put a trainer at step 0 back to where `save_state` left off. ConfigError where the plan has changed, RunError where the
+    state is not this trainer's: nothing is restored then."""
+    file = folder / LAST / "state.json"
     if state["plan"] != _plan(trainer.config):
         raise ConfigError(
-            "the configuration has changed since this run was started", hint="--force starts it anew, from step 0"
+            "the configuration has changed since this run was started", path=file,
+            hint="--force starts it anew, from step 0",
+        )  # fmt: skip
+    if state["total_steps"] != trainer.total_steps or state["step"] > trainer.total_steps:
+        told = (
+            f"is at step {state['step']:,} of {state['total_steps']:,}, and this training has {trainer.total_steps:,}"
         )
+        raise RunError(told, path=file, hint="the dataset has changed; mfd train --force starts anew")
+    _check_state(trainer, tensors, folder / LAST / state["file"])
     trainer.model.load_state_dict(_only("model", tensors))
     trainer.average.load_state_dict(_only("average", tensors))
     trainer.penalties.load_state_dict(_only("penalties", tensors))
@@ -79,6 +88,27 @@ def restore(trainer: Trainer, tensors: Mapping[str, Tensor], state: Mapping[str,
     skill, step, waited = state["best"]
     trainer.best = Best(-math.inf if skill is None else skill, step, waited)
     trainer.step, trainer.sums, trainer.seconds = state["step"], dict(state["sums"]), state["seconds"]
+
+
+def _check_state(trainer: Trainer, tensors: Mapping[str, Tensor], file: Path) -> None:
+    """RunError where a file has not exactly the tensors that this trainer saves."""
+    modules: dict[str, torch.nn.Module] = {
+        "model": trainer.model, "average": trainer.average, "penalties": trainer.penalties
+    }  # fmt: skip
+    expected = {name: value for key, m in modules.items() for name, value in _prefixed(key, m.state_dict()).items()}
+    for prefix, optimiser in (("optimiser", trainer.optimiser), ("adversary", trainer.adversary_optimiser)):
+        if optimiser is not None:
+            expected |= {n: v for n, v in _prefixed(prefix, _first_moments(optimiser)).items() if n in tensors}
+    check_tensors(tensors, expected, file)
+
+
+def _first_moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What `_moments` gives after a step, with other numbers. A parameter without a gradient has none."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    moments = {
+        f"{index}.{name}": parameter for index, parameter in enumerate(parameters) for name in ("exp_avg", "exp_avg_sq")
+    }
+    return moments | {f"{index}.step": torch.zeros(()) for index in range(len(parameters))}
 
 
 def _plan(config: Config) -> dict[str, Any]:

@@ -9,25 +9,28 @@ run/model.safetensors   best weights
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+import torch
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mfd_cli.config import Config, ResolvedModel, parse_config
+from mfd_cli.core.backbones import BACKBONES
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metadata import MetadataEncoder
 from mfd_cli.core.model import MfdModel
-from mfd_cli.data.dataset import Track
-from mfd_cli.errors import RunError
-from mfd_cli.files import read_versioned, sha256_of, whole_file, whole_files, write_json
+from mfd_cli.data.dataset import StoredTracks, Track, tracks_of
+from mfd_cli.errors import MfdError, RunError
+from mfd_cli.files import sha256_of, whole_file, whole_files
 from mfd_cli.roles import strand_partners
+from mfd_cli.stored import Natural, Sha256, Stored, read_stored, write_stored
 
 FORMAT, VERSION = "mfd-run", 1
 WEIGHTS, DESCRIPTION, METRICS, LAST = "model.safetensors", "model.json", "metrics.jsonl", "last"
@@ -71,7 +74,7 @@ def save_run(run: Run) -> None:
             "signal_scale": run.signal_scale.to_json(),
             "about": {**run.about, "weights_sha256": sha256_of(weights)},
         }  # fmt: skip
-        write_json(description, stored)
+        write_stored(description, stored)
 
 
 def load_run(path: Path) -> Run:
@@ -84,18 +87,70 @@ def load_run(path: Path) -> Run:
         raise RunError("is missing", path=weights, hint=_AGAIN)
     if sha256_of(weights) != stored["about"]["weights_sha256"]:
         raise RunError("is damaged: its sha256 is not the one in model.json", path=weights, hint=_AGAIN)
-    config = parse_config(stored["configuration"])
-    tracks = tuple(
-        Track(**{**track, "assayed": tuple(track["assayed"]) if track["assayed"] else None})
-        for track in stored["tracks"]
-    )
+    tensors = load_tensors(weights)
+    try:
+        run = _described(path, stored, sum(tensor.numel() for tensor in tensors.values()))
+    except (MfdError, ValueError, ArithmeticError) as error:
+        told = error.message if isinstance(error, MfdError) else str(error)
+        raise RunError(f"describes no model: {told[:300]}", path=path / DESCRIPTION, hint=_AGAIN) from error
+    check_tensors(tensors, run.model.state_dict(), weights)
+    run.model.load_state_dict(tensors)
+    return run
+
+
+def _described(path: Path, stored: Mapping[str, Any], numbers: int) -> Run:
+    """The run that model.json describes, with random weights. An error where its entries do not fit each other, or a network
+    of more than so many numbers."""
+    config, settings = parse_config(stored["configuration"]), ResolvedModel.model_validate(stored["model"])
+    check_settings(settings, config, numbers)
+    tracks, metadata = tracks_of(stored["tracks"]), MetadataEncoder.from_json(stored["metadata"])
+    factors = {name: (factor.column, factor.type) for name, factor in config.factors.items()}
+    if {name: (metadata.columns[name], encoder.type) for name, encoder in metadata.encoders.items()} != factors:
+        raise RunError("metadata: are not the factors of the configuration")
+    trained = np.array(stored["trained"], bool)
+    metadata.encode([track.metadata for track, used in zip(tracks, trained) if used])  # all their levels are known
     model = MfdModel(
-        ResolvedModel.model_validate(stored["model"]), MetadataEncoder.from_json(stored["metadata"]), config.factors,
-        [track.metadata for track in tracks], np.array(stored["trained"], bool), np.zeros(len(tracks), np.float32),
+        settings, metadata, config.factors, [track.metadata for track in tracks], trained,
+        np.zeros(len(tracks), np.float32),
     )  # fmt: skip
-    model.load_state_dict(load_tensors(weights))
     model.stranded = bool((strand_partners(tracks, config) != np.arange(len(tracks))).any())
     return Run(path, config, model.eval(), tracks, SignalScale.from_json(stored["signal_scale"]), stored["about"])
+
+
+def check_settings(settings: ResolvedModel, config: Config, numbers: int) -> None:
+    """RunError where a network is not that of a configuration, or larger than so many numbers, before it takes memory."""
+    given = config.model.model_dump(exclude={"preset", "groups"}, exclude_none=True)
+    stored = settings.model_dump()
+    other = [name for name, value in given.items() if stored[name] != value]
+    if other:
+        raise RunError(f"model.{other[0]}: is {stored[other[0]]}, in the configuration {given[other[0]]}")
+    if not (settings.backbone in BACKBONES and 1 <= settings.kmer <= 3 and settings.window <= _LARGEST_WINDOW):
+        raise RunError("model: has a backbone, kmer or window that is not known")
+    sizes, used = list(settings.groups.values()), {factor.group for factor in config.factors.values()}
+    if not used <= set(settings.groups) or min(sizes) < 1 or sum(sizes) != settings.latent:
+        raise RunError("model.groups: are not those of the factors, or do not fill the latent")
+    width, hidden = settings.width, max([settings.hidden, *(factor.dim or 0 for factor in config.factors.values())])
+    layers = (3 * width * width, width * settings.latent, 4 * hidden * hidden if settings.head == "conditioned" else 0)
+    if min(width, settings.hidden) < 1 or max(layers) > numbers:
+        raise RunError("model: is larger than its weights")
+
+
+_LARGEST_WINDOW = 1 << 20
+
+
+def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+    """RunError where tensors have not the names, types and shapes that are expected, or one holds what is no number."""
+    odd = sorted(set(found) ^ set(expected))
+    if odd:
+        told = "lacks the tensor" if odd[0] in expected else "has an unknown tensor"
+        raise RunError(f"{told} {odd[0][:80]}", path=path, hint=_AGAIN)
+    for name, tensor in found.items():
+        wanted = expected[name]
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+            told = f"{tensor.dtype} {list(tensor.shape)}, not {wanted.dtype} {list(wanted.shape)}"
+            raise RunError(f"tensor {name[:80]} is {told}", path=path, hint=_AGAIN)
+        if not torch.isfinite(tensor).all():
+            raise RunError(f"tensor {name[:80]} holds a number that is not finite", path=path, hint=_AGAIN)
 
 
 def finish_publishing(path: Path) -> None:
@@ -119,14 +174,76 @@ def run_folders(path: Path) -> list[Path]:
 
 
 _AGAIN = "run mfd train again"
+Positive = Annotated[float, Field(gt=0)]
+
+
+class StoredLevels(Stored):
+    type: Literal["category", "multilabel", "year"]
+    column: str
+    vocabulary: list[str]
+    mean: list[float]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if len(set(self.vocabulary)) != len(self.vocabulary) or len(self.mean) != len(self.vocabulary):
+            raise ValueError("levels are there twice, or are not as many as their means")
+        return self
+
+
+class StoredNumber(Stored):
+    type: Literal["number"]
+    column: str
+    centre: float
+    scale: Positive
+    cuts: Annotated[list[float], Field(min_length=2, max_length=2)]
+    mean: Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class StoredScale(Stored):
+    floor: list[Positive]
+    mean: list[float]
+    sd: list[Positive]
+    counts: list[bool]
+
+
+class StoredAbout(Stored):
+    genome_digest: str
+    dataset_digest: str
+    weights_sha256: Sha256
+    contigs: dict[str, Natural]
+    trained_on: list[str]
+    windows: Natural
+    validation: dict[str, float]
+
+
+class Description(StoredTracks):
+    """What model.json must hold."""
+
+    configuration: dict[str, Any]
+    model: ResolvedModel
+    metadata: dict[str, Annotated[StoredLevels | StoredNumber, Field(discriminator="type")]]
+    trained: list[bool]
+    signal_scale: StoredScale
+    about: StoredAbout
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        kinds, scale = [track.kind for track in self.tracks], self.signal_scale
+        if kinds != sorted(kinds):
+            raise ValueError("tracks: signals stand before peaks")
+        if len(self.trained) != len(kinds) or not any(self.trained):
+            raise ValueError("trained: is not one value per track, of which one is true")
+        if {len(values) for values in (scale.floor, scale.mean, scale.sd, scale.counts)} != {kinds.count("signal")}:
+            raise ValueError("signal_scale: is not one value per signal track")
+        return self
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """model.json of a run folder, checked for format and version."""
+    """model.json of a run folder, checked for format, version, and the type of its entries."""
     file = path / DESCRIPTION
-    if not file.is_file():
+    if not file.exists():
         raise RunError("there is no trained model here (no model.json)", path=path, hint="run mfd train first")
-    return read_versioned(file, FORMAT, VERSION, RunError, _AGAIN)
+    return read_stored(file, Description, RunError, _AGAIN, (FORMAT, VERSION))
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -151,22 +268,44 @@ def save_last(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any
     folder = path / LAST
     file = folder / f"state-{state['step']}.safetensors"
     save_tensors(file, tensors)
-    write_json(folder / "state.json", {**state, "file": file.name, "sha256": sha256_of(file)})
+    write_stored(folder / "state.json", {**state, "file": file.name, "sha256": sha256_of(file)})
     for old in folder.glob("state-*.safetensors"):
         if old != file:
             old.unlink()
 
 
+class State(Stored):
+    """What last/state.json must hold."""
+
+    step: Natural
+    total_steps: Natural
+    seconds: Annotated[float, Field(ge=0)]
+    sums: dict[str, float]
+    best: Annotated[list[float | None], Field(min_length=3, max_length=3)]
+    threads: Annotated[int, Field(ge=1)]
+    plan: dict[str, Any]
+    file: Annotated[str, Field(pattern=r"^state-[0-9]{1,20}\.safetensors$")]  # a name, not a path to elsewhere
+    sha256: Sha256
+
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        if not all(number is not None and number >= 0 and number.is_integer() for number in self.best[1:]):
+            raise ValueError("best: is not a skill, a step and a count")
+        return self
+
+
 def load_last(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """What `save_last` wrote, or None where nothing can be resumed; RunError where it is damaged."""
     description = path / LAST / "state.json"
-    if not description.is_file():
+    if not description.exists():
         return None
-    try:
-        state = json.loads(description.read_text("utf-8"))
-        file = path / LAST / state["file"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError("is damaged", path=description, hint="train without --resume") from error
-    if not file.is_file() or sha256_of(file) != state["sha256"]:
-        raise RunError("is damaged: its sha256 is not the one in state.json", path=file, hint="train without --resume")
+    state = read_stored(description, State, RunError, _ANEW)
+    file = path / LAST / state["file"]
+    if not file.is_file():
+        raise RunError("is missing", path=file, hint=_ANEW)
+    if sha256_of(file) != state["sha256"]:
+        raise RunError("is damaged: its sha256 is not the one in state.json", path=file, hint=_ANEW)
     return load_tensors(file), state
+
+
+_ANEW = "mfd train --force starts anew"

@@ -200,10 +200,10 @@ class Work:
                 contigs |= dict.fromkeys(record.contig for record in records)
                 summary.records += len(records)
                 if summary.records <= EARLY:
-                    self.check_assembly(variants, PLAINLY_WRONG)
+                    self.check_assembly(variants, finished=False)
                 if self.progress:
                     self.progress("scoring records", summary.records, summary.records)
-        self.check_assembly(variants, MOST_MISMATCHES)
+        self.check_assembly(variants, finished=True)
         if summary.records and not summary.scored:
             match_contigs(contigs, self.genome.sequences, variants.name)  # GenomeError with both vocabularies
         if summary.close and not self.options.phased:
@@ -305,11 +305,16 @@ class Work:
             f"most {np.abs(one - other).max():.2g}{told}"
         ]
 
-    def check_assembly(self, variants: VariantFile, most: float) -> None:
-        """VariantError where more than this share of the reference alleles seen so far disagrees with the genome."""
+    def check_assembly(self, variants: VariantFile, finished: bool) -> None:
+        """VariantError where too many of the reference alleles seen so far disagree with the genome.
+
+        Too many are MOST_MISMATCHES of all; while there is more to come, or where they are few, PLAINLY_WRONG.
+        """
         mismatches = sum(self.summary.skipped.get(kind, 0) for kind in ("reference mismatch", BEYOND))
         checked = self.summary.scored + mismatches
-        if checked < FEWEST_CHECKED or mismatches <= most * checked:
+        few = checked < FEWEST_CHECKED
+        most = PLAINLY_WRONG if few or not finished else MOST_MISMATCHES
+        if (few and not finished) or mismatches <= most * checked:
             return
         told = f"{mismatches:,} of {checked:,} reference alleles are not in the genome ({self.mismatch})"
         if self.options.check_ref != "warn":
@@ -317,7 +322,7 @@ class Work:
                 told, path=variants.name,
                 hint="the file belongs to another assembly; give its genome with --fasta, or --check-ref warn goes on",
             )  # fmt: skip
-        if most == MOST_MISMATCHES:
+        if finished:
             self.summary.warnings.append(f"{told}: the file seems to belong to another assembly")
 
     def index(self, writer: VcfWriter, vcf: Path, places: Places, place: Mapping[Path, Path]) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfd_cli.config import Project, nearest
+from mfd_cli.config import Project, located, nearest
 from mfd_cli.data import dataset as ds
 from mfd_cli.data.bigwig import check_bigwig
 from mfd_cli.data.metadata_table import Table, read_table
 from mfd_cli.errors import ConfigError, InputErrors, MetadataError, MfdError, RegionError
 from mfd_cli.files import check_input
+
+_LONGEST_NAME = 500
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,16 @@ class Source:
     line: int
 
 
+def not_given(project: Project, what: str, hint: str) -> ConfigError:
+    """The error where neither mfd.toml nor an option names a file."""
+    nowhere = "" if project.file else ", and there is no mfd.toml here"
+    return ConfigError(f"no {what} is given{nowhere}", path=project.file, hint=hint)
+
+
 def read_table_of(project: Project) -> Table:
     """The project's metadata table."""
     if project.config.data.metadata is None:
-        raise ConfigError("no metadata table is given", hint="set data.metadata in mfd.toml, or --metadata FILE")
+        raise not_given(project, "metadata table", "set data.metadata in mfd.toml, or --metadata FILE")
     return read_table(project.path(project.config.data.metadata))
 
 
@@ -55,18 +65,35 @@ def read_sources(project: Project) -> list[Source]:
             raise MetadataError(
                 f"has no column {settings.column!r}, which factors.{factor} names{near}", path=table.path, line=1
             )
-    base, seen, sources = table.path.parent, dict[str, int](), list[Source]()
+    base, sources = table.path.parent, list[Source]()
     for row, line in zip(table.rows, table.lines):
         name, file = row[columns.id], row[columns.path]
         if not name or not file:
             raise MetadataError(f"has no {'id' if not name else 'file'}", path=table.path, line=line)
-        if name in seen:
-            raise MetadataError(f"track {name[:60]!r} is on line {seen[name]} already", path=table.path, line=line)
-        seen[name] = line
         kind = kind_of(row[columns.kind] if columns.kind else "", file, table.path, line)
         assayed = row[columns.assayed] if columns.assayed else ""
-        sources.append(Source(name, kind, base / file, file, base / assayed if assayed else None, row, line))
+        beside = located(base, assayed) if assayed else None
+        sources.append(Source(name, kind, located(base, file), file, beside, row, line))
+    _check_names(sources, table.path)
     return sorted(sources, key=lambda source: source.kind != "peaks")
+
+
+def _check_names(sources: Sequence[Source], path: Path) -> None:
+    """MetadataError where the name of a track or a file cannot be shown, or is there twice."""
+    lines: dict[tuple[str, str], int] = {}
+    for source in sources:
+        for what, name, same in (
+            ("track", source.id, source.id),
+            ("file", source.name, os.path.normpath(source.path)),
+        ):
+            if len(name) > _LONGEST_NAME or any(unicodedata.category(letter)[0] == "C" for letter in name):
+                raise MetadataError(
+                    f"the name of the {what}, {name[:40]!r}, is too long or has letters that cannot be seen",
+                    path=path, line=source.line,
+                )  # fmt: skip
+            before = lines.setdefault((what, same), source.line)
+            if before != source.line:
+                raise MetadataError(f"{what} {name[:60]!r} is on line {before} already", path=path, line=source.line)
 
 
 def kind_of(told: str, file: str, path: Path, line: int) -> ds.Kind:
@@ -95,6 +122,7 @@ def check_sources(sources: Sequence[Source]) -> None:
             if source.assayed is not None:
                 check_input(source.assayed, RegionError)
         except MfdError as error:
+            error.hint = error.hint or f"line {source.line} of the metadata table names it"
             errors.append(error)
     if errors:
         raise errors[0] if len(errors) == 1 else InputErrors(errors)

@@ -7,9 +7,11 @@ and the seed; an interrupted training that is resumed gives the same numbers as 
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,14 +28,14 @@ from mfd_cli.core.predict import device_of
 from mfd_cli.data.batches import Batch, Draw, GenomeOnDevice, LabelledBins, Partners, draw_epoch, home_of
 from mfd_cli.data.dataset import Bins, Dataset, open_dataset
 from mfd_cli.design import worst_confounds
-from mfd_cli.errors import DatasetError, OutputError, RunError
+from mfd_cli.errors import ConfigError, DatasetError, OutputError, RunError
 from mfd_cli.holdout import held_out_tracks
 from mfd_cli.processes import join
 from mfd_cli.progress import Progress
 from mfd_cli.resume import Interrupted, restore, save_state, stop_signals
 from mfd_cli.roles import strand_partners, swapped_signs
 from mfd_cli.run_folder import DESCRIPTION, LAST, METRICS, WEIGHTS, Run, finish_publishing, load_last, load_run
-from mfd_cli.trainer import Trainer, build, fit_scale, outputs_of
+from mfd_cli.trainer import Later, Trainer, build, fit_scale, outputs_of
 from mfd_cli.validate import due, out_of_time, validate
 
 EMA_DECAY = 0.999
@@ -49,6 +51,14 @@ def train(
     `gpus` None takes a CUDA device if there is one. Raises OutputError where a run is in the way (neither `resume` nor
     `force`), ConfigError or MetadataError where the settings do not fit the dataset, Interrupted on SIGINT and SIGTERM.
     """
+    with same_bits(project.config.train.deterministic):
+        return _train(project, gpus, resume, force, progress, warn, note)
+
+
+def _train(
+    project: Project, gpus: int | None, resume: bool, force: bool, progress: Progress | None,
+    warn: Callable[[str], None] | None, note: Callable[[str], None] | None,
+) -> Run:  # fmt: skip
     config, folder, processes = project.config, project.run, join()
     device = device_of(int(torch.cuda.is_available()) if gpus is None else gpus, processes.local)
     if processes.first:
@@ -60,7 +70,7 @@ def train(
         progress = warn = note = None
     stored = load_last(folder) if resume else None
     if processes.first and stored is None:
-        clear_run(folder, force)
+        clear_run(folder, force, resume)
     dataset = open_dataset(project.dataset)
     held_out = held_out_tracks(config, {track.id: track.metadata for track in dataset.tracks})
     trained = np.array([track.id not in held_out for track in outputs_of(dataset)])
@@ -72,7 +82,12 @@ def train(
     scale = fit_scale(dataset, bins, config, pairs)
     trainer = build(config, dataset, bins, trained, device, processes)
     if stored is not None:
-        restore(trainer, *stored)
+        restore(trainer, folder, *stored)
+        if config.train.deterministic and stored[1]["threads"] != torch.get_num_threads():
+            raise ConfigError(
+                f"this run was started with {stored[1]['threads']} threads, now there are {torch.get_num_threads()}",
+                hint=f"--threads {stored[1]['threads']}, or train without --deterministic",
+            )
         if warn and stored[1]["threads"] != torch.get_num_threads():
             warn(f"this run was started with {stored[1]['threads']} threads: other numbers of them round differently")
     elif processes.first:
@@ -100,6 +115,7 @@ def train(
                 progress("training", trainer.step, trainer.total_steps)
             done = out_of_time(trainer)
             if due(trainer, len(training)) or done:
+                check_gradients(trainer)
                 if processes.first:
                     done |= validate(trainer, validation, dataset, folder, scale, about)
                 trainer.sums.clear()  # before the state is saved: the curve of a resumed training begins anew here too
@@ -107,6 +123,7 @@ def train(
                     save_state(trainer, folder)
             told = processes.agree(stopped())
             if told:
+                check_gradients(trainer)
                 if processes.first:
                     save_state(trainer, folder)
                 raise Interrupted(told, folder)
@@ -118,14 +135,37 @@ def train(
     return load_run(folder)
 
 
+@contextmanager
+def same_bits(wanted: bool) -> Iterator[None]:
+    """Inside the block only operations that give the same bits each time; RunError where one has no such form."""
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA is first used
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        told = str(error).split(".")[0]
+        raise RunError(f"--deterministic: {told}", hint="train without it, or on the CPU") from error
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
 # -- before the first step ---------------------------------------------------------------------------------------------
 
 
-def clear_run(folder: Path, force: bool) -> None:
+def clear_run(folder: Path, force: bool, resume: bool = False) -> None:
     """Make room for a new run: OutputError where there is one already and `force` is not set."""
     # The description first: without it there is no model here, whatever else a kill may leave.
     ours = [folder / name for name in (DESCRIPTION, LAST, METRICS, WEIGHTS)]
     if not force and any(path.exists() for path in ours):
+        if resume:
+            told = "holds a run already, and no state (last/state.json) to resume it from"
+            raise OutputError(told, path=folder, hint="--force starts anew")
         raise OutputError("holds a run already", path=folder, hint="--resume goes on with it, --force replaces it")
     for path in ours:
         if path.is_dir():
@@ -188,6 +228,7 @@ def rate(step: int, total: int) -> float:
 
 def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
     """One step of the model, then of the adversary on the same, detached latents. `counts` marks Poisson tracks."""
+    check_gradients(trainer)
     for group in trainer.optimiser.param_groups:
         group["lr"] = trainer.config.train.lr * rate(trainer.step, trainer.total_steps)
     trainer.model.train()
@@ -212,9 +253,13 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
     finite = Later(torch.isfinite(total.detach()))
     trainer.optimiser.zero_grad(set_to_none=True)
     total.backward()
+    spoilt = any_not_finite(trainer.model)
     if not finite.value():
         stop_not_finite(trainer, per_track)
+    # The fused optimiser leaves everything as it is where this is 1; whether it was is asked a step later, without waiting.
+    trainer.optimiser.found_inf = spoilt  # type: ignore[attr-defined]
     trainer.optimiser.step()
+    trainer.doubt = Later(spoilt > 0)
     teach_adversary(trainer, latents)
     follow(trainer.average, trainer.model, trainer.step)
     for name, value in parts.items():  # left on the device: reading a number here would make the GPU wait
@@ -264,24 +309,19 @@ def follow(average: MfdModel, model: MfdModel, step: int) -> None:
             own.copy_(new)
 
 
-class Later:
-    """A boolean on a device, on its way to the host while the device works on."""
+def any_not_finite(model: MfdModel) -> Tensor:
+    """1 where any gradient is not finite, else 0, as a scalar on the device."""
+    norms = torch._foreach_norm([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+    return (~torch.isfinite(torch.stack(norms).sum())).float()
 
-    def __init__(self, flag: Tensor) -> None:
-        self.ready: torch.cuda.Event | None = None
-        if flag.device.type == "cuda":
-            self.host = torch.empty((), dtype=torch.bool, pin_memory=True)
-            self.host.copy_(flag, non_blocking=True)
-            self.ready = torch.cuda.Event()
-            self.ready.record()
-        else:
-            self.host = flag
 
-    def value(self) -> bool:
-        """Waits for what was computed before the flag, not for what was asked for since."""
-        if self.ready is not None:
-            self.ready.synchronize()
-        return bool(self.host)
+def check_gradients(trainer: Trainer) -> None:
+    """RunError where the gradient of the step before was not finite: the optimiser has not taken that step."""
+    if trainer.doubt is not None and trainer.doubt.value():
+        raise RunError(
+            f"a gradient is not finite at step {trainer.step - 1}",
+            hint="lower train.lr, or train with --set train.precision=float32; the best weights so far are kept",
+        )
 
 
 def stop_not_finite(trainer: Trainer, per_track: Tensor) -> NoReturn:

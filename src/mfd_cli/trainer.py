@@ -33,6 +33,26 @@ class Best:
     without_improvement: int = 0
 
 
+class Later:
+    """A boolean on a device, on its way to the host while the device works on."""
+
+    def __init__(self, flag: Tensor) -> None:
+        self.ready: torch.cuda.Event | None = None
+        if flag.device.type == "cuda":
+            self.host = torch.empty((), dtype=torch.bool, pin_memory=True)
+            self.host.copy_(flag, non_blocking=True)
+            self.ready = torch.cuda.Event()
+            self.ready.record()
+        else:
+            self.host = flag
+
+    def value(self) -> bool:
+        """Waits for what was computed before the flag, not for what was asked for since."""
+        if self.ready is not None:
+            self.ready.synchronize()
+        return bool(self.host)
+
+
 @dataclass
 class Trainer:
     """Everything that moves while a model is trained."""
@@ -54,6 +74,8 @@ class Trainer:
     best: Best = field(default_factory=Best)
     sums: dict[str, float | Tensor] = field(default_factory=dict)
     seconds: float = 0.0
+    doubt: Later | None = None
+    """Whether the gradient of the last step was not finite; asked before the next one."""
 
 
 def outputs_of(dataset: Dataset) -> tuple[Track, ...]:

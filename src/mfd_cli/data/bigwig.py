@@ -10,8 +10,9 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ _INDEX_MAGIC = 0x2468ACE0
 _GROUP = 1 << 18
 """Values that are handed out together, about."""
 _LARGEST_BLOCK = 1 << 28
+_DEPTH = 8
+"""Levels of a tree, at most: with the usual 256 children a node, 6 hold a block for every base of the human genome."""
+_AGAIN = "make the file again, or download it again"
 _LEAF = np.dtype(
     [("first", "<u4"), ("start", "<u4"), ("last", "<u4"), ("end", "<u4"), ("offset", "<u8"), ("size", "<u8")]
 )
@@ -44,30 +48,28 @@ class Values(NamedTuple):
 
 @dataclass(frozen=True)
 class BigWig:
-    """An open bigWig: lengths per contig, and what the header says of the number of bases with data."""
+    """An open bigWig: lengths and numbers of its contigs; `data` and `index` are where values and their index begin."""
 
     path: Path
     file: BinaryIO
     size: int
     contigs: dict[str, int]
     numbers: dict[str, int]
-    covered: int
+    data: int
     index: int
     buffer: int
 
     def values(self, contig: str) -> Iterator[Values]:
         """The data of a contig in pieces, in order. SignalError where they are damaged, unsorted or overlap."""
         number, waiting, held, last = self.numbers[contig], list[Values](), 0, 0
-        for offset, size in self._blocks(number):
+        low, high = np.searchsorted(self.blocks["first"], [number, number + 1])
+        for offset, size in zip(self.blocks["offset"][low:high].tolist(), self.blocks["size"][low:high].tolist()):
             piece = self._block(offset, size, number, contig)
             if not len(piece.start):
                 continue
             apart = piece.start[0] >= last and (piece.start[1:] >= piece.end[:-1]).all()
             if not (apart and (piece.end > piece.start).all() and piece.end[-1] <= self.contigs[contig]):
-                raise SignalError(
-                    f"is damaged: values overlap, are out of order or lie beyond the contig near {contig}:{piece.start[0]}",
-                    path=self.path,
-                )
+                raise self._misplaced(piece, last, contig)
             last = int(piece.end[-1])
             waiting.append(piece)
             held += len(piece.start)
@@ -76,6 +78,38 @@ class BigWig:
                 waiting, held = [], 0
         if waiting:
             yield _joined(waiting)
+
+    @cached_property
+    def blocks(self) -> NDArray[Any]:
+        """The leaves of the index, in the order of the genome: where every block of values lies. SignalError where the index
+        is damaged, so that no values can go missing."""
+        expected = int.from_bytes(self._read(self.index + 8, 8), "little")
+        nodes, seen, found, held = [(self.index + 48, 0)], set[int](), [np.zeros(0, _LEAF)], 0
+        while nodes:
+            at, depth = nodes.pop()
+            leaf, _, count = struct.unpack("<BBH", self._read(at, 4))
+            if at in seen or depth > _DEPTH or leaf not in (0, 1) or (expected and not count):
+                raise self._damaged("index")
+            seen.add(at)
+            kind = _LEAF if leaf else _BRANCH
+            items = np.frombuffer(self._read(at + 4, count * kind.itemsize), kind)
+            if leaf:
+                found.append(items)
+                held += count
+                if held > expected:  # so that the walk ends
+                    break
+            else:
+                nodes += [(child, depth + 1) for child in items["offset"].tolist()[::-1]]
+        blocks = np.concatenate(found)
+        if held != expected:
+            told = f"{'more' if held > expected else 'fewer'} than {expected:,} blocks of values are listed"
+            raise SignalError(f"has a damaged index: {told}", path=self.path, hint=_AGAIN)
+        place = blocks["first"].astype(np.uint64) << np.uint64(32) | blocks["start"]
+        inside = (blocks["offset"] <= self.size) & (blocks["size"] <= self.size - blocks["offset"])
+        known = (blocks["first"] == blocks["last"]) & (blocks["first"] < len(self.contigs))
+        if not ((place[1:] >= place[:-1]).all() and (inside & known & (blocks["offset"] >= self.data)).all()):
+            raise self._damaged("index")
+        return blocks
 
     def _read(self, offset: int, size: int) -> bytes:
         if not 0 <= offset <= offset + size <= self.size:
@@ -87,45 +121,36 @@ class BigWig:
         return data
 
     def _damaged(self, what: str) -> SignalError:
-        return SignalError(f"has a damaged {what}", path=self.path)
+        return SignalError(f"has a damaged {what}", path=self.path, hint=_AGAIN)
 
-    def _blocks(self, number: int) -> Iterator[tuple[int, int]]:
-        """Offset and size of every block of a contig, in the order of the index."""
-        nodes, seen = [self.index + 48], set[int]()
-        while nodes:
-            at = nodes.pop()
-            if at in seen:
-                raise self._damaged("index")
-            seen.add(at)
-            leaf, _, count = struct.unpack("<BBH", self._read(at, 4))
-            if leaf not in (0, 1):
-                raise self._damaged("index")
-            kind = _LEAF if leaf else _BRANCH
-            items = np.frombuffer(self._read(at + 4, count * kind.itemsize), kind)
-            items = items[(items["first"] <= number) & (items["last"] >= number)]
-            if leaf:
-                yield from zip(items["offset"].tolist(), items["size"].tolist())
-            else:
-                nodes += items["offset"].tolist()[::-1]
+    def _misplaced(self, piece: Values, last: int, contig: str) -> SignalError:
+        """What is wrong with runs of which some end before they start, leave the contig, or begin before `last`."""
+        start, end, _ = piece
+        before = np.concatenate([[last], end[:-1]])
+        faults = {
+            "an interval without bases": end <= start,
+            "an interval beyond the end of the contig": end > self.contigs[contig],
+            "overlapping or unsorted intervals": start < before,
+        }
+        what, where = next((what, int(wrong.argmax())) for what, wrong in faults.items() if wrong.any())
+        return SignalError(f"has {what} at {contig}:{start[where]}-{end[where]}", path=self.path, hint=_AGAIN)
 
     def _block(self, offset: int, size: int, number: int, contig: str) -> Values:
-        data = self._read(offset, size)
+        data, damaged = self._read(offset, size), self._damaged(f"block of values (at byte {offset:,})")
         if self.buffer:
             inflate = zlib.decompressobj()
             try:
                 data = inflate.decompress(data, self.buffer + 1)
             except zlib.error as error:
-                raise self._damaged("block of values") from error
+                raise damaged from error
             if not inflate.eof or len(data) > self.buffer:
-                raise self._damaged("block of values")
+                raise damaged
         if len(data) < _SECTION.size:
-            raise self._damaged("block of values")
+            raise damaged
         chrom, start, _, step, span, kind, _, count = _SECTION.unpack_from(data)
         items = {1: _BED_GRAPH, 2: _VARIABLE, 3: np.dtype("<f4")}.get(kind)
-        if items is None or len(data) != _SECTION.size + count * items.itemsize:
-            raise self._damaged("block of values")
-        if chrom != number:
-            return Values(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+        if chrom != number or items is None or len(data) != _SECTION.size + count * items.itemsize:
+            raise damaged
         table = np.frombuffer(data, items, count, _SECTION.size)
         if kind == 3:
             low = start + np.arange(count, dtype=np.int64) * step
@@ -152,29 +177,24 @@ def open_bigwig(path: Path) -> BigWig:
     file, size = path.open("rb"), path.stat().st_size
     try:
         header = file.read(64)
-        if len(header) < 64:
-            raise SignalError(f"is too short to be a bigWig ({size} bytes)", path=path)
-        magic, version, zooms, tree, data, index = struct.unpack("<IHHQQQ", header[:32])
+        if len(header) < 64 or header[:4] != _MAGIC.to_bytes(4, "little"):
+            raise _not_a_bigwig(header, path, size)
+        _, version, zooms, tree, data, index = struct.unpack("<IHHQQQ", header[:32])
         summary, buffer = struct.unpack("<QI", header[44:56])
-        if magic == int.from_bytes(_MAGIC.to_bytes(4, "little"), "big"):
-            raise SignalError("is a big-endian bigWig, which is not supported", path=path)
-        if magic != _MAGIC:
-            raise SignalError("is not a bigWig file", path=path)
-        places = (tree, data, index, summary or 64)
+        levels = file.read(24 * zooms)
+        # Zoom levels are not read, but places of theirs outside the file say that it was cut, or damaged.
+        coarse = [at for level in struct.iter_unpack("<8xQQ", levels[: len(levels) // 24 * 24]) for at in level]
+        places = (tree, data, index, summary or 64, *coarse)
         if not (
             1 <= version <= 4 and zooms <= 64 and all(64 <= at < size for at in places) and buffer <= _LARGEST_BLOCK
         ):
-            raise SignalError("has a damaged header, or was cut short", path=path)
+            raise SignalError("has a damaged header, or was cut short", path=path, hint=_AGAIN)
         file.seek(size - 4)
         if struct.unpack("<I", file.read(4))[0] != _MAGIC:
-            raise SignalError("was cut short (its closing mark is missing)", path=path)
+            raise SignalError("was cut short (its closing mark is missing)", path=path, hint=_AGAIN)
         file.seek(index)
-        if struct.unpack("<I", file.read(4))[0] != _INDEX_MAGIC:
-            raise SignalError("has a damaged index", path=path)
-        covered = 0
-        if summary:
-            file.seek(summary)
-            covered = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))[0]
+        if file.read(4) != _INDEX_MAGIC.to_bytes(4, "little"):
+            raise SignalError("has a damaged index", path=path, hint=_AGAIN)
         file.seek(tree)
         found = _contigs(file.read(min(size - tree, 1 << 26)), tree, path)
     except BaseException:
@@ -182,7 +202,30 @@ def open_bigwig(path: Path) -> BigWig:
         raise
     contigs = {name: length for _, (name, length) in sorted(found.items())}
     numbers = {name: number for number, (name, _) in found.items()}
-    return BigWig(path, file, size, contigs, numbers, covered, index, buffer)
+    return BigWig(path, file, size, contigs, numbers, data, index, buffer)
+
+
+def _not_a_bigwig(header: bytes, path: Path, size: int) -> SignalError:
+    """What a file is that does not begin as a bigWig."""
+    for start, what, hint in _OTHERS:
+        if header.startswith(start):
+            return SignalError(f"is {what}, not a bigWig", path=path, hint=hint)
+    if header.startswith(_MAGIC.to_bytes(4, "big")):
+        return SignalError(
+            "is a big-endian bigWig, which is not supported", path=path, hint="bigWigToWig and wigToBigWig"
+        )
+    if header.startswith(_MAGIC.to_bytes(4, "little")):
+        return SignalError(f"is too short to be a bigWig ({size} bytes)", path=path, hint=_AGAIN)
+    return SignalError("is not a bigWig file", path=path, hint="wigToBigWig and bedGraphToBigWig make them from text")
+
+
+_OTHERS = (
+    (b"\xeb\xf2\x89\x87", "a bigBed", "peaks are read from BED files: bigBedToBed"),
+    (b"\x1f\x8b", "compressed with gzip", "bigWigs are compressed within: gunzip it"),
+    (b"PK\x03\x04", "a ZIP archive", "unpack it"),
+    (b"<", "a web page", "download the file again"),
+)
+"""What may be found in place of a bigWig: first bytes, name, hint."""
 
 
 def check_bigwig(path: Path) -> dict[str, int]:
@@ -194,7 +237,7 @@ def check_bigwig(path: Path) -> dict[str, int]:
 
 def _contigs(raw: bytes, base: int, path: Path) -> dict[int, tuple[str, int]]:
     """Number to name and length of every contig: a walk through their tree, trusting nothing."""
-    damaged = SignalError("has a damaged list of contigs", path=path)
+    damaged = SignalError("has a damaged list of contigs", path=path, hint=_AGAIN)
     try:
         magic, _, key, value, count = struct.unpack_from("<IIIIQ", raw)
         if magic != _TREE_MAGIC or not 1 <= key <= 255 or value != 8 or count == 0:
@@ -203,7 +246,7 @@ def _contigs(raw: bytes, base: int, path: Path) -> dict[int, tuple[str, int]]:
         nodes, seen = [(32, 0)], set[int]()
         while nodes:
             at, depth = nodes.pop()
-            if at in seen or depth > 8:
+            if at in seen or depth > _DEPTH:
                 raise damaged
             seen.add(at)
             leaf, _, items = struct.unpack_from("<BBH", raw, at)
@@ -214,7 +257,7 @@ def _contigs(raw: bytes, base: int, path: Path) -> dict[int, tuple[str, int]]:
                 if leaf:
                     name = raw[place : place + key].rstrip(b"\0").decode("ascii")
                     number, length = struct.unpack_from("<II", raw, place + key)
-                    if number in found or number >= count or not name:
+                    if number in found or number >= count or not name.isprintable() or not (name and length):
                         raise damaged
                     found[number] = (name, length)
                 else:

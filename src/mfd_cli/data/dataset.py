@@ -14,16 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from mfd_cli.data.sequence import Genome
+from mfd_cli.data.tracks import BIN
 from mfd_cli.errors import DatasetError
-from mfd_cli.files import read_versioned, sha256_of, sync, write_json
+from mfd_cli.files import sha256_of, sync
+from mfd_cli.stored import Natural, Sha256, Stored, check_stored, read_stored, write_stored
 
 FORMAT, VERSION = "mfd-dataset", 1
 SPLITS = ("train", "validation", "test")
@@ -44,6 +48,43 @@ class Track:
     positives: int = 0
     mean_signal: float = 0.0
     assayed: tuple[str, ...] | None = None
+
+
+class StoredTrack(Stored):
+    """A track as a row of tracks.arrow, or in model.json."""
+
+    id: Annotated[str, Field(min_length=1)]
+    kind: Kind
+    metadata: dict[str, str]
+    positives: Natural
+    mean_signal: float
+    assayed: list[str] | None
+
+
+class StoredTracks(Stored):
+    """All of them."""
+
+    tracks: Annotated[list[StoredTrack], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        seen = set[str]()
+        for track in self.tracks:
+            if track.id in seen:
+                raise ValueError(f"track {track.id[:60]!r} is there twice")
+            seen.add(track.id)
+        return self
+
+
+def tracks_of(stored: Sequence[Mapping[str, Any]]) -> tuple[Track, ...]:
+    """Tracks from plain values that have been checked."""
+    return tuple(
+        Track(
+            id=row["id"], kind=row["kind"], metadata=row["metadata"], positives=row["positives"],
+            mean_signal=row["mean_signal"], assayed=None if row["assayed"] is None else tuple(row["assayed"]),
+        )
+        for row in stored
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,15 +125,15 @@ class Dataset:
     tracks: tuple[Track, ...]
     genome: Genome = field(repr=False)
 
-    @property
+    @cached_property
     def peak_tracks(self) -> tuple[Track, ...]:
         return tuple(track for track in self.tracks if track.kind == "peaks")
 
-    @property
+    @cached_property
     def signal_tracks(self) -> tuple[Track, ...]:
         return tuple(track for track in self.tracks if track.kind == "signal")
 
-    @property
+    @cached_property
     def contigs(self) -> tuple[str, ...]:
         return tuple(self.genome.sequences)
 
@@ -102,11 +143,8 @@ class Dataset:
         return sha256_of(self.path / "manifest.json")
 
     def split(self, name: str) -> Bins:
-        """The bins of `train`, `validation` or `test`."""
-        tables = [
-            _read_arrow(self.path / "shards" / shard["file"]) for shard in self.manifest["splits"][name]["shards"]
-        ]
-        return concatenate([_bins_from_table(table) for table in tables], self)
+        """The bins of `train`, `validation` or `test`. DatasetError where a shard is not one of this dataset."""
+        return concatenate([_read_shard(self, shard) for shard in self.manifest["splits"][name]["shards"]], self)
 
 
 def concatenate(parts: Sequence[Bins], dataset: Dataset) -> Bins:
@@ -150,20 +188,80 @@ def open_dataset(path: Path, verify: bool = True) -> Dataset:
         file = path / name
         if not file.is_file() or file.stat().st_size != expected["bytes"]:
             raise DatasetError("is missing or was cut short", path=file, hint=_AGAIN)
-        if verify and sha256_of(file) != expected["sha256"]:
+        if (verify or name == "tracks.arrow") and sha256_of(file) != expected["sha256"]:
             raise DatasetError("is damaged: its sha256 is not the one in manifest.json", path=file, hint=_AGAIN)
-    return Dataset(path, manifest, _read_tracks(path / "tracks.arrow"), read_genome(path / "genome.arrow"))
+    genome = read_genome(path / "genome.arrow")
+    if [(contig["name"], contig["length"]) for contig in manifest["contigs"]] != list(genome.lengths.items()):
+        raise DatasetError("has other contigs than manifest.json", path=path / "genome.arrow", hint=_AGAIN)
+    return Dataset(path, manifest, _read_tracks(path / "tracks.arrow"), genome)
 
 
 _AGAIN = "run mfd preprocess --force to make the dataset again"
 
 
+class StoredFile(Stored):
+    bytes: Natural
+    sha256: Sha256
+
+
+class StoredShard(StoredFile):
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]  # a name, not a path to elsewhere
+    bins: Natural
+
+
+class StoredSplit(Stored):
+    bins: Natural
+    shards: list[StoredShard]
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        held = sum(shard.bins for shard in self.shards)
+        if held != self.bins:
+            raise ValueError(f"has {self.bins:,} bins, its shards {held:,}")
+        return self
+
+
+class StoredContig(Stored):
+    name: str
+    length: Natural
+
+
+class StoredSplits(Stored):
+    train: StoredSplit
+    validation: StoredSplit
+    test: StoredSplit
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        names = [shard.file for split in (self.train, self.validation, self.test) for shard in split.shards]
+        if len(set(names)) < len(names):
+            raise ValueError("a shard is listed twice")
+        return self
+
+
+class StoredFiles(Stored):
+    genome: Annotated[StoredFile, Field(alias="genome.arrow")]
+    tracks: Annotated[StoredFile, Field(alias="tracks.arrow")]
+
+
+class Manifest(Stored):
+    """What manifest.json must hold."""
+
+    genome_digest: Sha256
+    contigs: Annotated[list[StoredContig], Field(min_length=1)]
+    splits: StoredSplits
+    files: StoredFiles
+    inputs: list[dict[str, Any]]
+    summary: dict[str, Any]
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a dataset folder; DatasetError where there is none or it is of another version."""
+    """The manifest of a dataset folder; DatasetError where there is none, it is damaged or of another version."""
     file = path / "manifest.json"
-    if not file.is_file():
+    if not file.exists():
         raise DatasetError("there is no dataset here (no manifest.json)", path=path, hint="run mfd preprocess first")
-    return read_versioned(file, FORMAT, VERSION, DatasetError, _AGAIN)
+    manifest = read_stored(file, Manifest, DatasetError, _AGAIN, (FORMAT, VERSION))
+    return {**manifest, "files": {name: manifest["files"][name] for name in ("genome.arrow", "tracks.arrow")}}
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
@@ -183,13 +281,15 @@ def write_genome(path: Path, genome: Genome) -> None:
 
 
 def read_genome(path: Path) -> Genome:
-    """The genome of a dataset, memory-mapped."""
-    with pa.memory_map(str(path)) as source:
-        table = pa.ipc.open_file(source).read_all()
+    """The genome of a dataset, memory-mapped. DatasetError where the file is none."""
+    table = _read_arrow(path, {"name": pa.string(), "length": pa.int64(), "sequence": pa.large_binary()})
+    names = table["name"].to_pylist()
     sequences = {
-        name.as_py(): np.frombuffer(sequence.as_buffer(), np.uint8)
-        for name, sequence in zip(table["name"], table["sequence"])
+        name: np.frombuffer(sequence.as_buffer(), np.uint8) for name, sequence in zip(names, table["sequence"])
     }
+    lengths = [len(bases) for bases in sequences.values()]
+    if len(sequences) < len(names) or table["length"].to_pylist() != lengths:
+        raise DatasetError("is damaged: names or lengths of contigs do not agree", path=path, hint=_AGAIN)
     return Genome(sequences, source=str(path))
 
 
@@ -208,16 +308,14 @@ def write_tracks(path: Path, tracks: Sequence[Track]) -> None:
 
 
 def _read_tracks(path: Path) -> tuple[Track, ...]:
-    table = _read_arrow(path)
+    fixed = {"id": pa.string(), "kind": pa.string(), "positives": pa.int64(), "mean_signal": pa.float64()}
+    table = _read_arrow(path, {**fixed, "assayed": pa.list_(pa.string())}, may_miss=("assayed",))
     meta = [name for name in table.column_names if name.startswith("metadata.")]
-    return tuple(
-        Track(
-            id=row["id"], kind=row["kind"], positives=row["positives"], mean_signal=row["mean_signal"],
-            assayed=None if row["assayed"] is None else tuple(row["assayed"]),
-            metadata={name.removeprefix("metadata."): row[name] for name in meta},
-        )
-        for row in table.to_pylist()
-    )  # fmt: skip
+    rows = [
+        {**row, "metadata": {name.removeprefix("metadata."): row[name] for name in meta}} for row in table.to_pylist()
+    ]
+    check_stored({"tracks": rows}, StoredTracks, path, DatasetError, _AGAIN)
+    return tracks_of(rows)
 
 
 def write_shard(path: Path, bins: Bins, contigs: Sequence[str]) -> None:
@@ -255,7 +353,7 @@ def write_manifest(
         "files": {name: described(path / name) for name in ("genome.arrow", "tracks.arrow")},
         "inputs": list(inputs), "summary": summary,
     }  # fmt: skip
-    write_json(path / "manifest.json", manifest)
+    write_stored(path / "manifest.json", manifest)
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
@@ -265,12 +363,20 @@ def _write_table(path: Path, table: pa.Table) -> None:
     sync(path)
 
 
-def _read_arrow(path: Path) -> pa.Table:
+def _read_arrow(path: Path, columns: Mapping[str, pa.DataType], may_miss: Sequence[str] = ()) -> pa.Table:
+    """A table that has these columns, of these types, without missing values. DatasetError otherwise."""
     try:
         with pa.memory_map(str(path)) as source:
-            return pa.ipc.open_file(source).read_all()
-    except pa.ArrowException as error:
-        raise DatasetError("is not an Arrow file", path=path, hint=_AGAIN) from error
+            table = pa.ipc.open_file(source).read_all()
+        table.validate(full=True)  # offsets and indices: what is read without a look at the bounds
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DatasetError("is not an Arrow file, or is damaged", path=path, hint=_AGAIN) from error
+    for name, kind in columns.items():
+        if name not in table.column_names or table.schema.field(name).type != kind:
+            raise DatasetError(f"has no column {name!r} of type {kind}", path=path, hint=_AGAIN)
+        if name not in may_miss and table[name].null_count:
+            raise DatasetError(f"has missing values in column {name!r}", path=path, hint=_AGAIN)
+    return table
 
 
 def _fixed_binary(values: NDArray[np.uint8]) -> pa.Array:
@@ -282,6 +388,35 @@ def _fixed_floats(values: NDArray[np.float32]) -> pa.Array:
     flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
     kind = pa.list_(pa.float32(), values.shape[1])
     return pa.Array.from_buffers(kind, len(values), [None], children=[flat])
+
+
+def _read_shard(dataset: Dataset, described: Mapping[str, Any]) -> Bins:
+    """The bins of a shard, after a look at whether they are those that the manifest describes."""
+    path = dataset.path / "shards" / described["file"]
+    peaks, signals = len(dataset.peak_tracks), len(dataset.signal_tracks)
+    columns = {
+        "contig": pa.dictionary(pa.int32(), pa.string()), "start": pa.int64(), "peaks": pa.binary(-(-peaks // 8)),
+        "signal": pa.list_(pa.float32(), signals),
+    }  # fmt: skip
+    table = _read_arrow(path, columns)
+    if "measured" in table.column_names:
+        table = _read_arrow(path, {**columns, "measured": pa.binary(-(-(peaks + signals) // 8))})
+    if len(table) != described["bins"] or table["start"].num_chunks > 1:
+        raise DatasetError(f"has not the {described['bins']:,} bins of manifest.json", path=path, hint=_AGAIN)
+    bins = _bins_from_table(table)
+    if len(bins) and table["contig"].chunk(0).dictionary.to_pylist() != list(dataset.contigs):
+        raise DatasetError("has other contigs than the genome", path=path, hint=_AGAIN)
+    lengths = np.array(list(dataset.genome.lengths.values()), np.int64)
+    ends = lengths[bins.contig] if len(bins) else lengths[:0]
+    wrong = (bins.start % BIN != 0) | (bins.start < 0) | (bins.start > ends - BIN)
+    wrong[1:] |= (bins.contig[1:] < bins.contig[:-1]) | (
+        (bins.contig[1:] == bins.contig[:-1]) & (bins.start[1:] <= bins.start[:-1])
+    )
+    if wrong.any():
+        first = int(wrong.argmax())
+        place = f"{dataset.contigs[bins.contig[first]]}:{bins.start[first]}"
+        raise DatasetError(f"has a bin that is out of order or not on the genome: {place}", path=path, hint=_AGAIN)
+    return bins
 
 
 def _bins_from_table(table: pa.Table) -> Bins:
@@ -297,7 +432,7 @@ def _bins_from_table(table: pa.Table) -> Bins:
 
     size = table.schema.field("signal").type.list_size
     if rows and size:
-        signal = table["signal"].chunk(0).flatten().to_numpy().reshape(rows, size)
+        signal = table["signal"].chunk(0).flatten().to_numpy(zero_copy_only=False).reshape(rows, size)
     else:
         signal = np.zeros((rows, size), np.float32)
     contig = table["contig"].chunk(0).indices.to_numpy() if rows else np.zeros(0, np.int32)

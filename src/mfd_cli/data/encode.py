@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mfd_cli.data.fasta import read_lines
 from mfd_cli.data.metadata_table import Table, read_table
 from mfd_cli.errors import MetadataError
+from mfd_cli.files import check_input
 
 NAMES: dict[str, tuple[str, ...]] = {
     "id": ("File accession", "Accession", "track", "track id", "id", "name", "sample"),
@@ -54,11 +56,10 @@ def read_any_table(path: Path) -> Table:
 
     MetadataError where the first line does not look like a header.
     """
-    with path.open("rb") as file:
-        first = file.readline(1 << 16)
+    _, first = next(read_lines(check_input(path, MetadataError), MetadataError), (1, b""))
     report = re.match(rb"\d{4}-\d\d-\d\d[ T].*\thttps?://", first) is not None
-    if not report and first[:2] not in (b"\xff\xfe", b"\xfe\xff"):
-        cells = first.decode("utf-8-sig", "replace").rstrip("\r\n").split("\t")
+    if not report:
+        cells = [cell.strip('" ') for cell in first.decode("utf-8", "replace").split("\t")]
         if not any(find_column(what, cells) for what in NAMES):
             raise MetadataError(
                 f"the first line does not look like a header ({cells[0][:40]!r}, ...)", path=path, line=1,

@@ -15,30 +15,38 @@ from mfd_cli.errors import GenomeError, MfdError
 from mfd_cli.files import check_input
 
 BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-_UPPER = bytes.maketrans(b"acgtRYSWKMBDHVryswkmbdhvn", b"ACGTNNNNNNNNNNNNNNNNNNNNN")
-_ALLOWED = b"ACGTN"
-_LONGEST_LINE = 1 << 30
+_KNOWN, _AMBIGUOUS = b"ACGTacgt", b"RYSWKMBDHVNryswkmbdhvn"
+_BASE = bytes(byte if byte in _KNOWN else ord("N") if byte in _AMBIGUOUS else 0 for byte in range(256)).upper()
+"""Every byte as the base that it stands for; 0 for what is none."""
+_NO_BASE = re.compile(rb"[^\n" + _KNOWN + _AMBIGUOUS + rb"]")
+_NAME = re.compile(rb"[!-~]+")
+_INDEXED = re.compile(rb"([!-~]+)\t([0-9]{1,15})(?:\t.*)?")
+_BLOCK = 1 << 24
+"""Bytes of text that are read together."""
+_LONGEST_LINE = 1 << 24
+"""No line of a table, and no header line, has more bytes; a sequence may be on one line, however long."""
+_BOMB, _SMALL = 200, 1 << 26
+"""Real files shrink a few times, runs of N apart. More than 64 MiB that shrank 200 times would fill the memory."""
 
 
-def read_fasta(path: Path) -> Genome:
-    """The genome in a FASTA file: upper-case A, C, G, T; every other IUPAC letter becomes N.
+def read_fasta(path: Path, size: int = _BLOCK) -> Genome:
+    """The genome in a FASTA file, read in blocks of `size` bytes: upper-case A, C, G, T; every other IUPAC letter becomes N.
 
     Names are the first word of each header. Raises GenomeError with the line for an empty, repeated or missing name, an
     empty contig, a letter that is not IUPAC DNA, a damaged or cut file; and where a .fai beside the file disagrees.
     """
     check_input(path, GenomeError)
     sequences: dict[str, Bytes] = {}
-    name, parts = "", list[bytes]()
-    for number, line in read_lines(path, GenomeError):
-        if line[:1] == b">":
-            _close(sequences, name, parts, path, number)
-            name, parts = _name(line, sequences, path, number), []
-        elif line:
-            if not name:
-                what = "is FASTQ, not FASTA" if line[:1] == b"@" else "has sequence before the first header line"
-                raise GenomeError(what, path=path, line=number)
-            parts.append(_bases(line, path, number))
-    _close(sequences, name, parts, path, None)
+    name, begun, parts = "", 0, list[bytes]()
+    for number, is_header, text in _stretches(path, size):
+        if is_header:
+            _close(sequences, name, parts, path, begun)
+            name, begun, parts = _name(text, sequences, path, number), number, []
+        elif name:
+            parts.append(_bases(text, path, number))
+        elif text.strip(b"\n"):
+            raise _no_header(text, path, number)
+    _close(sequences, name, parts, path, begun)
     if not sequences:
         raise GenomeError("holds no contig", path=path)
     genome = Genome(sequences, str(path))
@@ -46,25 +54,67 @@ def read_fasta(path: Path) -> Genome:
     return genome
 
 
+def _stretches(path: Path, size: int) -> Iterator[tuple[int, bool, bytes]]:
+    """Header lines (without their ends), and the text between them in stretches that may end within a line.
+
+    Each comes with the number of its (first) line, and whether it is a header.
+    """
+    number, rest, line_begins = 1, b"", True
+    for block in read_blocks(path, GenomeError, size):
+        text, at, rest = rest + block, 0, b""
+        while at < len(text):
+            if line_begins and text[at] == ord(">"):
+                end = text.find(b"\n", at)
+                if end < 0:
+                    rest = text[at:]  # the block ends within the header
+                    _check_length(rest, path, GenomeError, number)
+                    break
+                yield number, True, text[at:end]
+                at, number = end + 1, number + 1
+            else:
+                end = text.find(b"\n>", at) + 1 or len(text)
+                yield number, False, text[at:end]
+                number += text.count(b"\n", at, end)
+                at, line_begins = end, text[end - 1] == ord("\n")
+    if rest:
+        yield number, True, rest
+
+
 def _name(line: bytes, known: dict[str, Bytes], path: Path, number: int) -> str:
-    found = re.match(rb">([!-~]+)", line)
-    if not found:
+    word = re.split(rb"[ \t]", line[1:], maxsplit=1)[0]
+    if not word:
         raise GenomeError("a header line has no name right after the >", path=path, line=number)
-    name = found[1].decode("ascii")
+    name = word.decode("ascii", "backslashreplace")
+    if not _NAME.fullmatch(word):
+        raise GenomeError(f"{name[:60]!r} is not a contig name: it is not plain ASCII", path=path, line=number)
     if name in known:
         raise GenomeError(f"contig {name[:60]!r} is there twice", path=path, line=number)
     return name
 
 
-def _bases(line: bytes, path: Path, number: int) -> bytes:
-    upper = line.translate(_UPPER)
-    wrong = upper.translate(None, _ALLOWED)
-    if wrong:
-        raise GenomeError(f"{chr(wrong[0])!r} is not a base", path=path, line=number, hint="a FASTA of DNA is needed")
-    return upper
+def _no_header(text: bytes, path: Path, number: int) -> GenomeError:
+    """What to say of a file that begins with something else than a header line."""
+    begun = text.lstrip(b"\n")
+    first, number = begun.split(b"\n", 1)[0], number + len(text) - len(begun)
+    if first[:1] == b"@":
+        return GenomeError("is FASTQ, not FASTA", path=path, line=number)
+    shown = first[:20].decode("utf-8", "replace")
+    return GenomeError(f"{shown!r} stands before the first header line (>name)", path=path, line=number)
 
 
-def _close(sequences: dict[str, Bytes], name: str, parts: list[bytes], path: Path, number: int | None) -> None:
+def _bases(text: bytes, path: Path, number: int) -> bytes:
+    bases = text.translate(_BASE, b"\n")
+    if b"\0" in bases:
+        wrong = _NO_BASE.search(text)
+        assert wrong is not None
+        raise GenomeError(
+            f"{chr(wrong[0][0])!r} is not a base", path=path, line=number + text.count(b"\n", 0, wrong.start()),
+            hint="a FASTA of DNA is needed: A, C, G, T, N and the other letters of IUPAC, nothing else",
+        )  # fmt: skip
+    return bases
+
+
+def _close(sequences: dict[str, Bytes], name: str, parts: list[bytes], path: Path, number: int) -> None:
     if not name:
         return
     bases = np.frombuffer(b"".join(parts), np.uint8)
@@ -80,40 +130,99 @@ def _check_index(genome: Genome, path: Path) -> None:
         return
     told = {}
     for number, line in read_lines(index, GenomeError):
-        cells = line.decode("utf-8", "replace").split("\t")
-        if len(cells) < 2 or not cells[1].isdigit():
+        found = _INDEXED.fullmatch(line)
+        if not found:
             raise GenomeError("is not a FASTA index", path=index, line=number, hint="remove it, or samtools faidx")
-        told[cells[0]] = int(cells[1])
+        told[found[1].decode("ascii")] = int(found[2])
     if told != genome.lengths:
         differing = sorted(set(told.items()) ^ set(genome.lengths.items()))[0][0]
+        here, there = (
+            f"{all_of[differing]:,} bp" if differing in all_of else "missing" for all_of in (genome.lengths, told)
+        )
         raise GenomeError(
-            f"does not agree with its index {index.name} ({differing[:60]}: {genome.lengths.get(differing, 0):,} bp "
-            f"against {told.get(differing, 0):,})",
+            f"does not agree with its index {index.name} ({differing[:60]}: {here} against {there})",
             path=path, hint="the FASTA was cut or changed, or the index is old: samtools faidx makes it anew",
         )  # fmt: skip
 
 
-def read_lines(path: Path, error: type[MfdError]) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines (1-based, without their ends) of a plain, gzip or bgzip file; `error` where it is damaged.
+# -- text --------------------------------------------------------------------------------------------------------------
 
-    LF and CRLF are line ends; a UTF-8 byte order mark at the start is dropped.
+
+def read_blocks(path: Path, error: type[MfdError], size: int = _BLOCK) -> Iterator[bytes]:
+    """The text of a plain, gzip or bgzip file, about `size` bytes at a time; `error` where it is damaged or is no text.
+
+    LF and CRLF are line ends, and come as LF; a UTF-8 byte order mark at the start is dropped.
     """
-    with path.open("rb") as raw:
-        magic = raw.read(18)
-    packed = magic[:2] == b"\x1f\x8b"
-    if packed and magic[12:14] == b"BC":
-        check_bgzf_end(path, error)
-    number = 0
+    read = 0
     try:
-        with gzip.open(path, "rb") if packed else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if number == 1:
-                    if line[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                        raise error("is UTF-16 text", path=path, hint="save it as plain text")
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                yield number, line.rstrip(b"\r\n")
+        with path.open("rb") as raw:
+            magic = raw.read(18)
+            raw.seek(0)
+            packed = magic[:2] == b"\x1f\x8b"
+            if packed and magic[12:14] == b"BC":
+                check_bgzf_end(path, error)
+            file = gzip.GzipFile(fileobj=raw) if packed else raw
+            while block := file.read(size):
+                read += len(block)
+                if read > max(_SMALL, _BOMB * raw.tell()):
+                    raise error(
+                        f"its first {raw.tell():,} bytes unpack to {read:,}: this is no real data", path=path,
+                        hint="if it is, unpack it first (gzip -d)",
+                    )  # fmt: skip
+                yield _as_text(block, read - len(block), path, error)
     except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
-        raise error("is damaged or was cut short (gzip)", path=path, line=number + 1) from problem
+        raise error("is damaged or was cut short (gzip)", path=path) from problem
+    except OSError as problem:
+        raise error(f"cannot be read ({problem.strerror})", path=path) from problem
+
+
+def _as_text(block: bytes, before: int, path: Path, error: type[MfdError]) -> bytes:
+    """A block, `before` bytes from the start, with LF for all line ends; `error` where it is no text."""
+    if not before:
+        if block[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise error("is UTF-16 text", path=path, hint="save it as plain text")
+        block = block.removeprefix(b"\xef\xbb\xbf")
+    zero = block.find(b"\0")
+    if zero >= 0:
+        raise error(f"is not text, or damaged: byte {before + zero + 1:,} is zero", path=path)
+    if b"\r" not in block:
+        return block
+    text = block.replace(b"\r\n", b"\n")
+    if b"\r" in text:
+        raise error(
+            "has a carriage return (CR) that ends no line", path=path,
+            hint="lines must end as on Unix or Windows, not as on an old Macintosh",
+        )  # fmt: skip
+    return text
+
+
+def whole_lines(path: Path, error: type[MfdError], size: int = _BLOCK) -> Iterator[bytes]:
+    """The same in blocks that end where a line ends; only the last one may do without, where the file does."""
+    rest = b""
+    for block in read_blocks(path, error, size):
+        end = block.rfind(b"\n") + 1
+        if end:
+            yield rest + block[:end]
+            rest = block[end:]
+        else:
+            rest += block
+            _check_length(rest, path, error)
+    if rest:
+        yield rest
+
+
+def read_lines(path: Path, error: type[MfdError]) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines (1-based, without their ends) of a file, see `read_blocks`."""
+    number = 0
+    for block in whole_lines(path, error, 1 << 20):
+        for line in block.removesuffix(b"\n").split(b"\n"):
+            number += 1
+            yield number, line
+
+
+def _check_length(line: bytes, path: Path, error: type[MfdError], number: int | None = None) -> None:
+    if len(line) > _LONGEST_LINE:
+        raise error(f"a line has more than {_LONGEST_LINE:,} bytes", path=path, line=number)
 
 
 def check_bgzf_end(path: Path, error: type[MfdError]) -> None:

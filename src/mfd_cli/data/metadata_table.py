@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mfd_cli.data.fasta import read_lines
 from mfd_cli.errors import MetadataError
 from mfd_cli.files import check_input
 
@@ -21,38 +23,48 @@ class Table:
 
 
 def read_table(path: Path, header_line: int = 1) -> Table:
-    """Read a tab-separated UTF-8 table (a BOM and CRLF are fine, blank lines are skipped).
+    """Read a tab-separated UTF-8 table, plain or gzip (a BOM and CRLF are fine, blank lines are skipped).
 
-    Raises MetadataError with the line where a header name is empty or twice there, a row has another number of cells,
-    or the bytes are not text.
+    The quotes that R and spreadsheets put around cells are taken off. Raises MetadataError with the line where a header
+    name is empty or twice there, a row has another number of cells, or the bytes are not text.
     """
-    raw = check_input(path, MetadataError).read_bytes()
-    if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        raise MetadataError("is UTF-16 text", path=path, hint="save it as UTF-8")
-    if b"\0" in raw:
-        raise MetadataError("has a NUL byte", path=path, line=raw[: raw.index(b"\0")].count(b"\n") + 1)
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise MetadataError("is not UTF-8 text", path=path, line=line) from error
-    lines = text.replace("\r\n", "\n").split("\n")
-    if len(lines) < header_line or not lines[header_line - 1].strip():
+    lines = _text_lines(check_input(path, MetadataError))
+    header = next((text for number, text in lines if number == header_line), "")
+    if not header.strip():
         raise MetadataError("has no header", path=path, line=header_line)
-    columns = tuple(name.strip() for name in lines[header_line - 1].split("\t"))
+    columns = _cells(header)
     _check_header(columns, path, header_line)
     rows, numbers = [], []
-    for number, text in enumerate(lines[header_line:], start=header_line + 1):
+    for number, text in lines:
         if not text.strip():
             continue
-        cells = text.split("\t")
+        cells = _cells(text)
         if len(cells) != len(columns):
             raise MetadataError(f"has {len(cells)} cells where the header has {len(columns)}", path=path, line=number)
-        rows.append({name: cell.strip() for name, cell in zip(columns, cells)})
+        rows.append(dict(zip(columns, cells)))
         numbers.append(number)
     if not rows:
         raise MetadataError("has a header but no rows", path=path)
     return Table(path, columns, tuple(rows), tuple(numbers))
+
+
+def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    for number, line in read_lines(path, MetadataError):
+        try:
+            yield number, line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise MetadataError("is not UTF-8 text", path=path, line=number) from error
+
+
+def _cells(line: str) -> tuple[str, ...]:
+    cells = tuple(cell.strip() for cell in line.split("\t"))
+    return tuple(_unquoted(cell) for cell in cells) if '"' in line else cells
+
+
+def _unquoted(cell: str) -> str:
+    """`"a ""b"" c"` as a spreadsheet means it; any other quotes are a part of the value."""
+    found = re.fullmatch('"((?:[^"]|"")*)"', cell)
+    return found[1].replace('""', '"').strip() if found else cell
 
 
 def _check_header(columns: tuple[str, ...], path: Path, line: int) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mfd_cli.data.fasta import check_bgzf_end, read_lines
+from mfd_cli.data.fasta import whole_lines
 from mfd_cli.data.sequence import Genome, contig_of, match_contigs
 from mfd_cli.errors import GenomeError, RegionError
 from mfd_cli.files import check_input
@@ -67,9 +65,9 @@ class Intervals:
             start, end = self.start[chosen], self.end[chosen]
             beyond = np.flatnonzero(end > lengths[mapping[name]])
             if len(beyond):
-                first = beyond[0]
+                first, length = beyond[0], lengths[mapping[name]]
                 raise RegionError(
-                    f"{name}:{start[first]}-{end[first]} ends beyond the contig ({lengths[mapping[name]]:,} bp)",
+                    f"{name[:60]}:{start[first]}-{end[first]} ends beyond the contig ({length:,} bp in the genome)",
                     path=self.path, line=int(self.line[chosen][first]), hint="the file belongs to another assembly",
                 )  # fmt: skip
             before = found.get(mapping[name])
@@ -80,84 +78,67 @@ class Intervals:
 
 
 _REGION = re.compile(r"(?P<contig>.+?)(?::(?P<first>[0-9,]+)(?P<dash>-)?(?P<last>[0-9,]+)?)?")
-_NUMBER = re.compile(rb"[0-9]{1,10}")
+_NUMBER = re.compile(rb"0*([0-9]{1,10})")
 _NAME = re.compile(rb"[!-~]+")
-_SKIPPED = (b"#", b"track", b"browser")
+_SKIPPED = (b"#", b"track ", b"track\t", b"browser ", b"browser\t")
 _ODD_START = np.isin(np.arange(256), np.frombuffer(b"tb \t\r\n", np.uint8))
+_HINT = "BED columns are chrom, start, end, with tabs between; a header line begins with #"
 _BYTES_BEFORE = np.array([(1 << 8 * (8 - width)) - 1 for width in range(9)], np.uint64)
 _ASCII_ZEROS = np.uint64(0x3030303030303030)
 _BLOCK = 1 << 24
 """Bytes of text that are parsed together."""
+_Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
-def read_intervals(path: Path) -> Intervals:
-    """The first three columns of a BED-like file. RegionError with line and value for anything else."""
+def read_intervals(path: Path, size: int = _BLOCK) -> Intervals:
+    """The first three columns of a BED-like file, of which `size` bytes are parsed together. RegionError with line and value
+    for anything else."""
     check_input(path, RegionError)
-    plain = _read_in_blocks(path)
-    return _read_by_line(path) if plain is None else plain
-
-
-def _read_by_line(path: Path) -> Intervals:
-    """Line by line, with every check and every liberty of the format: what is not plain goes this way."""
     names: dict[bytes, int] = {}
-    contigs, starts, ends, lines = list[int](), list[int](), list[int](), list[int]()
-    for number, line in read_lines(path, RegionError):
-        if not line.strip() or line.startswith(_SKIPPED):
-            continue
-        cells = line.split(b"\t", 3) if b"\t" in line else line.split(None, 3)
-        start, end = _checked(cells, path, number)
-        contigs.append(names.setdefault(cells[0], len(names)))
-        starts.append(start)
-        ends.append(end)
-        lines.append(number)
-    return Intervals(
-        path, tuple(name.decode("ascii") for name in names), np.array(contigs, np.int32), np.array(starts, np.int64),
-        np.array(ends, np.int64), np.array(lines, np.int64),
-    )  # fmt: skip
-
-
-def _read_in_blocks(path: Path, size: int = _BLOCK) -> Intervals | None:
-    """The same for a plain file, tabs between all columns and nothing odd, in whole blocks; None for any other file.
-
-    Faults are not judged here: the reader of lines finds them again and says what they are.
-    """
-    with path.open("rb") as file:
-        magic = file.read(18)
-    packed = magic[:2] == b"\x1f\x8b"
-    if packed and magic[12:14] == b"BC":
-        check_bgzf_end(path, RegionError)
-    names: dict[bytes, int] = {}
-    pieces, rest, number = list[tuple[NDArray[np.int64], ...]](), b"", 1
-    try:
-        with gzip.open(path, "rb") if packed else path.open("rb") as stream:
-            while block := stream.read(size):
-                whole, newline, rest = (rest + block).rpartition(b"\n")
-                if len(rest) > size:
-                    return None
-                if newline:
-                    piece, lines = _parse_block(whole + newline, names, number)
-                    if piece is None:
-                        return None
-                    pieces.append(piece)
-                    number += lines
-    except (OSError, EOFError, zlib.error):
-        return None
-    if rest:
-        piece, _ = _parse_block(rest + b"\n", names, number)
-        if piece is None:
-            return None
-        pieces.append(piece)
+    pieces, before, number = list[_Columns](), b"", 1
+    for block in whole_lines(path, RegionError, size):
+        if not block.endswith(b"\n"):
+            _check_last_line(block, before, path, number)
+            block += b"\n"
+        plain, lines = _parse_block(block, names, number)
+        pieces.append(_parse_lines(block, names, number, path) if plain is None else plain)
+        before, number = block, number + lines
     contig, start, end, line = (np.concatenate([p[i] for p in pieces] or [np.zeros(0, np.int64)]) for i in range(4))
     return Intervals(path, tuple(name.decode("ascii") for name in names), contig.astype(np.int32), start, end, line)
 
 
-_Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+def _check_last_line(line: bytes, before: bytes, path: Path, number: int) -> None:
+    """A last line without its end that has fewer columns than the one `before` was cut short, maybe within a number."""
+    whole = before[before.rfind(b"\n", 0, -1) + 1 :]
+    if line.count(b"\t") < whole.count(b"\t") and b"#" not in (whole[:1], line[:1]):
+        raise RegionError(
+            "the last line was cut short: it has fewer columns than the one before, and no end", path=path, line=number,
+            hint="fetch the file again; or end the line, if it is right",
+        )  # fmt: skip
+
+
+def _parse_lines(block: bytes, names: dict[bytes, int], number: int, path: Path) -> _Columns:
+    """Contig, start, end and line number of every row of some whole lines, with every check and every liberty of the format.
+    Adds to `names`."""
+    rows = list[tuple[int, int, int, int]]()
+    for line_number, line in enumerate(block.rstrip(b"\n").split(b"\n"), start=number):  # a block may be line ends only
+        if not line.strip(b" \t") or line.startswith(_SKIPPED):
+            continue
+        cells = line.split(b"\t", 3) if b"\t" in line else [cell for cell in line.split(b" ") if cell]
+        start, end = _checked(cells, path, line_number)
+        rows.append((names.setdefault(cells[0], len(names)), start, end, line_number))
+    contigs, starts, ends, lines = np.array(rows, np.int64).reshape(-1, 4).T
+    return contigs, starts, ends, lines
 
 
 def _parse_block(data: bytes, names: dict[bytes, int], number: int) -> tuple[_Columns | None, int]:
-    """Contig, start, end and line number of every row of some whole lines, and how many lines there are; None where one is
-    not plain. Adds to `names`."""
+    """The same for plain lines, tabs between all columns and nothing odd, all at once, and how many lines there are.
+
+    None where one is not plain. Faults are not judged here: `_parse_lines` finds them again and says what they are.
+    """
     raw = np.frombuffer(data, np.uint8)
+    if _ODD_START[raw[0]]:
+        return None, data.count(b"\n")
     # Tabs and line ends are all there is below 11 in a plain file; the cells of a line lie between neighbours of this list.
     marks = np.flatnonzero(raw <= ord("\n"))
     kinds = raw[marks]
@@ -239,19 +220,27 @@ def _name_numbers(
 
 
 def _checked(cells: list[bytes], path: Path, number: int) -> tuple[int, int]:
-    hint = "BED columns are chrom, start, end"
     if len(cells) < 3:
-        raise RegionError(f"has {len(cells)} columns, not three or more", path=path, line=number, hint=hint)
+        count = "one column" if len(cells) == 1 else f"{len(cells)} columns"
+        raise RegionError(f"has {count}, not three or more", path=path, line=number, hint=_HINT)
     if not _NAME.fullmatch(cells[0]):
-        raise RegionError(f"{cells[0][:40]!r} is not a contig name", path=path, line=number, hint=hint)
-    for what, cell in (("start", cells[1]), ("end", cells[2])):
-        if not _NUMBER.fullmatch(cell):
-            shown = cell[:40].decode("utf-8", "replace")
-            raise RegionError(f"{what} is not a whole number ({shown!r})", path=path, line=number, hint=hint)
-    start, end = int(cells[1]), int(cells[2])
+        shown = cells[0][:40].decode("utf-8", "replace")
+        raise RegionError(f"{shown!r} is not a contig name", path=path, line=number, hint=_HINT)
+    start, end = _place("start", cells[1], path, number), _place("end", cells[2], path, number)
     if end <= start:
-        raise RegionError(f"end {end} is not after start {start}", path=path, line=number, hint=hint)
+        raise RegionError(f"end {end} is not after start {start}", path=path, line=number, hint=_HINT)
     return start, end
+
+
+def _place(what: str, cell: bytes, path: Path, number: int) -> int:
+    found = _NUMBER.fullmatch(cell)
+    if found:
+        return int(found[1])
+    wrong = "is not a whole number"
+    if cell.removeprefix(b"-").isdigit():
+        wrong = "is negative" if cell[:1] == b"-" else "is too large"
+    shown = cell[:40].decode("utf-8", "replace")
+    raise RegionError(f"{what} {wrong} ({shown!r})", path=path, line=number, hint=_HINT)
 
 
 def read_known_intervals(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ class Genome:
     known_digest: str = ""
     """The digest, where the file that the genome was read from has been checked against one: it is not computed again."""
 
-    @property
+    @cached_property
     def lengths(self) -> dict[str, int]:
         """Length in bp per contig."""
         return {name: len(bases) for name, bases in self.sequences.items()}
@@ -163,4 +164,4 @@ def contig_of(name: str, genome: Genome) -> str | None:
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return ", ".join(name[:60] for name in names[:3]) + (", ..." if len(names) > 3 else "")

@@ -26,7 +26,7 @@ def bin_means(path: Path, lengths: Mapping[str, int]) -> NDArray[np.float32]:
     """
     signal = open_bigwig(path)
     with signal.file:
-        mapping = {ours: theirs for theirs, ours in match_contigs(signal.contigs, lengths, str(path)).items()}
+        mapping = _named_alike(signal, lengths)
         for ours, theirs in mapping.items():
             if signal.contigs[theirs] != lengths[ours]:
                 raise GenomeError(
@@ -35,9 +35,19 @@ def bin_means(path: Path, lengths: Mapping[str, int]) -> NDArray[np.float32]:
                 )  # fmt: skip
         means = [_contig_means(signal, mapping.get(name), length // BIN) for name, length in lengths.items()]
     result = np.concatenate(means) if means else np.zeros(0, np.float32)
-    if signal.covered and np.isnan(result).all():
-        raise SignalError("says that it has data, but none can be read", path=path)
+    if len(result) and np.isnan(result).all():
+        raise SignalError("has no values on any contig of the genome", path=path)
     return result
+
+
+def _named_alike(signal: BigWig, lengths: Mapping[str, int]) -> dict[str, str]:
+    """The file's name of each of the genome's contigs that it has. GenomeError where it has one under two names."""
+    found: dict[str, str] = {}
+    for theirs, ours in match_contigs(signal.contigs, lengths, str(signal.path)).items():
+        if ours in found:
+            raise GenomeError(f"has both {found[ours]} and {theirs}, which are the same contig", path=signal.path)
+        found[ours] = theirs
+    return found
 
 
 def _contig_means(signal: BigWig, name: str | None, bins: int) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,12 @@ class BinGrid:
 
     lengths: Mapping[str, int]
 
-    @property
+    @cached_property
     def counts(self) -> dict[str, int]:
         """Whole bins per contig."""
         return {name: length // BIN for name, length in self.lengths.items()}
 
-    @property
+    @cached_property
     def offsets(self) -> dict[str, int]:
         """Global index of each contig's first bin."""
         edges = np.cumsum([0, *self.counts.values()]).tolist()

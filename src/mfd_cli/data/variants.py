@@ -25,6 +25,8 @@ from mfd_cli.files import check_input
 
 _CONTIG = re.compile(rb"##contig=<(?:.*,)?ID=([^,>]+)")
 _LENGTH = re.compile(rb"##contig=<(?:.*,)?length=([0-9]{1,12})[,>]")
+_FORMAT = re.compile(rb"##fileformat=VCFv4\.[0-9]+(?:\s|$)")
+_NAME = re.compile(rb"[!-~]+")
 _LONGEST_LINE = 1 << 24
 _LONGEST_HEADER_LINE = 1 << 20
 
@@ -164,9 +166,9 @@ def _read_bcf(path: Path, name: str) -> VariantFile:
     quiet_htslib()
     try:
         file = pysam.VariantFile(str(path))
+        header = str(file.header).rstrip("\n").encode().split(b"\n")
     except (OSError, ValueError) as error:
         raise VariantError("cannot be opened as BCF", path=name) from error
-    header = str(file.header).rstrip("\n").encode().split(b"\n")
 
     def lines() -> Iterator[tuple[int, bytes]]:
         number = 0
@@ -186,21 +188,23 @@ def _read(stream: BinaryIO, name: str) -> VariantFile:
     for number, line in lines:
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
-            if line[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                raise VariantError("is UTF-16 text", path=name, line=1, hint="save it as plain text")
-            if not line.startswith(b"##fileformat=VCFv4"):
+            if not _FORMAT.match(line):
                 raise VariantError(
-                    f"does not start with ##fileformat=VCFv4 ({line[:40].decode('utf-8', 'replace')!r})",
+                    f"does not start with ##fileformat=VCFv4.N ({line[:40].decode('utf-8', 'replace')!r})",
                     path=name, line=1, hint="a VCF or BCF file is needed",
                 )  # fmt: skip
         if len(line) > _LONGEST_HEADER_LINE:
             raise VariantError(f"a header line has {len(line):,} characters", path=name, line=number)
+        if not line:
+            continue
         header.append(line)
         if line.startswith(b"#CHROM"):
             return VariantFile(name, header, _records(lines, len(_header_columns(line, name, number)), name))
         if not line.startswith(b"##"):
-            raise VariantError("a record stands before the #CHROM line", path=name, line=number)
-    raise VariantError("has no #CHROM line" if header else "is empty", path=name)
+            what = "a line that begins with one #" if line[:1] == b"#" else "a record"
+            raise VariantError(f"{what} stands before the #CHROM line", path=name, line=number)
+    old = "lines must end as on Unix or Windows, not as on an old Macintosh" if b"\r" in b"".join(header) else None
+    raise VariantError("has no #CHROM line" if header else "is empty", path=name, hint=old)
 
 
 def _header_columns(line: bytes, name: str, number: int) -> list[bytes]:
@@ -221,6 +225,8 @@ def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
             if len(line) > _LONGEST_LINE:
                 raise VariantError(f"a line has more than {_LONGEST_LINE:,} characters", path=name, line=number)
             line = line.removesuffix(b"\n").removesuffix(b"\r")
+            if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                raise VariantError("is UTF-16 text", path=name, line=1, hint="save it as plain text")
             if b"\0" in line:
                 raise VariantError("has a NUL byte", path=name, line=number)
             yield number, line
@@ -230,6 +236,11 @@ def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
 
 def _records(lines: Iterator[tuple[int, bytes]], columns: int, name: str) -> Iterator[Record]:
     for number, line in lines:
+        if line[:1] == b"#":
+            raise VariantError(
+                "a line of the header, or a comment, stands among the records", path=name, line=number,
+                hint="bcftools concat joins files",
+            )  # fmt: skip
         if line:
             yield _parse(line, number, columns, name)
 
@@ -237,15 +248,17 @@ def _records(lines: Iterator[tuple[int, bytes]], columns: int, name: str) -> Ite
 def _parse(line: bytes, number: int, columns: int, name: str) -> Record:
     cells = line.split(b"\t")
     if len(cells) != columns:
+        short = "the file was cut short, or its columns are not separated by tabs" if len(cells) < columns else None
         raise VariantError(
-            f"has {len(cells)} columns where the #CHROM line has {columns}", path=name, line=number,
-            hint="the file was cut short, or its columns are not separated by tabs",
+            f"has {len(cells)} column{'s' * (len(cells) > 1)} where the #CHROM line has {columns}", path=name,
+            line=number, hint=short,
         )  # fmt: skip
     contig, position, _, ref, alt = (cell.decode("utf-8", "replace") for cell in cells[:5])
-    if not contig or " " in contig:
+    if not _NAME.fullmatch(cells[0]):
         raise VariantError(f"CHROM is not a contig name ({contig[:40]!r})", path=name, line=number)
     if not re.fullmatch("[0-9]{1,10}", position):
-        raise VariantError(f"POS is not a whole number ({position[:40]!r})", path=name, line=number)
+        what = "too large" if cells[1].isdigit() else "not a whole number"
+        raise VariantError(f"POS is {what} ({position[:40]!r})", path=name, line=number)
     if not ref or not alt or any(not allele for allele in alt.split(",")):
         raise VariantError(f"has an empty allele (REF {ref[:20]!r}, ALT {alt[:20]!r})", path=name, line=number)
     return Record(number, cells, contig, int(position), ref, tuple(alt.split(",")))
