@@ -77,7 +77,8 @@ class Intervals:
         return found
 
 
-_REGION = re.compile(r"(?P<contig>.+?)(?::(?P<first>[0-9,]+)(?P<dash>-)?(?P<last>[0-9,]+)?)?")
+_COUNT = "[0-9][0-9,]{0,19}"
+_REGION = re.compile(rf"(?P<contig>.+?)(?::(?P<first>{_COUNT})(?:(?P<dash>-)(?P<last>{_COUNT})?)?)?")
 _NUMBER = re.compile(rb"0*([0-9]{1,10})")
 _NAME = re.compile(rb"[!-~]+")
 _SKIPPED = (b"#", b"track ", b"track\t", b"browser ", b"browser\t")
