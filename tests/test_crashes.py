@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 import pytest
 
 import harm
-from mfd_cli.claims import claim, claims
+from mfd_cli.claims import claim, claims, mark_of_process
 from mfd_cli.data.dataset import open_dataset
 from mfd_cli.errors import OutputError
 from mfd_cli.files import whole_folder
@@ -261,3 +262,31 @@ def test_the_curve_of_a_resumed_training_has_no_line_twice(template: Path, tmp_p
     assert run(0, command.again, project).returncode == 0
     steps = [json.loads(line)["step"] for line in (project / "run/metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps)) and len(steps) == 5
+
+
+def test_weights_get_their_name_after_a_kill_between_two_renames(template: Path, tmp_path: Path) -> None:
+    """model.json has its name, the weights that it describes wait in the folder of a process that is gone."""
+    run = shutil.copytree(template / "run", tmp_path / "run")
+    good = (run / "model.safetensors").read_bytes()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    with whole_folder(tmp_path / "x") as place:
+        machine = re.fullmatch(r"\.x\.tmp-(.+)-\d+", place.name)
+    assert machine
+    waiting = run / f".model.safetensors.tmp-{machine[1]}-{dead.pid}"
+    waiting.mkdir()
+    shutil.move(run / "model.safetensors", waiting)
+    (run / "model.safetensors").write_bytes(b"of the validation before")
+    assert load_run(run).digest == load_run(template / "run").digest
+    assert (run / "model.safetensors").read_bytes() == good
+
+
+def test_a_reader_waits_for_weights_that_are_being_replaced(template: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(template / "run", tmp_path / "run")
+    good = (run / "model.safetensors").read_bytes()
+    (run / "model.safetensors").write_bytes(b"of the validation before")
+    (run / f".model.safetensors.tmp-{mark_of_process()}").mkdir()  # somebody who lives is at it
+    later = threading.Timer(0.5, (run / "model.safetensors").write_bytes, (good,))
+    later.start()
+    assert load_run(run).digest == load_run(template / "run").digest
+    later.join()

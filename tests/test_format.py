@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from mfd_cli.core.predict import Predictor
-from mfd_cli.data.dataset import SPLITS, open_dataset
+from mfd_cli.data.dataset import open_dataset
+from mfd_cli.data.manifest import SPLITS
 from mfd_cli.evaluate import bin_latents
 from mfd_cli.inspect import describe, verify
 from mfd_cli.run_folder import load_last, load_run

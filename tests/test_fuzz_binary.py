@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 import harm
 from harm_bigwig import built, good_sections
 from mfd_cli.bigwig_writer import BigWigs
-from mfd_cli.data.dataset import SPLITS, open_dataset
+from mfd_cli.data.dataset import open_dataset
+from mfd_cli.data.manifest import SPLITS
 from mfd_cli.data.signal import bin_means
 from mfd_cli.errors import MfdError
 from mfd_cli.run_folder import load_last, load_run

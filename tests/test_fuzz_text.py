@@ -105,6 +105,12 @@ def plain_fasta(text: bytes) -> dict[str, str] | None:
     return found if found and all(found.values()) else None
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13])
+def test_line_ends_of_windows_may_fall_between_two_blocks(size: int, tmp_path: Path) -> None:
+    (tmp_path / "a.bed").write_bytes(b"chr1\t5\t90\r\nchr1\t100\t220\r\n")
+    assert read_intervals(tmp_path / "a.bed", size).start.tolist() == [5, 100]
+
+
 @fuzzed
 @given(text=beds, pack=packing, size=st.sampled_from([3, 16, 1 << 24]))
 def test_bed(tmp_path: Path, text: bytes, pack: Callable[[bytes], bytes], size: int) -> None:

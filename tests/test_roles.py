@@ -16,6 +16,7 @@ from mfd_cli.core.onehot import reverse_complement
 from mfd_cli.core.predict import Predictor
 from mfd_cli.data import dataset as ds
 from mfd_cli.data.batches import GenomeOnDevice, LabelledBins, Partners
+from mfd_cli.data.manifest import SPLITS, write_manifest
 from mfd_cli.data.sequence import Genome
 from mfd_cli.errors import MetadataError
 from mfd_cli.evaluate import evaluate
@@ -82,7 +83,7 @@ def world(folder: Path) -> ds.Dataset:
     genome, shards = tiny.genome(), {}
     (folder / "shards").mkdir(parents=True)
     contigs = list(genome.sequences)
-    for split in ds.SPLITS:
+    for split in SPLITS:
         name = "chr2" if split == "test" else "chr1"
         text = genome.sequences[name].tobytes().decode()
         bins = len(text) // 128
@@ -98,7 +99,7 @@ def world(folder: Path) -> ds.Dataset:
         shards[split] = [(file, len(index))]
     ds.write_genome(folder / "genome.arrow", genome)
     ds.write_tracks(folder / "tracks.arrow", tracks(("P", "E1", "+"), ("M", "E1", "-")))
-    ds.write_manifest(folder, configuration={}, genome=genome, shards=shards, inputs=[], summary={})
+    write_manifest(folder, configuration={}, genome=genome, shards=shards, inputs=[], summary={})
     return ds.open_dataset(folder)
 
 

@@ -12,6 +12,7 @@ from mfd_cli.config import Config, FactorConfig, Project, parse_config
 from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.core.model import MfdModel
 from mfd_cli.data import dataset as ds
+from mfd_cli.data.manifest import SPLITS, write_manifest
 from mfd_cli.data.sequence import Genome, encode
 
 FACTORS = {
@@ -106,7 +107,7 @@ def dataset(
     contigs = list(world.sequences)
     meta = rows(tracks + signals)
     shards, counted = {}, np.zeros(tracks, int)
-    for split in ds.SPLITS:
+    for split in SPLITS:
         contig = "chr2" if split == "test" else "chr1"
         peaks = called(world, contig, tracks)
         cut = len(peaks) * 4 // 5
@@ -131,7 +132,7 @@ def dataset(
     made = [ds.Track(f"P{i}", "peaks", meta[i], int(counted[i])) for i in range(tracks)]
     made += [ds.Track(f"S{i}", "signal", meta[tracks + i], mean_signal=1.0) for i in range(signals)]
     ds.write_tracks(folder / "tracks.arrow", made)
-    ds.write_manifest(folder, configuration={}, genome=world, shards=shards, inputs=[], summary={})
+    write_manifest(folder, configuration={}, genome=world, shards=shards, inputs=[], summary={})
     return ds.open_dataset(folder)
 
 

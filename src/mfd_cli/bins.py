@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfd_cli.config import Config, Project, nearest
-from mfd_cli.data import dataset as ds
+from mfd_cli.data.manifest import SPLITS
 from mfd_cli.data.regions import read_known_intervals
 from mfd_cli.data.sequence import CODES, UNKNOWN, Genome, match_contigs
 from mfd_cli.data.tracks import BIN, BinGrid, inside_bins, touched_bins
@@ -72,7 +72,7 @@ def choose_bins(
         chosen = kept & (counts >= config.bins.min_tracks)
         gc = gc_of_bins(genome, grid)
         rng = np.random.default_rng([config.train.seed, 0])
-        for number in range(len(ds.SPLITS)):
+        for number in range(len(SPLITS)):
             peaks, empty = chosen & (split == number), kept & (counts == 0) & (split == number)
             chosen = chosen | matched_background(gc, peaks, empty, config.bins.background, rng)
         dropped["background not asked for"] = int((kept & ~chosen).sum())
@@ -80,7 +80,7 @@ def choose_bins(
     near = guarded(chosen, split, grid, guard)
     dropped["in the guard band"] = int((chosen & near).sum())
     chosen = chosen & ~near
-    splits = {name: np.flatnonzero(chosen & (split == number)) for number, name in enumerate(ds.SPLITS)}
+    splits = {name: np.flatnonzero(chosen & (split == number)) for number, name in enumerate(SPLITS)}
     if not len(splits["train"]):
         raise ConfigError("no bin is left for training", hint="look at [split], bins.regions and bins.exclude")
     if config.split.test and not len(splits["test"]):
@@ -107,7 +107,7 @@ def contig_splits(config: Config, genome: Genome) -> dict[str, str]:
 
 def assign_splits(config: Config, grid: BinGrid, split_of: Mapping[str, str]) -> NDArray[np.int8]:
     """(bins,) number of the split of every bin; a validation share becomes blocks spread over what is not test."""
-    numbers = {name: number for number, name in enumerate(ds.SPLITS)}
+    numbers = {name: number for number, name in enumerate(SPLITS)}
     split = np.concatenate([np.full(n, numbers[split_of[name]], np.int8) for name, n in grid.counts.items()])
     share = config.split.validation
     if isinstance(share, float):

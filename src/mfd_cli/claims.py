@@ -108,7 +108,7 @@ def tidy(path: Path) -> None:
     aside, and not replaced, gets its name back."""
     if not path.parent.is_dir():
         return
-    for other, name, kind in _orphans(path.parent):
+    for other, name, kind in orphans(path.parent):
         if name != path.name:
             continue
         if kind == "old" and not path.exists():
@@ -120,12 +120,12 @@ def tidy(path: Path) -> None:
 def tidy_inside(folder: Path) -> None:
     """Remove every temporary file of processes that are gone from a folder in which we write several results."""
     if folder.is_dir():
-        for other, _, kind in _orphans(folder):
+        for other, _, kind in orphans(folder):
             if kind == "tmp":
                 _remove(other)
 
 
-def _orphans(folder: Path) -> list[tuple[Path, str, str]]:
+def orphans(folder: Path) -> list[tuple[Path, str, str]]:
     """Temporary files and folders whose processes, on this machine, are gone: path, name of the result, tmp or old."""
     pattern = re.compile(rf"\.(.+)\.(tmp|old)-{_machine()}-(\d+)")
     found = [(other, pattern.fullmatch(other.name)) for other in sorted(folder.iterdir())]

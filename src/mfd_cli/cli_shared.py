@@ -69,7 +69,7 @@ def open_runs(project: Project, threads: int | None, every: bool) -> list[Run]:
 
 
 def split_named(split: str) -> str:
-    from mfd_cli.data.dataset import SPLITS
+    from mfd_cli.data.manifest import SPLITS
 
     return one_of("--split", split, SPLITS)
 

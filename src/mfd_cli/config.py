@@ -496,7 +496,7 @@ def _parts(dotted: str) -> list[str]:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean X?` for the nearest known word, whatever its case, or some of them, as the end of an error message."""
-    words = {name.lower(): name for name in known}
+    words = {name.lower(): name for name in sorted(known)}  # of `Target` and `target` the latter
     match = difflib.get_close_matches(word[:200].lower(), list(words), n=1, cutoff=0.5)
     if match:
         return f"; did you mean {words[match[0]]}?"

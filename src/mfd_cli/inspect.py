@@ -22,7 +22,8 @@ def verify(folder: Path) -> str:
     """Compare every file with its checksum; a sentence if all is well, an error naming the damaged file otherwise."""
     kind = describe(folder)["what"]
     if kind == "dataset":
-        from mfd_cli.data.dataset import SPLITS, open_dataset
+        from mfd_cli.data.dataset import open_dataset
+        from mfd_cli.data.manifest import SPLITS
 
         dataset = open_dataset(folder, verify=True)
         for split in SPLITS:

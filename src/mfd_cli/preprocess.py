@@ -22,6 +22,7 @@ from mfd_cli.config import Project, errors_name
 from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.data import dataset as ds
 from mfd_cli.data.fasta import read_fasta
+from mfd_cli.data.manifest import SPLITS, write_manifest
 from mfd_cli.data.sequence import Genome
 from mfd_cli.data.tracks import BinGrid, inside_bins
 from mfd_cli.errors import MetadataError, MfdError
@@ -151,8 +152,8 @@ def write_dataset(
     arrays = Mapped([track.file for track in parsed])
     holes = bool(masks) or any(s.kind == "signal" and np.isnan(a).any() for s, a in zip(sources, arrays))
     totals = Totals(len(sources))
-    shards: dict[str, list[tuple[Path, int]]] = {name: [] for name in ds.SPLITS}
-    plan = [(name, low) for name in ds.SPLITS for low in range(0, len(splits[name]), SHARD)]
+    shards: dict[str, list[tuple[Path, int]]] = {name: [] for name in SPLITS}
+    plan = [(name, low) for name in SPLITS for low in range(0, len(splits[name]), SHARD)]
     for number, (name, low) in enumerate(plan):
         chosen = splits[name][low : low + SHARD]
         bins = cut_bins(chosen, grid, sources, arrays, masks, holes)
@@ -172,7 +173,7 @@ def write_dataset(
     inputs += [{"name": str(config.data.metadata), **digest_of(project.path(str(config.data.metadata)))}]
     inputs += [{"name": s.name, "sha256": p.sha256, "bytes": p.bytes} for s, p in zip(sources, parsed)]
     configuration = config.model_copy(update={"data": type(config.data)()}).model_dump(mode="json")
-    ds.write_manifest(
+    write_manifest(
         folder, configuration=configuration, genome=genome, shards=shards, inputs=inputs, summary=summary.to_json()
     )
     return summary

@@ -59,7 +59,7 @@ def save_state(trainer: Trainer, folder: Path) -> None:
         "sums": {name: float(value) for name, value in trainer.sums.items()},
         "best": [trainer.best.skill if math.isfinite(trainer.best.skill) else None, trainer.best.step,
                  trainer.best.without_improvement],
-        "threads": torch.get_num_threads(), "plan": _plan(trainer.config),
+        "threads": torch.get_num_threads(), "plan": _plan(trainer.config), "dataset": trainer.dataset,
     }  # fmt: skip
     save_last(folder, tensors, state)
 
@@ -73,6 +73,10 @@ def restore(trainer: Trainer, folder: Path, tensors: Mapping[str, Tensor], state
             "the configuration has changed since this run was started", path=file,
             hint="--force starts it anew, from step 0",
         )  # fmt: skip
+    if state["dataset"] != trainer.dataset:
+        raise RunError(
+            "was made on another dataset than the project has now", path=file, hint="mfd train --force starts anew"
+        )
     if state["total_steps"] != trainer.total_steps or state["step"] > trainer.total_steps:
         told = (
             f"is at step {state['step']:,} of {state['total_steps']:,}, and this training has {trainer.total_steps:,}"

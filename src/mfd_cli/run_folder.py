@@ -9,31 +9,35 @@ run/model.safetensors   best weights
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mfd_cli.claims import orphans
 from mfd_cli.config import Config, ResolvedModel, parse_config
 from mfd_cli.core.backbones import BACKBONES
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metadata import MetadataEncoder
 from mfd_cli.core.model import MfdModel
-from mfd_cli.data.dataset import StoredTracks, Track, tracks_of
+from mfd_cli.data.dataset import Track, tracks_of
 from mfd_cli.errors import MfdError, RunError
 from mfd_cli.files import sha256_of, whole_file, whole_files
 from mfd_cli.roles import strand_partners
-from mfd_cli.stored import Natural, Sha256, Stored, read_stored, write_stored
+from mfd_cli.run_description import Description, State
+from mfd_cli.stored import read_stored, write_stored
 
 FORMAT, VERSION = "mfd-run", 1
 WEIGHTS, DESCRIPTION, METRICS, LAST = "model.safetensors", "model.json", "metrics.jsonl", "last"
+TURNS = 20
+"""How often a reader looks again for weights that are being replaced, a tenth of a second apart."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,9 @@ def save_run(run: Run) -> None:
 
 def load_run(path: Path) -> Run:
     """Open a run folder. RunError where it is missing, damaged or of another version."""
-    stored = read_description(path)
-    weights = path / WEIGHTS
     with contextlib.suppress(OSError):
         finish_publishing(path)
-    if not weights.is_file():
-        raise RunError("is missing", path=weights, hint=_AGAIN)
-    if sha256_of(weights) != stored["about"]["weights_sha256"]:
-        raise RunError("is damaged: its sha256 is not the one in model.json", path=weights, hint=_AGAIN)
+    stored, weights = _agreeing(path)
     tensors = load_tensors(weights)
     try:
         run = _described(path, stored, sum(tensor.numel() for tensor in tensors.values()))
@@ -96,6 +95,21 @@ def load_run(path: Path) -> Run:
     check_tensors(tensors, run.model.state_dict(), weights)
     run.model.load_state_dict(tensors)
     return run
+
+
+def _agreeing(path: Path) -> tuple[dict[str, Any], Path]:
+    """model.json and the weights that it names. A training that goes on replaces the two one after the other: a reader that
+    comes between waits for the second."""
+    weights = path / WEIGHTS
+    for turn in range(TURNS):
+        stored = read_description(path)
+        if weights.is_file() and sha256_of(weights) == stored["about"]["weights_sha256"]:
+            return stored, weights
+        if not list(path.glob(f".{WEIGHTS}.tmp-*")) or turn == TURNS - 1:
+            break
+        time.sleep(0.1)
+    told = "is damaged: its sha256 is not the one in model.json" if weights.is_file() else "is missing"
+    raise RunError(told, path=weights, hint=_AGAIN)
 
 
 def _described(path: Path, stored: Mapping[str, Any], numbers: int) -> Run:
@@ -155,11 +169,12 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], p
 
 def finish_publishing(path: Path) -> None:
     """Give new weights their name where their description has its already: a kill came between the two."""
-    description = path / DESCRIPTION
-    waiting = sorted(path.glob(f".{WEIGHTS}.tmp-*/{WEIGHTS}"))
-    if not waiting or not description.is_file():
+    if not (path / DESCRIPTION).is_file():
         return
-    wanted = read_description(path)["about"]["weights_sha256"]
+    waiting = [
+        folder / WEIGHTS for folder, name, _ in orphans(path) if name == WEIGHTS and (folder / WEIGHTS).is_file()
+    ]
+    wanted = read_description(path)["about"]["weights_sha256"] if waiting else ""
     for file in waiting:
         if sha256_of(file) == wanted:
             file.replace(path / WEIGHTS)
@@ -174,68 +189,6 @@ def run_folders(path: Path) -> list[Path]:
 
 
 _AGAIN = "run mfd train again"
-Positive = Annotated[float, Field(gt=0)]
-
-
-class StoredLevels(Stored):
-    type: Literal["category", "multilabel", "year"]
-    column: str
-    vocabulary: list[str]
-    mean: list[float]
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        if len(set(self.vocabulary)) != len(self.vocabulary) or len(self.mean) != len(self.vocabulary):
-            raise ValueError("levels are there twice, or are not as many as their means")
-        return self
-
-
-class StoredNumber(Stored):
-    type: Literal["number"]
-    column: str
-    centre: float
-    scale: Positive
-    cuts: Annotated[list[float], Field(min_length=2, max_length=2)]
-    mean: Annotated[list[float], Field(min_length=2, max_length=2)]
-
-
-class StoredScale(Stored):
-    floor: list[Positive]
-    mean: list[float]
-    sd: list[Positive]
-    counts: list[bool]
-
-
-class StoredAbout(Stored):
-    genome_digest: str
-    dataset_digest: str
-    weights_sha256: Sha256
-    contigs: dict[str, Natural]
-    trained_on: list[str]
-    windows: Natural
-    validation: dict[str, float]
-
-
-class Description(StoredTracks):
-    """What model.json must hold."""
-
-    configuration: dict[str, Any]
-    model: ResolvedModel
-    metadata: dict[str, Annotated[StoredLevels | StoredNumber, Field(discriminator="type")]]
-    trained: list[bool]
-    signal_scale: StoredScale
-    about: StoredAbout
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        kinds, scale = [track.kind for track in self.tracks], self.signal_scale
-        if kinds != sorted(kinds):
-            raise ValueError("tracks: signals stand before peaks")
-        if len(self.trained) != len(kinds) or not any(self.trained):
-            raise ValueError("trained: is not one value per track, of which one is true")
-        if {len(values) for values in (scale.floor, scale.mean, scale.sd, scale.counts)} != {kinds.count("signal")}:
-            raise ValueError("signal_scale: is not one value per signal track")
-        return self
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -272,26 +225,6 @@ def save_last(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any
     for old in folder.glob("state-*.safetensors"):
         if old != file:
             old.unlink()
-
-
-class State(Stored):
-    """What last/state.json must hold."""
-
-    step: Natural
-    total_steps: Natural
-    seconds: Annotated[float, Field(ge=0)]
-    sums: dict[str, float]
-    best: Annotated[list[float | None], Field(min_length=3, max_length=3)]
-    threads: Annotated[int, Field(ge=1)]
-    plan: dict[str, Any]
-    file: Annotated[str, Field(pattern=r"^state-[0-9]{1,20}\.safetensors$")]  # a name, not a path to elsewhere
-    sha256: Sha256
-
-    @model_validator(mode="after")
-    def _counted(self) -> Self:
-        if not all(number is not None and number >= 0 and number.is_integer() for number in self.best[1:]):
-            raise ValueError("best: is not a skill, a step and a count")
-        return self
 
 
 def load_last(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -70,6 +70,8 @@ class Trainer:
     total_steps: int
     autocast: bool
     prior_loss: float
+    dataset: str
+    """Digest of the dataset: a training is resumed on the same one only."""
     step: int = 0
     best: Best = field(default_factory=Best)
     sums: dict[str, float | Tensor] = field(default_factory=dict)
@@ -117,7 +119,7 @@ def build(
         torch.optim.AdamW(adversary, lr=objective.adversary_lr, fused=fused) if adversary else None,
         device, torch.from_numpy(trained.astype(np.float32)).to(device), planned_steps(config, len(bins)),
         autocast=config.train.precision == "bf16" or (config.train.precision == "auto" and device.type == "cuda"),
-        prior_loss=prior_loss(bias, trained, len(dataset.peak_tracks), objective.signal_weight),
+        prior_loss=prior_loss(bias, trained, len(dataset.peak_tracks), objective.signal_weight), dataset=dataset.digest,
     )  # fmt: skip
 
 

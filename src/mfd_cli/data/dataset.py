@@ -23,14 +23,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from mfd_cli.data.manifest import AGAIN, SPLITS, read_manifest
 from mfd_cli.data.sequence import Genome
 from mfd_cli.data.tracks import BIN
 from mfd_cli.errors import DatasetError
 from mfd_cli.files import sha256_of, sync
-from mfd_cli.stored import Natural, Sha256, Stored, check_stored, read_stored, write_stored
+from mfd_cli.stored import Natural, Stored, check_stored
 
-FORMAT, VERSION = "mfd-dataset", 1
-SPLITS = ("train", "validation", "test")
 Kind = Literal["peaks", "signal"]
 
 
@@ -187,81 +186,13 @@ def open_dataset(path: Path, verify: bool = True) -> Dataset:
     for name, expected in files.items():
         file = path / name
         if not file.is_file() or file.stat().st_size != expected["bytes"]:
-            raise DatasetError("is missing or was cut short", path=file, hint=_AGAIN)
+            raise DatasetError("is missing or was cut short", path=file, hint=AGAIN)
         if (verify or name == "tracks.arrow") and sha256_of(file) != expected["sha256"]:
-            raise DatasetError("is damaged: its sha256 is not the one in manifest.json", path=file, hint=_AGAIN)
+            raise DatasetError("is damaged: its sha256 is not the one in manifest.json", path=file, hint=AGAIN)
     genome = read_genome(path / "genome.arrow")
     if [(contig["name"], contig["length"]) for contig in manifest["contigs"]] != list(genome.lengths.items()):
-        raise DatasetError("has other contigs than manifest.json", path=path / "genome.arrow", hint=_AGAIN)
+        raise DatasetError("has other contigs than manifest.json", path=path / "genome.arrow", hint=AGAIN)
     return Dataset(path, manifest, _read_tracks(path / "tracks.arrow"), genome)
-
-
-_AGAIN = "run mfd preprocess --force to make the dataset again"
-
-
-class StoredFile(Stored):
-    bytes: Natural
-    sha256: Sha256
-
-
-class StoredShard(StoredFile):
-    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]  # a name, not a path to elsewhere
-    bins: Natural
-
-
-class StoredSplit(Stored):
-    bins: Natural
-    shards: list[StoredShard]
-
-    @model_validator(mode="after")
-    def _adds_up(self) -> Self:
-        held = sum(shard.bins for shard in self.shards)
-        if held != self.bins:
-            raise ValueError(f"has {self.bins:,} bins, its shards {held:,}")
-        return self
-
-
-class StoredContig(Stored):
-    name: str
-    length: Natural
-
-
-class StoredSplits(Stored):
-    train: StoredSplit
-    validation: StoredSplit
-    test: StoredSplit
-
-    @model_validator(mode="after")
-    def _once(self) -> Self:
-        names = [shard.file for split in (self.train, self.validation, self.test) for shard in split.shards]
-        if len(set(names)) < len(names):
-            raise ValueError("a shard is listed twice")
-        return self
-
-
-class StoredFiles(Stored):
-    genome: Annotated[StoredFile, Field(alias="genome.arrow")]
-    tracks: Annotated[StoredFile, Field(alias="tracks.arrow")]
-
-
-class Manifest(Stored):
-    """What manifest.json must hold."""
-
-    genome_digest: Sha256
-    contigs: Annotated[list[StoredContig], Field(min_length=1)]
-    splits: StoredSplits
-    files: StoredFiles
-    inputs: list[dict[str, Any]]
-    summary: dict[str, Any]
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a dataset folder; DatasetError where there is none, it is damaged or of another version."""
-    file = path / "manifest.json"
-    if not file.exists():
-        raise DatasetError("there is no dataset here (no manifest.json)", path=path, hint="run mfd preprocess first")
-    manifest = read_stored(file, Manifest, DatasetError, _AGAIN, (FORMAT, VERSION))
-    return {**manifest, "files": {name: manifest["files"][name] for name in ("genome.arrow", "tracks.arrow")}}
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
@@ -289,7 +220,7 @@ def read_genome(path: Path) -> Genome:
     }
     lengths = [len(bases) for bases in sequences.values()]
     if len(sequences) < len(names) or table["length"].to_pylist() != lengths:
-        raise DatasetError("is damaged: names or lengths of contigs do not agree", path=path, hint=_AGAIN)
+        raise DatasetError("is damaged: names or lengths of contigs do not agree", path=path, hint=AGAIN)
     return Genome(sequences, source=str(path))
 
 
@@ -314,7 +245,7 @@ def _read_tracks(path: Path) -> tuple[Track, ...]:
     rows = [
         {**row, "metadata": {name.removeprefix("metadata."): row[name] for name in meta}} for row in table.to_pylist()
     ]
-    check_stored({"tracks": rows}, StoredTracks, path, DatasetError, _AGAIN)
+    check_stored({"tracks": rows}, StoredTracks, path, DatasetError, AGAIN)
     return tracks_of(rows)
 
 
@@ -331,31 +262,6 @@ def write_shard(path: Path, bins: Bins, contigs: Sequence[str]) -> None:
     _write_table(path, pa.table(columns))
 
 
-def write_manifest(
-    path: Path, *, configuration: Mapping[str, Any], genome: Genome, shards: Mapping[str, Sequence[tuple[Path, int]]],
-    inputs: Sequence[Mapping[str, Any]], summary: Mapping[str, Any],
-) -> None:  # fmt: skip
-    """manifest.json, written last: a folder without it is not a dataset. `shards` maps a split to (file, bins)."""
-
-    def described(file: Path) -> dict[str, Any]:
-        return {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
-
-    splits = {
-        split: {
-            "bins": sum(bins for _, bins in shards[split]),
-            "shards": [{"file": file.name, "bins": bins, **described(file)} for file, bins in shards[split]],
-        }
-        for split in SPLITS
-    }
-    manifest = {
-        "format": FORMAT, "version": VERSION, "configuration": configuration, "genome_digest": genome.digest(),
-        "contigs": [{"name": name, "length": length} for name, length in genome.lengths.items()], "splits": splits,
-        "files": {name: described(path / name) for name in ("genome.arrow", "tracks.arrow")},
-        "inputs": list(inputs), "summary": summary,
-    }  # fmt: skip
-    write_stored(path / "manifest.json", manifest)
-
-
 def _write_table(path: Path, table: pa.Table) -> None:
     table = table.combine_chunks()
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
@@ -370,12 +276,12 @@ def _read_arrow(path: Path, columns: Mapping[str, pa.DataType], may_miss: Sequen
             table = pa.ipc.open_file(source).read_all()
         table.validate(full=True)  # offsets and indices: what is read without a look at the bounds
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DatasetError("is not an Arrow file, or is damaged", path=path, hint=_AGAIN) from error
+        raise DatasetError("is not an Arrow file, or is damaged", path=path, hint=AGAIN) from error
     for name, kind in columns.items():
         if name not in table.column_names or table.schema.field(name).type != kind:
-            raise DatasetError(f"has no column {name!r} of type {kind}", path=path, hint=_AGAIN)
+            raise DatasetError(f"has no column {name!r} of type {kind}", path=path, hint=AGAIN)
         if name not in may_miss and table[name].null_count:
-            raise DatasetError(f"has missing values in column {name!r}", path=path, hint=_AGAIN)
+            raise DatasetError(f"has missing values in column {name!r}", path=path, hint=AGAIN)
     return table
 
 
@@ -402,10 +308,10 @@ def _read_shard(dataset: Dataset, described: Mapping[str, Any]) -> Bins:
     if "measured" in table.column_names:
         table = _read_arrow(path, {**columns, "measured": pa.binary(-(-(peaks + signals) // 8))})
     if len(table) != described["bins"] or table["start"].num_chunks > 1:
-        raise DatasetError(f"has not the {described['bins']:,} bins of manifest.json", path=path, hint=_AGAIN)
+        raise DatasetError(f"has not the {described['bins']:,} bins of manifest.json", path=path, hint=AGAIN)
     bins = _bins_from_table(table)
     if len(bins) and table["contig"].chunk(0).dictionary.to_pylist() != list(dataset.contigs):
-        raise DatasetError("has other contigs than the genome", path=path, hint=_AGAIN)
+        raise DatasetError("has other contigs than the genome", path=path, hint=AGAIN)
     lengths = np.array(list(dataset.genome.lengths.values()), np.int64)
     ends = lengths[bins.contig] if len(bins) else lengths[:0]
     wrong = (bins.start % BIN != 0) | (bins.start < 0) | (bins.start > ends - BIN)
@@ -415,7 +321,7 @@ def _read_shard(dataset: Dataset, described: Mapping[str, Any]) -> Bins:
     if wrong.any():
         first = int(wrong.argmax())
         place = f"{dataset.contigs[bins.contig[first]]}:{bins.start[first]}"
-        raise DatasetError(f"has a bin that is out of order or not on the genome: {place}", path=path, hint=_AGAIN)
+        raise DatasetError(f"has a bin that is out of order or not on the genome: {place}", path=path, hint=AGAIN)
     return bins
 
 

@@ -163,6 +163,8 @@ def read_blocks(path: Path, error: type[MfdError], size: int = _BLOCK) -> Iterat
                 check_bgzf_end(path, error)
             file = gzip.GzipFile(fileobj=raw) if packed else raw
             while block := file.read(size):
+                if block.endswith(b"\r"):  # the other half of a line end may come next
+                    block += file.read(1)
                 read += len(block)
                 if read > max(_SMALL, _BOMB * raw.tell()):
                     raise error(

@@ -1,0 +1,126 @@
+"""What happens where there is a lot: `python examples/bench_sizes.py FOLDER [--only contigs tracks records]`.
+
+A tiny planted project is made larger in one way at a time: 100,000 contigs; 10,000 tracks; VCFs of 10,000 and 1,000,000 lines.
+Every command that meets it is run; its time and the memory of its largest process are told, and written to FOLDER/sizes.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mfd_cli.data.fasta import read_fasta
+
+CONTIGS, CONTIG_BP, TRACKS, RECORDS = 100_000, 600, 10_000, (10_000, 1_000_000)
+Row = dict[str, str | float]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", nargs="+", choices=list(WORLDS), default=list(WORLDS))
+    options = parser.parse_args()
+    folder: Path = options.folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    for name in options.only:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        mfd(folder, "simulate", name, "--size", "tiny", "-q")
+        for row in WORLDS[name](folder / name):
+            print(f"{row['world']}, {row['command']}: {row['seconds']:.1f} s, {row['mebibytes']:,.0f} MiB", flush=True)
+            rows.append(row)
+        shutil.rmtree(folder / name)
+    (folder / "sizes.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def mfd(folder: Path, *words: str) -> tuple[float, float]:
+    """Run a command; its seconds, and the largest resident memory, in MiB, of its processes."""
+    read, write = os.pipe()
+    started = time.monotonic()
+    child = os.fork()
+    if not child:  # a process in between, whose only child is the command: its children's usage is the command's
+        done = subprocess.run([sys.executable, "-m", "mfd_cli", *words], cwd=folder, stdout=subprocess.DEVNULL)
+        os.write(write, f"{done.returncode} {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss}".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    code, memory = os.read(read, 100).split()
+    os.close(read)
+    os.close(write)
+    if int(code):
+        sys.exit(f"mfd {' '.join(words)} failed")
+    return time.monotonic() - started, int(memory) / 1024
+
+
+def measured(world: str, folder: Path, *commands: tuple[str, ...]) -> Iterator[Row]:
+    for words in commands:
+        seconds, memory = mfd(folder, *words)
+        yield {"world": world, "command": words[0], "seconds": round(seconds, 1), "mebibytes": round(memory)}
+
+
+SHORT = ("train", "-q", "--gpus", "0", "--set", "train.max_windows=5000")
+SCORE = ("score-variants", "input.vcf", "-q", "--gpus", "0")
+ASSAY = ("explain", "--factor", "assay", "-q", "--gpus", "0")
+
+
+def contigs(folder: Path) -> Iterator[Row]:
+    """Unplaced scaffolds, as of a draft assembly."""
+    rng = np.random.default_rng(0)
+    with (folder / "genome.fa").open("a") as file:
+        for number in range(CONTIGS):
+            file.write(f">scaffold_{number}\n{rng.choice(LETTERS, CONTIG_BP).tobytes().decode()}\n")
+    yield from measured(f"{CONTIGS:,} contigs", folder, ("preprocess", "-q"), SHORT, SCORE, ASSAY)
+
+
+def tracks(folder: Path) -> Iterator[Row]:
+    """Copies of the planted tracks under other names."""
+    with (folder / "metadata.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    peaks = [row for row in rows if row["File path"].endswith("Peak")] if "File path" in rows[0] else rows
+    with (folder / "metadata.tsv").open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter="\t", lineterminator="\n")
+        for number in range(TRACKS - len(rows)):
+            row = dict(peaks[number % len(peaks)])
+            told = next(path for path in (folder / "tracks").iterdir() if path.name.startswith(row["File accession"]))
+            row["File accession"] = f"COPY{number:06d}"
+            copy = told.with_name(
+                told.name.replace(peaks[number % len(peaks)]["File accession"], row["File accession"])
+            )
+            shutil.copy(told, copy)
+            if "File path" in row:
+                row["File path"] = str(copy.relative_to(folder))
+            writer.writerow(row)
+    yield from measured(f"{TRACKS:,} tracks", folder, ("check-design",), ("preprocess", "-q"), SHORT, SCORE, ASSAY)
+
+
+def records(folder: Path) -> Iterator[Row]:
+    """Substitutions all over the genome."""
+    yield from measured("records", folder, ("preprocess", "-q"), SHORT)
+    genome = read_fasta(folder / "genome.fa")
+    rng = np.random.default_rng(0)
+    for count in RECORDS:
+        name, bases = next(iter(genome.sequences.items()))
+        places = np.sort(rng.integers(0, len(bases), count))
+        with (folder / "input.vcf").open("w") as file:
+            file.write(f"##fileformat=VCFv4.2\n##contig=<ID={name}>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n")
+            for place in places.tolist():
+                ref = chr(bases[place])
+                file.write(f"{name}\t{place + 1}\t.\t{ref}\t{'CGTA'['ACGT'.index(ref)]}\t.\t.\t.\n")
+        yield from measured(f"{count:,} records", folder, (*SCORE, "--force"))
+
+
+LETTERS = np.frombuffer(b"ACGT", np.uint8)
+WORLDS: dict[str, Callable[[Path], Iterator[Row]]] = {"contigs": contigs, "tracks": tracks, "records": records}
+
+if __name__ == "__main__":
+    main()
