@@ -86,19 +86,15 @@ def tracks(folder: Path) -> Iterator[Row]:
     """Copies of the planted tracks under other names."""
     with (folder / "metadata.tsv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    peaks = [row for row in rows if row["File path"].endswith("Peak")] if "File path" in rows[0] else rows
+    peaks = [row for row in rows if ".narrowPeak" in row["File path"]]
     with (folder / "metadata.tsv").open("a", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), delimiter="\t", lineterminator="\n")
         for number in range(TRACKS - len(rows)):
-            row = dict(peaks[number % len(peaks)])
-            told = next(path for path in (folder / "tracks").iterdir() if path.name.startswith(row["File accession"]))
-            row["File accession"] = f"COPY{number:06d}"
-            copy = told.with_name(
-                told.name.replace(peaks[number % len(peaks)]["File accession"], row["File accession"])
-            )
-            shutil.copy(told, copy)
-            if "File path" in row:
-                row["File path"] = str(copy.relative_to(folder))
+            like = peaks[number % len(peaks)]
+            name, told = f"COPY{number:06d}", Path(like["File path"])
+            copy = told.with_name(told.name.replace(like["File accession"], name))
+            shutil.copy(folder / told, folder / copy)
+            row = {**like, "File accession": name, "File path": str(copy)}
             writer.writerow(row)
     yield from measured(f"{TRACKS:,} tracks", folder, ("check-design",), ("preprocess", "-q"), SHORT, SCORE, ASSAY)
 
