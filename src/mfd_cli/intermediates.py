@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -28,6 +29,7 @@ from mfd_cli.data.tracks import BIN, BinGrid, labelled_bins
 from mfd_cli.errors import InputErrors, MfdError, RegionError
 from mfd_cli.files import sha256_of, whole_file, write_json
 from mfd_cli.progress import Progress
+from mfd_cli.signals import stop_signals
 from mfd_cli.sources import Source
 
 
@@ -55,10 +57,13 @@ def parse_tracks(
     context = get_context("forkserver")
     context.set_forkserver_preload(["mfd_cli.intermediates"])  # workers are then there at once
     with ProcessPoolExecutor(max_workers=min(threads, len(sources)), mp_context=context) as pool:
-        jobs = {
-            pool.submit(parse_track, s.path, s.kind, lengths, config.bins.min_overlap, work / f"{i:06d}", plan): i
-            for i, s in enumerate(sources)
-        }
+        with stop_signals() as stopped:  # a process that is half started would outlive us and complain
+            jobs = {
+                pool.submit(parse_track, s.path, s.kind, lengths, config.bins.min_overlap, work / f"{i:06d}", plan): i
+                for i, s in enumerate(sources)
+            }
+        if stopped():
+            signal.raise_signal(stopped())
         for job in as_completed(jobs):
             index = jobs[job]
             try:

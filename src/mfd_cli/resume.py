@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +22,6 @@ class Interrupted(MfdError):
     def __init__(self, number: int, folder: Path) -> None:
         super().__init__("interrupted; the state is saved", path=folder, hint="mfd train --resume goes on from here")
         self.exit_code = 128 + number
-
-
-@contextmanager
-def stop_signals() -> Iterator[Callable[[], int]]:
-    """Inside the block SIGINT and SIGTERM are remembered, not acted on; yields what tells which one came (0: none)."""
-    caught = [0]
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: caught[0]
-        return
-
-    def remember(number: int, _: object) -> None:
-        caught[0] = number
-
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: caught[0]
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def save_state(trainer: Trainer, folder: Path) -> None:

@@ -32,9 +32,10 @@ from mfd_cli.errors import ConfigError, DatasetError, OutputError, RunError
 from mfd_cli.holdout import held_out_tracks
 from mfd_cli.processes import join
 from mfd_cli.progress import Progress
-from mfd_cli.resume import Interrupted, restore, save_state, stop_signals
+from mfd_cli.resume import Interrupted, restore, save_state
 from mfd_cli.roles import strand_partners, swapped_signs
 from mfd_cli.run_folder import DESCRIPTION, LAST, METRICS, WEIGHTS, Run, finish_publishing, load_last, load_run
+from mfd_cli.signals import stop_signals
 from mfd_cli.trainer import Later, Trainer, build, fit_scale, outputs_of
 from mfd_cli.validate import due, out_of_time, validate
 
@@ -159,10 +160,12 @@ def same_bits(wanted: bool) -> Iterator[None]:
 
 
 def clear_run(folder: Path, force: bool, resume: bool = False) -> None:
-    """Make room for a new run: OutputError where there is one already and `force` is not set."""
+    """Make room for a new run: OutputError where there is one already and `force` is not set. What a training left that was
+    killed before its first state was whole is no run: `resume` begins again."""
     # The description first: without it there is no model here, whatever else a kill may leave.
     ours = [folder / name for name in (DESCRIPTION, LAST, METRICS, WEIGHTS)]
-    if not force and any(path.exists() for path in ours):
+    model = (folder / DESCRIPTION).exists() or (folder / WEIGHTS).exists()
+    if not force and any(path.exists() for path in ours) and (model or not resume):
         if resume:
             told = "holds a run already, and no state (last/state.json) to resume it from"
             raise OutputError(told, path=folder, hint="--force starts anew")

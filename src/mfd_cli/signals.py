@@ -1,0 +1,27 @@
+"""Signals that wait: for the end of a step of training, or until the processes that are being started are known."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], int]]:
+    """Inside the block SIGINT and SIGTERM are remembered, not acted on; yields what tells which one came (0: none)."""
+    caught = [0]
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: caught[0]
+        return
+
+    def remember(number: int, _: object) -> None:
+        caught[0] = number
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: caught[0]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
