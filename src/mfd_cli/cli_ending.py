@@ -33,12 +33,16 @@ def ended(command: Callable[[], object], debug: Callable[[], bool]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, _stop)
     sys.unraisablehook = _unraisable
+    global _caught
+    _caught = 0
     try:
         with claims():
             command()
     except Stopped as stop:
         _leave_stopped(stop.args[0])
     except Exception as error:
+        if _caught:  # what we raised was turned into another error on its way: an import was cut short
+            _leave_stopped(_caught)
         if debug():
             raise
         known = as_known(error)
@@ -90,7 +94,13 @@ def _leave_at_fault(error: Exception) -> NoReturn:
     sys.exit(1)
 
 
+_caught = 0
+"""The signal that has come, if any."""
+
+
 def _stop(number: int, _: object) -> NoReturn:
+    global _caught
+    _caught = number
     raise Stopped(number)
 
 

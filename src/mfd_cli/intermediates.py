@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from mfd_cli.data.tracks import BIN, BinGrid, labelled_bins
 from mfd_cli.errors import InputErrors, MfdError, RegionError
 from mfd_cli.files import sha256_of, whole_file, write_json
 from mfd_cli.progress import Progress
-from mfd_cli.signals import stop_signals
+from mfd_cli.signals import stop_signals, without_interrupts
 from mfd_cli.sources import Source
 
 
@@ -54,34 +54,51 @@ def parse_tracks(
     plan = hashlib.sha256(json.dumps([lengths, config.bins.min_overlap, BIN, 1]).encode()).hexdigest()
     done: dict[int, Parsed] = {}
     errors: list[tuple[int, MfdError]] = []
+    # Signals wait for the file that is being read: a process that is half started would outlive us and complain.
+    with stop_signals() as stopped:
+        try:
+            _parse_all(sources, lengths, config, work, threads, plan, done, errors, progress, stopped)
+        except (EOFError, OSError, BrokenProcessPool):
+            if not stopped():  # signals from a terminal or a scheduler reach the workers too
+                left = [source.path.name for i, source in enumerate(sources) if i not in done]
+                raise MfdError(
+                    f"a process that read tracks was killed, perhaps for want of memory; not read: {', '.join(left[:5])}",
+                    hint="--threads 1 takes less memory",
+                ) from None
+    if stopped():
+        signal.raise_signal(stopped())
+    if errors:
+        ordered = [error for _, error in sorted(errors, key=lambda pair: pair[0])]
+        raise ordered[0] if len(ordered) == 1 else InputErrors(ordered)
+    return [done[index] for index in range(len(sources))]
+
+
+def _parse_all(
+    sources: Sequence[Source], lengths: Mapping[str, int], config: Config, work: Path, threads: int, plan: str,
+    done: dict[int, Parsed], errors: list[tuple[int, MfdError]], progress: Progress | None, stopped: Callable[[], int],
+) -> None:  # fmt: skip
+    """Fill `done` and `errors` with a pool of processes, until all are read or a signal has come."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["mfd_cli.intermediates"])  # workers are then there at once
-    with ProcessPoolExecutor(max_workers=min(threads, len(sources)), mp_context=context) as pool:
-        with stop_signals() as stopped:  # a process that is half started would outlive us and complain
-            jobs = {
-                pool.submit(parse_track, s.path, s.kind, lengths, config.bins.min_overlap, work / f"{i:06d}", plan): i
-                for i, s in enumerate(sources)
-            }
-        if stopped():
-            signal.raise_signal(stopped())
+    resource_tracker.ensure_running()  # first: starting it lets interrupts through again
+    with without_interrupts():
+        forkserver.ensure_running()
+    with ProcessPoolExecutor(min(threads, len(sources)), context) as pool:
+        jobs = {
+            pool.submit(parse_track, s.path, s.kind, lengths, config.bins.min_overlap, work / f"{i:06d}", plan): i
+            for i, s in enumerate(sources)
+        }
         for job in as_completed(jobs):
+            if stopped():
+                pool.shutdown(wait=False, cancel_futures=True)
+                return
             index = jobs[job]
             try:
                 done[index] = job.result()
             except MfdError as error:
                 errors.append((index, error))
-            except BrokenProcessPool:
-                left = [sources[i].path.name for i in jobs.values() if i not in done]
-                raise MfdError(
-                    f"a process that read tracks was killed, perhaps for want of memory; not read: {', '.join(left[:5])}",
-                    hint="--threads 1 takes less memory",
-                ) from None
             if progress:
                 progress("reading tracks", len(done) + len(errors), len(sources))
-    if errors:
-        ordered = [error for _, error in sorted(errors, key=lambda pair: pair[0])]
-        raise ordered[0] if len(ordered) == 1 else InputErrors(ordered)
-    return [done[index] for index in range(len(sources))]
 
 
 def parse_track(
