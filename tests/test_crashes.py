@@ -193,6 +193,20 @@ def test_killed_at_any_time(name: str, template: Path, references: dict[str, Ref
         shutil.rmtree(project)
 
 
+def test_workers_end_with_a_killed_command(template: Path, tmp_path: Path) -> None:
+    """They share its standard error, which comes to an end with the last of them."""
+    script = "import os, signal; from mfd_cli import cli, intermediates; wait = intermediates.as_completed\n" \
+             "intermediates.as_completed = lambda jobs: (next(wait(jobs)), os.kill(os.getpid(), signal.SIGKILL))\n" \
+             "cli.main()"  # fmt: skip
+    command = COMMANDS["preprocess"]
+    project = fresh(template, tmp_path / "p", command)
+    killed = subprocess.run(
+        [sys.executable, "-c", script, *command.words], cwd=project, env=ENVIRONMENT, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, timeout=30,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL and b"Traceback" not in killed.stderr
+
+
 def test_scores_of_an_interrupted_run_are_taken_over(template: Path, tmp_path: Path) -> None:
     project = fresh(template, tmp_path / "p", COMMANDS["score-variants"])
     killed = run(5, COMMANDS["score-variants"].words, project)

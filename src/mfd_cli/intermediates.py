@@ -29,7 +29,7 @@ from mfd_cli.data.tracks import BIN, BinGrid, labelled_bins
 from mfd_cli.errors import InputErrors, MfdError, RegionError
 from mfd_cli.files import sha256_of, whole_file, write_json
 from mfd_cli.progress import Progress
-from mfd_cli.signals import stop_signals, without_interrupts
+from mfd_cli.signals import end_with_parent, stop_signals, without_interrupts
 from mfd_cli.sources import Source
 
 
@@ -83,7 +83,7 @@ def _parse_all(
     resource_tracker.ensure_running()  # first: starting it lets interrupts through again
     with without_interrupts():
         forkserver.ensure_running()
-    with ProcessPoolExecutor(min(threads, len(sources)), context) as pool:
+    with ProcessPoolExecutor(min(threads, len(sources)), context, end_with_parent) as pool:
         jobs = {
             pool.submit(parse_track, s.path, s.kind, lengths, config.bins.min_overlap, work / f"{i:06d}", plan): i
             for i, s in enumerate(sources)

@@ -1,7 +1,10 @@
-"""Signals that wait: for the end of a step of training, or until the processes that are being started are known."""
+"""Signals that wait: for the end of a step of training, or until the processes that are being started are known; and the end
+of processes whose parent got one that does not wait."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -35,3 +38,15 @@ def without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent() -> None:
+    """In a worker: end when the process that started it is gone. A pool's own workers wait for work for ever after SIGKILL."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this is no worker"
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
