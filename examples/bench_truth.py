@@ -179,9 +179,9 @@ def one(world: Path, folder: Path, settings: Sequence[str]) -> None:
     """Train one run and compare it with the truth; writes truth.json, last, into its folder."""
     import torch
 
-    from mfd_cli.config import load_project
     from mfd_cli.data.dataset import open_dataset
     from mfd_cli.genome_choice import choose_genome
+    from mfd_cli.project import load_project
     from mfd_cli.score import score_variants
     from mfd_cli.score_options import Options
     from mfd_cli.train import train

@@ -67,6 +67,8 @@ def test_the_shell_is_light() -> None:
         "cli_predictions.py",
         "console.py",
         "config.py",
+        "parse_config.py",
+        "project.py",
         "errors.py",
         "files.py",
     ):

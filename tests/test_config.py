@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfd_cli.config import ModelConfig, load_project, parse_config, resolve_model
+from mfd_cli.config import ModelConfig, resolve_model
 from mfd_cli.errors import ConfigError
+from mfd_cli.parse_config import parse_config
+from mfd_cli.project import load_project
 
 
 @given(
@@ -46,6 +48,9 @@ def test_a_group_of_its_own_gets_room() -> None:
     ("text", "line", "message"),
     [
         ("[train]\nepoch = 3\n", 2, "unknown key train.epoch; did you mean epochs?"),
+        ('[factors.all]\ncolumn = "Lab"\ngroup = "technical"\n', 1, "no factor can be called 'all'"),
+        ("[model]\ngroups = {biological = 1, Shared = 1}\n", 2, "no group can be called 'Shared'"),
+        ("[model]\ngroups = {lab-a = 1, lab_A = 1}\n", 2, "the names 'lab-a' and 'lab_A' are too much alike"),
         ("[trian]\nepochs = 3\n", 1, "unknown key trian; did you mean train?"),
         ("[train]\nepochs = 0\n", 2, "train.epochs: Input should be greater than or equal to 1 (0)"),
         (

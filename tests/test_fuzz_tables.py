@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import harm
-from mfd_cli.config import load_project
 from mfd_cli.data.metadata_table import read_table
 from mfd_cli.data.variants import open_variants
 from mfd_cli.errors import MfdError
+from mfd_cli.project import load_project
 from mfd_cli.sources import read_sources
 
 VCF = (

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from mfd_cli.config import parse_config
 from mfd_cli.errors import ConfigError
 from mfd_cli.holdout import held_out_tracks
+from mfd_cli.parse_config import parse_config
 
 ROWS = {
     "A1": {

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mfd_cli.config import FactorConfig, load_project
+from mfd_cli.config import FactorConfig
 from mfd_cli.data.encode import choose_files, is_encode, read_any_table, with_local_files
 from mfd_cli.design import check_design, cramers_v, inseparable_sets, moving_together, worst_confounds
 from mfd_cli.errors import MetadataError, OutputError
 from mfd_cli.init import init_project, propose_split
+from mfd_cli.project import load_project
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the developers' data are not here")

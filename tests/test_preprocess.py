@@ -11,11 +11,11 @@ import numpy as np
 import pyBigWig
 import pytest
 
-from mfd_cli.config import Project, load_project
 from mfd_cli.data.dataset import Dataset, open_dataset, unpack_bits
 from mfd_cli.data.metadata_table import read_table
 from mfd_cli.errors import ConfigError, GenomeError, InputErrors, MetadataError, MfdError, OutputError, RegionError
 from mfd_cli.preprocess import preprocess
+from mfd_cli.project import Project, load_project
 
 LENGTHS = {"chr1": 6400, "chr2": 3200, "chr3": 3300}
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import tiny
-from mfd_cli.config import Config, Project
+from mfd_cli.config import Config
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.onehot import reverse_complement
 from mfd_cli.core.predict import Predictor
@@ -20,6 +20,7 @@ from mfd_cli.data.manifest import SPLITS, write_manifest
 from mfd_cli.data.sequence import Genome
 from mfd_cli.errors import MetadataError
 from mfd_cli.evaluate import evaluate
+from mfd_cli.project import Project
 from mfd_cli.roles import count_tracks, strand_partners, swapped_signs
 from mfd_cli.train import train
 

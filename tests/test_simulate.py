@@ -17,7 +17,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from mfd_cli import planted
-from mfd_cli.config import load_project
 from mfd_cli.data.fasta import read_fasta
 from mfd_cli.data.motifs import built_in
 from mfd_cli.data.variants import open_variants
@@ -25,6 +24,7 @@ from mfd_cli.design import inseparable_sets, levels_of
 from mfd_cli.errors import ConfigError
 from mfd_cli.holdout import held_out_tracks
 from mfd_cli.planted import SIZES, SimulateOptions, true_change
+from mfd_cli.project import load_project
 from mfd_cli.simulate import make_world, simulate
 from mfd_cli.sources import read_sources
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import tiny
-from mfd_cli.config import load_project
 from mfd_cli.errors import ConfigError, OutputError
+from mfd_cli.project import load_project
 from mfd_cli.sweep import leakage, parse_sweep, recommend, sweep
 
 KEY = "objective.penalties.covariance.weight"

@@ -21,7 +21,7 @@ from mfd_cli.data.dataset import Dataset, open_dataset, pack_bits, unpack_bits
 from mfd_cli.errors import ConfigError, DatasetError, OutputError, RunError
 from mfd_cli.resume import Interrupted
 from mfd_cli.run_folder import Run, load_last, load_run
-from mfd_cli.trainer import build, parameter_groups, start_bias
+from mfd_cli.trainer import Trainer, build, parameter_groups, start_bias
 from mfd_cli.validate import measure
 
 
@@ -179,13 +179,17 @@ def test_training_stops_early(tmp_path: Path) -> None:
     assert len(curve(tmp_path)) < 30
 
 
+def begun(folder: Path) -> tuple[Trainer, LabelledBins]:
+    """A trainer before its first step, and its training bins."""
+    world = tiny.dataset(folder / "dataset")
+    bins, cpu = world.split("train"), torch.device("cpu")
+    trainer = build(tiny.config(), world, bins, np.ones(9, bool), cpu)
+    genome = GenomeOnDevice(world, trainer.model.window, trainer.model.left, cpu, 3)
+    return trainer, LabelledBins(genome, bins, world, SignalScale.fit(bins.signal), cpu)
+
+
 def test_not_finite_stops_before_the_optimiser(tmp_path: Path) -> None:
-    world = tiny.dataset(tmp_path / "dataset")
-    trainer = build(tiny.config(), world, world.split("train"), np.ones(9, bool), torch.device("cpu"))
-    data = LabelledBins(
-        GenomeOnDevice(world, trainer.model.window, trainer.model.left, torch.device("cpu"), 3),
-        world.split("train"), world, SignalScale.fit(world.split("train").signal), torch.device("cpu"),
-    )  # fmt: skip
+    trainer, data = begun(tmp_path)
     with torch.no_grad():
         trainer.model.head.bias[2] = torch.nan
     before = {name: value.clone() for name, value in trainer.model.named_parameters() if "bias" not in name}
@@ -196,12 +200,7 @@ def test_not_finite_stops_before_the_optimiser(tmp_path: Path) -> None:
 
 def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(tmp_path: Path) -> None:
     """The loss is finite, one gradient is not: the optimiser does not take the step, and the next one says so."""
-    world = tiny.dataset(tmp_path / "dataset")
-    trainer = build(tiny.config(), world, world.split("train"), np.ones(9, bool), torch.device("cpu"))
-    data = LabelledBins(
-        GenomeOnDevice(world, trainer.model.window, trainer.model.left, torch.device("cpu"), 3),
-        world.split("train"), world, SignalScale.fit(world.split("train").signal), torch.device("cpu"),
-    )  # fmt: skip
+    trainer, data = begun(tmp_path)
     batches = training.draws(trainer, len(data))
     training.learn(trainer, data.batch(*next(batches)), data.counts)
     before = {name: value.clone() for name, value in trainer.model.named_parameters()}

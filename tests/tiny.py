@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mfd_cli.config import Config, FactorConfig, Project, parse_config
+from mfd_cli.config import Config, FactorConfig
 from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.core.model import MfdModel
 from mfd_cli.data import dataset as ds
 from mfd_cli.data.manifest import SPLITS, write_manifest
 from mfd_cli.data.sequence import Genome, encode
+from mfd_cli.parse_config import parse_config
+from mfd_cli.project import Project
 
 FACTORS = {
     "target": {"column": "Target", "group": "biological"},

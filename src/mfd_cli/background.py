@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mfd_cli.data.alleles import MISMATCH, Variant
+from mfd_cli.data.dataset import evenly
 from mfd_cli.data.sequence import CODES, UNKNOWN, Genome
 from mfd_cli.data.variants import open_variants
 from mfd_cli.effects import Scorer
@@ -150,7 +151,8 @@ def background(
     check_output(path, force)
     rng, missing = np.random.default_rng(seed), 0
     if source is not None:
-        variants, told = _thinned(known_variants(source, genome), count), f"variants of {Path(source).name}"
+        known = known_variants(source, genome)
+        variants, told = [known[i] for i in evenly(len(known), count)], f"variants of {Path(source).name}"
     elif match is not None:
         variants = draw_like(spectrum(known_variants(match, genome), genome), genome, count, rng)
         missing, told = count - len(variants), f"random substitutions in the contexts of {Path(match).name}"
@@ -167,10 +169,6 @@ def background(
         pq.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary)
     largest = {name: float(np.quantile(np.abs(columns[name]), 0.99)) for name in scorer.fields}
     return BackgroundSummary(path, len(variants), told, missing, largest)
-
-
-def _thinned(variants: list[Variant], most: int) -> list[Variant]:
-    return [variants[i] for i in np.linspace(0, len(variants) - 1, min(most, len(variants))).astype(int)]
 
 
 def scored(

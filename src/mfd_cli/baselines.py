@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfd_cli.core.metadata import MetadataEncoder
-from mfd_cli.data.dataset import Bins, Dataset, unpack_bits
+from mfd_cli.data.dataset import Bins, Dataset, evenly, unpack_bits
 
 Floats = NDArray[np.float32]
 K, KMER_WINDOW, KMER_RIDGE = 5, 512, 300.0
@@ -61,7 +61,7 @@ def kmer_ridge(dataset: Dataset, bins: Bins, ridge: float = KMER_RIDGE, most: in
     Fitted on at most `most` training bins, evenly spaced. (bins, peak tracks).
     """
     train = dataset.split("train")
-    rows = np.linspace(0, len(train) - 1, min(len(train), most)).round().astype(np.int64)
+    rows = evenly(len(train), most)
     labels = unpack_bits(train.peaks[rows], len(dataset.peak_tracks)).astype(np.float32)
     x = kmer_counts(dataset, train.contig[rows], train.start[rows])
     mean, centre = x.mean(0), labels.mean(0)

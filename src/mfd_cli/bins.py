@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mfd_cli.config import Config, Project, nearest
+from mfd_cli.config import Config
 from mfd_cli.data.manifest import SPLITS
 from mfd_cli.data.regions import read_known_intervals
 from mfd_cli.data.sequence import CODES, UNKNOWN, Genome, match_contigs
 from mfd_cli.data.tracks import BIN, BinGrid, inside_bins, touched_bins
-from mfd_cli.errors import ConfigError, MfdError
+from mfd_cli.errors import ConfigError, MfdError, nearest
+from mfd_cli.project import Project
 
 _GC_STRATA = 20
 _BLOCKS = 10

@@ -43,7 +43,7 @@ from mfd_cli.cli_variants import background_command, enrich_command, score_varia
 from mfd_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mfd_cli.config import Project
+    from mfd_cli.project import Project
 
 app = typer.Typer(
     name="mfd", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -187,7 +187,7 @@ def train_command(
 
 def _seeded(project: Project, seeds: str | None, several: bool, overrides: list[str]) -> list[Project]:
     """The project, or one per seed with its run in RUN/seed-N."""
-    from mfd_cli.config import load_project
+    from mfd_cli.project import load_project
 
     if seeds is None:
         return [project]

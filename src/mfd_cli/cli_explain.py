@@ -64,6 +64,7 @@ def explain_command(
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Show what a factor (a latent, a track) is made of: tables, attributions on DNA, pictures, one report.html."""
+    from mfd_cli.config import ALL
     from mfd_cli.console import Display
     from mfd_cli.core.attribute import METHODS
     from mfd_cli.core.predict import device_of
@@ -73,7 +74,7 @@ def explain_command(
     from mfd_cli.explain_directions import explain_latents, explain_track
     from mfd_cli.files import names_of_files
     from mfd_cli.on_dna import Look
-    from mfd_cli.overview import ALL, explain_all
+    from mfd_cli.overview import explain_all
 
     if not (factors or latents or tracks):
         raise ConfigError(
@@ -99,7 +100,7 @@ def explain_command(
         say_all(summary.lines())
 
     for factor in factors or ():
-        if factor == ALL and ALL not in trained.model.factors:
+        if factor == ALL:
             show(ALL, explain_all)
         else:
             show(factor, explain, factor, levels=levels or (), look=look)

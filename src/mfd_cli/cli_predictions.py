@@ -51,12 +51,13 @@ def predict_command(
     force: Force = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Predict tracks along the genome: writes bigWigs, predictions.parquet and a hub for the UCSC browser."""
+    from mfd_cli.config import TOTAL
     from mfd_cli.console import Display
     from mfd_cli.core.predict import device_of
     from mfd_cli.data.regions import Interval, parse_regions
     from mfd_cli.genome_choice import choose_genome
     from mfd_cli.panel import parse_experiment
-    from mfd_cli.predict import TOTAL, predict
+    from mfd_cli.predict import predict
 
     if not regions and regions_file is None:
         raise ConfigError("which part of the genome?", hint="-r chr1, -R regions.bed, or -r all")

@@ -12,7 +12,7 @@ import typer
 from mfd_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mfd_cli.config import Project
+    from mfd_cli.project import Project
     from mfd_cli.run_folder import Run
 
 ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="Project file [default: ./mfd.toml].")]
@@ -33,7 +33,7 @@ BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Windows tha
 
 
 def load(config: Path | None, sets: list[str] | None, flags: Mapping[str, object] | None = None) -> Project:
-    from mfd_cli.config import load_project
+    from mfd_cli.project import load_project
 
     return load_project(config, sets or (), flags)
 

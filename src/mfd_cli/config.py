@@ -1,38 +1,16 @@
-"""The typed configuration tree: what `mfd.toml` may say, and the presets.
-
-Every node is frozen. A misspelt key is answered with the nearest right one. Paths in the file are relative to it.
-"""
+"""The typed configuration tree: what `mfd.toml` may say, and the presets. Every node is frozen."""
 
 from __future__ import annotations
 
 import difflib
-import json
-import os
 import re
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from mfd_cli.errors import ConfigError
-from mfd_cli.files import check_input
+from mfd_cli.errors import nearest
 
-_LARGEST = 1 << 20
-"""Bytes of mfd.toml."""
-_LONG_KEY = re.compile(r"(?<![^\s=,\[{])(?:[^\s.=,#\[\]{}]++[ \t]*+\.[ \t]*+){100}")
-"""A key of so many names, over which tomllib would take for ever."""
 _MOST = (1 << 31) - 1
 """Nothing is counted further."""
 Count = Annotated[int, Field(ge=1, le=_MOST)]
@@ -202,10 +180,33 @@ class TrainConfig(Node):
     )
 
 
+BIOLOGICAL, TECHNICAL = "biological", "technical"
+DEFAULT_GROUPS = {BIOLOGICAL: 0.75, TECHNICAL: 0.25}
+TOTAL, SHARED, DEBIASED = "total", "shared", "debiased"
+"""Parts of a logit beside those of groups and factors."""
+ALL = "all"
+"""Every factor, on the command line."""
+
+
 def _factor_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
         raise ValueError("the name of a factor is letters, digits, - and _, starting with a letter")
+    if name.lower() in (TOTAL, SHARED, DEBIASED, ALL):
+        raise ValueError(
+            f"no factor can be called {name!r}, which means something else in tables and on the command line"
+        )
     return name
+
+
+def _check_group_names(names: Sequence[str]) -> None:
+    """Group names become columns and INFO fields, which keep letters and digits, all in upper case."""
+    plain: dict[str, str] = {}
+    for name in names:
+        if name.lower() in (TOTAL, SHARED, DEBIASED):
+            raise ValueError(f"model.groups: no group can be called {name!r}, which is another part of a logit")
+        other = plain.setdefault(re.sub("[^a-z0-9]", "_", name.lower()), name)
+        if other != name:
+            raise ValueError(f"model.groups: the names {other!r} and {name!r} are too much alike")
 
 
 class Config(Node):
@@ -230,6 +231,7 @@ class Config(Node):
             meant = difflib.get_close_matches(factor.group.lower(), list(DEFAULT_GROUPS), n=1, cutoff=_SLIP)
             if meant and factor.group not in {*meant, *(self.model.groups or ())}:
                 raise ValueError(f"factors.{name}.group is {factor.group!r}; did you mean {meant[0]}?")
+        _check_group_names(self.groups)
         return self
 
     @property
@@ -263,7 +265,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "wide-2176": {"backbone": "dilated", "width": 768, "window": 2176, "kmer": 2, "hidden": 256},
     "default": {"backbone": "dilated", "width": 64, "window": 1152, "kmer": 1, "hidden": 64},
 }
-DEFAULT_GROUPS = {"biological": 0.75, "technical": 0.25}
 _SLIP = 0.85
 """How much alike (difflib) the name of one's own group and a default one may be: a slip would make a group of its own."""
 
@@ -301,208 +302,3 @@ def _counts(shares: Mapping[str, float], total: int) -> dict[str, int]:
     for name in by_remainder[: total - sum(counts.values())]:
         counts[name] += 1
     return counts
-
-
-class Project(Node):
-    """A configuration and the folder that its paths are relative to."""
-
-    config: Config
-    folder: Path
-    file: Path | None = None
-
-    def path(self, value: str) -> Path:
-        """A path of the configuration as seen from the current folder."""
-        return located(self.folder, value)
-
-    @property
-    def dataset(self) -> Path:
-        return self.path(self.config.data.dataset)
-
-    @property
-    def run(self) -> Path:
-        return self.path(self.config.data.run)
-
-
-def located(folder: Path, name: str) -> Path:
-    """A path that is relative to a folder. A URL stays as it is, so that `check_input` can say what it is."""
-    return Path(name) if re.match("[A-Za-z][A-Za-z0-9+.-]+:", name) else folder / name
-
-
-@contextmanager
-def errors_name(project: Project) -> Iterator[None]:
-    """Where a setting does not fit the data, the error names the project's file."""
-    try:
-        yield
-    except ConfigError as error:
-        error.path = error.path or project.file
-        raise
-
-
-def load_project(
-    file: Path | None = None, overrides: Sequence[str] = (), flags: Mapping[str, Any] | None = None
-) -> Project:
-    """Read `mfd.toml` (default: the one in the current folder), then apply `--set a.b=c` and flags, in that order.
-
-    `flags` maps dotted names to values; those that are None are ignored. Paths given as flags are relative to the
-    current folder, those in the file to the file. Raises ConfigError with the file, the line and the nearest key.
-    """
-    path = file or Path("mfd.toml")
-    tree: dict[str, Any] = {}
-    lines: list[str] = []
-    if os.path.lexists(path):
-        text = _read_text(path)
-        tree, lines = _read_toml(text, path), text.split("\n")
-    elif file is not None:
-        raise ConfigError("no such configuration file", path=path, hint="mfd init writes one")
-    for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator or not key.strip():
-            raise ConfigError(f"--set {override}: expected KEY=VALUE", hint="for example --set train.epochs=5")
-        _put(tree, key.strip(), _toml_value(text.strip()))
-    for key, value in (flags or {}).items():
-        if value is not None:
-            _put(tree, key, str(value.absolute()) if isinstance(value, Path) else value)
-    return Project(config=_validate(tree, path, lines), folder=path.parent, file=path if path.is_file() else None)
-
-
-def parse_config(tree: Mapping[str, Any]) -> Config:
-    """A configuration from plain values, as stored in a manifest or a model; ConfigError where it is not one."""
-    return _validate(dict(tree), Path("configuration"), [])
-
-
-def _read_text(path: Path) -> str:
-    size = check_input(path, ConfigError).stat().st_size
-    if size > _LARGEST:
-        raise ConfigError(f"is too large for a file of settings ({size:,} bytes)", path=path)
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError("is not UTF-8 text", path=path) from error
-
-
-def _read_toml(text: str, path: Path) -> dict[str, Any]:
-    if long := _LONG_KEY.search(text):
-        before = text.count("\n", 0, long.start())
-        raise ConfigError("is no file of settings: a key has more than 100 names", path=path, line=before + 1)
-    try:
-        return tomllib.loads(text)
-    except RecursionError as error:
-        raise ConfigError("is not TOML: too many brackets in each other", path=path) from error
-    except ValueError as error:  # not always a TOMLDecodeError: a number may have too many digits
-        found = re.search(r"at line (\d+)", str(error))
-        line = int(found[1]) if found else None
-        raise ConfigError(f"is not TOML: {str(error).split(' (at')[0]}", path=path, line=line) from error
-
-
-def _toml_value(text: str) -> Any:
-    """The value of KEY=VALUE: TOML where it parses (numbers, lists, true), otherwise the text itself."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        return text
-
-
-def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
-    *parents, last = dotted.split(".")
-    for parent in parents:
-        child = tree.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"--set {dotted}: {parent} is a value, not a section")
-        tree = child
-    tree[last] = value
-
-
-def _validate(tree: dict[str, Any], path: Path, lines: Sequence[str]) -> Config:
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        keys, message, missing = _fault(error, tree)
-        raise ConfigError(message, path=path, line=_line_of(keys[:-1] if missing else keys, lines)) from error
-
-
-_PLAINER = {
-    "model_type": "Input should be a section", "dict_type": "Input should be a section",
-    "tuple_type": 'Input should be a list, such as ["a", "b"]', "string_too_short": "Input should not be empty",
-}  # fmt: skip
-"""What pydantic says, by type, in the words of TOML."""
-
-
-def _fault(error: ValidationError, tree: Mapping[str, Any]) -> tuple[list[str], str, bool]:
-    """The keys that an error is about, what is wrong with them in words, and whether the last of them is missing."""
-    found = [(_keys_of(each, tree), each) for each in error.errors()]
-    # A misspelt key also leaves the right one missing: the misspelling is what the user can see.
-    keys, first = next((pair for pair in found if pair[1]["type"] == "extra_forbidden"), found[0])
-    kind, dotted, missing = first["type"], ".".join(keys)[:120], first["type"] == "missing"
-    if kind == "extra_forbidden":
-        return keys, f"unknown key {dotted}{nearest(keys[-1], _known_keys(keys[:-1]))}", missing
-    if kind == "literal_error" and first["loc"][-1] == "[key]":
-        return keys, f"unknown key {dotted}{nearest(keys[-1], get_args(PenaltyName))}", missing
-    alternatives = [_PLAINER.get(e["type"], e["msg"].removeprefix("Value error, ")) for own, e in found if own == keys]
-    others = [alternative.removeprefix("Input should ") for alternative in alternatives[1:]]
-    message = " or ".join(dict.fromkeys([alternatives[0], *others]))
-    if not keys:  # found by Config's own check, whose message begins with the key
-        return message.split(" ")[0].rstrip(":").split("."), message, missing
-    value = first.get("input")
-    shown = "" if isinstance(value, (dict, Config)) else f" ({json.dumps(value, default=str)[:80]})"
-    return keys, f"{dotted}: {message}{shown}", missing
-
-
-def _keys_of(error: Any, tree: Any) -> list[str]:
-    """The keys of the file that lead to an error: without places in lists, and without pydantic's names of alternatives."""
-    keys = []
-    for part in error["loc"]:
-        if isinstance(tree, Mapping) and part in tree:
-            keys.append(str(part))
-            tree = tree[part]
-        elif isinstance(tree, Sequence) and isinstance(part, int):
-            tree = tree[part]
-    return [*keys, str(error["loc"][-1])] if error["type"] == "missing" else keys
-
-
-def _known_keys(parents: Sequence[str]) -> list[str]:
-    """The keys that may stand under a dotted name."""
-    node: type[BaseModel] = Config
-    for index, parent in enumerate(parents):
-        field = node.model_fields.get(parent)
-        if field is None:
-            return list(node.model_fields)
-        for candidate in (field.annotation, *get_args(field.annotation)):
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                node = candidate
-        if get_args(field.annotation) and index + 1 < len(parents):
-            return list(node.model_fields)
-    return list(node.model_fields)
-
-
-def _line_of(keys: Sequence[str], lines: Sequence[str]) -> int | None:
-    """The line of a key in the file: the last line that assigns it inside its section, or the section's header."""
-    section, best = list[str](), None
-    for number, line in enumerate(lines, start=1):
-        if header := re.match(r"\s*\[+([^\]]+)\]", line):
-            section = _parts(header[1])
-            if section == keys:
-                return number
-        elif assigned := re.match(r"\s*([^=#\[\]]+)=", line):
-            whole = [*section, *_parts(assigned[1])]
-            if whole == keys[: len(whole)]:
-                best = number
-    return best
-
-
-def _parts(dotted: str) -> list[str]:
-    """`factors."my lab"` as its parts."""
-    return [part.strip().strip("\"'") for part in dotted.split(".")]
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` for the nearest known word, whatever its case, or some of them, as the end of an error message."""
-    words = {name.lower(): name for name in sorted(known)}  # of `Target` and `target` the latter
-    match = difflib.get_close_matches(word[:200].lower(), list(words), n=1, cutoff=0.5)
-    if match:
-        return f"; did you mean {words[match[0]]}?"
-    some = sorted(words.values())
-    return f"; known: {', '.join(some[:_SHOWN])}{', ...' if len(some) > _SHOWN else ''}" if some else ""
-
-
-_SHOWN = 20
-"""Known words in an error message."""

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from mfd_cli.config import FactorConfig, Project
+from mfd_cli.config import FactorConfig
 from mfd_cli.errors import ConfigError
 from mfd_cli.files import check_output, whole_folder, write_json
 from mfd_cli.holdout import held_out_tracks
+from mfd_cli.project import Project
 
 Levels = dict[str, list[str]]
 MISSING = "(missing)"

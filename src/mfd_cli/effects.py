@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mfd_cli.config import TECHNICAL
 from mfd_cli.core.backbones import BIN
 from mfd_cli.core.decompose import Decomposition, decompose
 from mfd_cli.core.head import ConditionedHead
@@ -43,7 +44,6 @@ MOST_ALTERNATES = 16
 """Substitutions that go through the model together, per window of a batch: they touch a twentieth of it."""
 NOTHING = 1e-6
 """Sizes below this are the rounding of float32."""
-TECHNICAL = "technical"
 MOSTLY_TECHNICAL, EXTRAPOLATED = "mostly_technical", "extrapolated"
 _SHORT = {"biological": "BIO", "technical": "TECH"}
 

@@ -17,7 +17,9 @@ Everything else that is raised is a bug of ours: exit code 1.
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -92,3 +94,17 @@ class InputErrors(InputError):
 
     def __str__(self) -> str:
         return "\n".join(str(error) for error in self.errors)
+
+
+_SHOWN = 20
+"""Known words in an error message."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` for the nearest known word, whatever its case, or some of them, as the end of an error message."""
+    words = {name.lower(): name for name in sorted(known)}  # of `Target` and `target` the latter
+    match = difflib.get_close_matches(word[:200].lower(), list(words), n=1, cutoff=0.5)
+    if match:
+        return f"; did you mean {words[match[0]]}?"
+    some = sorted(words.values())
+    return f"; known: {', '.join(some[:_SHOWN])}{', ...' if len(some) > _SHOWN else ''}" if some else ""

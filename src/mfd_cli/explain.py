@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from mfd_cli.config import nearest
 from mfd_cli.core.decompose import Decomposition, decompose
 from mfd_cli.core.predict import Predictor
 from mfd_cli.data.dataset import Dataset
-from mfd_cli.errors import ConfigError
+from mfd_cli.errors import ConfigError, nearest
 from mfd_cli.evaluate import bin_latents, check_same_tracks
 from mfd_cli.export import write_tsv
 from mfd_cli.files import check_output, whole_folder

@@ -18,12 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mfd_cli.config import nearest
+from mfd_cli.config import DEBIASED, SHARED, TECHNICAL, TOTAL
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.predict import Head, Predictor, whole_latent
 from mfd_cli.data.dataset import Dataset
-from mfd_cli.effects import TECHNICAL
-from mfd_cli.errors import ConfigError
+from mfd_cli.errors import ConfigError, nearest
 from mfd_cli.evaluate import bin_latents, check_same_tracks
 from mfd_cli.export import write_tsv
 from mfd_cli.files import check_output, whole_folder
@@ -43,10 +42,8 @@ from mfd_cli.on_dna import (
 )
 from mfd_cli.progress import Progress
 from mfd_cli.run_folder import Run
-from mfd_cli.variance import SHARED
 
 Floats = NDArray[np.float32]
-TOTAL, DEBIASED = "total", "debiased"
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfd_cli.data.sequence import Genome, gc_share
+from mfd_cli.data.tracks import BIN
 
 Floats = NDArray[np.floating[Any]]
 K = 4
-BIN = 128
 COMPOSITION = ("G+C", "CpG")
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mfd_cli.config import Project
 from mfd_cli.data.dataset import read_genome
 from mfd_cli.data.fasta import read_fasta
 from mfd_cli.data.manifest import read_manifest
 from mfd_cli.data.sequence import Genome
 from mfd_cli.errors import DatasetError, GenomeError, MfdError
 from mfd_cli.files import sha256_of
+from mfd_cli.project import Project
 from mfd_cli.run_folder import Run
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mfd_cli.config import Config, nearest
+from mfd_cli.config import Config
 from mfd_cli.core.metadata import ENCODERS, MISSING, LevelEncoder
-from mfd_cli.errors import ConfigError
+from mfd_cli.errors import ConfigError, nearest
 
 Row = Mapping[str, str]
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfd_cli.core.metadata import MetadataEncoder
+from mfd_cli.data.dataset import evenly
 from mfd_cli.run_folder import Run
 
 Floats = NDArray[np.floating[Any]]
@@ -69,7 +70,7 @@ def contributions(latents: Floats, weights: Floats, most: int = 16) -> Floats:
 
 def thin(values: Floats) -> Floats:
     """At most MOST_BINS rows, evenly spaced, columns standardised."""
-    rows = np.linspace(0, len(values) - 1, min(len(values), MOST_BINS)).round().astype(np.int64)
+    rows = evenly(len(values), MOST_BINS)
     values = np.asarray(values, np.float64)[rows]
     spread = values.std(0)
     return (values - values.mean(0)) / np.where(spread > 0, spread, 1)

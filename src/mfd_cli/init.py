@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfd_cli.config import FactorConfig, ModelConfig, load_project, resolve_model
+from mfd_cli.config import BIOLOGICAL, TECHNICAL, FactorConfig, ModelConfig, resolve_model
 from mfd_cli.data.encode import choose_files, find_column, is_encode, read_any_table, simplified, with_local_files
 from mfd_cli.data.fasta import read_fasta
 from mfd_cli.design import worst_confounds
 from mfd_cli.errors import MetadataError
 from mfd_cli.export import write_tsv
 from mfd_cli.files import check_input, check_output, whole_file
+from mfd_cli.project import load_project
 
-BIOLOGICAL, TECHNICAL = "biological", "technical"
 KNOWN: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "target": (BIOLOGICAL, "category", "interact", ("Experiment target", "Target label", "Target", "Target of assay")),
     "biosample": (BIOLOGICAL, "category", "interact", ("Biosample term name", "Biosample name", "Tissue", "Cell type")),

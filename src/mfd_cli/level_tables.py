@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mfd_cli.core.decompose import Decomposition
 from mfd_cli.core.metrics import auroc_auprc, correlation, ranks
 from mfd_cli.core.predict import Predictor, variance_shares
-from mfd_cli.data.dataset import Bins, Dataset
+from mfd_cli.data.dataset import Bins, Dataset, evenly
 from mfd_cli.evaluate import labels_of
 from mfd_cli.on_dna import Direction, gc_content
 from mfd_cli.run_folder import Run
@@ -136,7 +136,7 @@ def agreement_rows(
     peaks = run.peak_tracks
     labels = labels_of(run, bins)
     occupied = np.flatnonzero((labels == 1).any(1).numpy()) if peaks else np.arange(len(bins))
-    occupied = occupied[np.linspace(0, len(occupied) - 1, min(FOLLOWED_BINS, len(occupied))).round().astype(int)]
+    occupied = occupied[evenly(len(occupied), FOLLOWED_BINS)]
     labels, signal = labels[occupied], torch.from_numpy(np.array(bins.signal[occupied]))
     ranked = ranks(signal)
     rows = []

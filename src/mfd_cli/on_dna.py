@@ -24,11 +24,12 @@ from mfd_cli.core.attribute import Method, actual, attribute, convergence_error,
 from mfd_cli.core.motif_match import Match, match_motifs
 from mfd_cli.core.seqlets import FoundMotif, aggregate_motif
 from mfd_cli.data.annotation import Genes, read_gtf
-from mfd_cli.data.dataset import Bins, Dataset
+from mfd_cli.data.dataset import Bins, Dataset, evenly
 from mfd_cli.data.motifs import Motif, read_motifs
 from mfd_cli.data.regions import read_intervals
 from mfd_cli.data.sequence import gc_share
 from mfd_cli.data.signal import bin_means
+from mfd_cli.data.tracks import BIN, BinGrid
 from mfd_cli.errors import ConfigError, DatasetError
 from mfd_cli.export import write_attributions, write_bigwig, write_meme, write_tsv
 from mfd_cli.files import names_of_files
@@ -48,7 +49,6 @@ MOTIF_COLUMNS = (
     "level", "motif", "found_by", "sequence", "stretches", "of", "enrichment", "known_motif", "known_strand", "known_start",
     "bits", "e_value",
 )  # fmt: skip
-BIN = 128
 LIKELY = 0.05
 """E-value below which a known motif is said to match."""
 
@@ -162,15 +162,8 @@ def bins_to_look_at(dataset: Dataset) -> tuple[str, Bins]:
     for split in ("test", "validation", "train"):
         bins = dataset.split(split)
         if len(bins):
-            return split, chosen_bins(bins, MOST_BINS)
+            return split, bins.thinned(MOST_BINS)
     raise DatasetError("has no bins", path=dataset.path)
-
-
-def chosen_bins(bins: Bins, most: int) -> Bins:
-    """At most so many bins, evenly spaced."""
-    index = np.linspace(0, len(bins) - 1, min(most, len(bins))).round().astype(np.int64)
-    measured = None if bins.measured is None else bins.measured[index]
-    return Bins(bins.contig[index], bins.start[index], bins.peaks[index], bins.signal[index], measured)
 
 
 def look_at(
@@ -238,13 +231,13 @@ def fingerprints(
     dataset: Dataset, bins: Bins, latents: Floats, directions: Sequence[Direction], profiles: Mapping[str, Floats]
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Which composition, and which profile, each direction's score goes with, over at most MOST_PRINTED bins."""
-    chosen = np.linspace(0, len(bins) - 1, min(MOST_PRINTED, len(bins))).round().astype(np.int64)
+    chosen = evenly(len(bins), MOST_PRINTED)
     contigs, starts = bins.contig[chosen], bins.start[chosen]
     names, values = composition(
         dataset.genome, [(dataset.contigs[c], int(s)) for c, s in zip(contigs.tolist(), starts.tolist())]
     )
-    counts = np.array([length // BIN for length in dataset.genome.lengths.values()])
-    place = (np.cumsum(counts) - counts)[contigs] + starts // BIN
+    first = np.array(list(BinGrid(dataset.genome.lengths).offsets.values()))
+    place = first[contigs] + starts // BIN
     measured = {name: means[np.minimum(place, len(means) - 1)] for name, means in profiles.items()}
     return fingerprint({one.name: one.scores(latents[chosen]) for one in directions}, names, values, measured)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from mfd_cli.config import ALL, SHARED
 from mfd_cli.core.decompose import Decomposition, decompose
 from mfd_cli.core.predict import Predictor
 from mfd_cli.data.dataset import Dataset
@@ -24,9 +25,7 @@ from mfd_cli.level_tables import track_rows
 from mfd_cli.on_dna import ExplainSummary, bins_to_look_at
 from mfd_cli.progress import Progress
 from mfd_cli.run_folder import Run
-from mfd_cli.variance import SHARED, factor_parts, group_parts, interval, share_draws, stretches
-
-ALL = "all"
+from mfd_cli.variance import factor_parts, group_parts, interval, share_draws, stretches
 
 
 @dataclass(frozen=True)

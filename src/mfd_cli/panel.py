@@ -15,11 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mfd_cli.config import nearest
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.metadata import NumberEncoder, level_balanced_weights, level_cell
 from mfd_cli.core.predict import Head, head_of_rows
-from mfd_cli.errors import ConfigError
+from mfd_cli.errors import ConfigError, nearest
 from mfd_cli.query import parse_query
 from mfd_cli.run_folder import Run
 from mfd_cli.support import Backing, Support

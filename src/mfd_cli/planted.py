@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from mfd_cli.data.motifs import Motif, built_in
 from mfd_cli.data.sequence import Bytes, decode, encode, reverse_complement
+from mfd_cli.data.tracks import BIN
 from mfd_cli.errors import ConfigError
 
-BIN = 128
 Floats = NDArray[np.float64]
 TARGETS = {"ABF1": "ABF1", "REB1": "REB1", "RAP1": "RAP1", "CBF1": "CBF1", "UME6": "UME6", "BAS1": "BAS1"}
 TISSUES = {"liver": "YAP1", "brain": "FKH1", "heart": "HAP3"}

@@ -22,13 +22,14 @@ import torch
 from numpy.typing import NDArray
 
 from mfd_cli.bigwig_writer import BigWigs
+from mfd_cli.config import DEBIASED, SHARED, TECHNICAL, TOTAL
 from mfd_cli.core.backbones import BIN
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.predict import Predictor
 from mfd_cli.data.regions import Interval
 from mfd_cli.data.sequence import Genome
-from mfd_cli.effects import TECHNICAL, sigmoid
+from mfd_cli.effects import sigmoid
 from mfd_cli.errors import ConfigError
 from mfd_cli.export import ParquetRows, write_tsv
 from mfd_cli.files import check_output, names_of_files, whole_folder
@@ -38,7 +39,6 @@ from mfd_cli.progress import Progress
 from mfd_cli.run_folder import Run
 
 Floats = NDArray[np.float32]
-TOTAL, SHARED, DEBIASED = "total", "shared", "debiased"
 BINS_AT_ONCE = 4096
 MOST_FILES = 400
 """bigWigs are written together, each an open file."""

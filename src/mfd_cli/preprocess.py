@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfd_cli.bins import choose_bins, contig_splits, per_contig, usable_bins
-from mfd_cli.config import Project, errors_name
 from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.data import dataset as ds
 from mfd_cli.data.fasta import read_fasta
@@ -29,6 +28,7 @@ from mfd_cli.errors import MetadataError, MfdError
 from mfd_cli.files import check_output, sha256_of, whole_folder
 from mfd_cli.holdout import held_out_tracks
 from mfd_cli.intermediates import Mapped, Parsed, Progress, parse_tracks
+from mfd_cli.project import Project, errors_name
 from mfd_cli.sources import Source, check_sources, not_given, read_sources
 
 SHARD = 65_536

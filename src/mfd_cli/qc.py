@@ -24,13 +24,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit, ndtr
 
-from mfd_cli.config import nearest
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.metadata import LevelEncoder, level_cell
 from mfd_cli.core.metrics import auroc_auprc
 from mfd_cli.core.refit import RefittedHead, refit_head
 from mfd_cli.data.dataset import Bins, Dataset
-from mfd_cli.errors import ConfigError, DatasetError
+from mfd_cli.errors import ConfigError, DatasetError, nearest
 from mfd_cli.evaluate import bin_latents, check_same_tracks, labels_of, without_nan
 from mfd_cli.export import write_tsv
 from mfd_cli.files import check_output, whole_folder, write_json
@@ -102,7 +101,7 @@ def qc(
     check_output(output, force)
     check_same_tracks(run, dataset)
     chosen = factors_of(run, factors)
-    fit, measure = thinned(dataset.split("train")), held_out_bins(dataset)
+    fit, measure = dataset.split("train").thinned(MOST_BINS), held_out_bins(dataset)
     count = run.peak_tracks
     x, z = (bin_latents(run, dataset, bins, device, batch_size, progress) for bins in (fit, measure))
     y, t = (labels_of(run, bins).numpy() for bins in (fit, measure))
@@ -153,19 +152,12 @@ def factors_of(run: Run, wanted: Sequence[str]) -> list[str]:
     return list(wanted) or known
 
 
-def thinned(bins: Bins) -> Bins:
-    """At most MOST_BINS, evenly spread."""
-    index = np.linspace(0, len(bins) - 1, min(MOST_BINS, len(bins))).round().astype(np.int64)
-    measured = None if bins.measured is None else bins.measured[index]
-    return Bins(bins.contig[index], bins.start[index], bins.peaks[index], bins.signal[index], measured)
-
-
 def held_out_bins(dataset: Dataset) -> Bins:
     """The test bins, or validation ones where there are none."""
     for split in ("test", "validation"):
         bins = dataset.split(split)
         if len(bins) >= 10 * BLOCKS:
-            return thinned(bins)
+            return bins.thinned(MOST_BINS)
     raise DatasetError("has too few bins that were not trained on", path=dataset.path, hint="set split.test")
 
 

@@ -20,8 +20,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from mfd_cli.config import nearest
-from mfd_cli.errors import ConfigError
+from mfd_cli.errors import ConfigError, nearest
 
 Columns = Callable[[str], Sequence[str]]
 Chosen = NDArray[np.bool_]

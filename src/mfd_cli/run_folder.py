@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mfd_cli.claims import orphans
-from mfd_cli.config import Config, ResolvedModel, parse_config
+from mfd_cli.config import Config, ResolvedModel
 from mfd_cli.core.backbones import BACKBONES
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metadata import MetadataEncoder
@@ -30,6 +30,7 @@ from mfd_cli.core.model import MfdModel
 from mfd_cli.data.dataset import Track, tracks_of
 from mfd_cli.errors import MfdError, RunError
 from mfd_cli.files import sha256_of, whole_file, whole_files
+from mfd_cli.parse_config import parse_config
 from mfd_cli.roles import strand_partners
 from mfd_cli.run_description import Description, State
 from mfd_cli.stored import read_stored, write_stored

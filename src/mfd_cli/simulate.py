@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from mfd_cli import planted
-from mfd_cli.config import nearest
 from mfd_cli.data.motifs import built_in
 from mfd_cli.data.sequence import Bytes, decode
-from mfd_cli.errors import ConfigError
+from mfd_cli.errors import ConfigError, nearest
 from mfd_cli.export import write_meme, write_parquet, write_tsv
 from mfd_cli.files import check_output, whole_folder
 from mfd_cli.planted import BIN, SIZES, Floats, Parts, SimulateOptions, Size

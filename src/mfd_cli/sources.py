@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfd_cli.config import Project, located, nearest
 from mfd_cli.data import dataset as ds
 from mfd_cli.data.bigwig import check_bigwig
 from mfd_cli.data.metadata_table import Table, read_table
-from mfd_cli.errors import ConfigError, InputErrors, MetadataError, MfdError, RegionError
+from mfd_cli.errors import ConfigError, InputErrors, MetadataError, MfdError, RegionError, nearest
 from mfd_cli.files import check_input
+from mfd_cli.project import Project, located
 
 _LONGEST_NAME = 500
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from mfd_cli.data.annotation import Genes
 from mfd_cli.data.dataset import Bins, Dataset, unpack_bits
+from mfd_cli.data.tracks import BIN
 from mfd_cli.run_folder import Run
 
 Floats = NDArray[np.float64]
-BIN = 128
 LEAST_SHOWN = 2_000
 
 

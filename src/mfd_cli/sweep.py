@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from mfd_cli.config import Project, load_project
 from mfd_cli.data.dataset import open_dataset
 from mfd_cli.errors import ConfigError, RunError
 from mfd_cli.evaluate import evaluate, without_nan
 from mfd_cli.export import write_tsv
 from mfd_cli.files import write_json
+from mfd_cli.project import Project, load_project
 from mfd_cli.report.sweep_picture import draw_sweep
 from mfd_cli.run_folder import DESCRIPTION, LAST, load_last, load_run
 from mfd_cli.train import train

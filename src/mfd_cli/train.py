@@ -21,7 +21,6 @@ from torch import Tensor
 
 from mfd_cli import __version__
 from mfd_cli.claims import claim, tidy_inside
-from mfd_cli.config import Project
 from mfd_cli.core.losses import prediction_loss
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.predict import device_of
@@ -32,6 +31,7 @@ from mfd_cli.errors import ConfigError, DatasetError, OutputError, RunError
 from mfd_cli.holdout import held_out_tracks
 from mfd_cli.processes import join
 from mfd_cli.progress import Progress
+from mfd_cli.project import Project
 from mfd_cli.resume import Interrupted, restore, save_state
 from mfd_cli.roles import strand_partners, swapped_signs
 from mfd_cli.run_folder import DESCRIPTION, LAST, METRICS, WEIGHTS, Run, finish_publishing, load_last, load_run
@@ -102,7 +102,7 @@ def _train(
     home = home_of(dataset, bins, device, config.train.memory)
     genome = GenomeOnDevice(dataset, trainer.model.window, trainer.model.left, home, config.train.shift)
     training = LabelledBins(genome, bins, dataset, scale, device, pairs)
-    held = some_bins(dataset.split("validation"), config.train.validation_bins)
+    held = dataset.split("validation").thinned(config.train.validation_bins)
     validation = LabelledBins(genome, held, dataset, scale, device)
     if not len(held) and warn:
         warn("there are no validation bins: the last weights are kept, and training does not stop early")
@@ -175,15 +175,6 @@ def clear_run(folder: Path, force: bool, resume: bool = False) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def some_bins(bins: Bins, most: int) -> Bins:
-    """At most this many bins, evenly spaced over the split."""
-    if len(bins) <= most:
-        return bins
-    index = np.linspace(0, len(bins) - 1, most).round().astype(np.int64)
-    measured = None if bins.measured is None else bins.measured[index]
-    return Bins(bins.contig[index], bins.start[index], bins.peaks[index], bins.signal[index], measured)
 
 
 def about_run(dataset: Dataset, bins: Bins) -> dict[str, Any]:

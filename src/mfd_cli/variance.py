@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mfd_cli.config import SHARED
 from mfd_cli.core.decompose import Decomposition
 from mfd_cli.core.predict import Head, whole_latent
 from mfd_cli.data.dataset import Bins
@@ -18,7 +19,6 @@ from mfd_cli.data.dataset import Bins
 Floats = NDArray[np.floating[Any]]
 FEWEST_CONTIGS, STRETCHES = 8, 20
 DRAWS = 400
-SHARED = "shared"
 
 
 def factor_parts(head: Head, decomposition: Decomposition) -> dict[str, Floats]:

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mfd_cli.config import FactorConfig, nearest
-from mfd_cli.errors import MetadataError
+from mfd_cli.config import FactorConfig
+from mfd_cli.errors import MetadataError, nearest
 
 Matrix = NDArray[np.float32]
 Unseen = Literal["error", "mean"]

@@ -104,6 +104,19 @@ class Bins:
     def __len__(self) -> int:
         return len(self.start)
 
+    def thinned(self, most: int) -> Bins:
+        """At most this many of the bins, evenly spaced."""
+        if len(self) <= most:
+            return self
+        index = evenly(len(self), most)
+        measured = None if self.measured is None else self.measured[index]
+        return Bins(self.contig[index], self.start[index], self.peaks[index], self.signal[index], measured)
+
+
+def evenly(count: int, most: int) -> NDArray[np.int64]:
+    """Evenly spaced places in a row of `count`, from the first to the last, at most `most` of them; each once, in order."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(np.int64)
+
 
 def pack_bits(labels: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """(bins, tracks) booleans as (bins, ceil(tracks / 8)) bytes, least significant bit first."""

@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mfd_cli.data.tracks import BIN
 from mfd_cli.report.pictures import COLOURS, plain, plt
 
 if TYPE_CHECKING:
     from mfd_cli.on_dna import OnDna
     from mfd_cli.surroundings import Gene, Surroundings
 
-BIN = 128
 MOST_ROWS = 4
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
+from mfd_cli.data.dataset import evenly
 from mfd_cli.report.page import LIMITS, MOST_ROWS, figure, more, publish, table
 from mfd_cli.report.pictures import COLOURS, STYLE, plain, plt, save
 
@@ -67,7 +68,7 @@ def draw_tracks(result: Overview) -> Figure:
     """Stacked bars, one per track: the shared part and every factor; above MOST_BARS tracks, evenly spaced ones."""
     names = ["shared", *result.decomposition.factors]
     rows = sorted(result.tracks, key=lambda row: -row["share_shared"])
-    rows = [rows[i] for i in np.linspace(0, len(rows) - 1, min(len(rows), MOST_BARS)).round().astype(int)]
+    rows = [rows[i] for i in evenly(len(rows), MOST_BARS)]
     figure_, axes = plt.subplots(figsize=(7.6, 3.4), layout="constrained")
     above, below = np.zeros(len(rows)), np.zeros(len(rows))
     for number, name in enumerate(names):
