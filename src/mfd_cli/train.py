@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from mfd_cli.data.dataset import Bins, Dataset, open_dataset
 from mfd_cli.design import worst_confounds
 from mfd_cli.errors import ConfigError, DatasetError, OutputError, RunError
 from mfd_cli.holdout import held_out_tracks
+from mfd_cli.not_finite import any_not_finite, batches_named, check_gradients, stop_not_finite
 from mfd_cli.processes import join
 from mfd_cli.progress import Progress
 from mfd_cli.project import Project
@@ -107,7 +108,11 @@ def _train(
     if not len(held) and warn:
         warn("there are no validation bins: the last weights are kept, and training does not stop early")
     about = about_run(dataset, bins)
-    with stop_signals() as stopped:
+
+    def draw_of(step: int) -> Draw:
+        return next(draws(trainer, len(bins), step))
+
+    with stop_signals() as stopped, batches_named(draw_of, bins, dataset.contigs):
         prefetch, started = config.train.memory == "host" or home != device, time.monotonic()
         for batch in training.stream(draws(trainer, len(training)), prefetch):
             learn(trainer, batch, training.counts)
@@ -201,9 +206,10 @@ def plan_of(trainer: Trainer, bins: int) -> str:
 # -- steps -------------------------------------------------------------------------------------------------------------
 
 
-def draws(trainer: Trainer, bins: int) -> Iterator[Draw]:
-    """The batches that are still to come."""
-    settings, step, total = trainer.config.train, trainer.step, trainer.total_steps
+def draws(trainer: Trainer, bins: int, step: int | None = None) -> Iterator[Draw]:
+    """The batches that are still to come, or all from a step on."""
+    settings, total = trainer.config.train, trainer.total_steps
+    step = trainer.step if step is None else step
     per_epoch = bins // min(settings.batch_size, bins)
     while step < total:
         epoch, done = divmod(step, per_epoch)
@@ -301,28 +307,3 @@ def follow(average: MfdModel, model: MfdModel, step: int) -> None:
             own.lerp_(new, 1 - keep)
         else:
             own.copy_(new)
-
-
-def any_not_finite(model: MfdModel) -> Tensor:
-    """1 where any gradient is not finite, else 0, as a scalar on the device."""
-    norms = torch._foreach_norm([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
-    return (~torch.isfinite(torch.stack(norms).sum())).float()
-
-
-def check_gradients(trainer: Trainer) -> None:
-    """RunError where the gradient of the step before was not finite: the optimiser has not taken that step."""
-    if trainer.doubt is not None and trainer.doubt.value():
-        raise RunError(
-            f"a gradient is not finite at step {trainer.step - 1}",
-            hint="lower train.lr, or train with --set train.precision=float32; the best weights so far are kept",
-        )
-
-
-def stop_not_finite(trainer: Trainer, per_track: Tensor) -> NoReturn:
-    """Stop before the optimiser is harmed, naming the step and the tracks."""
-    bad = torch.nonzero(~torch.isfinite(per_track)).flatten().tolist()
-    names = f", first in track number {bad[0] + 1}" if bad else " in a penalty"
-    raise RunError(
-        f"the loss is not finite at step {trainer.step}{names}",
-        hint="lower train.lr, or train with --set train.precision=float32; the best weights so far are kept",
-    )

@@ -66,6 +66,8 @@ class Trainer:
     optimiser: torch.optim.Optimizer
     adversary_optimiser: torch.optim.Optimizer | None
     device: torch.device
+    tracks: tuple[str, ...]
+    """Their ids, in the order of the outputs."""
     used: Tensor
     total_steps: int
     autocast: bool
@@ -117,7 +119,8 @@ def build(
         config, model, backbone, processes, average, penalties,
         torch.optim.AdamW(parameter_groups(model, config), lr=config.train.lr, fused=fused),
         torch.optim.AdamW(adversary, lr=objective.adversary_lr, fused=fused) if adversary else None,
-        device, torch.from_numpy(trained.astype(np.float32)).to(device), planned_steps(config, len(bins)),
+        device, tuple(track.id for track in tracks), torch.from_numpy(trained.astype(np.float32)).to(device),
+        planned_steps(config, len(bins)),
         autocast=config.train.precision == "bf16" or (config.train.precision == "auto" and device.type == "cuda"),
         prior_loss=prior_loss(bias, trained, len(dataset.peak_tracks), objective.signal_weight), dataset=dataset.digest,
     )  # fmt: skip
