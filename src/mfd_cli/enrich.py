@@ -24,7 +24,7 @@ import numpy as np
 from mfd_cli import __version__
 from mfd_cli import set_models as models
 from mfd_cli import set_statistics as st
-from mfd_cli.errors import ConfigError, OutputError
+from mfd_cli.errors import ConfigError, OutputError, few
 from mfd_cli.export import write_tsv
 from mfd_cli.files import check_output, whole_folder, write_json
 from mfd_cli.progress import Progress
@@ -151,8 +151,7 @@ def chosen(features: Sequence[str], patterns: Sequence[str] | None, path: Path) 
         return list(features)
     for pattern in patterns:
         if not fnmatch.filter(features, pattern):
-            shown = ", ".join(features[:5]) + (", ..." if len(features) > 5 else "")
-            raise ConfigError(f"no feature of {path.name} is called {pattern!r}", hint=f"there are {shown}")
+            raise ConfigError(f"no feature of {path.name} is called {pattern!r}", hint=f"there are {few(features)}")
     return [name for name in features if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
 
 

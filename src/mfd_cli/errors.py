@@ -20,6 +20,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 
@@ -96,15 +97,16 @@ class InputErrors(InputError):
         return "\n".join(str(error) for error in self.errors)
 
 
-_SHOWN = 20
-"""Known words in an error message."""
-
-
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean X?` for the nearest known word, whatever its case, or some of them, as the end of an error message."""
     words = {name.lower(): name for name in sorted(known)}  # of `Target` and `target` the latter
     match = difflib.get_close_matches(word[:200].lower(), list(words), n=1, cutoff=0.5)
     if match:
         return f"; did you mean {words[match[0]]}?"
-    some = sorted(words.values())
-    return f"; known: {', '.join(some[:_SHOWN])}{', ...' if len(some) > _SHOWN else ''}" if some else ""
+    return f"; known: {few(sorted(words.values()), 20)}" if words else ""
+
+
+def few(names: Iterable[str], most: int = 5) -> str:
+    """The first of some names, each cut to 60 characters: `a, b, ...`."""
+    first = [name[:60] for name in islice(names, most + 1)]
+    return ", ".join([*first[:most], *(["..."] if len(first) > most else [])])

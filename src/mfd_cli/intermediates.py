@@ -26,7 +26,7 @@ from mfd_cli.data.regions import read_intervals
 from mfd_cli.data.sequence import Genome, match_contigs
 from mfd_cli.data.signal import bin_means
 from mfd_cli.data.tracks import BIN, BinGrid, labelled_bins
-from mfd_cli.errors import InputErrors, MfdError, RegionError
+from mfd_cli.errors import InputErrors, MfdError, RegionError, few
 from mfd_cli.files import sha256_of, whole_file, write_json
 from mfd_cli.progress import Progress
 from mfd_cli.signals import end_with_parent, stop_signals, without_interrupts
@@ -62,7 +62,7 @@ def parse_tracks(
             if not stopped():  # signals from a terminal or a scheduler reach the workers too
                 left = [source.path.name for i, source in enumerate(sources) if i not in done]
                 raise MfdError(
-                    f"a process that read tracks was killed, perhaps for want of memory; not read: {', '.join(left[:5])}",
+                    f"a process that read tracks was killed, perhaps for want of memory; not read: {few(left)}",
                     hint="--threads 1 takes less memory",
                 ) from None
     if stopped():

@@ -12,7 +12,7 @@ from torch import Tensor
 from mfd_cli.core.model import MfdModel
 from mfd_cli.data.batches import Draw
 from mfd_cli.data.dataset import Bins
-from mfd_cli.errors import RunError
+from mfd_cli.errors import RunError, few
 from mfd_cli.trainer import Trainer
 
 
@@ -41,20 +41,15 @@ def check_gradients(trainer: Trainer) -> None:
         name: ~torch.isfinite(parameter.grad)
         for name, parameter in trainer.model.named_parameters() if parameter.grad is not None
     }  # fmt: skip
-    tracks = named([trainer.tracks[i] for i in torch.nonzero(spoilt["head.bias"]).flatten().tolist()])
-    weights = named([name for name, bad in spoilt.items() if bad.any()])
+    tracks = few([trainer.tracks[i] for i in torch.nonzero(spoilt["head.bias"]).flatten().tolist()])
+    weights = few([name for name, bad in spoilt.items() if bad.any()])
     raise NotFinite(trainer.step - 1, f"the gradient of {f'tracks {tracks}' if tracks else weights} is not finite")
 
 
 def stop_not_finite(trainer: Trainer, per_track: Tensor) -> NoReturn:
     """NotFinite, with the tracks, before the optimiser is harmed."""
-    bad = named([trainer.tracks[i] for i in torch.nonzero(~torch.isfinite(per_track)).flatten().tolist()])
+    bad = few([trainer.tracks[i] for i in torch.nonzero(~torch.isfinite(per_track)).flatten().tolist()])
     raise NotFinite(trainer.step, f"the loss of {f'tracks {bad}' if bad else 'a penalty'} is not finite")
-
-
-def named(names: Sequence[str], most: int = 5) -> str:
-    """The first few names, and how many there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 @contextmanager
@@ -65,4 +60,4 @@ def batches_named(draw_of: Callable[[int], Draw], bins: Bins, contigs: Sequence[
     except NotFinite as error:
         chosen = draw_of(error.step).bins.tolist()
         places = [f"{contigs[c]}:{s + 1}" for c, s in zip(bins.contig[chosen].tolist(), bins.start[chosen].tolist())]
-        raise RunError(f"{error.message}, in the batch of the bins at {named(places)}", hint=error.hint) from error
+        raise RunError(f"{error.message}, in the batch of the bins at {few(places)}", hint=error.hint) from error

@@ -9,7 +9,7 @@ from itertools import pairwise
 from mfd_cli.data.alleles import LONGEST, Variant, merged
 from mfd_cli.data.sequence import Genome
 from mfd_cli.data.variants import Record
-from mfd_cli.errors import VariantError
+from mfd_cli.errors import VariantError, few
 
 FIRST_SAMPLE = 9
 """Column of the first sample in a VCF."""
@@ -41,7 +41,7 @@ def sample_column(header: bytes, name: str | None, path: str) -> int:
             f"has {len(samples)} samples: one haplotype has to be chosen", path=path, hint=f"--sample {samples[0]}"
         )
     if name is not None and name not in samples:
-        raise VariantError(f"has no sample {name!r}", path=path, hint=f"samples are {', '.join(samples[:5])} ...")
+        raise VariantError(f"has no sample {name!r}", path=path, hint=f"samples are {few(samples)}")
     return FIRST_SAMPLE + (samples.index(name) if name is not None else 0)
 
 

@@ -24,7 +24,7 @@ from mfd_cli.data.fasta import read_fasta
 from mfd_cli.data.manifest import SPLITS, write_manifest
 from mfd_cli.data.sequence import Genome
 from mfd_cli.data.tracks import BinGrid, inside_bins
-from mfd_cli.errors import MetadataError, MfdError
+from mfd_cli.errors import MetadataError, MfdError, few
 from mfd_cli.files import check_output, sha256_of, whole_folder
 from mfd_cli.holdout import held_out_tracks
 from mfd_cli.intermediates import Mapped, Parsed, Progress, parse_tracks
@@ -66,11 +66,12 @@ class Summary:
                 + ", ".join(f"{what} {count:,}" for what, count in self.positives.items())
             )
         if self.empty_tracks:
-            shown = ", ".join(self.empty_tracks[:5]) + (", ..." if len(self.empty_tracks) > 5 else "")
-            lines.append(f"tracks without a training bin with a peak: {len(self.empty_tracks)} ({shown})")
+            lines.append(
+                f"tracks without a training bin with a peak: {len(self.empty_tracks)} ({few(self.empty_tracks)})"
+            )
         if self.ignored_contigs:
-            some = ", ".join(list(self.ignored_contigs)[:5])
-            lines.append(f"intervals on contigs that the genome lacks: {sum(self.ignored_contigs.values()):,} ({some})")
+            count, names = sum(self.ignored_contigs.values()), few(self.ignored_contigs)
+            lines.append(f"intervals on contigs that the genome lacks: {count:,} ({names})")
         if self.lost_peaks:
             lines.append(f"peaks in the incomplete last bin of a contig: {self.lost_peaks:,} of {self.peaks:,}")
         return lines

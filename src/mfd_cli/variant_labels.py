@@ -20,7 +20,7 @@ import pyarrow.csv as pcsv
 from mfd_cli.data.alleles import Variant
 from mfd_cli.data.fasta import read_lines
 from mfd_cli.data.sequence import aliases
-from mfd_cli.errors import MetadataError
+from mfd_cli.errors import MetadataError, few
 from mfd_cli.files import check_input
 from mfd_cli.set_models import Sets, sets_of
 from mfd_cli.set_statistics import Bools, Ints
@@ -82,7 +82,7 @@ def read_labels(
     named = naming_columns(header, path, line)
     for name in (label_column, match_column):
         if name is not None and name not in header:
-            raise MetadataError(f"has no column {name!r}", path=path, line=line, hint=f"it has {_some(header)}")
+            raise MetadataError(f"has no column {name!r}", path=path, line=line, hint=f"it has {few(header)}")
     column = label_column or next((name for name in header if name.lower() == "label"), None)
     wanted = [column, *named.values(), *([match_column] if match_column else [])] if column else header
     table = read_columns(path, line, header, list(dict.fromkeys(wanted)))
@@ -124,7 +124,7 @@ def naming_columns(header: Sequence[str], path: Path, line: int) -> dict[str, st
         if all(what in found for what in wanted):
             return {what: found[what] for what in wanted}
     raise MetadataError(
-        f"has no columns that name a variant ({_some(header)})", path=path, line=line,
+        f"has no columns that name a variant ({few(header)})", path=path, line=line,
         hint="chrom, pos, ref and alt are needed, or key as in the scores (chr7:101:A>G), or id",
     )  # fmt: skip
 
@@ -176,9 +176,7 @@ def two_valued(table: pa.Table, path: Path, others: Sequence[str | None]) -> str
     found = [name for name in names if len(values_of(table[name])) == 2]
     if len(found) == 1:
         return str(found[0])
-    what = (
-        f"several columns have two values ({_some(found)})" if found else f"no column has two values ({_some(names)})"
-    )
+    what = f"several columns have two values ({few(found)})" if found else f"no column has two values ({few(names)})"
     raise MetadataError(what, path=path, hint="--label-column NAME says which one holds the labels")
 
 
@@ -191,7 +189,7 @@ def classes_of(column: pa.ChunkedArray, positive: str | None, name: str, path: P
     """The positive and the negative label of a column."""
     values = values_of(column)
     if len(values) != 2:
-        many = f"{len(values)} values ({_some(values)})" if values else "no values"
+        many = f"{len(values)} values ({few(values)})" if values else "no values"
         raise MetadataError(
             f"the column {name!r} has {many}, where two classes are needed", path=path,
             hint="leave the rows of other classes out, or give them no label",
@@ -382,7 +380,3 @@ def summary_of(labels: Labels, joined: Joined) -> dict[str, Any]:
         "file": labels.path.name, "column": labels.column, "positive_label": one, "negative_label": other,
         "joined_by": labels.by, **labels.counts, **joined.counts,
     }  # fmt: skip
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(name[:40] for name in names[:8]) + (", ..." if len(names) > 8 else "")

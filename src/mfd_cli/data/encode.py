@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mfd_cli.data.fasta import read_lines
 from mfd_cli.data.metadata_table import Table, read_table
-from mfd_cli.errors import MetadataError
+from mfd_cli.errors import MetadataError, few
 from mfd_cli.files import check_input
 
 NAMES: dict[str, tuple[str, ...]] = {
@@ -183,9 +183,9 @@ def with_local_files(choice: Choice, table: Table) -> Choice:
             path = str(present[name].relative_to(base))
             found.append({**row, "File path": path, "Kind": "signal" if signal else "peaks"})
     if not found:
-        first = ", ".join(accession for accession, _ in missing[:3])
+        first = few(accession for accession, _ in missing)
         raise MetadataError(
-            f"none of the {len(missing)} files that were chosen is beside the table ({first}, ...)", path=table.path,
+            f"none of the {len(missing)} files that were chosen is beside the table ({first})", path=table.path,
             hint="download them there (xargs -L 1 curl -O -J -L < files.txt), then run mfd init again",
         )  # fmt: skip
     return replace(choice, rows=tuple(found), left_out=(*choice.left_out, *missing))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mfd_cli.data.fasta import whole_lines
 from mfd_cli.data.sequence import Genome, contig_of, match_contigs
-from mfd_cli.errors import GenomeError, RegionError
+from mfd_cli.errors import GenomeError, RegionError, few
 from mfd_cli.files import check_input
 
 
@@ -268,8 +268,7 @@ def parse_region(text: str, genome: Genome) -> Interval:
     found = _REGION.fullmatch(text)
     contig = contig_of(found["contig"], genome) if found else None
     if found is None or contig is None or found["first"] is None:
-        names = ", ".join(list(genome.sequences)[:3])
-        raise GenomeError(f"{text!r} is no region of the genome", hint=f"contigs are {names} ...")
+        raise GenomeError(f"{text!r} is no region of the genome", hint=f"contigs are {few(genome.sequences)}")
     length, first = genome.lengths[contig], int(found["first"].replace(",", ""))
     open_ended = length if found["dash"] else first
     last = int(found["last"].replace(",", "")) if found["last"] else open_ended

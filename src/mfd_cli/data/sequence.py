@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mfd_cli.errors import GenomeError
+from mfd_cli.errors import GenomeError, few
 
 Bytes = NDArray[np.uint8]
 
@@ -143,7 +143,7 @@ def match_contigs(names: Iterable[str], genome_names: Iterable[str], what: str) 
                 break
     if names and not mapping:
         raise GenomeError(
-            f"no contig of {what} is in the genome ({_some(names)} against {_some(sorted(known))})",
+            f"no contig of {what} is in the genome ({few(names)} against {few(sorted(known))})",
             hint="the file belongs to another assembly, or its contigs are named in another way",
         )
     return mapping
@@ -161,7 +161,3 @@ def contig_of(name: str, genome: Genome) -> str | None:
     if name in genome.sequences:
         return name
     return next((alias for alias in aliases(name) if alias in genome.sequences), None)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(name[:60] for name in names[:3]) + (", ..." if len(names) > 3 else "")
