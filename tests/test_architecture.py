@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+import mfd_cli
 
 SOURCE = Path(__file__).parents[1] / "src" / "mfd_cli"
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -73,6 +77,20 @@ def test_the_shell_is_light() -> None:
         "files.py",
     ):
         assert not any(module.split(".")[0] in HEAVY for module in imports(SOURCE / file, top_level_only=True)), file
+
+
+def test_the_door_opens_and_is_light() -> None:
+    """Every public name is what its home says, none is a module's; the package alone loads nothing of weight."""
+    for public in mfd_cli.__all__:
+        assert getattr(mfd_cli, public).__name__ == public
+        assert not (SOURCE / f"{public}.py").exists()
+    assert set(mfd_cli.__all__) <= set(dir(mfd_cli))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        mfd_cli.nonsense  # noqa: B018
+    script = f"import sys, mfd_cli; mfd_cli.load_project; print(*({set(HEAVY)!r} & {{m.split('.')[0] for m in sys.modules}}))"
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == ""
+    )
 
 
 @pytest.mark.parametrize("file", FILES, ids=name)

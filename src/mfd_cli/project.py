@@ -57,14 +57,14 @@ def errors_name(project: Project) -> Iterator[None]:
 
 
 def load_project(
-    file: Path | None = None, overrides: Sequence[str] = (), flags: Mapping[str, Any] | None = None
+    file: str | Path | None = None, overrides: Sequence[str] = (), flags: Mapping[str, Any] | None = None
 ) -> Project:
     """Read `mfd.toml` (default: the one in the current folder), then apply `--set a.b=c` and flags, in that order.
 
     `flags` maps dotted names to values; those that are None are ignored. Paths given as flags are relative to the
     current folder, those in the file to the file. Raises ConfigError with the file, the line and the nearest key.
     """
-    path = file or Path("mfd.toml")
+    path = Path(file or "mfd.toml")
     tree: dict[str, Any] = {}
     lines: list[str] = []
     if os.path.lexists(path):

@@ -82,8 +82,9 @@ def save_run(run: Run) -> None:
         write_stored(description, stored)
 
 
-def load_run(path: Path) -> Run:
+def load_run(path: str | Path) -> Run:
     """Open a run folder. RunError where it is missing, damaged or of another version."""
+    path = Path(path)
     with contextlib.suppress(OSError):
         finish_publishing(path)
     stored, weights = _agreeing(path)

@@ -187,11 +187,12 @@ def concatenate(parts: Sequence[Bins], dataset: Dataset) -> Bins:
     )
 
 
-def open_dataset(path: Path, verify: bool = True) -> Dataset:
+def open_dataset(path: str | Path, verify: bool = True) -> Dataset:
     """Open a dataset folder; with `verify` every file's sha256 is compared with the manifest (about 1 s per 2 GB).
 
     Raises DatasetError where the folder is missing, incomplete, damaged or of another version.
     """
+    path = Path(path)
     manifest = read_manifest(path)
     files = dict(manifest["files"])
     for split in SPLITS:
