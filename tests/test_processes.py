@@ -63,30 +63,22 @@ STOP = "from mfd_cli.processes import launch; import sys; sys.exit(launch(int(sy
 
 
 def test_a_run_goes_on_with_another_number_of_processes(project: Path) -> None:
-    """Stopped in two processes and resumed in one, and the other way round: the curve of an undisturbed run."""
+    """Stopped in two processes and resumed in one, and the other way round, and where only the launcher was killed: the
+    curve of an undisturbed run."""
     words = ("--epochs", "2", "--set", "train.windows_per_validation=160", "--set", "train.patience=1000")
     assert train(project, "whole", 1, *words) == 0
-    for run, before, after in (("down", 2, 1), ("up", 1, 2)):
+    term, kill = signal.SIGTERM, signal.SIGKILL
+    for run, before, after, number in (("down", 2, 1, term), ("up", 1, 2, term), ("orphans", 2, 1, kill)):
         command = [
-            sys.executable,
-            "-c",
-            STOP,
-            str(before),
-            "train",
-            "--gpus",
-            "0",
-            "--threads",
-            "1",
-            "--run",
-            run,
-            *words,
-        ]
-        child = subprocess.Popen(command, cwd=project, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            sys.executable, "-c", STOP, str(before), "train", "--gpus", "0", "--threads", "1", "--run", run, *words
+        ]  # fmt: skip
+        child = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         until = time.monotonic() + 120
         while not (project / run / "metrics.jsonl").exists() and time.monotonic() < until:
             time.sleep(0.02)
-        child.send_signal(signal.SIGTERM)
-        assert child.wait(120) == 143
+        child.send_signal(number)
+        child.communicate(timeout=120)  # their standard output ends with the last of them
+        assert child.returncode == (143 if number == term else -kill)
         assert len(losses(project / run)) < len(losses(project / "whole"))
         assert train(project, run, after, "--resume", *words) == 0
         whole, resumed = losses(project / "whole"), losses(project / run)

@@ -29,11 +29,14 @@ from torch import Tensor, nn
 
 from mfd_cli.core.backbones import ChannelNorm
 from mfd_cli.errors import ConfigError
+from mfd_cli.signals import stop_with
 
 PATIENCE = timedelta(hours=6)
 """How long a process waits for another, which may be validating."""
 MEETING = "MFD_MEETING_FILE"
 """Environment variable with the file through which processes that `launch` started find each other."""
+LAUNCHER = "MFD_LAUNCHER"
+"""Environment variable with the number of the process that `launch` runs in."""
 GRACE = 30.0
 """Seconds that the others get to end by themselves after one process has failed."""
 
@@ -98,6 +101,8 @@ def join() -> Processes:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         meeting = os.environ.get(MEETING)
         place = Path(meeting).as_uri() if meeting else "env://"
+        if launcher := os.environ.get(LAUNCHER):
+            stop_with(int(launcher))
         dist.init_process_group(backend, place, PATIENCE, world, int(os.environ["RANK"]))
     return Processes(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
 
@@ -166,10 +171,11 @@ class GlobalBatchNorm(ChannelNorm):
 def launch(count: int, arguments: Sequence[str]) -> int:
     """Run `mfd ARGUMENTS` in this many processes on this machine and wait; the exit code of the one that failed first.
 
-    SIGINT and SIGTERM are passed on. Where one fails, the others get GRACE seconds to end.
+    SIGINT and SIGTERM are passed on; killed, it leaves none behind. Where one fails, the others get GRACE seconds to end.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return _launch(count, arguments, {MEETING: f"{folder}/meeting", "WORLD_SIZE": str(count)})
+        common = {MEETING: f"{folder}/meeting", LAUNCHER: str(os.getpid()), "WORLD_SIZE": str(count)}
+        return _launch(count, arguments, common)
 
 
 def _launch(count: int, arguments: Sequence[str], common: dict[str, str]) -> int:
