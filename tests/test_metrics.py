@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import pearsonr, rankdata
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, d2_tweedie_score, r2_score, roc_auc_score
 
-from mfd_cli.core.metrics import auroc_auprc, correlation, ranks
+from mfd_cli.core.metrics import auroc_auprc, correlation, deviance_explained, ranks
 
 
 @settings(deadline=None, max_examples=60)
@@ -43,6 +43,17 @@ def test_by_hand() -> None:
     auroc, auprc = auroc_auprc(scores, labels)
     assert auroc[0] == 0.75
     assert auprc[0] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_deviance_explained_is_scikit_learns() -> None:
+    rng = np.random.default_rng(3)
+    truth, guess = rng.poisson(3.0, (200, 2)).astype(np.float32), rng.gamma(3.0, 1.0, (200, 2)).astype(np.float32)
+    truth[:5, 1] = np.nan
+    told = deviance_explained(torch.from_numpy(guess), torch.from_numpy(truth), torch.tensor([True, False]))
+    assert told[0] == pytest.approx(d2_tweedie_score(truth[:, 0], guess[:, 0], power=1))
+    assert told[1] == pytest.approx(r2_score(truth[5:, 1], guess[5:, 1]))
+    constant = deviance_explained(torch.rand(4, 1), torch.ones(4, 1), torch.tensor([False]))
+    assert constant.isnan().all()
 
 
 def test_correlations() -> None:

@@ -130,10 +130,32 @@ def test_exclude_regions_and_guard(tmp_path: Path) -> None:
     assert made(changed(project, bins__regions=tmp_path / "r.bed")).split("train").start.tolist() == list(
         range(0, 896, 128)
     )
+    with pyBigWig.open(str(tmp_path / "m.bw"), "w") as file:  # chr3 is not in it
+        file.addHeader([("chr1", 6400), ("chr2", 3200)])
+        file.addEntries(["chr1", "chr1", "chr2"], [0, 128, 0], ends=[96, 192, 3200], values=[1.0, 1.0, 1.0])
+    mappable = made(changed(project, bins__mappability=tmp_path / "m.bw", bins__min_mappability=0.6, split__test=()))
+    assert mappable.split("train").start.tolist() == [0]  # of the second bin half can be mapped
+    assert len(mappable.split("validation")) == 25
+    assert "m.bw" in [Path(one["name"]).name for one in mappable.manifest["inputs"]]
     blocks = made(changed(project, split__validation=0.2, split__guard=256))
     train, held = blocks.split("train"), blocks.split("validation")
     for contig, start in zip(held.contig, held.start):
         assert (np.abs(train.start[train.contig == contig] - start) >= 256).all()
+
+
+def test_every_contig_is_tested_in_one_fold(tmp_path: Path) -> None:
+    project, seen = world(tmp_path), []
+    for fold in (1, 2, 3):
+        dataset = made(changed(project, split__test=(), split__validation=0.2, split__folds=3, split__fold=fold))
+        seen.append({dataset.contigs[c] for c in dataset.split("test").contig.tolist()})
+        assert not seen[-1] & {dataset.contigs[c] for c in dataset.split("train").contig.tolist()}
+    assert seen == [{"chr1"}, {"chr3"}, {"chr2"}]  # the longest contig first
+    with pytest.raises(ConfigError, match="folds is 4, but the genome has 3 contigs"):
+        made(changed(project, split__test=(), split__folds=4))
+    with pytest.raises(ConfigError, match="must not name them too"):
+        changed(project, split__folds=3)
+    with pytest.raises(ConfigError, match=r"split\.fold is 4, but split\.folds is 3"):
+        changed(project, split__test=(), split__folds=3, split__fold=4)
 
 
 def test_an_interrupted_run_is_taken_up(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from mfd_cli.config import Config
 from mfd_cli.data.manifest import SPLITS
 from mfd_cli.data.regions import read_known_intervals
 from mfd_cli.data.sequence import CODES, UNKNOWN, Genome, match_contigs
+from mfd_cli.data.signal import bin_means
 from mfd_cli.data.tracks import BIN, BinGrid, inside_bins, touched_bins
-from mfd_cli.errors import ConfigError, MfdError, nearest
+from mfd_cli.errors import ConfigError, MfdError, SignalError, nearest
+from mfd_cli.files import check_input
 from mfd_cli.project import Project
 
 _GC_STRATA = 20
@@ -36,6 +38,9 @@ def usable_bins(project: Project, genome: Genome, grid: BinGrid) -> tuple[NDArra
         [bin_shares(CODES[genome.sequences[name]] == UNKNOWN, n) for name, n in grid.counts.items()] or [np.zeros(0)]
     )
     drop("unknown sequence", unknown > config.max_unknown)
+    if config.mappability:
+        means = bin_means(check_input(project.path(config.mappability), SignalError), grid.lengths)
+        drop("hardly mappable", ~(means >= config.min_mappability))
     return kept, dropped
 
 
@@ -84,14 +89,16 @@ def choose_bins(
     splits = {name: np.flatnonzero(chosen & (split == number)) for number, name in enumerate(SPLITS)}
     if not len(splits["train"]):
         raise ConfigError("no bin is left for training", hint="look at [split], bins.regions and bins.exclude")
-    if config.split.test and not len(splits["test"]):
-        raise ConfigError("no bin is left for the test split", hint="look at split.test, bins.regions, bins.exclude")
+    if "test" in split_of.values() and not len(splits["test"]):
+        raise ConfigError("no bin is left for the test split", hint="look at [split], bins.regions, bins.exclude")
     return splits, dropped
 
 
 def contig_splits(config: Config, genome: Genome) -> dict[str, str]:
     """Split of every contig: test, validation, or train. ConfigError for a name that the genome lacks."""
     result = dict.fromkeys(genome.sequences, "train")
+    if config.split.folds is not None:
+        result |= dict.fromkeys(fold_of(genome.lengths, config.split.folds, config.split.fold), "test")
     named = {"test": config.split.test, "validation": config.split.validation}
     for split, names in named.items():
         for name in names if isinstance(names, tuple) else ():
@@ -104,6 +111,22 @@ def contig_splits(config: Config, genome: Genome) -> dict[str, str]:
                 raise ConfigError(f"split: {contig} is in {result[contig]} and in {split}")
             result[contig] = split
     return result
+
+
+def fold_of(lengths: Mapping[str, int], folds: int, fold: int) -> list[str]:
+    """The contigs of a fold, counted from 1. Each contig goes to the fold that is shortest so far, the longest contig first.
+
+    >>> [fold_of({"I": 5, "II": 9, "III": 3, "IV": 6}, 2, fold) for fold in (1, 2)]
+    [['II', 'III'], ['I', 'IV']]
+    """
+    if folds > len(lengths):
+        raise ConfigError(f"split.folds is {folds}, but the genome has {len(lengths)} contigs")
+    dealt, sizes = [set[str]() for _ in range(folds)], [0] * folds
+    for name in sorted(lengths, key=lambda name: -lengths[name]):
+        shortest = sizes.index(min(sizes))
+        dealt[shortest].add(name)
+        sizes[shortest] += lengths[name]
+    return [name for name in lengths if name in dealt[fold - 1]]
 
 
 def assign_splits(config: Config, grid: BinGrid, split_of: Mapping[str, str]) -> NDArray[np.int8]:

@@ -71,6 +71,12 @@ class BinsConfig(Node):
     regions: Text | None = Field(None, description="BED: only bins wholly inside are used")
     exclude: Text | None = Field(None, description="BED (blacklist): bins that touch it are left out")
     max_unknown: float = Field(0.5, ge=0, le=1, description="largest share of N in a bin")
+    mappability: Text | None = Field(
+        None, description="bigWig of the share of reads that a base's neighbourhood can map"
+    )
+    min_mappability: float = Field(
+        0.5, ge=0, le=1, description="bins with a smaller mean, or of which the file says nothing, are left out"
+    )
 
 
 class SplitConfig(Node):
@@ -83,6 +89,8 @@ class SplitConfig(Node):
     guard: int | None = Field(
         None, ge=0, le=_MOST, description="bp kept free between splits; default: the model's window"
     )
+    folds: int | None = Field(None, ge=2, le=100, description="deal the contigs into so many folds of like size")
+    fold: Count = Field(1, description="the fold whose contigs are the test split")
 
 
 FactorType = Literal["category", "multilabel", "number", "year"]
@@ -232,6 +240,10 @@ class Config(Node):
             if meant and factor.group not in {*meant, *(self.model.groups or ())}:
                 raise ValueError(f"factors.{name}.group is {factor.group!r}; did you mean {meant[0]}?")
         _check_group_names(self.groups)
+        if self.split.folds is not None and self.split.test:
+            raise ValueError("split.folds chooses the contigs of the test split; split.test must not name them too")
+        if self.split.fold > (self.split.folds or 1):
+            raise ValueError(f"split.fold is {self.split.fold}, but split.folds is {self.split.folds or 'not set'}")
         return self
 
     @property

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mfd_cli.baselines import from_other_tracks, kmer_ridge
-from mfd_cli.core.metrics import auroc_auprc, correlation, ranks
+from mfd_cli.core.metrics import auroc_auprc, correlation, deviance_explained, ranks
 from mfd_cli.core.predict import Predictor, variance_shares, whole_latent
 from mfd_cli.data.batches import GenomeOnDevice
 from mfd_cli.data.dataset import Bins, Dataset, unpack_bits
@@ -243,7 +243,7 @@ def peak_metrics(logits: torch.Tensor, labels: torch.Tensor, occupied: torch.Ten
                 "auroc": float(auroc[i]), "auroc_occupied": float(auroc_occupied[i]), "auprc": float(auprc[i]),
                 "auprc_over_prevalence": float(auprc[i] / prevalence) if positives[i] else np.nan,
                 "calibration": float(expected[i] / positives[i]) if positives[i] else np.nan,
-                "pearson": np.nan, "spearman": np.nan,
+                "pearson": np.nan, "spearman": np.nan, "deviance_explained": np.nan,
             }
         )  # fmt: skip
     return rows
@@ -259,23 +259,25 @@ def labels_of(run: Run, bins: Bins) -> torch.Tensor:
 
 
 def signal_rows(run: Run, predicted: NDArray[np.float32], bins: Bins) -> list[dict[str, Any]]:
-    """Correlations of the signal tracks on the model's log scale."""
+    """Metrics of the signal tracks on the model's scale."""
     truth = run.signal_scale.forward(torch.from_numpy(np.array(bins.signal)))
     guess = run.signal_scale.expected(torch.from_numpy(np.ascontiguousarray(predicted)))
-    return signal_metrics(guess, truth)
+    return signal_metrics(guess, truth, torch.from_numpy(run.signal_scale.counts))
 
 
-def signal_metrics(guess: torch.Tensor, truth: torch.Tensor) -> list[dict[str, Any]]:
-    """Correlations per column (bins, tracks), NaN where not measured."""
+def signal_metrics(guess: torch.Tensor, truth: torch.Tensor, counts: torch.Tensor) -> list[dict[str, Any]]:
+    """Correlations and the deviance that is explained, per column (bins, tracks), NaN where not measured; `counts` (tracks,)
+    marks the columns with a Poisson loss."""
     guess = torch.where(truth.isnan(), torch.nan, guess)
     pearson, spearman = correlation(guess, truth), correlation(ranks(guess), ranks(truth))
+    explained = deviance_explained(guess, truth, counts)
     nothing = dict.fromkeys(
         ("positives", "prevalence", "auroc", "auroc_occupied", "auprc", "auprc_over_prevalence", "calibration"), np.nan
     )
     return [
         {
             "bins": int((~truth[:, i].isnan()).sum()), **nothing, "pearson": float(pearson[i]),
-            "spearman": float(spearman[i]),
+            "spearman": float(spearman[i]), "deviance_explained": float(explained[i]),
         }
         for i in range(truth.shape[1])
     ]  # fmt: skip
@@ -314,7 +316,12 @@ def averages(tracks: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     for name in ("auroc", "auroc_occupied", "auprc", "auprc_over_prevalence", "prevalence", "calibration"):
         result[name] = float(np.mean([t[name] for t in used])) if used else np.nan
     result["auroc_median"] = float(np.median([t["auroc"] for t in used])) if used else np.nan
-    for name in ("pearson", "spearman", *(key for key in (tracks[0] if tracks else {}) if key.startswith("share_"))):
+    for name in (
+        "pearson",
+        "spearman",
+        "deviance_explained",
+        *(key for key in (tracks[0] if tracks else {}) if key.startswith("share_")),
+    ):
         values = np.array([t[name] for t in tracks], float)
         result[name] = float(values[~np.isnan(values)].mean()) if (~np.isnan(values)).any() else np.nan
     return result

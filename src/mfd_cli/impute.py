@@ -154,7 +154,7 @@ def most_like(run: Run, row: Row, most: int = 3) -> list[str]:
 
 # -- how well ----------------------------------------------------------------------------------------------------------
 
-SCORES = ("positives", "prevalence", "auroc", "auroc_occupied", "auprc", "pearson", "spearman")
+SCORES = ("positives", "prevalence", "auroc", "auroc_occupied", "auprc", "pearson", "spearman", "deviance_explained")
 
 
 def score(run: Run, bins: Any, wanted: Sequence[Experiment], scores: NDArray[np.float32]) -> list[dict[str, Any]]:
@@ -170,7 +170,9 @@ def score(run: Run, bins: Any, wanted: Sequence[Experiment], scores: NDArray[np.
         elif item.track is not None:
             place = item.track - run.peak_tracks
             counts = torch.from_numpy(run.signal_scale.counts)[place]
-            row |= signal_metrics(torch.where(counts, column.exp(), column), truth[:, place : place + 1])[0]
+            row |= signal_metrics(torch.where(counts, column.exp(), column), truth[:, place : place + 1], counts[None])[
+                0
+            ]
         result.append({name: row[name] for name in SCORES} | {"bins": len(labels)})
     return result
 

@@ -172,6 +172,8 @@ def write_dataset(
     config = project.config
     inputs = [{"name": str(config.data.fasta), **digest_of(project.path(str(config.data.fasta)))}]
     inputs += [{"name": str(config.data.metadata), **digest_of(project.path(str(config.data.metadata)))}]
+    others = [config.bins.regions, config.bins.exclude, config.bins.mappability]
+    inputs += [{"name": name, **digest_of(project.path(name))} for name in others if name]
     inputs += [{"name": s.name, "sha256": p.sha256, "bytes": p.bytes} for s, p in zip(sources, parsed)]
     configuration = config.model_copy(update={"data": type(config.data)()}).model_dump(mode="json")
     write_manifest(

@@ -55,6 +55,22 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(scale > 0, (a * b).sum(0) / scale.clamp_min(1e-300), torch.full_like(scale, torch.nan))
 
 
+def deviance_explained(guess: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
+    """1 - deviance / deviance of the column's own mean, (tracks,) float64, over the bins where both are known: at most 1, 0
+    for a guess as good as the mean. Of columns that `counts` (tracks,) marks it is Poisson's, of others the squared error.
+    """
+    known = ~(torch.isnan(guess) | torch.isnan(truth))
+    guess, truth = torch.where(known, guess, 1.0).double(), torch.where(known, truth, 1.0).double()
+    mean = torch.where(known, truth, 0.0).sum(0) / known.sum(0).clamp_min(1)
+
+    def deviance(rate: Tensor) -> Tensor:
+        poisson = 2 * (torch.special.xlogy(truth, truth) - torch.special.xlogy(truth, rate) - truth + rate)
+        return torch.where(known, torch.where(counts, poisson, (truth - rate).pow(2)), 0.0).sum(0)
+
+    most = deviance(mean.expand_as(truth))
+    return torch.where(most > 0, 1 - deviance(guess) / most.clamp_min(1e-300), torch.full_like(most, torch.nan))
+
+
 def ranks(values: Tensor) -> Tensor:
     """Average ranks down each column (bins, tracks) as float64; NaN stays NaN. Pearson of these is Spearman."""
     result = torch.full(values.shape, torch.nan, dtype=torch.float64)
