@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import harm
@@ -70,9 +70,9 @@ def plain_bed(text: bytes) -> list[tuple[bytes, int, int, int]] | None:
     for number, line in enumerate(lines, start=1):
         if re.fullmatch(rb"[ \t]*|#.*|(track|browser)[ \t].*", line, re.DOTALL):
             continue
-        gap = rb"\t" if b"\t" in line else rb" +"
+        first, gap = (rb"", rb"\t") if b"\t" in line else (rb" *", rb" +")
         found = re.fullmatch(
-            rb"([!-~]+)" + gap + rb"([0-9]+)" + gap + rb"([0-9]+)(?:" + gap + rb".*)?", line, re.DOTALL
+            first + rb"([!-~]+)" + gap + rb"([0-9]+)" + gap + rb"([0-9]+)(?:" + gap + rb".*)?", line, re.DOTALL
         )
         if not found or int(found[2]) >= int(found[3]) or int(found[3]) >= 10**10:
             return None
@@ -112,6 +112,7 @@ def test_line_ends_of_windows_may_fall_between_two_blocks(size: int, tmp_path: P
 
 
 @fuzzed
+@example(text=b" chr1 0 1", pack=bytes, size=3)
 @given(text=beds, pack=packing, size=st.sampled_from([3, 16, 1 << 24]))
 def test_bed(tmp_path: Path, text: bytes, pack: Callable[[bytes], bytes], size: int) -> None:
     path = tmp_path / "a.bed"
