@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -20,7 +20,7 @@ import pysam.bcftools
 from mfd_cli.bigwig_writer import BigWigs
 from mfd_cli.data.variants import Record, quiet_htslib, split_info
 from mfd_cli.errors import VariantError
-from mfd_cli.files import whole_file
+from mfd_cli.files import check_space, whole_file
 
 
 def write_tsv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
@@ -136,11 +136,20 @@ class VcfWriter:
             return
         if self.path is None and kind is not None:  # a reader must not take what was cut for the whole: no end mark
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        self.stream.close()
+        self._do(self.stream.close)
         if self.scratch is not None:
             with self.scratch:
                 if kind is None:
                     self._convert(Path(self.scratch.name, "records.bcf"))
+
+    def _do(self, action: Callable[..., object], *given: object) -> None:
+        """Write or close; of htslib's failures, which have no number, a full disk is told apart."""
+        try:
+            action(*given)
+        except OSError as error:
+            if error.errno is None and self.path is not None:
+                check_space(self.path, error)
+            raise
 
     def _convert(self, made: Path) -> None:
         """Text to BCF. VariantError where a record is no valid VCF, which text can carry and BCF cannot."""
@@ -148,6 +157,7 @@ class VcfWriter:
         try:
             pysam.bcftools.view("--no-version", f"-O{self.kind}", "-o", str(made), str(self.text), catch_stdout=False)
         except pysam.SamtoolsError as error:
+            check_space(made, error)
             raise VariantError(
                 "the records cannot be written as BCF: a tag, filter or contig in them is not defined in the header",
                 hint="-O z keeps every record as it is",
@@ -160,14 +170,14 @@ class VcfWriter:
         sys.stdout.buffer.flush()
 
     def write_header(self, lines: Sequence[bytes]) -> None:
-        self.stream.write(b"\n".join(lines) + b"\n")
+        self._do(self.stream.write, b"\n".join(lines) + b"\n")
 
     def write(self, record: Record, info: Mapping[str, str]) -> None:
         """Write a record with these entries added to INFO, in place of older ones of ours."""
         kept = [entry for entry in split_info(record.cells[7]) if entry.partition(b"=")[0] not in self.own]
         ours = [f"{name}={value}".encode() for name, value in info.items()]
         cells = [*record.cells[:7], b";".join([*kept, *ours]) or b".", *record.cells[8:]]
-        self.stream.write(b"\t".join(cells) + b"\n")
+        self._do(self.stream.write, b"\t".join(cells) + b"\n")
         contig, position = self.last
         if record.contig != contig:
             self.sorted &= record.contig not in self.finished
@@ -185,7 +195,8 @@ class VcfWriter:
         kind = "-c" if index.suffix == ".csi" else "-t"
         try:
             pysam.bcftools.index("-f", kind, "-o", str(index), str(path))
-        except pysam.SamtoolsError:
+        except pysam.SamtoolsError as error:
+            check_space(index, error)
             index.unlink(missing_ok=True)
             return False
         return True

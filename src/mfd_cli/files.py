@@ -136,6 +136,13 @@ def is_full(problem: BaseException) -> bool:
     return known or os.strerror(errno.ENOSPC) in str(problem)
 
 
+def check_space(path: Path, problem: BaseException) -> None:
+    """OutputError where a library that says only that it failed to write `path` has met a full disk: no block of its fits."""
+    free = shutil.disk_usage(path.absolute().parent).free
+    if free < 1 << 16:
+        raise OutputError(f"no space left ({free:,} bytes free)", path=path) from problem
+
+
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn a full disk or a forbidden folder into one plain line."""
