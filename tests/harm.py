@@ -66,10 +66,11 @@ class Kind:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command did: its exit code and what it said on standard error."""
+    """What a command did: its exit code, and what it said on standard error and on standard output."""
 
     code: int
     told: str
+    said: str
 
 
 # -- the good project --------------------------------------------------------------------------------------------------
@@ -191,7 +192,8 @@ def in_process(words: Sequence[str], folder: Path) -> Outcome:
     def late(*_: object) -> None:
         raise Hangs(" ".join(words))
 
-    told, said = io.StringIO(), io.TextIOWrapper(io.BytesIO(), "utf-8")
+    told, raw = io.StringIO(), io.BytesIO()
+    said = io.TextIOWrapper(raw, "utf-8")
     before = {
         number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGALRM)
     }
@@ -214,7 +216,8 @@ def in_process(words: Sequence[str], folder: Path) -> Outcome:
             signal.signal(number, handler)
         sys.argv, cli.app = arguments, app
         os.chdir(place)
-    return Outcome(code, told.getvalue())
+    said.flush()
+    return Outcome(code, told.getvalue(), raw.getvalue().decode("utf-8", "replace"))
 
 
 def in_subprocess(words: Sequence[str], folder: Path) -> Outcome:
@@ -223,7 +226,7 @@ def in_subprocess(words: Sequence[str], folder: Path) -> Outcome:
         [sys.executable, "-m", "mfd_cli", *words], cwd=folder, capture_output=True, timeout=LIMIT * 2,
         env={**os.environ, "OMP_NUM_THREADS": "1"}, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    return Outcome(done.returncode, done.stderr.decode("utf-8", "replace"))
+    return Outcome(done.returncode, *(text.decode("utf-8", "replace") for text in (done.stderr, done.stdout)))
 
 
 def snapshot(folder: Path) -> dict[str, str]:

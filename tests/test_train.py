@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import tiny
+from mfd_cli import steps
 from mfd_cli import train as training
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.predict import fill_held_out
@@ -103,7 +104,7 @@ def test_held_out_tracks_take_no_part(tmp_path: Path) -> None:
         labels[:, 3] ^= flipped
         data = LabelledBins(genome, replace(bins, peaks=pack_bits(labels)), world, scale, torch.device("cpu"))
         again = build(project.config, world, bins, run.model.trained, torch.device("cpu"))
-        training.learn(again, data.batch(*next(training.draws(again, len(data)))), data.counts)
+        steps.learn(again, data.batch(*next(steps.draws(again, len(data)))), data.counts)
         logits.append(again.model.state_dict())
         assert again.model.head.bias.grad[3] == 0 and (again.model.head.bias.grad[:3] != 0).all()
         assert (again.model.head.gain.grad[:, 3] == 0).all() and (again.model.head.gain.grad[:, 0] != 0).all()
@@ -130,7 +131,7 @@ def test_the_adversary_and_the_model_keep_out_of_each_others_way(tmp_path: Path)
     trainer = build(config, world, world.split("train"), np.ones(9, bool), torch.device("cpu"))
     latents = {g: torch.randn(32, n, requires_grad=True) for g, n in trainer.model.settings.groups.items()}
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
-    training.teach_adversary(trainer, latents)
+    steps.teach_adversary(trainer, latents)
     assert same(before, dict(trainer.model.state_dict()))
     assert all(value.grad is None for value in latents.values())
     adversary = {name: value.clone() for name, value in trainer.penalties.named_parameters()}
@@ -194,29 +195,29 @@ def test_not_finite_stops_before_the_optimiser(tmp_path: Path) -> None:
         trainer.model.head.bias[2] = torch.nan
     before = {name: value.clone() for name, value in trainer.model.named_parameters() if "bias" not in name}
     with pytest.raises(RunError, match="the loss of tracks P2 is not finite at step 0"):
-        training.learn(trainer, data.batch(*next(training.draws(trainer, len(data)))), data.counts)
+        steps.learn(trainer, data.batch(*next(steps.draws(trainer, len(data)))), data.counts)
     assert all(torch.equal(before[n], p) for n, p in trainer.model.named_parameters() if n in before)
 
 
 def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(tmp_path: Path) -> None:
     """The loss is finite, one gradient is not: the optimiser does not take the step, and the next one says so."""
     trainer, data = begun(tmp_path)
-    batches = training.draws(trainer, len(data))
-    training.learn(trainer, data.batch(*next(batches)), data.counts)
+    batches = steps.draws(trainer, len(data))
+    steps.learn(trainer, data.batch(*next(batches)), data.counts)
     before = {name: value.clone() for name, value in trainer.model.named_parameters()}
     spoil = next(trainer.model.parameters()).register_hook(lambda gradient: gradient * torch.inf)
-    training.learn(trainer, data.batch(*next(batches)), data.counts)
+    steps.learn(trainer, data.batch(*next(batches)), data.counts)
     spoil.remove()
     assert all(torch.equal(before[name], value) for name, value in trainer.model.named_parameters())
     with pytest.raises(RunError, match=r"the gradient of backbone[a-z0-9_.]+ is not finite at step 1"):
-        training.learn(trainer, data.batch(*next(batches)), data.counts)
+        steps.learn(trainer, data.batch(*next(batches)), data.counts)
 
 
 def test_a_training_that_diverges_names_the_batch_and_the_tracks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = tiny.dataset(tmp_path / "dataset")
-    ours, bins = training.prediction_loss, world.split("train")
+    ours, bins = steps.prediction_loss, world.split("train")
     calls = iter(range(9))
 
     def spoilt(*given: object) -> tuple[torch.Tensor, torch.Tensor]:
@@ -224,13 +225,13 @@ def test_a_training_that_diverges_names_the_batch_and_the_tracks(
         worse = torch.tensor([1.0, torch.inf, 1, torch.nan, 1, 1, 1, 1, 1]) if next(calls) == 2 else torch.ones(9)
         return loss * worse.sum(), per_track * worse
 
-    monkeypatch.setattr(training, "prediction_loss", spoilt)
+    monkeypatch.setattr(steps, "prediction_loss", spoilt)
     with pytest.raises(
         RunError, match="loss of tracks P1, P3 is not finite at step 2, in the batch of the bins at"
     ) as caught:
         training.train(tiny.project(tmp_path), gpus=0)
     trainer, _ = begun(tmp_path / "again")
-    first = [*training.draws(trainer, len(bins))][2].bins[0]
+    first = [*steps.draws(trainer, len(bins))][2].bins[0]
     assert f"the bins at {world.contigs[bins.contig[first]]}:{bins.start[first] + 1}, " in str(caught.value)
 
 
@@ -338,9 +339,9 @@ def test_penalties_are_weighed_in_units_of_what_frequencies_alone_lose(tmp_path:
     trainer.total_steps = 100
     found = []
     for trainer.step in (0, 24, 25, 50, 75, 99):
-        found.append(training.penalty_weight(trainer, "covariance") / trainer.prior_loss)
+        found.append(steps.penalty_weight(trainer, "covariance") / trainer.prior_loss)
     assert found == pytest.approx([0, 0, 0, 0.25, 0.5, 0.5])
-    assert training.penalty_weight(trainer, "predictor") == 0.5
+    assert steps.penalty_weight(trainer, "predictor") == 0.5
 
 
 def test_what_decays(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from mfd_cli.cli_shared import (
     BatchSize,
     ConfigFile,
     DatasetFolder,
+    DryRun,
     Fasta,
     Force,
     Gpus,
@@ -118,14 +119,17 @@ def simulate_command(
 def preprocess_command(
     config: ConfigFile = None, sets: Sets = None, fasta: Fasta = None, metadata: Metadata = None,
     dataset: DatasetFolder = None, seed: Seed = None, threads: Threads = None, force: Force = False,
-    quiet: Quiet = False,
+    dry_run: DryRun = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Turn FASTA, BED and bigWig files into the dataset folder (Arrow shards)."""
     from mfd_cli.console import Display
-    from mfd_cli.preprocess import preprocess
+    from mfd_cli.preprocess import plan, preprocess
 
     flags = {"data.fasta": fasta, "data.metadata": metadata, "data.dataset": dataset, "train.seed": seed}
     project = load(config, sets, flags)
+    if dry_run:
+        say_all(plan(project, force=force).lines())
+        return
     with Display(quiet) as display:
         summary = preprocess(project, force=force, threads=threads, progress=display)
     say_all([*summary.lines(), f"dataset: {project.dataset}"])
@@ -147,11 +151,11 @@ def train_command(
     ] = None,
     seeds: Annotated[str | None, typer.Option("--seeds", help="Train one run per seed, such as 1,2,3, in RUN/seed-N.")] = None,
     tolerance: Annotated[float, typer.Option("--tolerance", min=0, help="AUROC that the recommended value may lose.")] = 0.003,
-    threads: Threads = None, force: Force = False, quiet: Quiet = False,
+    threads: Threads = None, force: Force = False, dry_run: DryRun = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Train a model on the dataset; the best weights are in the run folder at any time."""
     from mfd_cli.console import Display, note, warn
-    from mfd_cli.train import train
+    from mfd_cli.train import plan, train
 
     flags = {
         "data.dataset": dataset, "data.run": run, "train.epochs": epochs, "train.seed": seed, "model.head": head,
@@ -161,6 +165,12 @@ def train_command(
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if sweep is not None and (several or (gpus or 0) > 1):
         raise ConfigError("the trainings of a sweep use one GPU each", hint="--gpus 1")
+    if dry_run and sweep is not None:
+        raise ConfigError("--dry-run is for one training", hint="without --sweep; times the number of its trainings")
+    if dry_run and (gpus or 0) > 1:
+        raise ConfigError(
+            "--dry-run measures on one GPU", hint="--gpus 1; with more the time is divided by little less"
+        )
     if (gpus or 0) > 1 and not several:
         from mfd_cli.core.predict import device_of
         from mfd_cli.processes import launch
@@ -172,6 +182,9 @@ def train_command(
         _sweep(project, sweep, seeds, tolerance, gpus, resume, force, quiet, _overrides(sets, flags))
         return
     for one in _seeded(project, seeds, several, _overrides(sets, flags)):
+        if dry_run:
+            say_all([f"{one.run}: {plan(one, gpus=gpus, resume=resume, force=force).line()}"])
+            continue
         with Display(quiet) as display:
             trained = train(
                 one, gpus=gpus, resume=resume, force=force, progress=display, warn=warn, note=None if quiet else note

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="Project file [default: ./mfd.toml].")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override any setting; repeatable.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the inputs, say what would be done, write nothing.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no remarks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Gpus = Annotated[

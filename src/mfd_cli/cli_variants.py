@@ -11,6 +11,7 @@ from mfd_cli.cli_shared import (
     BatchSize,
     ConfigFile,
     DatasetFolder,
+    DryRun,
     Fasta,
     Force,
     Gpus,
@@ -88,7 +89,7 @@ def score_variants_command(
     shard: Annotated[str, typer.Option("--shard", help="With --saturate: part i of n.")] = "1/1",
     config: ConfigFile = None, sets: Sets = None, fasta: Fasta = None, dataset: DatasetFolder = None,
     run: RunFolder = None, gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256,
-    force: Force = False, quiet: Quiet = False,
+    force: Force = False, dry_run: DryRun = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Score variants: writes IN.mfd.vcf.gz and its index, IN.mfd.parquet and IN.mfd.skipped.tsv."""
     from mfd_cli import saturate as saturation
@@ -99,11 +100,14 @@ def score_variants_command(
     from mfd_cli.genome_choice import choose_genome
     from mfd_cli.score import ScoreSummary, score_variants
     from mfd_cli.score_options import Options
+    from mfd_cli.score_plan import ScorePlan, plan
 
     if (source is None) == (saturate is None):
         raise ConfigError("give either a file of variants or --saturate REGION")
     if source is not None and shard != "1/1":
         raise ConfigError("--shard goes with --saturate", hint="-r takes a part of a file")
+    if source is None and dry_run:
+        raise ConfigError("--dry-run goes with a file of variants")
     if sample is not None and not phased:
         raise ConfigError("--sample goes with --phased")
     settings, part = _settings(placement, precision, tracks, fix), saturation.parse_shard(shard)
@@ -120,7 +124,7 @@ def score_variants_command(
     genome, remark = choose_genome(project, runs[0], fasta)
     with Display(quiet) as display:
         device = device_of(gpus_or_default(gpus))
-        summary: ScoreSummary | saturation.SaturationSummary
+        summary: ScoreSummary | ScorePlan | saturation.SaturationSummary
         if source is None:
             summary = saturation.saturate(
                 runs, genome, str(saturate), table or output, settings=settings, shard=part, per_track=per_track,
@@ -132,7 +136,7 @@ def score_variants_command(
                 chosen, read_gtf(gtf, genome) if gtf else None,
                 tuple(read_elements(name, path, genome) for name, path in named), remark,
             )  # fmt: skip
-            summary = score_variants(
+            summary = (plan if dry_run else score_variants)(
                 runs, genome, source, whole, settings=settings, device=device, batch_size=batch_size, progress=display
             )
     for line in summary.warnings:

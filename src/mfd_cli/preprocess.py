@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -90,13 +90,9 @@ def preprocess(
     check_output(folder, force)
     work = folder.with_name(f".{folder.name}.work")
     with errors_name(project):
-        sources = read_sources(project)
-        genome = read_genome(project)
-        held = held_out_tracks(config, {source.id: source.row for source in sources})
-        check_factors(project, [source.row for source in sources if source.id not in held])
-        check_sources(sources)
-        grid, split_of = BinGrid(genome.lengths), contig_splits(config, genome)
-        kept, dropped = usable_bins(project, genome, grid)
+        inputs = checked(project)
+        sources, genome, grid, held = inputs.sources, inputs.genome, inputs.grid, inputs.held_out
+        kept, dropped, split_of = inputs.usable, dict(inputs.dropped), inputs.split_of
         with removed_on_errors(work):
             parsed = parse_tracks(sources, genome, config, work, threads or os.cpu_count() or 1, progress)
             voting = [t.file for source, t in zip(sources, parsed) if source.kind == "peaks" and source.id not in held]
@@ -106,6 +102,14 @@ def preprocess(
                 summary = write_dataset(temporary, project, genome, grid, sources, parsed, splits, dropped, progress)
     shutil.rmtree(work, ignore_errors=True)
     return summary
+
+
+def plan(project: Project, *, output: Path | None = None, force: bool = False) -> Plan:
+    """What `preprocess` would do, as far as it can be known before the tracks are read. Nothing is written; raises the same."""
+    folder = output or project.dataset
+    check_output(folder, force)
+    with errors_name(project):
+        return Plan(checked(project), folder)
 
 
 @contextmanager
@@ -118,7 +122,56 @@ def removed_on_errors(work: Path) -> Iterator[None]:
         raise
 
 
+@dataclass(frozen=True)
+class Checked:
+    """The inputs of a project; the genome is read, the tracks' files are there."""
+
+    sources: Sequence[Source]
+    genome: Genome
+    grid: BinGrid
+    held_out: Set[str]
+    split_of: Mapping[str, str]
+    usable: NDArray[np.bool_]
+    dropped: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is about to be made of them."""
+
+    inputs: Checked
+    folder: Path
+
+    def lines(self) -> list[str]:
+        """A few lines for a person."""
+        found, usable = self.inputs, int(self.inputs.usable.sum())
+        signals = sum(source.kind == "signal" for source in found.sources)
+        peaks, read = len(found.sources) - signals, sum(source.path.stat().st_size for source in found.sources)
+        a_bin = 4 + 8 + -(-peaks // 8) + 4 * signals + -(-len(found.sources) // 8)
+        most = sum(found.genome.lengths.values()) + usable * a_bin
+        splits = [(split, [name for name, own in found.split_of.items() if own == split]) for split in SPLITS]
+        left = ", ".join(f"{count:,} {why}" for why, count in found.dropped.items() if count)
+        return [
+            f"tracks: {peaks:,} with peaks, {signals:,} with signal; {len(found.held_out):,} held out of training",
+            f"to read: {read / 1e6:,.1f} MB",
+            f"bins that may be used: {usable:,} of {found.grid.total:,}{f' (left out: {left})' if left else ''}",
+            "contigs: " + "; ".join(f"{len(names):,} {split} ({few(names)})" for split, names in splits if names),
+            f"would write {self.folder}, at most {most / 1e6:,.1f} MB",
+        ]
+
+
 # -- inputs ------------------------------------------------------------------------------------------------------------
+
+
+def checked(project: Project) -> Checked:
+    """Everything that can be found wrong before the tracks are read. Raises as `preprocess` does."""
+    sources, genome = read_sources(project), read_genome(project)
+    held = held_out_tracks(project.config, {source.id: source.row for source in sources})
+    check_factors(project, [source.row for source in sources if source.id not in held])
+    check_sources(sources)
+    grid, split_of = BinGrid(genome.lengths), contig_splits(project.config, genome)
+    usable, dropped = usable_bins(project, genome, grid)
+    return Checked(sources, genome, grid, held, split_of, usable, dropped)
 
 
 def read_genome(project: Project) -> Genome:

@@ -73,17 +73,21 @@ class ScoreSummary:
     taken: int = 0
     seconds: float = 0.0
 
-    def lines(self) -> list[str]:
+    def told_skipped(self) -> str:
+        """How many alleles are not scored, and why."""
         reasons = ", ".join(
             f"{count:,} {why}" for why, count in sorted(self.skipped.items(), key=lambda pair: -pair[1])
         )
+        return f"{self.alleles - self.scored:,} not scored{f' ({reasons})' if reasons else ''}"
+
+    def lines(self) -> list[str]:
         rate = self.scored / self.seconds if self.seconds else 0
         told = [f"{count:,} {name}" for name, count in sorted(self.flagged.items())]
         told += [f"{self.phased:,} scored together with others of their haplotype"] if self.phased else []
         told += [f"{self.taken:,} taken over from a run that was interrupted"] if self.taken else []
         return [
             f"{self.records:,} records, {self.alleles:,} alternate alleles: {self.scored:,} scored "
-            f"({rate:,.0f}/s), {self.alleles - self.scored:,} not scored{f' ({reasons})' if reasons else ''}",
+            f"({rate:,.0f}/s), {self.told_skipped()}",
             *([f"of the scored: {', '.join(told)}"] if told else []),
             *([self.background] if self.background else []),
             *(f"wrote {path}" for path in self.outputs),
@@ -101,11 +105,7 @@ def score_variants(
     reference alleles disagree with the genome (unless `check_ref` is `warn`); then nothing is written.
     """
     started, options = time.monotonic(), options or Options()
-    places = output_places(source, options)
-    for path in places.files():
-        check_output(path, options.force)
-        if path.exists() and Path(source).exists() and path.samefile(source):
-            raise OutputError("is the input itself", path=path, hint="-o FILE writes to another file")
+    places = free_places(source, options)
     scorer, summary = Scorer(runs, device, batch_size, settings), ScoreSummary()
     folder = scorer.run.path if len(scorer.runs) == 1 else scorer.run.path.parent
     found, remark = find_background(folder, scorer, genome.digest())
@@ -131,6 +131,16 @@ def score_variants(
     return summary
 
 
+def free_places(source: str | Path, options: Options) -> Places:
+    """Where the outputs go. OutputError where something is in the way, or it is the input."""
+    places = output_places(source, options)
+    for path in places.files():
+        check_output(path, options.force)
+        if path.exists() and Path(source).exists() and path.samefile(source):
+            raise OutputError("is the input itself", path=path, hint="-o FILE writes to another file")
+    return places
+
+
 # -- the work ----------------------------------------------------------------------------------------------------------
 
 
@@ -146,6 +156,7 @@ class Work:
     summary: ScoreSummary
     parts: ScoreParts
     progress: Progress | None
+    doing: str = "scoring records"
     mismatch: str = ""
 
     def run(self, variants: VariantFile, places: Places) -> None:
@@ -176,8 +187,7 @@ class Work:
                 path.unlink(missing_ok=True)  # an older output's index must never lie beside the new output
 
     def score_all(self, variants: VariantFile, writer: VcfWriter, table: ParquetRows, skips: TsvRows) -> None:
-        """Raises where no record is on the genome, or too many REF alleles are not."""
-        contigs: dict[str, None] = {}
+        """Raises as `checked_chunks` does."""
         summary = self.summary
 
         def write(alleles: Sequence[Allele], records: Sequence[Record], columns: dict[str, Any]) -> None:
@@ -190,27 +200,37 @@ class Work:
             skips.write(skip_row(allele) for allele in alleles if allele.reason is not None)
 
         with in_background() as later:
-            for records, alleles in ahead(self.chunks(variants)):
+            for records, alleles in self.checked_chunks(variants):
                 scored = [allele for allele in alleles if allele.reason is None]
                 columns = self.columns(scored, records)
                 if scored and not summary.scored:
                     summary.warnings += self.agreement(scored, columns)
                 later(write, alleles, records, columns)
-                self.count(alleles, columns, variants)
-                contigs |= dict.fromkeys(record.contig for record in records)
-                summary.records += len(records)
-                if summary.records <= EARLY:
-                    self.check_assembly(variants, finished=False)
-                if self.progress:
-                    self.progress("scoring records", summary.records, summary.records)
-        self.check_assembly(variants, finished=True)
-        if summary.records and not summary.scored:
-            match_contigs(contigs, self.genome.sequences, variants.name)  # GenomeError with both vocabularies
+                for flag in (flag for cell in columns["MFD_FLAGS"] if cell != "." for flag in cell.split("&")):
+                    summary.flagged[flag] = summary.flagged.get(flag, 0) + 1
         if summary.close and not self.options.phased:
             summary.warnings.append(
                 f"{summary.close:,} alleles have another of their haplotype within a window; each was scored on the reference "
                 "(--phased scores close neighbours together)"
             )
+
+    def checked_chunks(self, variants: VariantFile) -> Iterator[tuple[list[Record], list[Allele]]]:
+        """Chunks of records, read ahead, and their alleles, which are counted when the next chunk is asked for. Raises where no
+        record is on the genome, or too many REF alleles are not."""
+        contigs: dict[str, None] = {}
+        summary = self.summary
+        for records, alleles in ahead(self.chunks(variants)):
+            yield records, alleles
+            self.count(alleles, variants)
+            contigs |= dict.fromkeys(record.contig for record in records)
+            summary.records += len(records)
+            if summary.records <= EARLY:
+                self.check_assembly(variants, finished=False)
+            if self.progress:
+                self.progress(self.doing, summary.records, summary.records)
+        self.check_assembly(variants, finished=True)
+        if summary.records and not summary.scored:
+            match_contigs(contigs, self.genome.sequences, variants.name)  # GenomeError with both vocabularies
 
     def chunks(self, variants: VariantFile) -> Iterator[tuple[list[Record], list[Allele]]]:
         """Chunks of records, and the alleles of each chunk."""
@@ -270,7 +290,7 @@ class Work:
         self.summary.close += len(set().union(*close))
         return {}
 
-    def count(self, alleles: Sequence[Allele], columns: Mapping[str, Any], variants: VariantFile) -> None:
+    def count(self, alleles: Sequence[Allele], variants: VariantFile) -> None:
         """Add a chunk to the summary; the first mismatch stops where that is asked for."""
         summary = self.summary
         for allele in alleles:
@@ -285,8 +305,6 @@ class Work:
                 )
             if wrong or kind == BEYOND:
                 self.mismatch = self.mismatch or f"line {allele.record.line}: {allele.reason}"
-        for flag in (flag for cell in columns["MFD_FLAGS"] if cell != "." for flag in cell.split("&")):
-            summary.flagged[flag] = summary.flagged.get(flag, 0) + 1
         summary.alleles += len(alleles)
         summary.scored += sum(allele.reason is None for allele in alleles)
 
