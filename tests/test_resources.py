@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import harm
+from mfd_cli import cli_ending
 from mfd_cli.cli_ending import as_known
 from mfd_cli.errors import OutputError
 
@@ -96,19 +97,24 @@ def test_without_network_home_or_writable_inputs(template: Path, tmp_path: Path)
 
 
 def test_too_little_memory_is_one_line(template: Path, tmp_path: Path) -> None:
-    """A limit in which Python and torch just start: whatever is asked for too much is told in a line, or it works."""
+    """2 GB of addresses more than Python and this build of torch start with: what is too much for them is told in a line."""
     project = shutil.copytree(template, tmp_path / "p")
+    started = (
+        "import mfd_cli.train; print(next(line for line in open('/proc/self/status') if line.startswith('VmPeak')))"
+    )
+    peak = subprocess.run([sys.executable, "-c", started], capture_output=True, text=True, check=True).stdout.split()[1]
     words = f'"{sys.executable}" -m mfd_cli train -q --gpus 0 --threads 1 --force'
     wide = "--set model.width=4096 --set model.latent=8192 --set model.hidden=8192"
+    script = f"ulimit -v {int(peak) + 2_000_000}; {words} {wide}"
     done = subprocess.run(
-        ["sh", "-c", f"ulimit -v 3500000; {words} {wide}"], cwd=project, capture_output=True, text=True, timeout=120,
+        ["sh", "-c", script], cwd=project, capture_output=True, text=True, timeout=120,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 2, done.stderr[-500:]
     assert "mfd: error: there is not enough memory" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_what_a_lack_is_known_by() -> None:
+def test_what_a_lack_is_known_by(monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
     import torch
 
@@ -119,4 +125,7 @@ def test_what_a_lack_is_known_by() -> None:
         torch.zeros(1 << 55)
     assert "not enough memory" in str(as_known(other.value))
     assert isinstance(as_known(OSError(28, "No space left on device", "x")), OutputError)
+    assert as_known(SystemError("error return without exception set")) is None
+    monkeypatch.setattr(cli_ending, "_is_scarce", lambda: True)
+    assert "not enough memory" in str(as_known(SystemError("error return without exception set")))
     assert as_known(KeyError("x")) is None and as_known(OSError(5, "input/output error")) is None

@@ -59,9 +59,8 @@ def as_known(error: Exception) -> MfdError | None:
     """The error that a user can mend which this one is: ours, a lack of memory, a full disk; None for anything else."""
     if isinstance(error, MfdError):
         return error
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(text in str(error) for text in SCARCE)
-    ):
+    told = isinstance(error, RuntimeError) and any(text in str(error) for text in SCARCE)
+    if isinstance(error, MemoryError) or told or (isinstance(error, SystemError) and _is_scarce()):
         return MfdError(
             "there is not enough memory",
             hint='a smaller --batch-size, in training train.batch_size or train.memory = "host"; fewer --threads',
@@ -69,6 +68,14 @@ def as_known(error: Exception) -> MfdError | None:
     if is_full(error):
         return OutputError("no space left on the disk", path=getattr(error, "filename", None))
     return None
+
+
+def _is_scarce() -> bool:
+    """Whether 64 MB cannot be had: C code that fails for want of memory may not say why, which Python calls a SystemError."""
+    try:
+        return not bytearray(1 << 26)
+    except MemoryError:
+        return True
 
 
 def _leave_stopped(number: int) -> NoReturn:
@@ -89,7 +96,7 @@ def _leave_at_fault(error: Exception) -> NoReturn:
         ) as report:
             report.write(f"mfd {' '.join(sys.argv[1:])}\n{''.join(traceback.format_exception(error))}")
         note(f"hint: this is a fault of mfd, not yours; please report it with the file {report.name}")
-    except OSError:
+    except (OSError, MemoryError):
         note("hint: this is a fault of mfd, not yours; please report it with the output of mfd --debug ...")
     sys.exit(1)
 
