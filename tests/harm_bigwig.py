@@ -140,6 +140,12 @@ INDEX_NODE, INDEX_LEAF = 48, 52
 """From where the index begins: its root, the root's first item (contig, start, contig, end, offset, size)."""
 
 
+def branched(raw: bytes, place: int) -> bytes:
+    """The root of the tree of contigs as a branch, whose only child lies at a place of the file."""
+    root = field(raw, "tree")
+    return put(put(raw, root + NODE, "<BBH", 0, 0, 1), root + LEAF + 5, "<Q", place)
+
+
 def headers() -> list[Change]:
     """Every field of the header."""
     return [
@@ -198,6 +204,10 @@ def contigs() -> list[Change]:
         Change("contigs: 2^63", within("tree", 16, "<Q", 1 << 63), says=said),
         Change("contigs: a node of type 7", within("tree", NODE, "<B", 7), says=said),
         Change("contigs: a leaf that says it branches", within("tree", NODE, "<B", 0), says=said),
+        *(
+            Change(f"contigs: a branch to {at}", bytes_changed(lambda raw, at=at: branched(raw, at)), says=said)
+            for at in (0, 1 << 40, (1 << 63) + 1, (1 << 64) - 1)
+        ),
         Change("contigs: 65535 in a node", within("tree", NODE + 2, "<H", 65535), says=said),
         Change("contigs: 0 in a node", within("tree", NODE + 2, "<H", 0), says=said),
         Change("contigs: a node that is its own child", bytes_changed(own_child), says=said),

@@ -246,7 +246,7 @@ def _contigs(raw: bytes, base: int, path: Path) -> dict[int, tuple[str, int]]:
         nodes, seen = [(32, 0)], set[int]()
         while nodes:
             at, depth = nodes.pop()
-            if at in seen or depth > _DEPTH:
+            if not 32 <= at < len(raw) or at in seen or depth > _DEPTH:
                 raise damaged
             seen.add(at)
             leaf, _, items = struct.unpack_from("<BBH", raw, at)
