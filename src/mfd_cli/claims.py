@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
-import platform
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +87,9 @@ def _is_there(file: Path, descriptor: int) -> bool:
 
 
 def _lock_file(path: Path) -> Path:
+    import hashlib  # here, as tempfile: they take long to load, and `mfd --help` needs neither
+    import tempfile
+
     name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:32]
     return Path(tempfile.gettempdir()) / f"mfd-{os.getuid()}" / name
 
@@ -100,7 +100,7 @@ def mark_of_process() -> str:
 
 
 def _machine() -> str:
-    return re.sub(r"[^A-Za-z0-9]", "", platform.node())[:24] or "here"
+    return re.sub(r"[^A-Za-z0-9]", "", os.uname().nodename)[:24] or "here"
 
 
 def tidy(path: Path) -> None:

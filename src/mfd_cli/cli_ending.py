@@ -8,9 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
 import threading
-import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -87,6 +85,9 @@ def _leave_stopped(number: int) -> NoReturn:
 
 
 def _leave_at_fault(error: Exception) -> NoReturn:
+    import tempfile
+    import traceback
+
     from mfd_cli.console import note
 
     note(f"mfd: internal error: {type(error).__name__}: {error}")

@@ -17,7 +17,6 @@ Everything else that is raised is a bug of ours: exit code 1.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable
 from itertools import islice
@@ -99,6 +98,8 @@ class InputErrors(InputError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean X?` for the nearest known word, whatever its case, or some of them, as the end of an error message."""
+    import difflib  # here: it takes long to load, and most commands make no mistake
+
     words = {name.lower(): name for name in sorted(known)}  # of `Target` and `target` the latter
     match = difflib.get_close_matches(word[:200].lower(), list(words), n=1, cutoff=0.5)
     if match:
