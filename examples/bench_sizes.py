@@ -1,6 +1,7 @@
-"""What happens where there is a lot: `python examples/bench_sizes.py FOLDER [--only contigs tracks records]`.
+"""What happens where there is a lot: `python examples/bench_sizes.py FOLDER [--only contigs tracks records peaks]`.
 
-A tiny planted project is made larger in one way at a time: 100,000 contigs; 10,000 tracks; VCFs of 10,000 and 1,000,000 lines.
+A tiny planted project is made larger in one way at a time: 100,000 contigs; 10,000 tracks; VCFs of 10,000 and 1,000,000 lines;
+and, where asked for, 2,106 files of 100,000 peaks on 200 Mb, which take 8 GB of disk.
 Every command that meets it is run; its time and the memory of its largest process are told, and written to FOLDER/sizes.json.
 """
 
@@ -19,17 +20,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as csv_writer
 
 from mfd_cli.data.fasta import read_fasta
 
 CONTIGS, CONTIG_BP, TRACKS, RECORDS = 100_000, 600, 10_000, (10_000, 1_000_000)
+PEAK_TRACKS, PEAKS, PEAK_BP, PEAK_CONTIGS = 2106, 100_000, 200_000_000, 8
 Row = dict[str, str | float]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", nargs="+", choices=list(WORLDS), default=list(WORLDS))
+    parser.add_argument("--only", nargs="+", choices=list(WORLDS), default=["contigs", "tracks", "records"])
     options = parser.parse_args()
     folder: Path = options.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,8 +119,42 @@ def records(folder: Path) -> Iterator[Row]:
         yield from measured(f"{count:,} records", folder, (*SCORE, "--force"))
 
 
+def peaks(folder: Path) -> Iterator[Row]:
+    """The number of tracks of the paper, each with as many peaks as a good experiment has."""
+    rng, length = np.random.default_rng(0), PEAK_BP // PEAK_CONTIGS
+    names = [f"chr{number + 1}" for number in range(PEAK_CONTIGS)]
+    with (folder / "genome.fa").open("wb") as file:
+        for name in names:
+            file.write(f">{name}\n".encode() + rng.choice(LETTERS, length).tobytes() + b"\n")
+    lines = ["File accession\tFile path\tAssay\tTarget"]
+    shutil.rmtree(folder / "tracks")
+    (folder / "tracks").mkdir()
+    options = csv_writer.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
+    for number in range(PEAK_TRACKS):
+        starts = np.sort(rng.integers(0, PEAK_BP - 1000, PEAKS))
+        start = np.minimum(starts % length, length - 1000)
+        order = np.lexsort((start, starts // length))
+        start, contig = start[order], (starts // length)[order]
+        other = [[value] * PEAKS for value in ("p", "0", ".", "1", "-1", "-1", "100")]
+        rows = [pa.array(names).take(pa.array(contig)), start, start + rng.integers(150, 600, PEAKS), *other]
+        file = f"tracks/{number:04d}.narrowPeak"
+        csv_writer.write_csv(pa.table(rows, [str(i) for i in range(len(rows))]), folder / file, options)
+        lines.append(f"T{number:04d}\t{file}\tassay{number % 5}\ttarget{number % 300}")
+    (folder / "metadata.tsv").write_text("\n".join(lines) + "\n")
+    (folder / "mfd.toml").write_text(
+        '[data]\nfasta = "genome.fa"\nmetadata = "metadata.tsv"\n[split]\ntest = ["chr1"]\n[factors.assay]\ncolumn = "Assay"\n'
+        'group = "technical"\n[factors.target]\ncolumn = "Target"\ngroup = "biological"\n'
+    )
+    yield from measured(f"{PEAK_TRACKS:,} tracks of {PEAKS:,} peaks", folder, ("preprocess", "-q"))
+
+
 LETTERS = np.frombuffer(b"ACGT", np.uint8)
-WORLDS: dict[str, Callable[[Path], Iterator[Row]]] = {"contigs": contigs, "tracks": tracks, "records": records}
+WORLDS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    "contigs": contigs,
+    "tracks": tracks,
+    "records": records,
+    "peaks": peaks,
+}
 
 if __name__ == "__main__":
     main()

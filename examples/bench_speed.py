@@ -74,7 +74,7 @@ def main() -> None:
     device = torch.device("cuda" if options.gpu else "cpu")
     torch.backends.cudnn.allow_tf32 = False  # float32 is float32
     print(machine(device))
-    print(f"{'what':<84}{'mfd':>12}{'plain':>12}{'ratio':>22}")
+    print(f"{'what':<84}{'mfd':>12}{'plain':>12}{'ratio':>26}")
     told = []
     with tempfile.TemporaryDirectory() as folder:
         for make in ROWS:
@@ -95,6 +95,11 @@ def machine(device: torch.device) -> str:
     return f"{name}, {cores}{gpu}; torch {torch.__version__}, Python {platform.python_version()}"
 
 
+def short(value: float) -> str:
+    """At least three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def measure(row: Row, turns: int) -> dict[str, Any]:
     """Both in turns, and a line of the table."""
     mine, theirs = [], []
@@ -107,7 +112,9 @@ def measure(row: Row, turns: int) -> dict[str, Any]:
     ratio = statistics.median(ratios)
     a, b = row.amount / statistics.median(mine), row.amount / row.less / statistics.median(theirs)
     spread = f"{ratio:.1f}x ({min(ratios):.1f}-{max(ratios):.1f})"
-    print(f"{row.name + ', ' + row.unit + '/s':<84}{a:>12,.0f}{b:>12,.0f}{spread:>22}   {row.against}", flush=True)
+    print(
+        f"{row.name + ', ' + row.unit + '/s':<84}{short(a):>12}{short(b):>12}{spread:>26}   {row.against}", flush=True
+    )
     return {
         "name": row.name,
         "unit": row.unit,

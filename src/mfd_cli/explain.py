@@ -156,8 +156,8 @@ def write_tables(folder: Path, result: Explanation, dataset: Dataset) -> None:
 def credit(row: Mapping[str, Any]) -> str:
     """A level's share of logit variance in words, or the joint one where it cannot be told from another's."""
     if row["cannot_be_told_from"]:
-        return f"cannot be told apart from {row['cannot_be_told_from']}, jointly {row['joint_share']:.1%} of logit variance"
-    return f"{row['share_of_variance']:.1%} of their logit variance ({row['share_low']:.1%} to {row['share_high']:.1%})"
+        return f"cannot be told apart from {row['cannot_be_told_from']}, jointly {row['joint_share']:z.1%} of logit variance"
+    return f"{row['share_of_variance']:z.1%} of their logit variance ({row['share_low']:z.1%} to {row['share_high']:z.1%})"
 
 
 def followed(row: Mapping[str, Any]) -> str:
@@ -172,7 +172,7 @@ def summary_sentences(result: Explanation) -> list[str]:
     """What the report says first."""
     share = np.mean([row[f"share_{result.factor}"] for row in result.tracks])
     rows = [
-        f"The factor {result.factor} ({result.group}) carries {share:.1%} of the variance of a track's logit, on "
+        f"The factor {result.factor} ({result.group}) carries {share:z.1%} of the variance of a track's logit, on "
         f"average over {len(result.tracks)} tracks and {result.bins:,} {result.split} bins."
     ]
     for row, one in zip(result.levels, result.shown):

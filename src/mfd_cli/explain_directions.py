@@ -160,6 +160,6 @@ def summary_sentences(result: Directions) -> list[str]:
         share = row["share_of_variance"]
         text = f"{row['name']}: spread {row['spread']:.2f} logits"
         if not np.isnan(share) and row["name"] != TOTAL:
-            text += f", {share:.1%} of the variance"
+            text += f", {share:z.1%} of the variance"
         rows.append(f"{text}, G+C correlation {row['gc_correlation']:+.2f}{motif_words(one)}.")
     return rows

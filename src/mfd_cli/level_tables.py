@@ -80,7 +80,7 @@ def level_rows(
         together = (factor, *(twins or ([other] if other else [])))
         joint = float(np.mean([sum(row[f"share_{name}"] for name in together) for row in mine]))
         if other:
-            sentence += f"; joint credit {joint:.1%}"
+            sentence += f"; joint credit {joint:z.1%}"
         strongest = np.argsort(-np.abs(direction) * spread, kind="stable")[:3]
         rows.append(
             {

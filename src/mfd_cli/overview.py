@@ -96,4 +96,4 @@ def sentences(result: Overview) -> list[str]:
 
 
 def _percent(row: Mapping[str, Any]) -> str:
-    return f"{row['share']:.1%} ({row['low']:.1%} to {row['high']:.1%})"
+    return f"{row['share']:z.1%} ({row['low']:z.1%} to {row['high']:z.1%})"

@@ -51,7 +51,7 @@ def draw_parts(result: Overview) -> Figure:
         axes.barh(place, row["share"], color=COLOURS[order[row["kind"]]], height=0.7)
         axes.plot([row["low"], row["high"]], [place, place], color="#222222", linewidth=1.2)
         end = max(row["high"], row["share"], 0)
-        axes.text(end + 0.01, place, f"{row['share']:.1%}", va="center", fontsize=8)
+        axes.text(end + 0.01, place, f"{row['share']:z.1%}", va="center", fontsize=8)
     labels = [plain(row["part"]) + (f" ({plain(row['group'], 14)})" if row["kind"] == "factor" else "") for row in rows]
     axes.set_yticks(range(len(rows)), labels)
     axes.invert_yaxis()
