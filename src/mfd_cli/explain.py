@@ -157,7 +157,9 @@ def credit(row: Mapping[str, Any]) -> str:
     """A level's share of logit variance in words, or the joint one where it cannot be told from another's."""
     if row["cannot_be_told_from"]:
         return f"cannot be told apart from {row['cannot_be_told_from']}, jointly {row['joint_share']:z.1%} of logit variance"
-    return f"{row['share_of_variance']:z.1%} of their logit variance ({row['share_low']:z.1%} to {row['share_high']:z.1%})"
+    return (
+        f"{row['share_of_variance']:z.1%} of their logit variance ({row['share_low']:z.1%} to {row['share_high']:z.1%})"
+    )
 
 
 def followed(row: Mapping[str, Any]) -> str:
