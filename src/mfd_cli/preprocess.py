@@ -27,7 +27,8 @@ from mfd_cli.data.tracks import BinGrid, inside_bins
 from mfd_cli.errors import MetadataError, MfdError, few
 from mfd_cli.files import check_output, sha256_of, whole_folder
 from mfd_cli.holdout import held_out_tracks
-from mfd_cli.intermediates import Mapped, Parsed, Progress, parse_tracks
+from mfd_cli.intermediates import Mapped, Parsed, parse_tracks
+from mfd_cli.progress import Progress
 from mfd_cli.project import Project, errors_name
 from mfd_cli.sources import Source, check_sources, not_given, read_sources
 
