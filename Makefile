@@ -35,7 +35,7 @@ lint: install
 # Everything that can be broken, for hours rather than minutes: each bad input in a process of its own, a kill before every moment
 # at which something reaches the disk and at random times, a full disk for every command, twenty times the fuzzing.
 soak: install
-	MFD_SOAK=1 $(BIN)/python -m pytest -n 2 tests/test_bad_inputs.py tests/test_crashes.py tests/test_resources.py $(wildcard tests/test_fuzz_*.py)
+	MFD_SOAK=1 $(BIN)/python -m pytest -n 2 tests/whole
 
 # Speed on this machine, side by side with plain implementations, in a few minutes; bench-gpu runs the model's rows on a CUDA
 # device. Quality on real yeast data: examples/bench_yeast.py.

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as csv_writer
 
-from mfd_cli.data.fasta import read_fasta
+from mfd_cli.formats.fasta import read_fasta
 
 CONTIGS, CONTIG_BP, TRACKS, RECORDS = 100_000, 600, 10_000, (10_000, 1_000_000)
 PEAK_TRACKS, PEAKS, PEAK_BP, PEAK_CONTIGS = 2106, 100_000, 200_000_000, 8

@@ -38,12 +38,13 @@ from mfd_cli.core.incremental import CentrePass
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metrics import auroc_auprc
 from mfd_cli.core.onehot import kmers, one_hot, reverse_complement
-from mfd_cli.data.batches import GenomeOnDevice, LabelledBins
-from mfd_cli.data.dataset import Bins, Dataset, Track, pack_bits, unpack_bits
-from mfd_cli.data.regions import read_intervals
-from mfd_cli.data.sequence import LETTERS, Genome
-from mfd_cli.data.signal import bin_means
-from mfd_cli.data.tracks import labelled_bins
+from mfd_cli.dataset.folder import Bins, Dataset, pack_bits, unpack_bits
+from mfd_cli.experiments.track import Track
+from mfd_cli.formats.bed import read_intervals
+from mfd_cli.formats.bin_means import bin_means
+from mfd_cli.genome.grid import labelled_bins
+from mfd_cli.genome.sequence import LETTERS, Genome
+from mfd_cli.runs.batches import GenomeOnDevice, LabelledBins
 
 TRACKS, WINDOW, BATCH = 2000, 2176, 256
 BIN = 128
@@ -409,7 +410,7 @@ def start(folder: Path, device: torch.device) -> Iterator[Row]:
     python = [sys.executable, "-c"]
 
     def helped() -> None:
-        subprocess.run([*python, "import sys; sys.argv = ['mfd', '--help']; from mfd_cli.cli import main; main()"],
+        subprocess.run([*python, "import sys; sys.argv = ['mfd', '--help']; from mfd_cli.cli.app import main; main()"],
                        check=True, stdout=subprocess.DEVNULL)  # fmt: skip
 
     yield Row("mfd --help", "starts", 1, helped, lambda: subprocess.run([*python, "import torch"], check=True),

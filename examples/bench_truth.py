@@ -179,12 +179,12 @@ def one(world: Path, folder: Path, settings: Sequence[str]) -> None:
     """Train one run and compare it with the truth; writes truth.json, last, into its folder."""
     import torch
 
-    from mfd_cli.data.dataset import open_dataset
-    from mfd_cli.genome_choice import choose_genome
-    from mfd_cli.project import load_project
-    from mfd_cli.score import score_variants
-    from mfd_cli.score_options import Options
-    from mfd_cli.train import train
+    from mfd_cli.dataset.folder import open_dataset
+    from mfd_cli.runs.choose_genome import choose_genome
+    from mfd_cli.settings.project import load_project
+    from mfd_cli.training.train import train
+    from mfd_cli.variants.options import Options
+    from mfd_cli.variants.score import score_variants
 
     torch.set_num_threads(1)
     project = load_project(world / "mfd.toml", ["train.precision=bf16", *settings], {"data.run": folder})

@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from mfd_cli.data.alleles import Variant
-from mfd_cli.data.dataset import open_dataset
-from mfd_cli.data.motifs import built_in
-from mfd_cli.data.sequence import Genome, encode
-from mfd_cli.effects import Member, Settings
-from mfd_cli.planted import TARGETS
-from mfd_cli.run_folder import load_run, run_folders
+from mfd_cli.dataset.folder import open_dataset
+from mfd_cli.genome.alleles import Variant
+from mfd_cli.genome.sequence import Genome, encode
+from mfd_cli.runs.folder import load_run, run_folders
+from mfd_cli.simulate.built_in_motifs import built_in
+from mfd_cli.simulate.planted import TARGETS
+from mfd_cli.variants.effects import Member, Settings
 
 FIELDS = ("MFD_MAX_DLOGIT", "MFD_SHARED", "MFD_BIO", "MFD_TECH", "MFD_DEBIASED")
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 
 from mfd_cli.core.metrics import auroc_auprc
-from mfd_cli.data.dataset import Bins, Dataset, open_dataset, unpack_bits
+from mfd_cli.dataset.folder import Bins, Dataset, open_dataset, unpack_bits
 
 FOLDS = (("chrIV", "chrXIII"), ("chrVII", "chrXV"), ("chrXII", "chrXIV"))
 """Test and validation of each fold."""

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import truth
-from mfd_cli.data.dataset import open_dataset
-from mfd_cli.run_folder import load_run
+from mfd_cli.dataset.folder import open_dataset
+from mfd_cli.runs.folder import load_run
 
 
 def mfd(*words: str, folder: Path | None = None) -> None:

@@ -18,12 +18,13 @@ from sklearn.metrics import roc_auc_score
 
 from mfd_cli.core.decompose import decompose
 from mfd_cli.core.motif_match import match_motifs
-from mfd_cli.core.predict import Predictor, variance_shares, whole_latent
-from mfd_cli.data.dataset import Dataset, unpack_bits
-from mfd_cli.data.motifs import read_motifs
-from mfd_cli.evaluate import bin_latents
-from mfd_cli.on_dna import LIKELY
-from mfd_cli.run_folder import Run
+from mfd_cli.core.predictor import Predictor
+from mfd_cli.core.shares import variance_shares, whole_latent
+from mfd_cli.dataset.folder import Dataset, unpack_bits
+from mfd_cli.explain.results import LIKELY
+from mfd_cli.formats.motif_files import read_motifs
+from mfd_cli.runs.at_work import bin_latents
+from mfd_cli.runs.folder import Run
 
 Floats = NDArray[np.float32]
 

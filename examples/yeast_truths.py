@@ -25,11 +25,13 @@ from numpy.typing import NDArray
 
 from mfd_cli.core.decompose import decompose
 from mfd_cli.core.metrics import auroc_auprc
-from mfd_cli.core.predict import Predictor
-from mfd_cli.data.dataset import Bins, Dataset, Track, open_dataset, unpack_bits
-from mfd_cli.data.motifs import Motif, read_motifs
-from mfd_cli.evaluate import bin_latents
-from mfd_cli.run_folder import Run, load_run
+from mfd_cli.core.predictor import Predictor
+from mfd_cli.dataset.folder import Bins, Dataset, open_dataset, unpack_bits
+from mfd_cli.experiments.track import Track
+from mfd_cli.formats.motif_files import read_motifs
+from mfd_cli.genome.motifs import Motif
+from mfd_cli.runs.at_work import bin_latents
+from mfd_cli.runs.folder import Run, load_run
 
 FEWEST_INTERVALS = 50
 LEAST_BITS = 9

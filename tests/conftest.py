@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import tiny
-from mfd_cli.data.dataset import Dataset
-from mfd_cli.run_folder import Run
+from kit import tiny
+from mfd_cli.dataset.folder import Dataset
+from mfd_cli.runs.folder import Run
 
 torch.set_num_threads(1)
 
@@ -33,7 +33,7 @@ def tiny_dataset(tmp_path: Path) -> Dataset:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Dataset]:
     """A run on the tiny world and its dataset; read only."""
-    from mfd_cli.train import train
+    from mfd_cli.training.train import train
 
     folder = tmp_path_factory.mktemp("trained")
     world = tiny.dataset(folder / "dataset")

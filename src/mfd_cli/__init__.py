@@ -1,24 +1,24 @@
 """mfd: predict epigenomic tracks from DNA while telling biology from technique.
 
 The names that a notebook needs are here, and are imported when they are first used; every verb is a plain function in the
-module of its name (`from mfd_cli.train import train`).
+room of its kind (`from mfd_cli.training.train import train`); docs/extending.md has the map of the rooms.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mfd_cli.core.predict import Predictor
-    from mfd_cli.data.dataset import Dataset, open_dataset
-    from mfd_cli.data.regions import read_intervals
-    from mfd_cli.data.sequence import Genome
-    from mfd_cli.data.variants import open_variants
-    from mfd_cli.effects import Scorer
-    from mfd_cli.errors import MfdError
-    from mfd_cli.evaluate import bin_latents
-    from mfd_cli.project import Project, load_project
-    from mfd_cli.run_folder import Run, load_run
-    from mfd_cli.score import score_variants
+    from mfd_cli.base.errors import MfdError
+    from mfd_cli.core.predictor import Predictor
+    from mfd_cli.dataset.folder import Dataset, open_dataset
+    from mfd_cli.formats.bed import read_intervals
+    from mfd_cli.formats.vcf_reader import open_variants
+    from mfd_cli.genome.sequence import Genome
+    from mfd_cli.runs.at_work import bin_latents
+    from mfd_cli.runs.folder import Run, load_run
+    from mfd_cli.settings.project import Project, load_project
+    from mfd_cli.variants.effects import Scorer
+    from mfd_cli.variants.score import score_variants
 
 __version__ = "0.1.0"
 __all__ = [
@@ -27,12 +27,21 @@ __all__ = [
 ]  # fmt: skip
 
 _HOME = {
-    "Predictor": "core.predict", "Dataset": "data.dataset", "open_dataset": "data.dataset",
-    "read_intervals": "data.regions", "Genome": "data.sequence", "open_variants": "data.variants", "Scorer": "effects",
-    "bin_latents": "evaluate",
-    "MfdError": "errors", "Project": "project", "load_project": "project", "Run": "run_folder", "load_run": "run_folder",
-    "score_variants": "score",
-}  # fmt: skip
+    "MfdError": "base.errors",
+    "Predictor": "core.predictor",
+    "Dataset": "dataset.folder",
+    "open_dataset": "dataset.folder",
+    "read_intervals": "formats.bed",
+    "open_variants": "formats.vcf_reader",
+    "Genome": "genome.sequence",
+    "bin_latents": "runs.at_work",
+    "Run": "runs.folder",
+    "load_run": "runs.folder",
+    "Project": "settings.project",
+    "load_project": "settings.project",
+    "Scorer": "variants.effects",
+    "score_variants": "variants.score",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,22 +10,21 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from mfd_cli.base.arrays import Bytes, Floats
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.onehot import one_hot, reverse_complement
-from mfd_cli.core.predict import Predictor
+from mfd_cli.core.predictor import Predictor
 
 Method = Literal["input-x-gradient", "integrated-gradients", "mutagenesis"]
 METHODS = ("input-x-gradient", "integrated-gradients", "mutagenesis")
-Floats = NDArray[np.float32]
 UNKNOWN = 4
 MUTATED_AT_ONCE = 2048
 
 
 def attribute(
-    model: MfdModel, codes: NDArray[np.uint8], direction: Floats, place: slice, *,
+    model: MfdModel, codes: Bytes, direction: Floats, place: slice, *,
     method: Method = "input-x-gradient", steps: int = 32, device: torch.device | str = "cpu", batch_size: int = 64,
 ) -> Floats:  # fmt: skip
     """Hypothetical contributions (windows, 4, window) of each base to <direction, latent[place]>, both strands averaged.
@@ -70,7 +69,7 @@ def _slope(model: MfdModel, bases: Tensor, target: Tensor, place: slice) -> Tens
     return torch.autograd.grad(score, bases)[0]
 
 
-def actual(hypothetical: Floats, codes: NDArray[np.uint8]) -> Floats:
+def actual(hypothetical: Floats, codes: Bytes) -> Floats:
     """Contribution of the base that is there, (windows, window); 0 at unknown bases."""
     padded = np.concatenate([hypothetical, np.zeros_like(hypothetical[:, :1])], 1)  # row 4: an unknown base
     result: Floats = np.take_along_axis(padded, codes[:, None].astype(np.int64), 1)[:, 0]
@@ -78,7 +77,7 @@ def actual(hypothetical: Floats, codes: NDArray[np.uint8]) -> Floats:
 
 
 @torch.inference_mode()
-def mutagenesis(predictor: Predictor, codes: NDArray[np.uint8], direction: Floats, place: slice) -> Floats:
+def mutagenesis(predictor: Predictor, codes: Bytes, direction: Floats, place: slice) -> Floats:
     """The same by in-silico mutagenesis: the score (windows, 4, window) with each base at each position, minus the mean over
     the four. Only what a substitution changes is computed (see core/incremental.py)."""
     target = np.ascontiguousarray(direction, np.float32)
@@ -87,7 +86,7 @@ def mutagenesis(predictor: Predictor, codes: NDArray[np.uint8], direction: Float
     )  # fmt: skip
 
 
-def _mutated(predictor: Predictor, window: NDArray[np.uint8], target: Floats, place: slice) -> Floats:
+def _mutated(predictor: Predictor, window: Bytes, target: Floats, place: slice) -> Floats:
     width = len(window)
     reference, own = predictor.reference(predictor.placed(window[None]), 0, width - 1)
     scores = np.full((4, width), float(own.float().cpu().numpy()[0, place] @ target), np.float32)
@@ -105,7 +104,7 @@ def _mutated(predictor: Predictor, window: NDArray[np.uint8], target: Floats, pl
 
 
 @torch.no_grad()
-def scores_of(model: MfdModel, codes: NDArray[np.uint8], direction: Floats, place: slice) -> tuple[Floats, Floats]:
+def scores_of(model: MfdModel, codes: Bytes, direction: Floats, place: slice) -> tuple[Floats, Floats]:
     """<direction, s_g> of windows, and of the same windows with all bases equal (where paths of gradients begin), both
     strands averaged: (windows,) each."""
     target = torch.from_numpy(np.ascontiguousarray(direction, np.float32))

@@ -13,10 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mfd_cli.errors import ConfigError
+from mfd_cli.base.errors import ConfigError
+from mfd_cli.genome.grid import BIN
 
-BIN = 128
-"""Output stride of the backbones, bp: the size of the bin that is predicted."""
 TENSOR_CORE = 8
 """Channels come in multiples of this on a CUDA device: 431 or 483 of them keep tensor cores from their work."""
 

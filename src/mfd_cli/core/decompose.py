@@ -15,12 +15,12 @@ from math import factorial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from mfd_cli.base.arrays import Bools, Floats
+from mfd_cli.base.errors import ConfigError, MfdError
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.model import MfdModel
-from mfd_cli.errors import ConfigError, MfdError
 
 MOST_FACTORS = 8
 MOST_KEPT = 2_000
@@ -37,25 +37,25 @@ class Decomposition:
     logit = bias + shared + sum over factors of <phi~_i,f, s_g>.
     """
 
-    factors: Mapping[str, NDArray[np.float32]]
+    factors: Mapping[str, Floats]
     group_of: Mapping[str, str]
     levels: Mapping[str, Sequence[str]]
-    members: Mapping[str, NDArray[np.bool_]]
-    trained: NDArray[np.bool_]
+    members: Mapping[str, Bools]
+    trained: Bools
     errors: Mapping[str, float]
     """Root mean square standard error of a factor's contributions over tracks and latents; 0 where they are exact."""
 
-    def direction(self, factor: str, level: str) -> NDArray[np.float32]:
+    def direction(self, factor: str, level: str) -> Floats:
         """The mean contribution of a factor over the training tracks of one level, (size of the group,)."""
         rows = self.members[factor][:, list(self.levels[factor]).index(level)] & self.trained
         if not rows.any():
             raise MfdError(f"no training track has the level {level!r} of {factor}")
-        mean: NDArray[np.float32] = self.factors[factor][rows].mean(0)
+        mean: Floats = self.factors[factor][rows].mean(0)
         return mean
 
-    def tracks_of(self, factor: str, level: str) -> NDArray[np.bool_]:
+    def tracks_of(self, factor: str, level: str) -> Bools:
         """(tracks,) which training tracks have the level."""
-        chosen: NDArray[np.bool_] = self.members[factor][:, list(self.levels[factor]).index(level)] & self.trained
+        chosen: Bools = self.members[factor][:, list(self.levels[factor]).index(level)] & self.trained
         return chosen
 
 
@@ -70,7 +70,7 @@ def decompose(model: MfdModel, background: int = 48, seed: int = 0, orders: int 
     if not isinstance(head, ConditionedHead):
         raise ConfigError("this model has a free head: it knows no factors", hint="train without --head free")
     gains = head.gains()
-    contributions: dict[str, NDArray[np.float32]] = {}
+    contributions: dict[str, Floats] = {}
     errors: dict[str, float] = {}
     for index, group in enumerate(head.groups):
         names = head.factors_of[group]

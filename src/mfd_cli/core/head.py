@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mfd_cli.config import FactorConfig
+from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.metadata import Matrix
-from mfd_cli.errors import ConfigError
+from mfd_cli.settings.config import FactorConfig
 
 START = 0.3
 """Size of the first weights of either head, as a multiple of what torch gives a linear layer (variance 1 / (3 K)). Random

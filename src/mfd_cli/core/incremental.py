@@ -28,7 +28,6 @@ from mfd_cli.core.onehot import kmers, one_hot
 
 UNKNOWN = 4
 """Base code whose k-mers are columns of zeros: what a convolution's padding is made of."""
-
 Position = TypeVar("Position", int, Tensor)
 
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from mfd_cli.errors import ConfigError
+from mfd_cli.base.arrays import Bools, Floats
+from mfd_cli.base.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class SignalScale:
     `counts` marks tracks with a Poisson loss; for them `mean` is the mean count and the others have no meaning.
     """
 
-    floor: NDArray[np.float32]
-    mean: NDArray[np.float32]
-    sd: NDArray[np.float32]
-    counts: NDArray[np.bool_]
+    floor: Floats
+    mean: Floats
+    sd: Floats
+    counts: Bools
 
     @classmethod
-    def fit(cls, signal: NDArray[np.float32], counts: NDArray[np.bool_] | None = None) -> SignalScale:
+    def fit(cls, signal: Floats, counts: Bools | None = None) -> SignalScale:
         """From training bins (bins, tracks), NaN where not measured. ConfigError for counts below zero."""
         counts = np.zeros(signal.shape[1], bool) if counts is None else counts
         if signal.shape[1] == 0:

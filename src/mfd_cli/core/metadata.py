@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mfd_cli.config import FactorConfig
-from mfd_cli.errors import MetadataError, nearest
+from mfd_cli.base.arrays import Bools, Doubles, Floats
+from mfd_cli.base.errors import MetadataError, nearest
+from mfd_cli.settings.config import FactorConfig
 
-Matrix = NDArray[np.float32]
+Matrix = Floats
 Unseen = Literal["error", "mean"]
 MISSING = "(missing)"
 
@@ -34,7 +34,7 @@ class Encoder(Protocol):
     @property
     def levels(self) -> list[str]: ...
     def encode(self, values: Sequence[str], unseen: Unseen) -> Matrix: ...
-    def membership(self, values: Sequence[str]) -> NDArray[np.bool_]: ...
+    def membership(self, values: Sequence[str]) -> Bools: ...
     def to_json(self) -> dict[str, Any]: ...
 
 
@@ -84,7 +84,7 @@ class LevelEncoder:
                 matrix[row, [place[level] for level in levels]] = 1
         return matrix
 
-    def membership(self, values: Sequence[str]) -> NDArray[np.bool_]:
+    def membership(self, values: Sequence[str]) -> Bools:
         """(rows, levels): which levels a row has; an unseen one has none."""
         place = {level: index for index, level in enumerate(self.vocabulary)}
         result = np.zeros((len(values), self.size), bool)
@@ -168,7 +168,7 @@ class NumberEncoder:
         standard = np.where(missing, 0.0, (numbers - self.centre) / self.scale)
         return np.stack([standard, missing], 1).astype(np.float32)
 
-    def membership(self, values: Sequence[str]) -> NDArray[np.bool_]:
+    def membership(self, values: Sequence[str]) -> Bools:
         numbers = _numbers(self.name, values)
         low, high = self.cuts
         with np.errstate(invalid="ignore"):
@@ -186,7 +186,7 @@ class NumberEncoder:
         return cls(name, stored["centre"], stored["scale"], (low, high), np.array(stored["mean"], np.float32))
 
 
-def _numbers(name: str, values: Sequence[str]) -> NDArray[np.float64]:
+def _numbers(name: str, values: Sequence[str]) -> Doubles:
     numbers = np.full(len(values), math.nan)
     for row, value in enumerate(values):
         if value.strip() and value.strip().lower() not in ("nan", "na"):
@@ -214,7 +214,7 @@ class MetadataEncoder:
         """Names of a factor's levels, sorted."""
         return self.encoders[factor].levels
 
-    def membership(self, factor: str, rows: Sequence[Mapping[str, str]]) -> NDArray[np.bool_]:
+    def membership(self, factor: str, rows: Sequence[Mapping[str, str]]) -> Bools:
         """(rows, levels) which levels of a factor each row has."""
         return self.encoders[factor].membership(self._column(factor, rows))
 
@@ -254,7 +254,7 @@ def fit_metadata(
     return MetadataEncoder(encoders, {name: factor.column for name, factor in factors.items()})
 
 
-def level_balanced_weights(memberships: Iterable[NDArray[np.bool_]], trained: NDArray[np.bool_]) -> NDArray[np.float64]:
+def level_balanced_weights(memberships: Iterable[Bools], trained: Bools) -> Doubles:
     """Weights (tracks,) that sum to one and let each level of the given factors weigh the same, averaged over factors.
 
     Held-out tracks weigh nothing. Without any factor every training track weighs the same.

@@ -8,14 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mfd_cli.config import FactorConfig, ResolvedModel
-from mfd_cli.core.backbones import BACKBONES, BIN
+from mfd_cli.base.arrays import Bools, Doubles, Floats
+from mfd_cli.core.backbones import BACKBONES
 from mfd_cli.core.head import ConditionedHead, FreeHead, HeadWeights
 from mfd_cli.core.metadata import MetadataEncoder, level_balanced_weights
 from mfd_cli.core.onehot import kmers, one_hot
+from mfd_cli.genome.grid import BIN
+from mfd_cli.settings.config import FactorConfig, ResolvedModel
 
 
 class Output(NamedTuple):
@@ -42,7 +43,7 @@ class MfdModel(nn.Module):
 
     def __init__(
         self, settings: ResolvedModel, metadata: MetadataEncoder, factors: Mapping[str, FactorConfig],
-        rows: Sequence[Mapping[str, str]], trained: NDArray[np.bool_], bias: NDArray[np.float32],
+        rows: Sequence[Mapping[str, str]], trained: Bools, bias: Floats,
     ) -> None:  # fmt: skip
         """Build with random weights (torch's generator). `rows` is the metadata of every track, `trained` says which
         take part in training, `bias` (tracks,) is where the biases start."""
@@ -63,10 +64,10 @@ class MfdModel(nn.Module):
                 settings.groups, self.factors, codes, centre, start, settings.hidden, settings.gain
             )
 
-    def _centre(self, group: str) -> NDArray[np.float64]:
+    def _centre(self, group: str) -> Doubles:
         return self.track_weights([group] if self.settings.centre == "levels" else [])
 
-    def track_weights(self, groups: Sequence[str]) -> NDArray[np.float64]:
+    def track_weights(self, groups: Sequence[str]) -> Doubles:
         """(tracks,) summing to one, each level of the factors of these groups weighing the same; held-out ones zero."""
         names = [name for name, factor in self.factors.items() if factor.group in groups]
         return level_balanced_weights([self.metadata.membership(name, self.rows) for name in names], self.trained)

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from mfd_cli.base.arrays import Doubles, Reals
+
 SHUFFLES = 200
 EULER = 0.5772156649
 
@@ -31,7 +31,7 @@ class Match:
     e_value: float
 
 
-def match_motifs(found: NDArray[np.floating], known: Mapping[str, Floats], seed: int = 0) -> list[Match]:
+def match_motifs(found: Reals, known: Mapping[str, Doubles], seed: int = 0) -> list[Match]:
     """Every known motif with the base frequencies `found` (4, width), likeliest first.
 
     `known` are probabilities (length, 4). The p-value of a motif comes from an extreme-value distribution (Gumbel, by
@@ -53,7 +53,7 @@ def match_motifs(found: NDArray[np.floating], known: Mapping[str, Floats], seed:
     return sorted(matches, key=lambda match: (match.e_value, -match.bits, match.name))
 
 
-def expected_odds(frequency: Floats, odds: Floats) -> tuple[Floats, int]:
+def expected_odds(frequency: Doubles, odds: Doubles) -> tuple[Doubles, int]:
     """Expected log odds of matrices (matrices, length, 4) in frequencies (width, 4) at every place on both strands.
 
     (matrices, 2, places), and how far the first place lies before the frequencies: at least half of a matrix lies on them.
@@ -63,11 +63,11 @@ def expected_odds(frequency: Floats, odds: Floats) -> tuple[Floats, int]:
     padded = np.concatenate([np.full((beside, 4), 0.25), frequency, np.full((beside, 4), 0.25)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, length, 0).transpose(0, 2, 1)  # (places, length, 4)
     both = np.stack([odds, odds[:, ::-1, ::-1]], 1).reshape(2 * len(odds), -1)
-    scores: Floats = both @ windows.reshape(len(windows), -1).T
+    scores: Doubles = both @ windows.reshape(len(windows), -1).T
     return scores.reshape(len(odds), 2, -1), beside
 
 
-def gumbel_tail(value: float, chance: Floats | Sequence[float]) -> float:
+def gumbel_tail(value: float, chance: Doubles | Sequence[float]) -> float:
     """How likely the largest of many is at least `value`, after a Gumbel distribution with the moments of `chance`."""
     scale = float(np.std(chance)) * np.sqrt(6) / np.pi
     if scale < 1e-9:

@@ -10,14 +10,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 
-from mfd_cli.config import FactorConfig
+from mfd_cli.base.arrays import Bools, Floats
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.metadata import MetadataEncoder, fit_metadata
 from mfd_cli.core.model import MfdModel
-
-Floats = NDArray[np.float32]
+from mfd_cli.settings.config import FactorConfig
 
 
 class RefittedHead:
@@ -41,7 +39,7 @@ class RefittedHead:
 
 
 def refit_head(
-    model: MfdModel, rows: Sequence[Mapping[str, str]], latents: Floats, labels: Floats, fitted: NDArray[np.bool_], *,
+    model: MfdModel, rows: Sequence[Mapping[str, str]], latents: Floats, labels: Floats, fitted: Bools, *,
     steps: int = 600, batch: int = 1024, lr: float = 0.01, seed: int = 0,
 ) -> RefittedHead:  # fmt: skip
     """Fit a fresh conditioned head to the peak labels of the `fitted` tracks, by cross-entropy.

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from mfd_cli.base.arrays import Bytes, Floats
+
 WIDTH = 21
 K = 6
 
@@ -31,7 +31,7 @@ class FoundMotif:
     found_by: str = "aggregate"
 
 
-def aggregate_motif(contributions: Floats, codes: NDArray[np.uint8], per_window: int = 3) -> FoundMotif | None:
+def aggregate_motif(contributions: Floats, codes: Bytes, per_window: int = 3) -> FoundMotif | None:
     """Align the strongest stretches of windows with actual contributions (windows, window) and base codes alike.
 
     None where nothing recurs: no k-mer in at least three stretches.
@@ -68,7 +68,7 @@ def _strongest(contributions: Floats, per_window: int) -> list[tuple[int, int]]:
     return found
 
 
-def _background(codes: NDArray[np.uint8]) -> dict[str, float]:
+def _background(codes: Bytes) -> dict[str, float]:
     """Expected share of stretches of WIDTH that hold each canonical k-mer, from all windows."""
     counts: Counter[str] = Counter()
     for row in codes:
@@ -80,7 +80,7 @@ def _background(codes: NDArray[np.uint8]) -> dict[str, float]:
 
 def _align(
     kmer: str, count: int, stretches: list[tuple[int, int]], texts: list[str], contributions: Floats,
-    codes: NDArray[np.uint8], background: dict[str, float],
+    codes: Bytes, background: dict[str, float],
 ) -> FoundMotif:  # fmt: skip
     """Mean contribution and base frequency around the k-mer, on the strand on which it reads as given."""
     middle = (WIDTH - K) // 2

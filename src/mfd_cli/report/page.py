@@ -7,15 +7,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mfd_cli import __version__
-from mfd_cli.files import whole_file
-
-if TYPE_CHECKING:
-    from mfd_cli.explain import Explanation
-    from mfd_cli.on_dna import OnDna
-    from mfd_cli.run_folder import Run
+from mfd_cli.base.files import whole_file
 
 MOST_ROWS = 500
 HEADINGS = {
@@ -28,59 +23,21 @@ HEADINGS = {
 }  # fmt: skip
 
 
-def write_report(
-    path: Path, result: Explanation, sentences: Sequence[str], pictures: Mapping[str, Sequence[tuple[str, str]]]
-) -> None:
-    """Write report.html from the tables and from the pictures that lie beside it."""
-    folder = path.parent
-    body = [
-        f"<h1>What <em>{escape(result.factor)}</em> contributes</h1>",
-        f'<p class="lead">{escape(sentences[0])}</p>',
-        about(result),
-        "<h2>Level by level</h2><ul>" + "".join(f"<li>{escape(text)}</li>" for text in sentences[1:]) + "</ul>",
-        table(result.levels, HEADINGS),
-        "<h2>Overview</h2>",
-        *(figure(folder, stem, caption) for stem, caption in pictures["overview"]),
-        "<h2>On DNA</h2>",
-        LETTERS,
-        motif_table(result.shown),
-        *(figure(folder, stem, caption) for stem, caption in pictures["levels"]),
-        "<h2>Tracks</h2>",
-        table(result.tracks[:MOST_ROWS], {}),
-        more(len(result.tracks)),
-        LIMITS,
-    ]
-    publish(path, result.factor, body, result.run)
-
-
-def publish(path: Path, title: str, body: Sequence[str], run: Run) -> None:
-    """One HTML file with everything in it."""
+def publish(path: Path, title: str, body: Sequence[str], footer: str) -> None:
+    """Write one HTML file with everything in it; `footer` says what made it."""
     assets = resources.files("mfd_cli.report")
     css = assets.joinpath("report.css").read_text("utf-8")
     script = assets.joinpath("report.js").read_text("utf-8")
-    footer = f"<footer>mfd {__version__}, model {escape(run.digest[:12])}</footer>"
     html = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="icon" href="data:,">'
         f"<title>mfd: {escape(title)}</title><style>{css}</style></head><body><main>"
-        + "\n".join([*body, footer])
+        + "\n".join([*body, f"<footer>mfd {__version__}, {escape(footer)}</footer>"])
         + f"</main><script>{script}</script></body></html>\n"
     )
     with whole_file(path) as temporary:
         temporary.write_text(html, "utf-8")
-
-
-def about(result: Explanation) -> str:
-    """The model and the data in one line."""
-    run, model = result.run, result.run.model.settings
-    validation = run.about.get("validation", {})
-    score = f", validation AUROC {validation['auroc_mean']:.3f}" if "auroc_mean" in validation else ""
-    return (
-        f'<p class="about">Model: {len(run.tracks)} tracks, window {model.window:,} bp, {model.latent} latents '
-        f"({', '.join(f'{n} {escape(g)}' for g, n in model.groups.items())}){score}. Numbers are from {result.bins:,} "
-        f"{escape(result.split)} bins, both strands averaged.</p>"
-    )
 
 
 def figure(folder: Path, stem: str, caption: str) -> str:
@@ -103,16 +60,6 @@ def table(rows: Sequence[Mapping[str, Any]], headings: Mapping[str, str]) -> str
         '<div class="table"><input type="search" placeholder="search" aria-label="search the table">'
         f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></div>"
     )
-
-
-def motif_table(shown: Sequence[OnDna]) -> str:
-    """The motifs of every direction, with the known ones that they match."""
-    from mfd_cli.on_dna import motif_row
-
-    rows = [
-        {"level": one.name, **motif_row(motif, match)} for one in shown for motif, match in zip(one.motifs, one.matches)
-    ]  # fmt: skip
-    return table(rows, {"e_value": "E-value", "bits": "bits of the match"})
 
 
 def cell(value: Any) -> str:

@@ -1,0 +1,67 @@
+"""The shell: every command is a few lines over a plain function. Heavy libraries are imported inside commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from mfd_cli import __version__
+from mfd_cli.cli.ending import ended
+from mfd_cli.cli.evaluation import evaluate_command, impute_command
+from mfd_cli.cli.explain import explain_command
+from mfd_cli.cli.inspection import info_command, verify_command
+from mfd_cli.cli.predictions import embed_command, predict_command, qc_command
+from mfd_cli.cli.projects import check_design_command, init_command, preprocess_command, simulate_command
+from mfd_cli.cli.training import train_command
+from mfd_cli.cli.variants import background_command, enrich_command, score_variants_command
+
+# In the order in which `mfd --help` shows them: that of a project's life.
+COMMANDS: dict[str, Callable[..., None]] = {
+    "init": init_command,
+    "check-design": check_design_command,
+    "simulate": simulate_command,
+    "preprocess": preprocess_command,
+    "train": train_command,
+    "evaluate": evaluate_command,
+    "score-variants": score_variants_command,
+    "background": background_command,
+    "enrich": enrich_command,
+    "explain": explain_command,
+    "predict": predict_command,
+    "impute": impute_command,
+    "embed": embed_command,
+    "qc": qc_command,
+    "info": info_command,
+    "verify": verify_command,
+}
+
+app = typer.Typer(
+    name="mfd", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Predict epigenomic tracks from DNA while telling biology from technique.",
+)  # fmt: skip
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+
+
+@app.callback(invoke_without_command=True)
+def main_options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Predict epigenomic tracks from DNA while telling biology from technique."""
+    global _debug
+    _debug = debug
+    if version:
+        print(f"mfd {__version__}")
+        raise typer.Exit
+
+
+_debug = False
+
+
+def main() -> None:
+    """Run the command line; see cli/ending.py for how it ends."""
+    ended(app, lambda: _debug)

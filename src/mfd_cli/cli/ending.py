@@ -1,0 +1,120 @@
+"""How a command ends: signals, errors, exit codes.
+
+0 done, 1 our own fault, 2 anything the user can mend, 130 interrupted, 141 the reader of our output went away, 143 terminated.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import NoReturn
+
+from mfd_cli.base.errors import MfdError, OutputError
+from mfd_cli.base.files import is_full
+from mfd_cli.base.locks import claims
+from mfd_cli.cli.shared import rank
+
+SCARCE = ("allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "std::bad_alloc")
+"""What libraries say in a RuntimeError where memory does not suffice."""
+
+
+class Stopped(BaseException):
+    """SIGINT, SIGTERM outside training, or the reader of our output is gone (SIGPIPE): leave through every `finally`, so that
+    no temporary file stays."""
+
+
+def ended(command: Callable[[], object], debug: Callable[[], bool]) -> None:
+    """Run a command and leave with its exit code; with `debug` errors are raised as they are."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, _stop)
+    sys.unraisablehook = _unraisable
+    global _caught
+    _caught = 0
+    try:
+        with claims():
+            command()
+    except Stopped as stop:
+        _leave_stopped(stop.args[0])
+    except Exception as error:
+        if _caught:  # what we raised was turned into another error on its way: an import was cut short
+            _leave_stopped(_caught)
+        if debug():
+            raise
+        known = as_known(error)
+        if known is None:
+            _leave_at_fault(error)
+        if not rank():
+            from mfd_cli.cli.console import show_error
+
+            show_error(known)
+        sys.exit(getattr(known, "exit_code", 2))
+
+
+def as_known(error: Exception) -> MfdError | None:
+    """The error that a user can mend which this one is: ours, a lack of memory, a full disk; None for anything else."""
+    if isinstance(error, MfdError):
+        return error
+    told = isinstance(error, RuntimeError) and any(text in str(error) for text in SCARCE)
+    if isinstance(error, MemoryError) or told or (isinstance(error, SystemError) and _is_scarce()):
+        return MfdError(
+            "there is not enough memory",
+            hint='a smaller --batch-size, in training train.batch_size or train.memory = "host"; fewer --threads',
+        )
+    if is_full(error):
+        return OutputError("no space left on the disk", path=getattr(error, "filename", None))
+    return None
+
+
+def _is_scarce() -> bool:
+    """Whether 64 MB cannot be had: C code that fails for want of memory may not say why, which Python calls a SystemError."""
+    try:
+        return not bytearray(1 << 26)
+    except MemoryError:
+        return True
+
+
+def _leave_stopped(number: int) -> NoReturn:
+    if number == signal.SIGPIPE:  # as in `mfd info | head`: nothing is left to say, and nobody to say it to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    else:
+        print("mfd: stopped", file=sys.stderr)
+    sys.exit(128 + number)
+
+
+def _leave_at_fault(error: Exception) -> NoReturn:
+    import tempfile
+    import traceback
+
+    from mfd_cli.cli.console import note
+
+    note(f"mfd: internal error: {type(error).__name__}: {error}")
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="mfd-error-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as report:
+            report.write(f"mfd {' '.join(sys.argv[1:])}\n{''.join(traceback.format_exception(error))}")
+        note(f"hint: this is a fault of mfd, not yours; please report it with the file {report.name}")
+    except (OSError, MemoryError):
+        note("hint: this is a fault of mfd, not yours; please report it with the output of mfd --debug ...")
+    sys.exit(1)
+
+
+_caught = 0
+"""The signal that has come, if any."""
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    global _caught
+    _caught = number
+    raise Stopped(number)
+
+
+def _unraisable(what: sys.UnraisableHookArgs) -> None:
+    """Where a signal came while an object was being removed, Python drops what we raise: then the signal is sent once more."""
+    if isinstance(what.exc_value, Stopped):
+        threading.Timer(0.01, os.kill, (os.getpid(), what.exc_value.args[0])).start()
+    else:
+        sys.__unraisablehook__(what)

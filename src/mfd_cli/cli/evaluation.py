@@ -1,0 +1,115 @@
+"""mfd evaluate and mfd impute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mfd_cli.cli.shared import (
+    BatchSize,
+    ConfigFile,
+    DatasetFolder,
+    Force,
+    Gpus,
+    Json,
+    Quiet,
+    RunFolder,
+    Sets,
+    Threads,
+    gpus_or_default,
+    load,
+    one_of,
+    open_run,
+    say_all,
+    say_json,
+    split_named,
+)
+
+
+def evaluate_command(
+    config: ConfigFile = None, sets: Sets = None, dataset: DatasetFolder = None, run: RunFolder = None,
+    split: Annotated[str, typer.Option("--split", help="test, validation or train.")] = "test",
+    beside: Annotated[
+        list[Path] | None, typer.Option("--beside", help="Another run on the same dataset, as a baseline; repeatable.")
+    ] = None,
+    kmer: Annotated[bool, typer.Option("--kmer", help="Fit a k-mer model as a baseline.")] = False,
+    probes: Annotated[bool, typer.Option("--probes/--no-probes", help="Measure independence with fresh probes.")] = True,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: RUN/evaluation-SPLIT]")] = None,
+    gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256, force: Force = False,
+    quiet: Quiet = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Measure a model per track, by factor level and overall, and say what its predictions are made of."""
+    from mfd_cli.cli.console import Display, table
+    from mfd_cli.core.device import device_of
+    from mfd_cli.dataset.folder import open_dataset
+    from mfd_cli.evaluation.evaluate import evaluate
+    from mfd_cli.runs.folder import load_run
+
+    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
+    trained = open_run(project, threads)
+    folder = output or project.run / f"evaluation-{split}"
+    with Display(quiet) as display:
+        result = evaluate(
+            trained, open_dataset(project.dataset), split=split_named(split), output=folder, force=force or output is None,
+            beside={path.name: load_run(path) for path in beside or []}, kmer=kmer, probes=probes,
+            device=device_of(gpus_or_default(gpus)), batch_size=batch_size, progress=display,
+        )  # fmt: skip
+    if as_json:
+        say_json(result.summary)
+        return
+    shown = ["factor", "level", "tracks", "auroc", "auprc", "prevalence", "pearson"]
+    shares = [name for name in result.levels[0] if name.startswith("share_")] if result.levels else []
+    levels = sorted(result.levels, key=lambda row: -row["tracks"])[:20]
+    if levels:
+        table(shown + shares, [[row[name] for name in shown + shares] for row in levels])
+    overall = result.summary.get("training_tracks", {})
+    figures = [f"{name} {value:.4f}" for name, value in overall.items() if isinstance(value, float)]
+    say_all([f"{split}, {result.bins:,} bins, {overall.get('rated_tracks', 0)} rated tracks: {', '.join(figures)}"])
+    for name, baselines in result.summary["baselines"].items():
+        shown = ["tracks", "auroc", "model_auroc", "auroc_occupied", "model_auroc_occupied"]
+        table(["baseline, " + name.replace("_", " "), *shown],
+              [[baseline, *(row[key] for key in shown)] for baseline, row in baselines.items()])  # fmt: skip
+    if result.probes:
+        shown = ["of", "measure", "probe", "from", "to", "value", "low", "high", "chance"]
+        table(shown, [[row[key] for key in shown] for row in result.probes])
+    say_all([f"tables: {folder}"])
+
+
+def impute_command(
+    config: ConfigFile = None, sets: Sets = None, dataset: DatasetFolder = None, run: RunFolder = None,
+    metadata: Annotated[
+        Path | None, typer.Option("--metadata", help="Table of experiments [default: the held-out tracks].")
+    ] = None,
+    unseen: Annotated[str, typer.Option("--unseen", help="An unknown level is an error, or counts as the mean one.")] = "error",
+    split: Annotated[str, typer.Option("--split", help="test, validation or train.")] = "test",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: impute]")] = None,
+    gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256, force: Force = False,
+    quiet: Quiet = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Predict experiments that were held out or never done, say how far the data back them, and score what can be."""
+    from mfd_cli.cli.console import Display, table
+    from mfd_cli.core.device import device_of
+    from mfd_cli.dataset.folder import open_dataset
+    from mfd_cli.evaluation.impute import impute
+
+    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
+    trained = open_run(project, threads)
+    folder = output or project.folder / "impute"
+    with Display(quiet) as display:
+        result = impute(
+            trained, open_dataset(project.dataset), metadata=metadata, unseen=one_of("--unseen", unseen, ("error", "mean")),
+            split=split_named(split), output=folder, force=force,
+            device=device_of(gpus_or_default(gpus)), batch_size=batch_size, progress=display,
+        )  # fmt: skip
+    if as_json:
+        say_json(result.summary)
+        return
+    shown = ["experiment", "support", *trained.model.metadata.columns, "prevalence", "auroc", "auprc", "pearson"]
+    table(shown, [[row[name] for name in shown] for row in result.experiments[:20]])
+    for name, row in result.summary.get("baselines", {}).items():
+        say_all(
+            [f"{name}: AUROC {row['auroc']:.3f}, model {row['model_auroc']:.3f} ({row['experiments']} experiments)"]
+        )
+    say_all([f"tables: {folder}"])

@@ -1,0 +1,110 @@
+"""The shell of `mfd explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mfd_cli.base.errors import ConfigError
+from mfd_cli.cli.shared import (
+    BatchSize,
+    ConfigFile,
+    DatasetFolder,
+    Force,
+    Gpus,
+    Quiet,
+    RunFolder,
+    Sets,
+    Threads,
+    gpus_or_default,
+    load,
+    one_of,
+    open_run,
+    say_all,
+)
+
+if TYPE_CHECKING:
+    from mfd_cli.explain.results import ExplainSummary
+
+
+def explain_command(
+    factors: Annotated[
+        list[str] | None, typer.Option("--factor", help="Factor to explain; repeatable. all: what each one contributes.")
+    ] = None,
+    levels: Annotated[
+        list[str] | None, typer.Option("--level", help="Levels to show on DNA; repeatable [default: those with most tracks].")
+    ] = None,
+    latents: Annotated[
+        list[str] | None, typer.Option("--latent", metavar="GROUP.N", help="Latents to explain, as in latents.tsv; repeatable.")
+    ] = None,
+    tracks: Annotated[list[str] | None, typer.Option("--track", metavar="ID", help="Track to explain; repeatable.")] = None,
+    parts: Annotated[
+        list[str] | None, typer.Option("--part", help="With --track: total, shared, debiased or a group [default: all].")
+    ] = None,
+    regions: Annotated[
+        Path | None, typer.Option("-R", "--regions-file", help="BED [default: the strongest test bins of each].")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Regions of each.")] = 20,
+    method: Annotated[
+        str, typer.Option("--method", help="input-x-gradient, integrated-gradients or mutagenesis.")
+    ] = "input-x-gradient",
+    motifs: Annotated[Path | None, typer.Option("--motifs", help="Known motifs (JASPAR or MEME) to match.")] = None,
+    modisco: Annotated[bool, typer.Option("--modisco", help="Also run TF-MoDISco (pip install 'mfd-cli[motifs]').")] = False,
+    gtf: Annotated[Path | None, typer.Option("--gtf", help="Genes (GTF or GFF3) to draw beside the contributions.")] = None,
+    bigwig: Annotated[
+        list[str] | None,
+        typer.Option("--bigwig", metavar="NAME=FILE", help="A profile for the fingerprint, such as mappability; repeatable."),
+    ] = None,
+    config: ConfigFile = None, sets: Sets = None, dataset: DatasetFolder = None, run: RunFolder = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: explain/WHAT]")] = None,
+    gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256, force: Force = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Show what a factor (a latent, a track) is made of: tables, attributions on DNA, pictures, one report.html."""
+    from mfd_cli.base.files import names_of_files
+    from mfd_cli.cli.console import Display
+    from mfd_cli.cli.shared import parse_named_file
+    from mfd_cli.core.attribute import METHODS
+    from mfd_cli.core.device import device_of
+    from mfd_cli.dataset.folder import open_dataset
+    from mfd_cli.explain.direction import explain_latents, explain_track
+    from mfd_cli.explain.factor import explain
+    from mfd_cli.explain.overview import explain_all
+    from mfd_cli.explain.results import Look
+    from mfd_cli.settings.config import ALL
+
+    if not (factors or latents or tracks):
+        raise ConfigError(
+            "what is to be explained?", hint="--factor NAME, --factor all, --latent GROUP.N or --track ID"
+        )
+    if levels and (len(factors or ()) != 1 or factors == [ALL]):
+        raise ConfigError("--level is a level of one factor: it goes with one --factor")
+    if parts and not tracks:
+        raise ConfigError("--part is a part of a track: it goes with --track")
+    if output is not None and len(factors or ()) + len(tracks or ()) + bool(latents) > 1:
+        raise ConfigError("-o takes the folder of one thing", hint="without -o each has its own in explain/")
+    profiles = dict(parse_named_file(text) for text in bigwig or ())
+    way = one_of("--method", method, METHODS)
+    look = Look(regions, top, way, motifs, modisco, gtf, profiles)
+    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
+    trained, data = open_run(project, threads), open_dataset(project.dataset)
+    common: dict[str, Any] = {"device": device_of(gpus_or_default(gpus)), "batch_size": batch_size, "force": force}
+
+    def show(what: str, verb: Callable[..., ExplainSummary], *given: Any, **options: Any) -> None:
+        folder = output or project.folder / "explain" / names_of_files([what])[0]
+        with Display(quiet) as display:
+            summary = verb(trained, data, *given, folder, progress=display, **common, **options)
+        say_all(summary.lines())
+
+    for factor in factors or ():
+        if factor == ALL:
+            show(ALL, explain_all)
+        else:
+            show(factor, explain, factor, levels=levels or (), look=look)
+    if latents:
+        show("latents", explain_latents, latents, look=look)
+    for track in tracks or ():
+        show(track, explain_track, track, parts or (), look=look)

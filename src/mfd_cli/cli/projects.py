@@ -1,0 +1,104 @@
+"""mfd init, check-design, simulate, preprocess: from a metadata table to a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mfd_cli.cli.shared import (
+    ConfigFile,
+    DatasetFolder,
+    DryRun,
+    Fasta,
+    Force,
+    Json,
+    Metadata,
+    Quiet,
+    Seed,
+    Sets,
+    Threads,
+    load,
+    say_all,
+    say_json,
+)
+
+
+def init_command(
+    fasta: Annotated[Path, typer.Option("--fasta", help="Reference genome.")],
+    metadata: Annotated[Path, typer.Option("--metadata", help="Table of tracks, as ENCODE gives it or your own.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Project file to write.")] = Path("mfd.toml"),
+    assembly: Annotated[str | None, typer.Option(help="Assembly to take [default: the genome's].")] = None,
+    force: Force = False,
+) -> None:
+    """Write mfd.toml from a metadata table: choose files, propose factors, report what was left out and why."""
+    from mfd_cli.experiments.init import init_project
+
+    report = init_project(fasta, metadata, output, assembly=assembly, force=force)
+    say_all(report.lines())
+
+
+def check_design_command(
+    config: ConfigFile = None, sets: Sets = None, metadata: Metadata = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the table and the picture.")] = None,
+    force: Force = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Show which factors can be told apart with these tracks, before any training."""
+    from mfd_cli.experiments.check_design import check_design
+
+    project = load(config, sets, {"data.metadata": metadata})
+    report = check_design(project, output=output, force=force)
+    say_json(report.to_json()) if as_json else say_all(report.lines())
+
+
+def simulate_command(
+    output: Annotated[Path, typer.Argument(help="Project folder to write.")] = Path("planted"),
+    size: Annotated[str, typer.Option(help="tiny, small or medium.")] = "small",
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
+    correlation: Annotated[
+        float | None, typer.Option(help="Biological and technical causes coincide, 0 to 1 [default: what the size says]")
+    ] = None,
+    overlap: Annotated[
+        float | None, typer.Option(help="Motifs of targets overlap, 0 to 1 [default: what the size says]")
+    ] = None,
+    saturating: Annotated[bool, typer.Option("--saturating", help="Biological causes saturate.")] = False,
+    depth: Annotated[float, typer.Option(help="Peak calling depends on depth, 0 to 1.")] = 0.0,
+    hidden_batch: Annotated[bool, typer.Option("--hidden-batch", help="A batch that no column names.")] = False,
+    mislabelled: Annotated[float, typer.Option(help="Share of tracks with a wrong target.")] = 0.0,
+    complete_confounding: Annotated[
+        bool, typer.Option("--complete-confounding", help="One lab and one year per assay.")
+    ] = False,
+    force: Force = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Plant known causes in a genome and write a whole project, with the truth beside it."""
+    from mfd_cli.cli.console import Display
+    from mfd_cli.simulate.planted import SimulateOptions
+    from mfd_cli.simulate.simulate import simulate
+
+    options = SimulateOptions(
+        correlation=correlation, overlap=overlap, saturating=saturating, depth=depth, hidden_batch=hidden_batch,
+        mislabelled=mislabelled, complete_confounding=complete_confounding,
+    )  # fmt: skip
+    with Display(quiet) as display:
+        report = simulate(output, size=size, seed=seed, options=options, force=force, progress=display)
+    say_all(report.lines())
+
+
+def preprocess_command(
+    config: ConfigFile = None, sets: Sets = None, fasta: Fasta = None, metadata: Metadata = None,
+    dataset: DatasetFolder = None, seed: Seed = None, threads: Threads = None, force: Force = False,
+    dry_run: DryRun = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Turn FASTA, BED and bigWig files into the dataset folder (Arrow shards)."""
+    from mfd_cli.cli.console import Display
+    from mfd_cli.dataset.preprocess import plan, preprocess
+
+    flags = {"data.fasta": fasta, "data.metadata": metadata, "data.dataset": dataset, "train.seed": seed}
+    project = load(config, sets, flags)
+    if dry_run:
+        say_all(plan(project, force=force).lines())
+        return
+    with Display(quiet) as display:
+        summary = preprocess(project, force=force, threads=threads, progress=display)
+    say_all([*summary.lines(), f"dataset: {project.dataset}"])

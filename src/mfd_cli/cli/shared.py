@@ -1,0 +1,130 @@
+"""What the commands share: options named once, and the few steps that most of them begin and end with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mfd_cli.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mfd_cli.runs.folder import Run
+    from mfd_cli.settings.project import Project
+
+import re
+
+ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="Project file [default: ./mfd.toml].")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override any setting; repeatable.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the inputs, say what would be done, write nothing.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no remarks.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Gpus = Annotated[
+    int | None, typer.Option("--gpus", min=0, help="How many GPUs; 0: the CPU [default: 1 if there is one].")
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU cores to use [default: all].")]
+Fasta = Annotated[Path | None, typer.Option("--fasta", help="Reference genome.")]
+Metadata = Annotated[Path | None, typer.Option("--metadata", help="Table of tracks.")]
+DatasetFolder = Annotated[Path | None, typer.Option("--dataset", help="Dataset folder.")]
+RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Windows that go through the model at once.")]
+
+
+def load(config: Path | None, sets: list[str] | None, flags: Mapping[str, object] | None = None) -> Project:
+    from mfd_cli.settings.project import load_project
+
+    return load_project(config, sets or (), flags)
+
+
+def folders(project: Project) -> list[Path]:
+    """The project's dataset and run, those of them that exist."""
+    folders = [folder for folder in (project.dataset, project.run) if folder.exists()]
+    if not folders:
+        raise ConfigError("there is neither a dataset nor a run here", hint="mfd info FOLDER, or mfd preprocess first")
+    return folders
+
+
+def open_run(project: Project, threads: int | None) -> Run:
+    """The project's run; the first of several seeds."""
+    return open_runs(project, threads, False)[0]
+
+
+def open_runs(project: Project, threads: int | None, every: bool) -> list[Run]:
+    """The project's runs: every seed's, or only the first."""
+    from mfd_cli.runs.folder import load_run, run_folders
+
+    set_threads(threads)
+    places = run_folders(project.run)
+    if every and len(places) < 2:
+        raise ConfigError(
+            f"{project.run} holds no runs of several seeds to average", hint="mfd train --seeds 1,2,3 makes them"
+        )
+    if len(places) > 1 and not every:
+        from mfd_cli.cli.console import note
+
+        note(f"{project.run} holds {len(places)} runs: the first is used, {places[0].name}")
+    return [load_run(place) for place in (places if every else places[:1])]
+
+
+def split_named(split: str) -> str:
+    from mfd_cli.dataset.manifest import SPLITS
+
+    return one_of("--split", split, SPLITS)
+
+
+def one_of(option: str, value: str, known: tuple[str, ...]) -> Any:
+    if value not in known:
+        raise ConfigError(f"{option} is {value!r}, not one of {', '.join(known)}")
+    return value
+
+
+def gpus_or_default(gpus: int | None) -> int:
+    import torch
+
+    if (gpus or 0) > 1:
+        raise ConfigError(f"--gpus {gpus}: this command uses one GPU", hint="mfd train uses several")
+    return int(torch.cuda.is_available()) if gpus is None else gpus
+
+
+def rank() -> int:
+    """This process's number among those of a training."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def set_threads(threads: int | None) -> None:
+    import torch
+
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+
+
+def say_all(lines: Iterable[str]) -> None:
+    from mfd_cli.cli.console import say
+
+    for line in lines:
+        say(line)
+
+
+def say_json(value: object) -> None:
+    import json
+
+    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def parse_named_file(text: str) -> tuple[str, Path]:
+    """The two halves of NAME=FILE. ConfigError where it is something else.
+
+    >>> parse_named_file("enhancers=cCRE.bed")
+    ('enhancers', PosixPath('cCRE.bed'))
+    """
+    found = re.fullmatch(r"([A-Za-z][A-Za-z0-9_.-]*)=(.+)", text, re.DOTALL)
+    if found is None:
+        raise ConfigError(
+            f"{text!r} is not NAME=FILE",
+            hint="for example enhancers=enhancers.bed; a name is a letter, then letters, digits and _ . -",
+        )
+    return found[1], Path(found[2])

@@ -1,0 +1,140 @@
+"""mfd train, one run, several seeds, or a sweep."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mfd_cli.base.errors import ConfigError
+from mfd_cli.cli.shared import (
+    ConfigFile,
+    DatasetFolder,
+    DryRun,
+    Force,
+    Gpus,
+    Quiet,
+    RunFolder,
+    Seed,
+    Sets,
+    Threads,
+    load,
+    rank,
+    say_all,
+    set_threads,
+)
+
+if TYPE_CHECKING:
+    from mfd_cli.settings.project import Project
+
+
+def train_command(
+    config: ConfigFile = None, sets: Sets = None, gpus: Gpus = None, dataset: DatasetFolder = None,
+    run: RunFolder = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
+    seed: Seed = None,
+    head: Annotated[str | None, typer.Option("--head", help="conditioned, or free for the twin.")] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Only operations that give the same bits each time (GPU: slower).")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")] = False,
+    sweep: Annotated[
+        str | None, typer.Option("--sweep", metavar="A.B=V1,V2", help="Train once per value; recommend one at the end.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="Train one run per seed, such as 1,2,3, in RUN/seed-N.")] = None,
+    tolerance: Annotated[float, typer.Option("--tolerance", min=0, help="AUROC that the recommended value may lose.")] = 0.003,
+    threads: Threads = None, force: Force = False, dry_run: DryRun = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Train a model on the dataset; the best weights are in the run folder at any time."""
+    from mfd_cli.cli.console import Display, note, warn
+    from mfd_cli.training.train import plan, train
+
+    flags = {
+        "data.dataset": dataset, "data.run": run, "train.epochs": epochs, "train.seed": seed, "model.head": head,
+        "train.deterministic": deterministic or None,
+    }  # fmt: skip
+    project = load(config, sets, flags)
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if sweep is not None and (several or (gpus or 0) > 1):
+        raise ConfigError("the trainings of a sweep use one GPU each", hint="--gpus 1")
+    if dry_run and sweep is not None:
+        raise ConfigError("--dry-run is for one training", hint="without --sweep; times the number of its trainings")
+    if dry_run and (gpus or 0) > 1:
+        raise ConfigError(
+            "--dry-run measures on one GPU", hint="--gpus 1; with more the time is divided by little less"
+        )
+    if (gpus or 0) > 1 and not several:
+        from mfd_cli.core.device import device_of
+        from mfd_cli.engine.processes import launch
+
+        device_of(gpus or 0)  # says so where there are not as many
+        raise typer.Exit(launch(gpus or 0, sys.argv[1:]))
+    set_threads(threads)
+    if sweep is not None:
+        _sweep(project, sweep, seeds, tolerance, gpus, resume, force, quiet, _overrides(sets, flags))
+        return
+    for one in _seeded(project, seeds, several, _overrides(sets, flags)):
+        if dry_run:
+            say_all([f"{one.run}: {plan(one, gpus=gpus, resume=resume, force=force).line()}"])
+            continue
+        with Display(quiet) as display:
+            trained = train(
+                one, gpus=gpus, resume=resume, force=force, progress=display, warn=warn, note=None if quiet else note
+            )
+        if rank():  # of several processes, the first one speaks
+            continue
+        best = trained.about["validation"]
+        figures = ", ".join(
+            f"{name} {best[name]:.4f}" for name in ("auroc_median", "auprc_mean", "loss") if name in best
+        )
+        say_all([f"run: {trained.path}", f"best validation, after {trained.about['windows']:,} windows: {figures}"])
+
+
+def _seeded(project: Project, seeds: str | None, several: bool, overrides: list[str]) -> list[Project]:
+    """The project, or one per seed with its run in RUN/seed-N."""
+    from mfd_cli.settings.project import load_project
+
+    if seeds is None:
+        return [project]
+    if several:
+        raise ConfigError("--seeds trains one after the other with one process", hint="--gpus 1, or --seed N for each")
+    result = []
+    for seed in _numbers(seeds):
+        flags = {"data.dataset": project.dataset, "data.run": project.run / f"seed-{seed}", "train.seed": seed}
+        result.append(load_project(project.file, overrides, flags))
+    return result
+
+
+def _numbers(seeds: str) -> list[int]:
+    """`1,2,3` as numbers."""
+    parts = [part.strip() for part in seeds.split(",")]
+    if not all(part.isdigit() for part in parts) or len(set(parts)) < len(parts):
+        raise ConfigError(f"--seeds {seeds}: expected different whole numbers with commas, such as 1,2,3")
+    return [int(part) for part in parts]
+
+
+def _sweep(
+    project: Project, text: str, seeds: str | None, tolerance: float, gpus: int | None, resume: bool, force: bool,
+    quiet: bool, overrides: list[str],
+) -> None:  # fmt: skip
+    """`mfd train --sweep`: every value and seed, the table, the recommendation."""
+    from mfd_cli.cli.console import Display, note, table, warn
+    from mfd_cli.training.sweep import describe, sweep
+
+    with Display(quiet) as display:
+        result = sweep(
+            project, text, seeds=_numbers(seeds) if seeds else [], tolerance=tolerance, gpus=gpus,
+            resume=resume, force=force, overrides=overrides, progress=display, warn=warn, say=None if quiet else note,
+        )  # fmt: skip
+    table(list(result.means[0]), [list(row.values()) for row in result.means])
+    say_all(describe(result, project.run))
+
+
+def _overrides(sets: list[str] | None, flags: Mapping[str, object]) -> list[str]:
+    """--set options and flags as --set options."""
+    given = {key: str(value.absolute()) if isinstance(value, Path) else value for key, value in flags.items()}
+    return [*(sets or []), *(f"{key}={value}" for key, value in given.items() if value is not None)]

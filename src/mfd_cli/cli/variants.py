@@ -1,0 +1,235 @@
+"""The shell of the commands about variants: score-variants, background, enrich."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mfd_cli.base.errors import ConfigError
+from mfd_cli.cli.shared import (
+    BatchSize,
+    ConfigFile,
+    DatasetFolder,
+    DryRun,
+    Fasta,
+    Force,
+    Gpus,
+    Json,
+    Quiet,
+    RunFolder,
+    Seed,
+    Sets,
+    Threads,
+    gpus_or_default,
+    load,
+    one_of,
+    open_runs,
+    say_all,
+    say_json,
+)
+
+if TYPE_CHECKING:
+    from mfd_cli.variants.effects import Settings
+
+
+Placed = Annotated[
+    str, typer.Option("--placement", help="centred: each variant in the middle of its bin; grid: bins are shared.")
+]
+Precise = Annotated[str, typer.Option("--precision", help="float32, tf32 (GPU) or bf16.")]
+Tracks = Annotated[
+    str | None,
+    typer.Option("--tracks", metavar="QUERY", help="Only tracks such as 'target == \"CTCF\" and biosample ~ liver'."),
+]
+Fixed = Annotated[
+    list[str] | None,
+    typer.Option("--fix", metavar="A=B", help="FACTOR=LEVEL, FACTOR=average or GROUP=average; repeatable."),
+]
+Ensemble = Annotated[
+    bool, typer.Option("--ensemble", help="Average over all seeds of the run (mfd train --seeds), with their spread.")
+]
+
+
+def score_variants_command(
+    source: Annotated[
+        str | None, typer.Argument(metavar="IN", help="VCF, VCF.gz or BCF; - is standard input.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: IN.mfd.vcf.gz]")] = None,
+    output_type: Annotated[
+        str | None, typer.Option("-O", "--output-type", help="v: VCF, z: VCF.gz, b: BCF, u: uncompressed BCF.")
+    ] = None,
+    index: Annotated[
+        str, typer.Option("-W", "--write-index", metavar="FORMAT", help="auto, tbi, csi or none.")
+    ] = "auto",
+    table: Annotated[Path | None, typer.Option("--table", help="[default: IN.mfd.parquet]")] = None,
+    skipped: Annotated[
+        Path | None, typer.Option("--skipped", help="[default: IN.mfd.skipped.tsv; none where the VCF goes to stdout]")
+    ] = None,
+    per_track: Annotated[bool, typer.Option("--per-track", help="Every track's change in the table.")] = False,
+    regions: Annotated[
+        list[str] | None, typer.Option("-r", "--regions", help="Only records in chr1:1001-2000, chr2; repeatable.")
+    ] = None,
+    regions_file: Annotated[Path | None, typer.Option("-R", "--regions-file", help="The same from a BED file.")] = None,
+    tracks: Tracks = None, fix: Fixed = None, ensemble: Ensemble = False,
+    check_ref: Annotated[
+        str, typer.Option("--check-ref", help="A wrong REF: skip (stop above 5 %), error (stop), warn (never stop).")
+    ] = "skip",
+    phased: Annotated[
+        bool, typer.Option("--phased", help="Score neighbours on one haplotype as one change.")
+    ] = False,
+    sample: Annotated[str | None, typer.Option("--sample", help="With --phased: whose haplotypes.")] = None,
+    gtf: Annotated[Path | None, typer.Option("--gtf", help="Genes (GTF or GFF3), for the table.")] = None,
+    bed: Annotated[
+        list[str] | None, typer.Option("--bed", metavar="NAME=FILE", help="Elements, for the table; repeatable.")
+    ] = None,
+    placement: Placed = "centred", precision: Precise = "float32",
+    saturate: Annotated[
+        str | None, typer.Option("--saturate", help="No IN: all substitutions of chr1:1001-2000, of chr1, of all.")
+    ] = None,
+    shard: Annotated[str, typer.Option("--shard", help="With --saturate: part i of n.")] = "1/1",
+    config: ConfigFile = None, sets: Sets = None, fasta: Fasta = None, dataset: DatasetFolder = None,
+    run: RunFolder = None, gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256,
+    force: Force = False, dry_run: DryRun = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Score variants: writes IN.mfd.vcf.gz and its index, IN.mfd.parquet and IN.mfd.skipped.tsv."""
+    from mfd_cli.cli.console import Display, note, warn
+    from mfd_cli.cli.shared import parse_named_file
+    from mfd_cli.core.device import device_of
+    from mfd_cli.formats.bed import parse_regions
+    from mfd_cli.formats.gene_files import read_elements, read_gtf
+    from mfd_cli.runs.choose_genome import choose_genome
+    from mfd_cli.variants import saturate as saturation
+    from mfd_cli.variants.options import Options
+    from mfd_cli.variants.plan import ScorePlan, plan
+    from mfd_cli.variants.score import ScoreSummary, score_variants
+
+    if (source is None) == (saturate is None):
+        raise ConfigError("give either a file of variants or --saturate REGION")
+    if source is not None and shard != "1/1":
+        raise ConfigError("--shard goes with --saturate", hint="-r takes a part of a file")
+    if source is None and dry_run:
+        raise ConfigError("--dry-run goes with a file of variants")
+    if sample is not None and not phased:
+        raise ConfigError("--sample goes with --phased")
+    settings, part = _settings(placement, precision, tracks, fix), saturation.parse_shard(shard)
+    options = Options(
+        output, one_of("-O", output_type, ("v", "z", "b", "u")) if output_type else None,
+        one_of("-W", index, ("auto", "tbi", "csi", "none")), table, skipped, per_track,
+        one_of("--check-ref", check_ref, ("skip", "error", "warn")), (), phased, sample, force=force,
+    )  # fmt: skip
+    named = [parse_named_file(text) for text in bed or []]
+    if len({name for name, _ in named}) < len(named):
+        raise ConfigError("--bed: two files have the same name", hint="--bed peaks=a.bed --bed enhancers=b.bed")
+    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
+    runs = open_runs(project, threads, ensemble)
+    genome, remark = choose_genome(project, runs[0], fasta)
+    with Display(quiet) as display:
+        device = device_of(gpus_or_default(gpus))
+        summary: ScoreSummary | ScorePlan | saturation.SaturationSummary
+        if source is None:
+            summary = saturation.saturate(
+                runs, genome, str(saturate), table or output, settings=settings, shard=part, per_track=per_track,
+                device=device, batch_size=batch_size, force=force, progress=display,
+            )  # fmt: skip
+        else:
+            chosen = parse_regions(regions or [], regions_file, genome) if regions is not None or regions_file else ()
+            whole = options.with_files(
+                chosen, read_gtf(gtf, genome) if gtf else None,
+                tuple(read_elements(name, path, genome) for name, path in named), remark,
+            )  # fmt: skip
+            summary = (plan if dry_run else score_variants)(
+                runs, genome, source, whole, settings=settings, device=device, batch_size=batch_size, progress=display
+            )
+    for line in summary.warnings:
+        warn(line)
+    for line in summary.lines():  # stdout may be the VCF itself
+        note(line)
+
+
+def background_command(
+    source: Annotated[
+        str | None, typer.Argument(metavar="[IN]", help="VCF or BCF of common variants [default: random substitutions].")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", "--number", min=100, help="How many variants.")] = 20_000,
+    match: Annotated[
+        str | None, typer.Option("--match", help="Draw them with the trinucleotide contexts of this VCF's substitutions.")
+    ] = None,
+    tracks: Tracks = None, fix: Fixed = None, ensemble: Ensemble = False, placement: Placed = "centred",
+    precision: Precise = "float32", config: ConfigFile = None, sets: Sets = None, fasta: Fasta = None,
+    dataset: DatasetFolder = None, run: RunFolder = None, seed: Seed = None, gpus: Gpus = None, threads: Threads = None,
+    batch_size: BatchSize = 256, force: Force = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Score a background set, so that score-variants with the same options can give quantiles and p-values."""
+    from mfd_cli.cli.console import Display, note
+    from mfd_cli.core.device import device_of
+    from mfd_cli.runs.choose_genome import choose_genome
+    from mfd_cli.variants.background import background
+    from mfd_cli.variants.effects import Scorer
+
+    if source is not None and match is not None:
+        raise ConfigError("--match goes with random substitutions, not with a file of variants")
+    settings = _settings(placement, precision, tracks, fix)
+    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
+    runs = open_runs(project, threads, ensemble)
+    genome, _ = choose_genome(project, runs[0], fasta)
+    with Display(quiet) as display:
+        scorer = Scorer(runs, device_of(gpus_or_default(gpus)), batch_size, settings)
+        summary = background(
+            scorer, genome, genome.digest(), runs[0].path.parent if ensemble else runs[0].path, source=source, count=count,
+            match=match, seed=seed or 0, force=force, progress=display,
+        )  # fmt: skip
+    for line in summary.lines():
+        note(line)
+
+
+def enrich_command(
+    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Parquet table of score-variants.")],
+    labels: Annotated[Path, typer.Option("--labels", help="Table of variants: chrom, pos, ref, alt, label.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("enrichment"),
+    label_column: Annotated[
+        str | None, typer.Option("--label-column", help="[default: label, or the only one with two values]")
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option("--positive", help="Label of the positive class [default: 1, true, rare ...]")
+    ] = None,
+    match_column: Annotated[
+        str | None, typer.Option("--match-column", help="Id of each variant's set, in a matched design.")
+    ] = None,
+    features: Annotated[
+        list[str] | None, typer.Option("--features", metavar="PATTERN", help="Such as 'level.*'; repeatable.")
+    ] = None,
+    direction: Annotated[
+        str, typer.Option("--direction", help="both: scores have a sign; absolute: only their size counts.")
+    ] = "both",
+    fdr: Annotated[float, typer.Option("--fdr", help="False discovery rate of what is called enriched.")] = 0.05,
+    force: Force = False, quiet: Quiet = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Tell which scores differ between two classes of variants: writes features.tsv, quantiles.tsv, selected.parquet, ..."""
+    from mfd_cli.cli.console import Display, warn
+    from mfd_cli.enrichment.enrich import DIRECTIONS, enrich
+
+    with Display(quiet) as display:
+        result = enrich(
+            scores, labels, output, label_column=label_column, positive=positive, match_column=match_column,
+            features=features, direction=one_of("--direction", direction, DIRECTIONS), fdr=fdr, force=force,
+            progress=display,
+        )  # fmt: skip
+    for text in [] if quiet else result.warnings:
+        warn(text)
+    if as_json:
+        say_json(result.summary)
+    else:
+        say_all(result.lines())
+
+
+def _settings(placement: str, precision: str, tracks: str | None, fix: list[str] | None) -> Settings:
+    from mfd_cli.runs.query import parse_query
+    from mfd_cli.variants.effects import Settings
+
+    if tracks is not None:
+        tracks = str(parse_query(tracks))  # the same question in other words is the same setting
+    return Settings(
+        one_of("--placement", placement, ("centred", "grid")),
+        one_of("--precision", precision, ("float32", "tf32", "bf16")), tracks, tuple(fix or ()),
+    )  # fmt: skip

@@ -1,0 +1,84 @@
+"""Output weights of tracks that nobody trained on, from their metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mfd_cli.base.errors import ConfigError
+from mfd_cli.core.head import ConditionedHead
+from mfd_cli.core.model import MfdModel
+from mfd_cli.core.predictor import Head, _array
+
+
+@torch.no_grad()
+def estimate_from_metadata(
+    model: MfdModel, rows: Sequence[Mapping[str, str]], values: Tensor, known: Tensor, ridge: float = 1.0
+) -> Tensor:
+    """Values (known tracks, ...) of some of the model's tracks, estimated for other metadata rows: (rows, ...) float32.
+
+    Ridge regression on the metadata codes, around the mean: the bias and the gain of a track that nobody trained on.
+    `known` (tracks,) marks the model's tracks that have a value. An unseen level counts as the mean level.
+    """
+    told = [row for row, used in zip(model.rows, known.tolist()) if used]
+
+    def codes(chosen: Sequence[Mapping[str, str]]) -> Tensor:
+        encoded = model.metadata.encode(chosen, unseen="mean").values()
+        return torch.from_numpy(np.concatenate([*encoded, np.zeros((len(chosen), 1), np.float32)], 1)).double()
+
+    x, y = codes(told), values.detach().double().cpu()
+    mean, middle = x.mean(0), y.mean(0)
+    gram = (x - mean).T @ (x - mean) + ridge * torch.eye(x.shape[1], dtype=torch.float64)
+    slopes = torch.linalg.solve(gram, (x - mean).T @ (y - middle).reshape(len(y), -1))
+    guess = (codes(rows) - mean) @ slopes
+    return (guess.reshape(len(rows), *y.shape[1:]) + middle).float()
+
+
+@torch.no_grad()
+def fill_held_out(model: MfdModel, kinds: Sequence[str]) -> None:
+    """Set the bias (and gain) of every held-out track to the estimate from the training tracks of its kind, in place."""
+    trained = torch.from_numpy(model.trained)
+    for kind in dict.fromkeys(kinds):
+        of_kind = torch.tensor([other == kind for other in kinds])
+        held, known = of_kind & ~trained, of_kind & trained
+        if not held.any() or not known.any():
+            continue
+        rows = [row for row, wanted in zip(model.rows, held.tolist()) if wanted]
+        head = model.head
+        head.bias[held] = estimate_from_metadata(model, rows, head.bias[known], known).to(head.bias.device)
+        gain = getattr(head, "gain", None)
+        if gain is not None:
+            gain[:, held] = estimate_from_metadata(model, rows, gain[:, known].T, known).T.to(gain.device)
+
+
+@torch.no_grad()
+def head_of_rows(model: MfdModel, rows: Sequence[Mapping[str, str]], kinds: Sequence[str], of: Sequence[str]) -> Head:
+    """Output weights of experiments given by metadata rows, whether anybody made them or not.
+
+    `kinds` (peaks, signal) of the model's tracks, `of` those wanted, one per row: a bias comes from tracks of its kind.
+    Raises ConfigError for a free head, which has no weights but those of its own tracks.
+    """
+    head = model.head
+    if not isinstance(head, ConditionedHead):
+        raise ConfigError("this model has a free head: it knows only its own tracks", hint="train without --head free")
+    codes = {n: torch.from_numpy(v).to(head.bias.device) for n, v in model.metadata.encode(rows, unseen="mean").items()}
+    bias, gains = torch.zeros(len(rows)), torch.ones(len(head.groups), len(rows))
+    for kind in dict.fromkeys(of):
+        chosen = torch.tensor([wanted == kind for wanted in of])
+        known = torch.from_numpy(model.trained) & torch.tensor([other == kind for other in kinds])
+        if not known.any():
+            raise ConfigError(f"the model has no training track of kind {kind}")
+        own = [row for row, wanted in zip(rows, chosen.tolist()) if wanted]
+        bias[chosen] = estimate_from_metadata(model, own, head.bias[known], known)
+        if head.gain is not None:
+            free = estimate_from_metadata(model, own, head.gain[:, known].T, known).T
+            gains[:, chosen] = 2 * torch.sigmoid(free)
+    groups = {}
+    for index, group in enumerate(head.groups):
+        own_codes = {name: codes[name] for name in head.factors_of[group]}
+        weights = head.group_weights(group, own_codes) if own_codes else torch.zeros(len(rows), head.groups[group])
+        groups[group] = _array(weights.cpu() * gains[index][:, None])
+    return Head(_array(bias), _array(head.weights().shared), groups, model.slices)

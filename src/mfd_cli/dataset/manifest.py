@@ -1,0 +1,108 @@
+"""manifest.json of a dataset folder: what it must hold, and the digests of every other file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from mfd_cli.base.errors import DatasetError
+from mfd_cli.base.files import sha256_of
+from mfd_cli.base.stored_json import Natural, Sha256, Stored, read_stored, write_stored
+from mfd_cli.genome.sequence import Genome
+
+FORMAT, VERSION = "mfd-dataset", 1
+SPLITS = ("train", "validation", "test")
+AGAIN = "run mfd preprocess --force to make the dataset again"
+
+
+class StoredFile(Stored):
+    bytes: Natural
+    sha256: Sha256
+
+
+class StoredShard(StoredFile):
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]  # a name, not a path to elsewhere
+    bins: Natural
+
+
+class StoredSplit(Stored):
+    bins: Natural
+    shards: list[StoredShard]
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        held = sum(shard.bins for shard in self.shards)
+        if held != self.bins:
+            raise ValueError(f"has {self.bins:,} bins, its shards {held:,}")
+        return self
+
+
+class StoredContig(Stored):
+    name: str
+    length: Natural
+
+
+class StoredSplits(Stored):
+    train: StoredSplit
+    validation: StoredSplit
+    test: StoredSplit
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        names = [shard.file for split in (self.train, self.validation, self.test) for shard in split.shards]
+        if len(set(names)) < len(names):
+            raise ValueError("a shard is listed twice")
+        return self
+
+
+class StoredFiles(Stored):
+    genome: Annotated[StoredFile, Field(alias="genome.arrow")]
+    tracks: Annotated[StoredFile, Field(alias="tracks.arrow")]
+
+
+class Manifest(Stored):
+    """What manifest.json must hold."""
+
+    genome_digest: Sha256
+    contigs: Annotated[list[StoredContig], Field(min_length=1)]
+    splits: StoredSplits
+    files: StoredFiles
+    inputs: list[dict[str, Any]]
+    summary: dict[str, Any]
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a dataset folder; DatasetError where there is none, it is damaged or of another version."""
+    file = path / "manifest.json"
+    if not file.exists():
+        raise DatasetError("there is no dataset here (no manifest.json)", path=path, hint="run mfd preprocess first")
+    manifest = read_stored(file, Manifest, DatasetError, AGAIN, (FORMAT, VERSION))
+    return {**manifest, "files": {name: manifest["files"][name] for name in ("genome.arrow", "tracks.arrow")}}
+
+
+def write_manifest(
+    path: Path, *, configuration: Mapping[str, Any], genome: Genome, shards: Mapping[str, Sequence[tuple[Path, int]]],
+    inputs: Sequence[Mapping[str, Any]], summary: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """manifest.json, written last: a folder without it is not a dataset. `shards` maps a split to (file, bins)."""
+
+    def described(file: Path) -> dict[str, Any]:
+        return {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+
+    splits = {
+        split: {
+            "bins": sum(bins for _, bins in shards[split]),
+            "shards": [{"file": file.name, "bins": bins, **described(file)} for file, bins in shards[split]],
+        }
+        for split in SPLITS
+    }
+    manifest = {
+        "format": FORMAT, "version": VERSION, "configuration": configuration, "genome_digest": genome.digest(),
+        "contigs": [{"name": name, "length": length} for name, length in genome.lengths.items()], "splits": splits,
+        "files": {name: described(path / name) for name in ("genome.arrow", "tracks.arrow")},
+        "inputs": list(inputs), "summary": summary,
+    }  # fmt: skip
+    write_stored(path / "manifest.json", manifest)

@@ -1,0 +1,160 @@
+"""Every track file parsed once, by any number of workers, into a small file of its own, from which shards are cut.
+
+An intermediate (.npy, with a sidecar that says what it was made of) holds the global indices of the bins that a peak file
+labels, sorted, or the mean signal of every bin. An interrupted run takes over those whose input and plan are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import forkserver, get_context, resource_tracker
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfd_cli.base.arrays import Ints
+from mfd_cli.base.errors import InputErrors, MfdError, RegionError, few
+from mfd_cli.base.files import sha256_of, whole_file, write_json
+from mfd_cli.base.os_signals import end_with_parent, stop_signals, without_interrupts
+from mfd_cli.base.progress import Progress
+from mfd_cli.experiments.sources import Source
+from mfd_cli.experiments.track import Kind
+from mfd_cli.formats.bed import read_intervals
+from mfd_cli.formats.bin_means import bin_means
+from mfd_cli.genome.grid import BIN, BinGrid, labelled_bins
+from mfd_cli.genome.sequence import Genome, match_contigs
+from mfd_cli.settings.config import Config
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """One parsed track: its intermediate file, and the counts that go into the summary."""
+
+    file: Path
+    sha256: str
+    bytes: int
+    peaks: int = 0
+    lost: int = 0
+    ignored: Mapping[str, int] = field(default_factory=dict)
+
+
+def parse_tracks(
+    sources: Sequence[Source], genome: Genome, config: Config, work: Path, threads: int, progress: Progress | None
+) -> list[Parsed]:
+    """Parse every track file with a pool of processes, taking over what an earlier run left in `work`."""
+    work.mkdir(parents=True, exist_ok=True)
+    lengths = genome.lengths
+    plan = hashlib.sha256(json.dumps([lengths, config.bins.min_overlap, BIN, 1]).encode()).hexdigest()
+    done: dict[int, Parsed] = {}
+    errors: list[tuple[int, MfdError]] = []
+    # Signals wait for the file that is being read: a process that is half started would outlive us and complain.
+    with stop_signals() as stopped:
+        try:
+            _parse_all(sources, lengths, config, work, threads, plan, done, errors, progress, stopped)
+        except (EOFError, OSError, BrokenProcessPool):
+            if not stopped():  # signals from a terminal or a scheduler reach the workers too
+                left = [source.path.name for i, source in enumerate(sources) if i not in done]
+                raise MfdError(
+                    f"a process that read tracks was killed, perhaps for want of memory; not read: {few(left)}",
+                    hint="--threads 1 takes less memory",
+                ) from None
+    if stopped():
+        signal.raise_signal(stopped())
+    if errors:
+        ordered = [error for _, error in sorted(errors, key=lambda pair: pair[0])]
+        raise ordered[0] if len(ordered) == 1 else InputErrors(ordered)
+    return [done[index] for index in range(len(sources))]
+
+
+def _parse_all(
+    sources: Sequence[Source], lengths: Mapping[str, int], config: Config, work: Path, threads: int, plan: str,
+    done: dict[int, Parsed], errors: list[tuple[int, MfdError]], progress: Progress | None, stopped: Callable[[], int],
+) -> None:  # fmt: skip
+    """Fill `done` and `errors` with a pool of processes, until all are read or a signal has come."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["mfd_cli.dataset.parse_tracks"])  # workers are then there at once
+    resource_tracker.ensure_running()  # first: starting it lets interrupts through again
+    with without_interrupts():
+        forkserver.ensure_running()
+    with ProcessPoolExecutor(min(threads, len(sources)), context, end_with_parent) as pool:
+        jobs = {
+            pool.submit(parse_track, s.path, s.kind, lengths, config.bins.min_overlap, work / f"{i:06d}", plan): i
+            for i, s in enumerate(sources)
+        }
+        for job in as_completed(jobs):
+            if stopped():
+                pool.shutdown(wait=False, cancel_futures=True)
+                return
+            index = jobs[job]
+            try:
+                done[index] = job.result()
+            except MfdError as error:
+                errors.append((index, error))
+            if progress:
+                progress("reading tracks", len(done) + len(errors), len(sources))
+
+
+def parse_track(path: Path, kind: Kind, lengths: Mapping[str, int], min_overlap: int, stem: Path, plan: str) -> Parsed:
+    """One file to its intermediate: global indices of labelled bins, or the mean of every bin. Runs in a worker."""
+    digest, sidecar, file = sha256_of(path), stem.with_suffix(".json"), stem.with_suffix(".npy")
+    if sidecar.is_file() and file.is_file():
+        told = json.loads(sidecar.read_text())
+        if told["input"] == digest and told["plan"] == plan and told["output"] == sha256_of(file):
+            return Parsed(file, digest, path.stat().st_size, told["peaks"], told["lost"], told["ignored"])
+    if kind == "signal":
+        values: NDArray[Any] = bin_means(path, lengths)
+        result = Parsed(file, digest, path.stat().st_size)
+    else:
+        values, result = parse_peaks(path, lengths, min_overlap, file, digest)
+    with whole_file(file) as temporary, temporary.open("wb") as out:
+        np.save(out, values)
+    told = {
+        "input": digest, "plan": plan, "output": sha256_of(file), "peaks": result.peaks, "lost": result.lost,
+        "ignored": dict(result.ignored),
+    }  # fmt: skip
+    write_json(sidecar, told)
+    return result
+
+
+def parse_peaks(
+    path: Path, lengths: Mapping[str, int], min_overlap: int, file: Path, digest: str
+) -> tuple[Ints, Parsed]:
+    """Global indices of the bins that a peak file labels, sorted. RegionError where it holds no interval."""
+    grid, intervals = BinGrid(lengths), read_intervals(path)
+    if not len(intervals):
+        raise RegionError(
+            "holds no interval", path=path, hint="a track without any peak cannot be learnt: leave it out"
+        )
+    found, lost = [np.zeros(0, np.int64)], 0
+    for contig, (start, end) in intervals.on(lengths).items():
+        bins, missed = labelled_bins(start, end, grid.counts[contig], min_overlap)
+        found.append(bins + grid.offsets[contig])
+        lost += missed
+    mapping = match_contigs(intervals.names, lengths, str(path))
+    ignored = {
+        name: int((intervals.contig == i).sum()) for i, name in enumerate(intervals.names) if name not in mapping
+    }
+    parsed = Parsed(file, digest, path.stat().st_size, len(intervals), lost, ignored)
+    return np.sort(np.concatenate(found)), parsed
+
+
+class Mapped(Sequence[NDArray[Any]]):
+    """The arrays of some .npy files, each mapped anew whenever it is asked for: pages that were read are given back with
+    it, so that memory does not grow with the number of tracks."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: Any) -> Any:
+        return np.load(self.files[index], mmap_mode="r")

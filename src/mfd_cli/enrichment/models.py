@@ -1,0 +1,315 @@
+"""Logistic models of one score on two classes of variants, and the statistics of matched designs (`Sets`).
+
+Everywhere `values` (n,) are finite scores, one per variant, and `positive` (n,) says which variants are of the positive class.
+Intervals are 95 %. Nothing here opens a file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from mfd_cli.base.arrays import Bools, Doubles, Ints
+from mfd_cli.enrichment.statistics import (
+    UNKNOWN,
+    WIDTH,
+    Estimate,
+    area_against_half,
+    difference_from_zero,
+    dot,
+    two_sided,
+)
+
+MOST_STEPS, CLOSE = 50, 1e-7
+"""Newton's method ends when a step is shorter than the root of CLOSE standard errors; its last step squares that."""
+MOST_CASES = 100
+"""The rarer class of a set may have this many members in the conditional likelihood, whose cost grows with them."""
+
+
+class Fit(NamedTuple):
+    """The slope of a logistic model. `outcome` is `converged`, or why there is no slope: `too few` variants of a class,
+    `constant` score, `separated` classes (the best slope is infinite), `sets too large`, `not converged`."""
+
+    coefficient: float = math.nan
+    se: float = math.nan
+    z: float = math.nan
+    p: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    pseudo_r2: float = math.nan
+    outcome: str = "not converged"
+
+
+# -- logistic models ---------------------------------------------------------------------------------------------------
+
+
+class Likelihood(NamedTuple):
+    """Logarithm of a likelihood, its gradient (k,) and its negative second derivative (k, k)."""
+
+    log: float
+    gradient: Doubles
+    information: Doubles
+
+
+def newton(likelihood: Callable[[Doubles], Likelihood], start: Doubles) -> tuple[Doubles, Likelihood, bool]:
+    """The maximum of a concave log likelihood, the likelihood there, and whether it was reached.
+
+    A step that makes the likelihood smaller is halved.
+    """
+    at, here = start, likelihood(start)
+    for _ in range(MOST_STEPS):
+        try:
+            step = np.linalg.solve(here.information, here.gradient)
+        except np.linalg.LinAlgError:
+            return at, here, False
+        length, shorter = float(here.gradient @ step), 0
+        there = likelihood(at + step)
+        while not there.log >= here.log - 1e-9 * abs(here.log) and shorter < 30:
+            step, shorter = step / 2, shorter + 1
+            there = likelihood(at + step)
+        if not (np.isfinite(there.log) and np.isfinite(there.information).all() and shorter < 30):
+            return at, here, False
+        at, here = at + step, there
+        if length < CLOSE:
+            return at, here, True
+    return at, here, False
+
+
+def logistic(values: Doubles, positive: Bools) -> Fit:
+    """Logistic regression of the class on one score and a constant, by maximum likelihood; McFadden's pseudo R2."""
+    if not len(values) or positive.all() or not positive.any():
+        return Fit(outcome="too few")
+    if separates(values, positive):
+        return Fit(outcome="constant" if values.min() == values.max() else "separated")
+    share = positive.mean()
+    centred = values - values.mean()
+    sign = np.where(positive, 1.0, -1.0)
+    start = np.array([math.log(share / (1 - share)), 0.0])
+    at, best, converged = newton(lambda slope: _binomial(slope, centred, sign), start)
+    null = len(values) * (share * math.log(share) + (1 - share) * math.log1p(-share))
+    return _fit(at, best, converged, null)
+
+
+def separates(values: Doubles, positive: Bools) -> bool:
+    """Whether no positive lies below a negative, or none above one."""
+    one, other = values[positive], values[~positive]
+    return bool(one.min() >= other.max() or one.max() <= other.min())
+
+
+def _binomial(slope: Doubles, values: Doubles, sign: Doubles) -> Likelihood:
+    """Log likelihood of classes (+1, -1) given intercept and slope."""
+    margin = values * slope[1]
+    margin += slope[0]
+    margin *= sign
+    odds = np.exp(np.minimum(-margin, 700, out=margin), out=margin)  # of being wrong
+    log = -float(np.log1p(odds).sum())
+    wrong = odds / (1 + odds)
+    residual = wrong * sign
+    weight = wrong * (1 - wrong)
+    weighted = weight * values
+    one, two, three = float(weight.sum()), float(weighted.sum()), dot(weighted, values)
+    gradient = np.array([float(residual.sum()), dot(residual, values)])
+    return Likelihood(log, gradient, np.array([[one, two], [two, three]]))
+
+
+def _fit(at: Doubles, best: Likelihood, converged: bool, null: float) -> Fit:
+    """The last coefficient of a model, with Wald's test."""
+    if not converged:
+        return Fit()
+    slope, se = float(at[-1]), math.sqrt(float(np.linalg.inv(best.information)[-1, -1]))
+    return Fit(
+        slope, se, slope / se, two_sided(slope / se), slope - WIDTH * se, slope + WIDTH * se, 1 - best.log / null,
+        "converged",
+    )  # fmt: skip
+
+
+# -- matched designs ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sets:
+    """A matched design: `members` (m,) places of variants, set after set; `positive` (m,); `starts` (sets,) of each set.
+
+    A variant may be in several sets.
+    """
+
+    members: Ints
+    positive: Bools
+    starts: Ints
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def sizes(self) -> Ints:
+        """(sets,) members of each set."""
+        return np.diff(np.append(self.starts, len(self.members)))
+
+    @property
+    def positives(self) -> Ints:
+        """(sets,) positives of each set."""
+        hits = np.append(0, np.cumsum(self.positive))
+        return np.asarray(np.diff(hits[np.append(self.starts, len(self.members))]), np.int64)
+
+    @property
+    def rarer(self) -> Ints:
+        """(sets,) members of each set's rarer class."""
+        return np.asarray(np.minimum(self.positives, self.sizes - self.positives), np.int64)
+
+    @property
+    def number(self) -> Ints:
+        """(m,) number of each member's set."""
+        return np.repeat(np.arange(len(self)), self.sizes)
+
+    def only(self, kept: Bools) -> Sets:
+        """The design with these members (m,) only, without the sets that lack a class then."""
+        number = self.number
+        sizes = np.bincount(number[kept], minlength=len(self))
+        positives = np.bincount(number[kept & self.positive], minlength=len(self))
+        kept = kept & ((positives > 0) & (positives < sizes))[number]
+        return sets_of(self.members[kept], self.positive[kept], number[kept])
+
+
+def sets_of(members: Ints, positive: Bools, number: Ints) -> Sets:
+    """A matched design from members in any order, with the number of each one's set."""
+    order = np.lexsort((members, number))
+    starts = np.flatnonzero(np.diff(number[order], prepend=-1))
+    return Sets(members[order], positive[order], starts)
+
+
+def areas_within(ranks: Ints, sets: Sets) -> Doubles:
+    """(sets,) of each set the share of its pairs of a positive and a negative that are in order; a tie is a half.
+
+    `ranks` (m,) are those of the members' scores; every set has both classes.
+    """
+    if not len(sets):
+        return np.zeros(0)
+    key = (sets.number * (int(ranks.max()) + 1) + ranks) * 2 + sets.positive
+    key.sort()  # by set, then by score: one sort of whole numbers
+    positive = (key & 1).astype(np.int64)
+    ends = np.append(np.flatnonzero(np.diff(key >> 1)) + 1, len(key))  # of runs of equal scores in a set
+    hits, total = np.cumsum(positive)[ends - 1], np.cumsum(1 - positive)[ends - 1]
+    gained, missed = np.diff(hits, prepend=0), np.diff(total, prepend=0)
+    first = np.searchsorted(ends, sets.starts, "right")  # the first run of each set
+    number = np.repeat(np.arange(len(sets)), np.diff(np.append(first, len(ends))))
+    before = np.append(0, total)[first][number]  # negatives of earlier sets
+    ordered = gained * (total - missed - before + missed / 2)
+    return np.asarray(np.add.reduceat(ordered, first) / (sets.positives * (sets.sizes - sets.positives)))
+
+
+def auroc_within(areas: Doubles) -> Estimate:
+    """The probability that a positive outranks a negative of its own set, every set weighing the same; p against 0.5.
+
+    The standard error is that of a mean over sets, which are taken to be independent; where all sets agree, p is that of
+    a sign test.
+    """
+    if len(areas) < 2:
+        return UNKNOWN
+    return area_against_half(
+        float(areas.mean()), float(areas.std(ddof=1)) / math.sqrt(len(areas)), 0.5 / math.sqrt(len(areas))
+    )
+
+
+def difference_within(one: Doubles, other: Doubles) -> Estimate:
+    """Difference of two scores' areas within the same sets."""
+    if len(one) < 2:
+        return UNKNOWN
+    difference = one - other
+    return difference_from_zero(float(difference.mean()), float(difference.std(ddof=1)) / math.sqrt(len(one)))
+
+
+def conditional_logistic(values: Doubles, sets: Sets) -> Fit:
+    """Logistic regression of the class on one score, given how many of each set are positive (`values` (m,)).
+
+    The likelihood is exact, for sets with several positives too: the probability that of all choices of as many members
+    the positives were chosen. Classes are separated where every set's positives lie above (or below) its negatives or tie
+    with them; sets are too large with more than MOST_CASES of the rarer class.
+    """
+    if not len(sets):
+        return Fit(outcome="too few")
+    over, under = separates_within(values, sets)
+    if over or under:
+        return Fit(outcome="constant" if over and under else "separated")
+    rarer = sets.rarer
+    if rarer.max() > MOST_CASES:
+        return Fit(outcome="sets too large")
+    parts = list(_conditional_parts(values, sets, rarer))
+
+    def likelihood(slope: Doubles) -> Likelihood:
+        with np.errstate(all="ignore"):  # a step too far is seen in the sum, and halved
+            found = np.array([part(float(slope[0])) for part in parts]).sum(0)
+        return Likelihood(float(found[0]), found[1:2], found[2:3, None])
+
+    start = np.zeros(1)
+    null = likelihood(start).log
+    return _fit(*newton(likelihood, start), null)
+
+
+def separates_within(values: Doubles, sets: Sets) -> tuple[bool, bool]:
+    """Whether in no set a positive lies below a negative, and whether in none above one."""
+    positive, starts = sets.positive, sets.starts
+    lowest, highest = np.where(positive, values, np.inf), np.where(positive, values, -np.inf)
+    above, below = np.where(positive, -np.inf, values), np.where(positive, np.inf, values)
+    over = np.minimum.reduceat(lowest, starts) >= np.maximum.reduceat(above, starts)
+    under = np.maximum.reduceat(highest, starts) <= np.minimum.reduceat(below, starts)
+    return bool(over.all()), bool(under.all())
+
+
+Part = Callable[[float], tuple[float, float, float]]
+
+
+def _conditional_parts(values: Doubles, sets: Sets, rarer: Ints) -> Iterator[Part]:
+    """The log likelihood in parts, each a function of the slope that gives it with its two derivatives.
+
+    Which class is called the cases does not matter when the sign of the scores is turned: the rarer one is quicker.
+    """
+    number, turned = sets.number, (sets.positives != rarer)
+    cases = sets.positive != turned[number]
+    centred = np.where(turned[number], -values, values)
+    centred = centred - (np.add.reduceat(np.where(cases, centred, 0.0), sets.starts) / rarer)[number]
+    single = rarer == 1
+    if single.any():
+        kept = single[number]
+        starts = np.append(0, np.cumsum(sets.sizes[single]))[:-1]
+        yield lambda slope, own=centred[kept], first=starts: _one_case(slope, own, first)  # type: ignore[misc]
+    place = np.arange(len(number)) - sets.starts[number]
+    widths = 2 ** np.ceil(np.log2(sets.sizes)).astype(np.int64)  # sets of similar size share a padded array
+    for count, width in sorted(set(zip(rarer[~single].tolist(), widths[~single].tolist()))):
+        chosen = (rarer == count) & (widths == width)
+        kept = chosen[number]
+        block = np.full((int(chosen.sum()), width), np.nan)
+        block[(np.cumsum(chosen) - 1)[number[kept]], place[kept]] = centred[kept]
+        yield lambda slope, own=block, cases=count: _several_cases(slope, own, cases)  # type: ignore[misc]
+
+
+def _one_case(slope: float, values: Doubles, starts: Ints) -> tuple[float, float, float]:
+    """Sets with one case: `values` (m,) are scores minus their case's score."""
+    odds = np.exp(slope * values)
+    weighted = odds * values
+    total, first, second = (np.add.reduceat(part, starts) for part in (odds, weighted, weighted * values))
+    mean = first / total
+    return -float(np.log(total).sum()), -float(mean.sum()), float((second / total - mean**2).sum())
+
+
+def _several_cases(slope: float, values: Doubles, cases: int) -> tuple[float, float, float]:
+    """Sets (sets, width) with the same number of cases: scores minus the mean of their cases', NaN where there is no member.
+
+    The sum over all choices is an elementary symmetric polynomial, built member by member with its two derivatives
+    (Gail, Lubin and Rubinstein 1981). Odds are scaled so that the sum stays within a float.
+    """
+    top = np.nanmax(slope * values, axis=1)
+    scale = cases / (~np.isnan(values)).sum(1)
+    odds = np.nan_to_num(np.exp(slope * values - top[:, None]) * scale[:, None])
+    total, first, second = np.zeros((3, cases + 1, len(values)))
+    total[0] = 1
+    for u, d in zip(odds.T, np.nan_to_num(values).T):  # of one member per set
+        second[1:] += u * (second[:-1] + 2 * d * first[:-1] + d * d * total[:-1])
+        first[1:] += u * (first[:-1] + d * total[:-1])
+        total[1:] += u * total[:-1]
+    mean = first[-1] / total[-1]
+    log = np.log(total[-1]) + cases * (top - np.log(scale))
+    return -float(log.sum()), -float(mean.sum()), float((second[-1] / total[-1] - mean**2).sum())

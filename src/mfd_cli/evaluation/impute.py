@@ -1,0 +1,233 @@
+"""`mfd impute`: predictions for experiments that were held out or never done, with their support and, where there is
+truth, their scores beside those of predictions made from other tracks.
+
+    impute/experiments.tsv      one row per experiment: levels, support, what is most like it, scores
+           baselines.tsv        the same scores of every aggregation baseline
+           predictions.parquet  contig, start and one column per experiment (probability, or signal on the log scale)
+           summary.json         means over experiments with truth
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from mfd_cli.base.arrays import Floats
+from mfd_cli.base.errors import DatasetError, MetadataError
+from mfd_cli.base.files import check_output, whole_folder, write_json
+from mfd_cli.base.progress import Progress
+from mfd_cli.base.stored_json import without_nan
+from mfd_cli.core.metadata import Unseen
+from mfd_cli.core.predictor import Predictor
+from mfd_cli.core.unseen import head_of_rows
+from mfd_cli.dataset.folder import Dataset
+from mfd_cli.evaluation.baselines import from_other_tracks, share_a_level
+from mfd_cli.evaluation.evaluate import peak_metrics, rated, signal_metrics
+from mfd_cli.experiments.sources import kind_of
+from mfd_cli.formats.metadata_table import read_table
+from mfd_cli.formats.tables import write_tsv
+from mfd_cli.runs.at_work import bin_latents, check_same_tracks, labels_of
+from mfd_cli.runs.folder import Run
+from mfd_cli.runs.support import Backing
+
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One that is wanted. `track` is its place among the model's outputs where the dataset has data of it, else None."""
+
+    id: str
+    kind: str
+    row: Row
+    track: int | None = None
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """Rows per experiment and per experiment and baseline, and the averages over those with truth."""
+
+    experiments: Sequence[Mapping[str, Any]]
+    baselines: Sequence[Mapping[str, Any]]
+    summary: Mapping[str, Any]
+
+
+def impute(
+    run: Run, dataset: Dataset, *, metadata: Path | None = None, unseen: Unseen = "error", split: str = "test",
+    output: Path | None = None, force: bool = False, device: torch.device | str = "cpu", batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Imputation:  # fmt: skip
+    """Predict experiments on the bins of one split, both strands averaged.
+
+    `metadata` is a table with the columns of the model's factors, one row per experiment; a row whose id is a track of the
+    dataset is scored against it. Without a table, all held-out tracks. Raises MetadataError where a column is absent, a
+    level is unknown (with `unseen` "mean" it counts as the average level) or the combination is impossible.
+    """
+    if output is not None:
+        check_output(output, force)
+    bins = dataset.split(split)
+    if not len(bins):
+        raise DatasetError(f"has no {split} bins", path=dataset.path)
+    check_same_tracks(run, dataset)
+    wanted = held_out(run) if metadata is None else read_experiments(run, metadata, unseen)
+    rows, kinds = [item.row for item in wanted], [item.kind for item in wanted]
+    known = Backing(run.model.metadata, run.model.rows, run.model.trained)
+    backing = [known.of(row) for row in rows]
+    for item, (backed, reason) in zip(wanted, backing):
+        if backed == "impossible" and item.track is None:  # what was measured is possible
+            raise MetadataError(f"experiment {item.id!r} is impossible: {reason}", path=metadata)
+    head = head_of_rows(run.model, rows, [track.kind for track in run.tracks], kinds)
+    latents = bin_latents(run, dataset, bins, device, batch_size, progress)
+    logits = head.logits(latents)
+    scored = score(run, bins, wanted, logits)
+    experiments = [
+        {
+            "experiment": item.id, "kind": item.kind, "support": backed, "why": reason,
+            **{name: row.get(column, "") for name, column in run.model.metadata.columns.items()},
+            "most_like": ", ".join(most_like(run, row)), **scores,
+        }
+        for item, row, (backed, reason), scores in zip(wanted, rows, backing, scored)
+    ]  # fmt: skip
+    baselines = baseline_scores(run, bins, wanted, Predictor(run.model, device).head.logits(latents), logits)
+    result = Imputation(experiments, baselines, without_nan(summarise(experiments, baselines)))
+    if output is not None:
+        with whole_folder(output) as folder:
+            write_tsv(folder / "experiments.tsv", experiments)
+            if baselines:
+                write_tsv(folder / "baselines.tsv", baselines)
+            write_predictions(folder / "predictions.parquet", dataset, bins, wanted, logits)
+            write_json(folder / "summary.json", result.summary)
+    return result
+
+
+# -- which experiments -------------------------------------------------------------------------------------------------
+
+
+def held_out(run: Run) -> list[Experiment]:
+    """The tracks that were kept out of training; MetadataError where there is none."""
+    chosen = np.flatnonzero(~run.model.trained).tolist()
+    if not chosen:
+        raise MetadataError(
+            "no track was held out of training", hint="--metadata FILE names experiments; or set train.held_out"
+        )
+    return [Experiment(run.tracks[i].id, run.tracks[i].kind, run.tracks[i].metadata, i) for i in chosen]
+
+
+def read_experiments(run: Run, path: Path, unseen: Unseen = "error") -> list[Experiment]:
+    """The rows of a metadata table. The id column may be absent: then they are called row 1, row 2 ..."""
+    table, columns = read_table(path), run.config.tracks
+    for factor, column in run.model.metadata.columns.items():
+        if column not in table.columns:
+            raise MetadataError(f"has no column {column!r}, which the factor {factor} needs", path=path, line=1)
+    place = {track.id: i for i, track in enumerate(run.tracks)}
+    experiments = []
+    for number, (row, line) in enumerate(zip(table.rows, table.lines), start=1):
+        try:
+            run.model.metadata.encode([row], unseen=unseen)
+        except MetadataError as error:
+            raise MetadataError(error.message, path=path, line=line, hint=error.hint) from error
+        name = row.get(columns.id, "") or f"row {number}"
+        file = row.get(columns.path, "")
+        told = row.get(columns.kind, "") if columns.kind else ""
+        kind = kind_of(told, file, path, line) if told or file else "peaks"
+        experiments.append(Experiment(name, kind, row, place.get(name)))
+    names = [item.id for item in experiments]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise MetadataError(f"names the experiment {twice!r} twice", path=path)
+    if not experiments:
+        raise MetadataError("has no rows", path=path)
+    return experiments
+
+
+def most_like(run: Run, row: Row, most: int = 3) -> list[str]:
+    """Ids of the training tracks that share the most factors with a row, at most `most`."""
+    metadata, rows = run.model.metadata, [*run.model.rows, row]
+    shared = sum(share_a_level(metadata.membership(name, rows))[-1, :-1].astype(int) for name in metadata.encoders)
+    count = np.where(run.model.trained, shared, -1)
+    return [run.tracks[i].id for i in np.argsort(-count, kind="stable")[:most]]
+
+
+# -- how well ----------------------------------------------------------------------------------------------------------
+
+SCORES = ("positives", "prevalence", "auroc", "auroc_occupied", "auprc", "pearson", "spearman", "deviance_explained")
+
+
+def score(run: Run, bins: Any, wanted: Sequence[Experiment], scores: Floats) -> list[dict[str, Any]]:
+    """The metrics of predictions (bins, experiments) where the dataset has data of the experiment, else NaN."""
+    labels = labels_of(run, bins)
+    truth = run.signal_scale.forward(torch.from_numpy(np.array(bins.signal)))
+    occupied = (labels == 1).any(1)
+    result = []
+    for i, item in enumerate(wanted):
+        column, row = torch.from_numpy(np.ascontiguousarray(scores[:, i : i + 1])), dict.fromkeys(SCORES, np.nan)
+        if item.track is not None and item.kind == "peaks":
+            row |= peak_metrics(column, labels[:, item.track : item.track + 1], occupied)[0]
+        elif item.track is not None:
+            place = item.track - run.peak_tracks
+            counts = torch.from_numpy(run.signal_scale.counts)[place]
+            row |= signal_metrics(torch.where(counts, column.exp(), column), truth[:, place : place + 1], counts[None])[
+                0
+            ]
+        result.append({name: row[name] for name in SCORES} | {"bins": len(labels)})
+    return result
+
+
+def baseline_scores(
+    run: Run, bins: Any, wanted: Sequence[Experiment], predicted: Floats, logits: Floats
+) -> list[dict[str, Any]]:
+    """One row per experiment with data and baseline: the model's predictions for other tracks, averaged."""
+    chosen = [i for i, item in enumerate(wanted) if item.track is not None]
+    if not chosen:
+        return []
+    kinds = [track.kind for track in run.tracks] + [wanted[i].kind for i in chosen]
+    rows = [*run.model.rows, *(wanted[i].row for i in chosen)]
+    known = np.concatenate([run.model.trained, np.zeros(len(chosen), bool)])
+    # A track that took part in training must not stand in its own baseline, though it is scored as if it had not.
+    same = {track: len(run.tracks) + place for place, i in enumerate(chosen) if (track := wanted[i].track) is not None}
+    others = from_other_tracks(
+        np.concatenate([predicted, logits[:, chosen]], 1), run.model.metadata, rows, known, kinds, same
+    )
+    result = []
+    for name, values in others.items():
+        own = values[:, len(run.tracks) :]
+        for place, row in enumerate(score(run, bins, [wanted[i] for i in chosen], own)):
+            if not np.isnan(own[0, place]):
+                kept = {key: row[key] for key in ("auroc", "auroc_occupied", "auprc", "pearson")}
+                result.append({"experiment": wanted[chosen[place]].id, "baseline": name, **kept})
+    return result
+
+
+def summarise(experiments: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over the peak experiments with enough positives, of the model and of each baseline (on those that have it)."""
+    own = {row["experiment"]: row for row in experiments if rated(row)}
+    result: dict[str, Any] = {"experiments": len(experiments), "scored": len(own)}
+    if own:
+        result["model"] = {key: float(np.mean([row[key] for row in own.values()])) for key in ("auroc", "auprc")}
+    for name in dict.fromkeys(row["baseline"] for row in baselines):
+        rows = [row for row in baselines if row["baseline"] == name and row["experiment"] in own]
+        if rows:
+            result.setdefault("baselines", {})[name] = {
+                "experiments": len(rows), **{key: float(np.mean([r[key] for r in rows])) for key in ("auroc", "auprc")},
+                "model_auroc": float(np.mean([own[r["experiment"]]["auroc"] for r in rows])),
+            }  # fmt: skip
+    return result
+
+
+def write_predictions(path: Path, dataset: Dataset, bins: Any, wanted: Sequence[Experiment], logits: Floats) -> None:
+    """One row per bin: contig, start, and a column per experiment: a probability, or a signal on the model's scale."""
+    columns: dict[str, Any] = {
+        "contig": pa.array([dataset.contigs[i] for i in bins.contig.tolist()]),
+        "start": pa.array(np.asarray(bins.start)),
+    }
+    for i, item in enumerate(wanted):
+        values = torch.from_numpy(np.ascontiguousarray(logits[:, i]))
+        columns[item.id] = (torch.sigmoid(values) if item.kind == "peaks" else values).numpy()
+    pq.write_table(pa.table(columns), path)

@@ -1,0 +1,266 @@
+"""How independent the subspaces are, measured after training by fresh probes, each beside what chance gives.
+
+Probes are fitted on the first two thirds of the bins and measured on the last third, so that neighbouring windows are not
+in both. Chance is the same probe on latents of one group that are shifted against the other's along the genome: their
+dependence is gone, what is smooth along the genome stays. Intervals are 95 %, from resampled stretches of the last third.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations, pairwise, permutations
+from typing import Any, Protocol
+
+import numpy as np
+
+from mfd_cli.base.arrays import Bools, Ints, Reals
+from mfd_cli.core.metadata import MetadataEncoder
+from mfd_cli.genome.grid import evenly
+from mfd_cli.runs.folder import Run
+
+MOST_BINS = 8000
+SHIFTS = 5
+"""Shifted copies that make the chance level of a probe."""
+BLOCKS = 30
+"""Stretches of the measured bins that are resampled for intervals."""
+FEWEST_TRACKS = 8
+
+
+class Probe(Protocol):
+    """What scikit-learn's regressors offer."""
+
+    def fit(self, x: Reals, y: Reals) -> Any: ...
+    def predict(self, x: Reals) -> Reals: ...
+
+
+def independence(latents: Mapping[str, Reals], seed: int = 0) -> list[dict[str, Any]]:
+    """One row per measure: measure, probe, from, to, value, low, high (interval), chance (mean over shifts), worst.
+
+    `latents` maps each group to (bins, size) in genome order. Measures: r2 (mean over dimensions of the R2 of predicting a
+    group's latents from another's; `worst` is the best predicted dimension), accuracy of telling true pairs from shuffled
+    ones (chance 0.5), canonical correlation (the first, fitted on one part and measured on the other).
+    """
+    latents = {group: thin(values) for group, values in latents.items()}
+    rows = []
+    for source, target in permutations(latents, 2):
+        for name in PROBES:
+            rows.append({"from": source, "to": target, **predictability(name, latents[source], latents[target], seed)})
+    for a, b in combinations(latents, 2):
+        rows.append({"from": a, "to": b, **pair_accuracy(latents[a], latents[b], seed)})
+        rows.append({"from": a, "to": b, **canonical_correlation(latents[a], latents[b])})
+    order = ("measure", "probe", "from", "to", "value", "low", "high", "chance", "worst")
+    return [{name: row[name] for name in order} for row in rows]
+
+
+def contributions(latents: Reals, weights: Reals, most: int = 16) -> Reals:
+    """The first principal components (bins, at most `most`) of what a group contributes to the tracks' logits.
+
+    Latents that no weight uses do not count, and those that move the logits most count most: this, not the latents, is
+    what predictions, scores and explanations are made of.
+    """
+    distinct = np.unique(np.asarray(weights, np.float64).round(6), axis=0)
+    logits = np.asarray(latents, np.float64) @ distinct.T
+    logits -= logits.mean(0)
+    values, vectors = np.linalg.eigh(logits.T @ logits / len(logits))
+    kept = np.flatnonzero(values > 1e-4 * values.max())[::-1][:most]  # the largest come last
+    return logits @ vectors[:, kept]
+
+
+def thin(values: Reals) -> Reals:
+    """At most MOST_BINS rows, evenly spaced, columns standardised."""
+    rows = evenly(len(values), MOST_BINS)
+    values = np.asarray(values, np.float64)[rows]
+    spread = values.std(0)
+    return (values - values.mean(0)) / np.where(spread > 0, spread, 1)
+
+
+def shifted(values: Reals) -> list[Reals]:
+    """Copies rotated along the genome by at least a tenth of its length."""
+    return [np.roll(values, len(values) * (i + 1) // (SHIFTS + 1), 0) for i in range(SHIFTS)]
+
+
+def halves(count: int) -> tuple[slice, slice]:
+    """Where probes are fitted and where they are measured."""
+    edge = count * 2 // 3
+    return slice(0, edge), slice(edge, count)
+
+
+def _linear(seed: int) -> Probe:
+    from sklearn.linear_model import RidgeCV
+
+    return RidgeCV(alphas=(1.0, 30.0, 1000.0))
+
+
+def _forest(seed: int) -> Probe:
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    return ExtraTreesRegressor(40, min_samples_leaf=5, max_features="sqrt", random_state=seed, n_jobs=1)
+
+
+def _perceptron(seed: int) -> Probe:
+    from sklearn.neural_network import MLPRegressor
+
+    settings = {"alpha": 1e-2, "batch_size": 256, "early_stopping": True, "max_iter": 40}
+    return MLPRegressor(hidden_layer_sizes=(64,), random_state=seed, **settings)
+
+
+PROBES: dict[str, Callable[[int], Probe]] = {"linear": _linear, "forest": _forest, "perceptron": _perceptron}
+
+
+def predictability(name: str, source: Reals, target: Reals, seed: int) -> dict[str, Any]:
+    """R2 of predicting one group's latents from another's, beside the same for shifted copies."""
+    seen, held = halves(len(source))
+
+    def errors(values: Reals) -> tuple[Reals, Reals]:
+        """Squared errors of the probe, and of the mean: (measured bins, size) each."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a perceptron that has not converged is a weak probe, not an error
+            guess = PROBES[name](seed).fit(source[seen], values[seen]).predict(source[held])
+        guess = np.asarray(guess).reshape(values[held].shape)
+        return (values[held] - guess) ** 2, (values[held] - values[seen].mean(0)) ** 2
+
+    def r2(pair: tuple[Reals, Reals], rows: Any = slice(None)) -> Reals:
+        total = pair[1][rows].sum(0)
+        return np.where(total > 0, 1 - pair[0][rows].sum(0) / np.where(total > 0, total, 1), 0)
+
+    own = errors(target)
+    copies = shifted(target) if name == "linear" else shifted(target)[:1]  # the slow ones are steadier: one will do
+    resampled = [float(r2(own, rows).mean()) for rows in resamples(len(own[0]), seed)]
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return {
+        "measure": "r2", "probe": name, "value": float(r2(own).mean()), "low": float(low), "high": float(high),
+        "chance": float(np.mean([r2(errors(copy)).mean() for copy in copies])), "worst": float(r2(own).max()),
+    }  # fmt: skip
+
+
+def resamples(count: int, seed: int, times: int = 200) -> list[Ints]:
+    """Rows of a bootstrap over contiguous stretches."""
+    rng, edges = np.random.default_rng(seed), np.linspace(0, count, min(BLOCKS, count) + 1).astype(np.int64)
+    stretches = [np.arange(low, high) for low, high in pairwise(edges)]
+    return [
+        np.concatenate([stretches[i] for i in rng.integers(len(stretches), size=len(stretches))]) for _ in range(times)
+    ]
+
+
+def pair_accuracy(a: Reals, b: Reals, seed: int) -> dict[str, Any]:
+    """How often boosted trees on products of principal components tell true pairs from pairs of different bins."""
+    from sklearn.decomposition import PCA
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    seen, held = halves(len(a))
+    a, b = (PCA(min(8, part.shape[1]), random_state=seed).fit(part[seen]).transform(part) for part in (a, b))
+
+    def examples(rows: slice) -> tuple[Reals, Bools]:
+        other = np.random.default_rng(seed).permutation(len(b[rows]))
+        pairs = [np.hstack([a[rows], second, *(a[rows, i : i + 1] * second for i in range(min(4, a.shape[1])))])
+                 for second in (b[rows], b[rows][other])]  # fmt: skip
+        return np.vstack(pairs), np.arange(2 * len(b[rows])) < len(b[rows])
+
+    model = HistGradientBoostingClassifier(max_iter=60, max_depth=4, random_state=seed).fit(*examples(seen))
+    inputs, labels = examples(held)
+    right = (model.predict(inputs) == labels).reshape(2, -1).mean(0)
+    low, high = np.quantile([right[rows].mean() for rows in resamples(len(right), seed)], [0.025, 0.975])
+    return {
+        "measure": "accuracy", "probe": "shuffled pairs", "value": float(right.mean()), "low": float(low),
+        "high": float(high), "chance": 0.5, "worst": np.nan,
+    }  # fmt: skip
+
+
+def canonical_correlation(a: Reals, b: Reals) -> dict[str, Any]:
+    """The first canonical correlation, its directions fitted on one part of the bins and measured on the other."""
+    seen, held = halves(len(a))
+
+    def first(x: Reals, y: Reals) -> tuple[Reals, Reals]:
+        """Both canonical variables on the measured bins."""
+        whiten = [_whitener(part[seen]) for part in (x, y)]
+        u, _, v = np.linalg.svd((x[seen] @ whiten[0]).T @ (y[seen] @ whiten[1]), full_matrices=False)
+        return x[held] @ whiten[0] @ u[:, 0], y[held] @ whiten[1] @ v[0]
+
+    def r(pair: tuple[Reals, Reals], rows: Any = slice(None)) -> float:
+        one, two = pair[0][rows], pair[1][rows]
+        return abs(float(np.corrcoef(one, two)[0, 1])) if one.std() > 0 and two.std() > 0 else 0.0
+
+    own = first(a, b)
+    low, high = np.quantile([r(own, rows) for rows in resamples(len(own[0]), 0)], [0.025, 0.975])
+    return {
+        "measure": "canonical correlation", "probe": "first", "value": r(own), "low": float(low), "high": float(high),
+        "chance": float(np.mean([r(first(a, copy)) for copy in shifted(b)])), "worst": np.nan,
+    }  # fmt: skip
+
+
+def _whitener(x: Reals, ridge: float = 1e-3) -> Reals:
+    """(size, size) that makes the columns of x uncorrelated with unit variance, shrunk a little."""
+    values, vectors = np.linalg.eigh(x.T @ x / len(x) + ridge * np.eye(x.shape[1]))
+    whitener: Reals = vectors / np.sqrt(values)
+    return whitener
+
+
+# -- weights -----------------------------------------------------------------------------------------------------------
+
+
+def weight_leakage(
+    run: Run, weights: Mapping[str, Reals], group_of: Mapping[str, str], seed: int = 0, shuffles: int = 20
+) -> list[dict[str, Any]]:
+    """Whether the level of a factor can be told from the output weights of a group that the factor does not belong to.
+
+    A nearest-neighbour classifier, each track left out in turn, among the training tracks that share their levels of the
+    group's own first factor with at least one other track; the weights are taken relative to the mean of that level, so
+    that only what differs within it counts. Rows: group, factor, within, tracks, accuracy, chance and p of the same with
+    levels permuted within that first factor. No row where fewer than eight tracks can be compared.
+    """
+    metadata, rows = run.model.metadata, run.model.rows
+    result = []
+    for group, values in weights.items():
+        own = [factor for factor, home in group_of.items() if home == group]
+        if not own:
+            continue
+        stratum = first_level(metadata, own[0], rows)
+        sizes = np.bincount(stratum[run.model.trained], minlength=stratum.max() + 1)
+        used = np.flatnonzero(run.model.trained & (sizes[stratum] > 1))
+        if len(used) < FEWEST_TRACKS:
+            continue
+        inside = np.asarray(values, np.float64)[used]
+        for level in np.unique(stratum[used]):
+            inside[stratum[used] == level] -= inside[stratum[used] == level].mean(0)
+        near = nearest_neighbour(inside)
+        for factor in (factor for factor, home in group_of.items() if home != group):
+            told = first_level(metadata, factor, rows)[used]
+            if len(np.unique(told)) < 2:
+                continue
+            rng = np.random.default_rng(seed)
+            null = [accuracy(near, permuted_within(told, stratum[used], rng)) for _ in range(shuffles)]
+            value = accuracy(near, told)
+            result.append({
+                "group": group, "factor": factor, "within": own[0], "tracks": len(used), "accuracy": value,
+                "chance": float(np.mean(null)), "p": float((1 + sum(n >= value for n in null)) / (1 + shuffles)),
+            })  # fmt: skip
+    return result
+
+
+def first_level(metadata: MetadataEncoder, factor: str, rows: Sequence[Mapping[str, str]]) -> Ints:
+    """(rows,) index of the (first) level of each row; the number of levels where a row has none."""
+    member = metadata.membership(factor, rows)
+    return np.where(member.any(1), member.argmax(1), member.shape[1])
+
+
+def nearest_neighbour(x: Reals) -> Ints:
+    """(rows,) index of the closest other row."""
+    squares = (x**2).sum(1)
+    distance = squares[:, None] + squares[None] - 2 * x @ x.T
+    np.fill_diagonal(distance, np.inf)
+    return distance.argmin(1)
+
+
+def accuracy(near: Ints, told: Ints) -> float:
+    """How often a row and its nearest neighbour have the same level."""
+    return float((told[near] == told).mean())
+
+
+def permuted_within(told: Ints, stratum: Ints, rng: np.random.Generator) -> Ints:
+    """Levels permuted among the rows of each stratum."""
+    mixed = told.copy()
+    for level in np.unique(stratum):
+        rows = np.flatnonzero(stratum == level)
+        mixed[rows] = told[rng.permutation(rows)]
+    return mixed

@@ -1,0 +1,280 @@
+"""`mfd qc`: does each track's data agree with its metadata? Swapped, mislabelled and failed experiments, with evidence.
+
+For every peak track the labels on held-out bins are compared with what a head predicts for the track's own row of the metadata
+table, and for rows with another level of one factor. The head is fitted anew without the track (the tracks are held out in
+folds), so a wrong row cannot have been learnt from the track itself. The other level is chosen on one half of the bins and
+measured on the other, and the gain in log-likelihood comes with its standard error over stretches of the genome. A head that
+was fitted to other tracks is never exact, so a gain must also be a tenth of all that the better level explains.
+
+    qc/tracks.tsv     one row per track and factor: told level, the level that fits best, gain, its share, z, q, verdict
+       failed.tsv     tracks that no row predicts
+       summary.json
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import expit, log_expit, ndtr
+from scipy.stats import false_discovery_control
+
+from mfd_cli.base.arrays import Bools, Doubles, Floats
+from mfd_cli.base.errors import ConfigError, DatasetError, nearest
+from mfd_cli.base.files import check_output, whole_folder, write_json
+from mfd_cli.base.progress import Progress
+from mfd_cli.base.stored_json import without_nan
+from mfd_cli.core.head import ConditionedHead
+from mfd_cli.core.metadata import LevelEncoder, level_cell
+from mfd_cli.core.metrics import auroc_auprc
+from mfd_cli.core.refit import RefittedHead, refit_head
+from mfd_cli.dataset.folder import Bins, Dataset
+from mfd_cli.formats.tables import write_tsv
+from mfd_cli.runs.at_work import bin_latents, check_same_tracks, labels_of
+from mfd_cli.runs.folder import Run
+
+MOST_BINS = 12_000
+FOLDS = 5
+TURNS = 3
+"""How often all is judged; from the second time on without the tracks that disagreed before, which would mislead the head."""
+BLOCKS = 40
+"""Stretches of bins: choosing and measuring alternate between them, and they are the units of the standard error."""
+TRIED = 8
+"""Levels whose likelihood is computed, of those that correlate best."""
+LEAST_SHARE = 0.1
+"""Share of what the better level explains that must be its gain: less is within the error of a head fitted to other tracks."""
+FEWEST_TRACKS = 3
+"""Other tracks that a level needs: of fewer, a head does not know what the level means."""
+FEWEST_POSITIVES = 10
+FAILED = 0.55
+"""AUROC below which nothing of a track is predicted."""
+AGREES, OTHER, ALONE, SILENT = (
+    "agrees",
+    "other level fits better",
+    "too few other tracks of this level",
+    "not predicted at all",
+)
+SECOND = "fits better too, but less than by another factor"
+
+
+@dataclass(frozen=True)
+class QcSummary:
+    """Rows per track and factor, tracks that nothing predicts, and the averages."""
+
+    folder: Path
+    rows: Sequence[Mapping[str, Any]]
+    failed: Sequence[Mapping[str, Any]]
+    summary: Mapping[str, Any]
+
+    def lines(self) -> list[str]:
+        flagged = [row for row in self.rows if row["verdict"] == OTHER]
+        shown = sorted(flagged, key=lambda row: -row["z"])[:20]
+        told = [
+            f"  {row['track']}: {row['factor']} is told to be {row['told']}, its data fit {row['best']} better "
+            f"(z {row['z']:.1f}, q {row['q']:.1g}{', swapped with ' + row['swapped_with'] if row['swapped_with'] else ''})"
+            for row in shown
+        ]
+        judged = self.summary["judged"]
+        return [
+            f"{judged:,} pairs of track and factor judged, {self.summary['alone']:,} not (fewer than {FEWEST_TRACKS} other "
+            f"tracks have the level): {len(flagged)} disagree with their metadata; {len(self.failed)} tracks are not "
+            "predicted at all",
+            *told, f"wrote {self.folder}",
+        ]  # fmt: skip
+
+
+def qc(
+    run: Run, dataset: Dataset, output: Path, *, factors: Sequence[str] = (), fdr: float = 0.01, steps: int = 600,
+    seed: int = 0, device: torch.device | str = "cpu", batch_size: int = 256, force: bool = False,
+    progress: Progress | None = None,
+) -> QcSummary:  # fmt: skip
+    """Judge every peak track's levels of some factors (default: all but numbers) and write the folder. `steps` are those in
+    which each head is fitted.
+
+    ConfigError for a free head or an unknown factor, DatasetError where there are no bins to measure on.
+    """
+    check_output(output, force)
+    check_same_tracks(run, dataset)
+    chosen = factors_of(run, factors)
+    fit, measure = dataset.split("train").thinned(MOST_BINS), held_out_bins(dataset)
+    count = run.peak_tracks
+    x, z = (bin_latents(run, dataset, bins, device, batch_size, progress) for bins in (fit, measure))
+    y, t = (labels_of(run, bins).numpy() for bins in (fit, measure))
+    rows = [dict(track.metadata) for track in run.tracks[:count]]
+    judged = np.flatnonzero(run.model.trained[:count] & ((t == 1).sum(0) >= FEWEST_POSITIVES))
+    order, suspects = np.random.default_rng(seed).permutation(judged), np.zeros(count, bool)
+    found: list[dict[str, Any]] = []
+    for turn in range(TURNS):
+        found = []
+        for fold in range(FOLDS):
+            held = order[fold::FOLDS]
+            fitted = run.model.trained[:count] & ~suspects
+            fitted[held] = False
+            if not len(held) or not fitted.any():
+                continue
+            head = refit_head(run.model, rows, x, y, fitted, steps=steps, seed=seed + fold)
+            for track in sorted(held.tolist()):
+                found += judge(run, head, rows, fitted, track, chosen, z, t[:, track])
+            if progress:
+                progress("judging tracks", turn * FOLDS + fold + 1, TURNS * FOLDS)
+        settle(found, fdr)
+        wrong = {row["track"] for row in found if row["verdict"] == OTHER}
+        before, suspects = suspects, np.array([track.id in wrong for track in run.tracks[:count]])
+        if np.array_equal(before, suspects):
+            break
+    failed = [row for row in found if row["verdict"] == SILENT]
+    failed = list({row["track"]: {"track": row["track"], "auroc": row["auroc_told"]} for row in failed}.values())
+    verdicts = Counter(row["verdict"] for row in found)
+    summary = {
+        "tracks": len(judged), "judged": len(found) - verdicts[ALONE], "alone": verdicts[ALONE], "flagged": verdicts[OTHER],
+        "failed": len(failed), "fdr": fdr, "bins": len(z), "factors": list(chosen),
+    }  # fmt: skip
+    with whole_folder(output) as folder:
+        write_tsv(folder / "tracks.tsv", [{k: v for k, v in row.items() if k != "p"} for row in found])
+        write_tsv(folder / "failed.tsv", failed, ["track", "auroc"])
+        write_json(folder / "summary.json", without_nan(summary))
+    return QcSummary(output, found, failed, summary)
+
+
+def factors_of(run: Run, wanted: Sequence[str]) -> list[str]:
+    """The factors to judge: those named, or all that have levels."""
+    if not isinstance(run.model.head, ConditionedHead):
+        raise ConfigError("qc needs a model with a conditioned head", hint="train without --head free")
+    known = [name for name, encoder in run.model.metadata.encoders.items() if isinstance(encoder, LevelEncoder)]
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(f"the model has no factor {name!r} with levels{nearest(name, known)}")
+    return list(wanted) or known
+
+
+def held_out_bins(dataset: Dataset) -> Bins:
+    """The test bins, or validation ones where there are none."""
+    for split in ("test", "validation"):
+        bins = dataset.split(split)
+        if len(bins) >= 10 * BLOCKS:
+            return bins.thinned(MOST_BINS)
+    raise DatasetError("has too few bins that were not trained on", path=dataset.path, hint="set split.test")
+
+
+# -- one track ---------------------------------------------------------------------------------------------------------
+
+
+def judge(
+    run: Run, head: RefittedHead, rows: Sequence[Mapping[str, str]], fitted: Bools, track: int,
+    factors: Sequence[str], latents: Floats, labels: Floats,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """One row per factor: the told level against every other level that a fitted track has."""
+    known = ~np.isnan(labels)
+    z, y = latents[known], labels[known]
+    own = rows[track]
+    told_logits = z @ head.weights([own])[0]
+    auroc = float(auroc_auprc(torch.from_numpy(told_logits[:, None]), torch.from_numpy(y[:, None]))[0][0])
+    result = []
+    for factor in factors:
+        column, encoder = run.model.metadata.columns[factor], run.model.metadata.encoders[factor]
+        cells = Counter(level_cell(encoder, row[column]) for row, used in zip(rows, fitted) if used)
+        told = level_cell(encoder, own[column])
+        row: dict[str, Any] = {
+            "track": run.tracks[track].id, "factor": factor, "told": told, "best": told, "gain": 0.0, "share": 0.0, "z": 0.0,
+            "p": 1.0, "q": 1.0, "auroc_told": auroc, "auroc_best": auroc, "swapped_with": "", "verdict": AGREES,
+        }  # fmt: skip
+        others = [cell for cell in sorted(cells) if cell != told and cells[cell] >= FEWEST_TRACKS]
+        if cells[told] < FEWEST_TRACKS:
+            row["verdict"] = ALONE
+        elif others:
+            logits = z @ head.weights([{**own, column: cell} for cell in others]).T
+            row |= compare(told_logits, logits, others, y)
+        result.append(row)
+    best = max(row["auroc_best"] for row in result) if result else auroc
+    for row in result:
+        row["verdict"] = SILENT if best < FAILED and row["verdict"] != ALONE else row["verdict"]
+    return result
+
+
+def compare(told: Floats, others: Floats, names: Sequence[str], y: Floats) -> dict[str, Any]:
+    """The best other level and what it gains over the told one: chosen on half of the stretches, measured on the others."""
+    centred = y - y.mean()
+    spread = others.std(0) + 1e-9
+    tried = np.argsort(-(centred @ others) / spread)[:TRIED]
+    likelihood = np.stack([log_likelihood(values, y) for values in (told, *others[:, tried].T)])  # (1 + tried, bins)
+    block = np.arange(len(y)) * BLOCKS // len(y)
+    per_block = np.stack([np.bincount(block, values, BLOCKS) for values in likelihood])
+    gains = np.zeros(BLOCKS)
+    for half in (0, 1):
+        choosing, measuring = np.arange(BLOCKS) % 2 == half, np.arange(BLOCKS) % 2 != half
+        best = 1 + int(per_block[1:, choosing].sum(1).argmax())
+        gains[measuring] = (per_block[best] - per_block[0])[measuring]
+    overall = 1 + int(per_block[1:].sum(1).argmax())
+    error = gains.std(ddof=1) * np.sqrt(BLOCKS)
+    z = float(gains.sum() / error) if error > 0 else 0.0
+    winner = others[:, tried[overall - 1]]
+    auroc = float(auroc_auprc(torch.from_numpy(winner[:, None].copy()), torch.from_numpy(y[:, None]))[0][0])
+    share = float(np.clip(y.mean(), 1e-6, 1 - 1e-6))
+    nothing = float(np.asarray(np.where(y == 1, np.log(share), np.log1p(-share))).sum())
+    explained = float(per_block[overall].sum() - nothing)
+    return {
+        "best": names[tried[overall - 1]], "gain": float(gains.sum()), "z": z,
+        "share": float(gains.sum()) / explained if explained > 0 else 0.0, "p": float(ndtr(-z)), "auroc_best": auroc
+    }  # fmt: skip
+
+
+def log_likelihood(logits: Floats, y: Floats, rounds: int = 25) -> Doubles:
+    """(bins,) log-likelihood of 0/1 labels given a score, after fitting its slope (not below 0) and offset.
+
+    A track's own depth and threshold are no evidence for or against a level. Newton's method, each step at most 1: without
+    that bound rare labels throw it off.
+    """
+    x = logits.astype(np.float64)
+    x = (x - x.mean()) / (x.std() + 1e-9)
+    share = float(np.clip(y.mean(), 1e-6, 1 - 1e-6))
+    slope, offset = 0.0, float(np.log(share / (1 - share)))
+    for _ in range(rounds):
+        p = expit(slope * x + offset)
+        weight, residual = p * (1 - p), y - p
+        a, b, c = (weight * x * x).sum() + 1e-3, (weight * x).sum(), weight.sum() + 1e-9
+        g, h = (residual * x).sum() - 1e-3 * slope, residual.sum()
+        steps = np.array([c * g - b * h, a * h - b * g]) / (a * c - b * b)
+        steps /= max(np.abs(steps).max(), 1)
+        slope, offset = slope + float(steps[0]), offset + float(steps[1])
+        if np.abs(steps).max() < 1e-6:
+            break
+    if slope < 0:  # a level whose prediction is upside down does not explain the track
+        slope, offset = 0.0, float(np.log(share / (1 - share)))
+    told = slope * x + offset
+    return np.asarray(np.where(y == 1, log_expit(told), log_expit(-told)))
+
+
+def disagrees(row: Mapping[str, Any], fdr: float) -> bool:
+    """Whether another level fits better, beyond chance and by more than heads differ."""
+    return bool(row["q"] < fdr and row["gain"] > 0 and row["share"] >= LEAST_SHARE)
+
+
+def settle(rows: list[dict[str, Any]], fdr: float) -> None:
+    """q-values over all judged rows, verdicts, and pairs of tracks that name each other's level.
+
+    Of a track's factors the one that gains most by another level is the one that disagrees: under a wrong target, say, other
+    tissues may fit better too.
+    """
+    open_ = [row for row in rows if row["verdict"] == AGREES]
+    if open_:
+        for row, q in zip(open_, false_discovery_control(np.array([row["p"] for row in open_]))):
+            row["q"] = float(q)
+    most: dict[str, dict[str, Any]] = {}
+    for row in open_:
+        if disagrees(row, fdr) and row["gain"] > most.get(row["track"], {"gain": 0.0})["gain"]:
+            most[row["track"]] = row
+    for row in open_:
+        if disagrees(row, fdr):
+            row["verdict"] = OTHER if most[row["track"]] is row else SECOND
+    flagged = list(most.values())
+    for row in flagged:
+        partners = [
+            other["track"] for other in flagged
+            if other["factor"] == row["factor"] and other["told"] == row["best"] and other["best"] == row["told"]
+        ]  # fmt: skip
+        row["swapped_with"] = partners[0] if len(partners) == 1 else ""

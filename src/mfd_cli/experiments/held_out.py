@@ -1,0 +1,72 @@
+"""Which tracks are kept out of training: named ones, those of a level, those of a combination of levels.
+
+Files of one experiment or one library share their reads, so they are held out together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mfd_cli.base.errors import ConfigError, nearest
+from mfd_cli.core.metadata import ENCODERS, MISSING, LevelEncoder
+from mfd_cli.settings.config import Config
+
+Row = Mapping[str, str]
+
+
+def held_out_tracks(config: Config, rows: Mapping[str, Row]) -> set[str]:
+    """Ids of the tracks that `train.held_out` names, with every other file of the same experiment or library.
+
+    `rows` maps a track's id to its metadata. Raises ConfigError for an item that names no track, factor or level, and
+    where nothing would be left to train on.
+    """
+    named: set[str] = set()
+    for item in config.train.held_out:
+        named |= {_known(item, rows)} if isinstance(item, str) else matching_tracks(config, rows, item)
+    held = named | same_experiment(named, config.tracks.experiment, rows)
+    if rows and held >= set(rows):
+        raise ConfigError("train.held_out leaves no track to train on")
+    return held
+
+
+def matching_tracks(config: Config, rows: Mapping[str, Row], levels: Mapping[str, str]) -> set[str]:
+    """Ids of the tracks that have all of these levels, given as {factor: level}; ConfigError where there is none."""
+    for factor in levels:
+        if factor not in config.factors:
+            raise ConfigError(f"train.held_out names the factor {factor!r}{nearest(factor, list(config.factors))}")
+    found = {
+        name for name, row in rows.items()
+        if all(level in levels_of(config, factor, row) for factor, level in levels.items())
+    }  # fmt: skip
+    if not found:
+        for factor, level in levels.items():
+            known = {known for row in rows.values() for known in levels_of(config, factor, row)}
+            if level not in known:
+                raise ConfigError(f"train.held_out: {factor} has no level {level!r}{nearest(level, known)}")
+        wanted = ", ".join(f"{factor} = {level}" for factor, level in levels.items())
+        raise ConfigError(
+            f"train.held_out: no track has {wanted}", hint="each of these levels exists, but not together"
+        )
+    return found
+
+
+def levels_of(config: Config, factor: str, row: Row) -> list[str]:
+    """The levels of one factor that a metadata row has; a number is its own level."""
+    settings = config.factors[factor]
+    value, encoder = row.get(settings.column, ""), ENCODERS[settings.type]
+    return encoder.split(value) if issubclass(encoder, LevelEncoder) else [value.strip() or MISSING]
+
+
+def same_experiment(named: set[str], columns: Sequence[str], rows: Mapping[str, Row]) -> set[str]:
+    """Tracks that share the value of one of these columns with a named one; an empty cell is shared with nobody."""
+    found = set()
+    for column in columns:
+        taken = {rows[name].get(column, "").strip() for name in named} - {""}
+        found |= {name for name, row in rows.items() if row.get(column, "").strip() in taken}
+    return found
+
+
+def _known(name: str, rows: Mapping[str, Row]) -> str:
+    if name not in rows:
+        raise ConfigError(f"train.held_out names {name!r}, which is no track{nearest(name, list(rows))}")
+    return name

@@ -1,0 +1,66 @@
+"""A track: one experiment's peaks or signal, and the row of the metadata table that says how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mfd_cli.base.stored_json import Natural, Stored
+
+Kind = Literal["peaks", "signal"]
+
+
+@dataclass(frozen=True)
+class Track:
+    """One track: a peak set or a signal, and the row of the metadata table that says how it was made.
+
+    `positives` counts the training bins with a peak, `mean_signal` is the mean over measured training bins (0 for peak
+    tracks), `assayed` names the contigs on which it was measured (None: all).
+    """
+
+    id: str
+    kind: Kind
+    metadata: Mapping[str, str]
+    positives: int = 0
+    mean_signal: float = 0.0
+    assayed: tuple[str, ...] | None = None
+
+
+class StoredTrack(Stored):
+    """A track as a row of tracks.arrow, or in model.json."""
+
+    id: Annotated[str, Field(min_length=1)]
+    kind: Kind
+    metadata: dict[str, str]
+    positives: Natural
+    mean_signal: float
+    assayed: list[str] | None
+
+
+class StoredTracks(Stored):
+    """All of them."""
+
+    tracks: Annotated[list[StoredTrack], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        seen = set[str]()
+        for track in self.tracks:
+            if track.id in seen:
+                raise ValueError(f"track {track.id[:60]!r} is there twice")
+            seen.add(track.id)
+        return self
+
+
+def tracks_of(stored: Sequence[Mapping[str, Any]]) -> tuple[Track, ...]:
+    """Tracks from plain values that have been checked."""
+    return tuple(
+        Track(
+            id=row["id"], kind=row["kind"], metadata=row["metadata"], positives=row["positives"],
+            mean_signal=row["mean_signal"], assayed=None if row["assayed"] is None else tuple(row["assayed"]),
+        )
+        for row in stored
+    )  # fmt: skip

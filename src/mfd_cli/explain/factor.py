@@ -1,0 +1,158 @@
+"""`mfd explain --factor F`: what a factor contributes, in numbers that add up, on DNA letters, in pictures.
+
+explain/FACTOR/levels.tsv           one row per level: tracks, strength, share of variance, confounds in words
+        latents.tsv                 direction of every level over the latents of the factor's group
+        tracks.tsv                  share of each track's logit variance per factor; shares sum to one
+        agreement.tsv               how well each level's score alone orders every track's own data
+        *.png, *.svg, report.html   pictures, and one page that opens with no network
+
+and the files of on_dna.py, for every level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mfd_cli.base.errors import ConfigError, nearest
+from mfd_cli.base.files import check_output, whole_folder
+from mfd_cli.base.progress import Progress
+from mfd_cli.core.decompose import Decomposition, decompose
+from mfd_cli.core.predictor import Predictor
+from mfd_cli.dataset.folder import Dataset
+from mfd_cli.explain.level_tables import add_agreement, agreement_rows, level_rows, track_rows
+from mfd_cli.explain.on_dna import (
+    MOST_DIRECTIONS,
+    bins_to_look_at,
+    fingerprints,
+    look_at,
+    motif_words,
+    read_given,
+    write_on_dna,
+)
+from mfd_cli.explain.results import Direction, ExplainSummary, Explanation, Look
+from mfd_cli.formats.tables import write_tsv
+from mfd_cli.runs.at_work import bin_latents, check_same_tracks
+from mfd_cli.runs.folder import Run
+
+
+def explain(
+    run: Run, dataset: Dataset, factor: str, output: Path, *, levels: Sequence[str] = (), look: Look | None = None,
+    device: torch.device | str = "cpu", batch_size: int = 256, force: bool = False, progress: Progress | None = None,
+) -> ExplainSummary:  # fmt: skip
+    """Explain one factor of a trained model and write the folder `output`, whole.
+
+    Shown on DNA are these `levels`, or those with the most tracks. Raises ConfigError for a factor that the model does not
+    know, and for a level that no training track has.
+    """
+    look = look or Look()
+    check_output(output, force)
+    check_same_tracks(run, dataset)
+    if factor not in run.model.metadata.encoders:
+        known = list(run.model.metadata.encoders)
+        raise ConfigError(f"the model has no factor {factor!r}{nearest(factor, known)}")
+    given = read_given(look, dataset)
+    decomposition = decompose(run.model)
+    split, bins = bins_to_look_at(dataset)
+    latents = bin_latents(run, dataset, bins, device, batch_size, progress)
+    predictor = Predictor(run.model, device, batch_size)
+    tracks = track_rows(run, predictor, decomposition, latents)
+    rows = level_rows(run, dataset, predictor, decomposition, factor, bins, latents, tracks)
+    rows = chosen_first(rows, levels, factor)
+    directions = level_directions(predictor, decomposition, factor, rows[: len(set(levels)) or MOST_DIRECTIONS])
+    agreement = agreement_rows(run, decomposition, factor, directions, bins, latents)
+    add_agreement(rows, agreement)
+    shown = look_at(run, dataset, directions, split, bins, latents, look, given, device, progress)
+    prints = fingerprints(dataset, bins, latents, directions, given.profiles)
+    group = decomposition.group_of[factor]
+    result = Explanation(
+        run, factor, group, decomposition, rows, tracks, agreement, shown, prints, len(bins), split
+    )  # fmt: skip
+    sentences = summary_sentences(result)
+    with whole_folder(output) as folder:
+        write_tables(folder, result, dataset)
+        from mfd_cli.explain.factor_page import write_factor_page
+        from mfd_cli.explain.pictures import draw_pictures
+
+        pictures = draw_pictures(folder, result)
+        write_factor_page(folder / "report.html", result, sentences, pictures)
+    return ExplainSummary(output, factor, sentences)
+
+
+def chosen_first(rows: Sequence[dict[str, Any]], levels: Sequence[str], factor: str) -> list[dict[str, Any]]:
+    """The rows of these levels, in this order, before all others. ConfigError for a level without a row, and for too many."""
+    by_name = {str(row["level"]): row for row in rows}
+    for level in levels:
+        if level not in by_name:
+            raise ConfigError(f"no training track has the level {level!r} of {factor}{nearest(level, list(by_name))}")
+    if len(set(levels)) > MOST_DIRECTIONS:
+        raise ConfigError(f"{len(set(levels))} levels are too many for one page, {MOST_DIRECTIONS} can be shown")
+    chosen = dict.fromkeys(levels)
+    return [by_name[level] for level in chosen] + [row for row in rows if row["level"] not in chosen]
+
+
+def level_directions(
+    predictor: Predictor, decomposition: Decomposition, factor: str, levels: Sequence[Mapping[str, Any]]
+) -> list[Direction]:
+    """The directions of levels."""
+    place = predictor.slices[decomposition.group_of[factor]]
+    names = [str(row["level"]) for row in levels]
+    return [
+        Direction(name, decomposition.direction(factor, name), place, decomposition.tracks_of(factor, name))
+        for name in names
+    ]
+
+
+def write_tables(folder: Path, result: Explanation, dataset: Dataset) -> None:
+    """Every file but pictures and the page."""
+    write_tsv(folder / "levels.tsv", result.levels)
+    directions = {name: result.decomposition.direction(result.factor, name) for name in result.level_names}
+    place = result.run.model.slices[result.group]
+    rows = []
+    for index in range(place.stop - place.start):
+        weights = {name: float(direction[index]) for name, direction in directions.items()}
+        strongest = max(weights, key=lambda name: abs(weights[name]))
+        rows.append({"latent": f"{result.group}.{index}", "strongest_level": strongest, **weights})
+    write_tsv(folder / "latents.tsv", rows)
+    write_tsv(folder / "tracks.tsv", result.tracks)
+    write_tsv(folder / "agreement.tsv", result.agreement)
+    write_tsv(folder / "fingerprint.tsv", result.fingerprint)
+    write_on_dna(folder, result.shown, result.factor, result.run, dataset)
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+def credit(row: Mapping[str, Any]) -> str:
+    """A level's share of logit variance in words, or the joint one where it cannot be told from another's."""
+    if row["cannot_be_told_from"]:
+        return f"cannot be told apart from {row['cannot_be_told_from']}, jointly {row['joint_share']:z.1%} of logit variance"
+    return (
+        f"{row['share_of_variance']:z.1%} of their logit variance ({row['share_low']:z.1%} to {row['share_high']:z.1%})"
+    )
+
+
+def followed(row: Mapping[str, Any]) -> str:
+    """Whether the data follow the level, in words after a comma."""
+    if np.isnan(row["agreement_own"]) or np.isnan(row["agreement_others"]):
+        return ""
+    told = f", agreement {row['agreement_own']:.2f} of its own tracks and {row['agreement_others']:.2f} of others"
+    return told + (f" (defied by {row['defied_by']})" if row["defied_by"] else "")
+
+
+def summary_sentences(result: Explanation) -> list[str]:
+    """What the report says first."""
+    share = np.mean([row[f"share_{result.factor}"] for row in result.tracks])
+    rows = [
+        f"The factor {result.factor} ({result.group}) carries {share:z.1%} of the variance of a track's logit, on "
+        f"average over {len(result.tracks)} tracks and {result.bins:,} {result.split} bins."
+    ]
+    for row, one in zip(result.levels, result.shown):
+        text = f"{row['level']}: {row['tracks']} tracks, {credit(row)}, G+C correlation {row['gc_correlation']:+.2f}"
+        text += followed(row) + motif_words(one)
+        rows.append(text + (f". Beware: {row['confounded_with']}." if row["confounded_with"] else "."))
+    return rows

@@ -1,0 +1,90 @@
+"""Which composition of the sequence a level prefers: its fingerprint, in short words of DNA.
+
+For every level the score of its direction is correlated over bins with the frequency of each 4-mer (both strands as one), with
+G+C and with CpG. A technical level with a clear fingerprint has learnt a preference of the technique (an enzyme's cutting
+sites, G+C bias, mappability), not of the biology.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from mfd_cli.base.arrays import Ints, Reals
+from mfd_cli.genome.grid import BIN
+from mfd_cli.genome.sequence import Genome, gc_share
+
+K = 4
+COMPOSITION = ("G+C", "CpG")
+
+
+def words() -> tuple[list[str], Ints]:
+    """The 136 different 4-mers (a word and its reverse complement are one) and, for each of the 256, which it is."""
+    index, names = np.zeros(4**K, np.int64), list[str]()
+    place: dict[str, int] = {}
+    for number, letters in enumerate(product("ACGT", repeat=K)):
+        text = "".join(letters)
+        other = text[::-1].translate(str.maketrans("ACGT", "TGCA"))
+        name = min(text, other)
+        if name not in place:
+            place[name] = len(names)
+            names.append(name)
+        index[number] = place[name]
+    return names, index
+
+
+def composition(genome: Genome, places: Sequence[tuple[str, int]]) -> tuple[list[str], Reals]:
+    """Names and values (bins, features) of bins given by contig and start: G+C, CpG, and every 4-mer's frequency."""
+    names, index = words()
+    values = np.zeros((len(places), len(COMPOSITION) + len(names)), np.float32)
+    powers = 4 ** np.arange(K - 1, -1, -1)
+    for row, (contig, start) in enumerate(places):
+        codes = genome.codes(contig, start, start + BIN)
+        known = codes < 4
+        pairs = known[:-1] & known[1:]
+        values[row, 0] = np.nan_to_num(gc_share(codes))
+        values[row, 1] = ((codes[:-1] == 1) & (codes[1:] == 2)).sum() / max(pairs.sum(), 1)
+        windows = np.lib.stride_tricks.sliding_window_view(codes, K)
+        whole = windows[(windows < 4).all(1)] @ powers
+        counts = np.bincount(index[whole], minlength=len(names))
+        values[row, len(COMPOSITION) :] = counts / max(len(whole), 1)
+    return [*COMPOSITION, *names], values
+
+
+def fingerprint(
+    scores: Mapping[str, Reals],
+    names: Sequence[str],
+    values: Reals,
+    profiles: Mapping[str, Reals] | None = None,
+    top: int = 12,
+) -> list[dict[str, Any]]:
+    """Per level G+C, CpG and the `top` 4-mers by size of their correlation with its score (bins,), strongest first; before the
+    4-mers any profiles (bins,), over the bins where they are known."""
+    centred = values - values.mean(0)
+    size = np.sqrt((centred**2).sum(0))
+    rows = []
+    for level, score in scores.items():
+        own = score - score.mean()
+        length = float(np.sqrt((own**2).sum()))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            r = np.where((size > 0) & (length > 0), own @ centred / (size * length), 0.0)
+        best = np.argsort(-np.abs(r[len(COMPOSITION) :]))[:top] + len(COMPOSITION)
+        found = {names[place]: float(r[place]) for place in range(len(COMPOSITION))}
+        found |= {name: _correlation(score, profile) for name, profile in (profiles or {}).items()}
+        found |= {names[place]: float(r[place]) for place in best.tolist()}
+        rows += [
+            {"level": level, "feature": name, "correlation": value, "strength": float(score.std())}
+            for name, value in found.items()
+        ]
+    return rows
+
+
+def _correlation(score: Reals, profile: Reals) -> float:
+    """Pearson's r over the bins where the profile is known; 0 where it does not vary."""
+    known = np.isfinite(profile)
+    if known.sum() < 2 or not score[known].std() or not profile[known].std():
+        return 0.0
+    return float(np.corrcoef(score[known], profile[known])[0, 1])

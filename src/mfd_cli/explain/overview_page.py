@@ -1,0 +1,136 @@
+"""Pictures and the page of the overview over all factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mfd_cli.genome.grid import evenly
+from mfd_cli.report.page import LIMITS, MOST_ROWS, figure, more, publish, table
+from mfd_cli.report.style import COLOURS, STYLE, plain, plt, save
+
+if TYPE_CHECKING:
+    from mfd_cli.explain.results import Overview
+
+
+MOST_BARS = 300
+HEADINGS = {"low": "95 % from", "high": "to", "share": "share of variance"}
+
+
+def draw_overview(folder: Path, result: Overview) -> list[tuple[str, str]]:
+    """(file stem, caption) of what was drawn into the folder."""
+    drawn = []
+    with plt.rc_context(STYLE):
+        pictures = [
+            ("parts", "What the tracks' logits are made of, mean over tracks, with 95 % intervals", draw_parts(result))
+        ]
+        groups = [row["part"] for row in result.factors if row["kind"] == "group"]
+        if len(groups) > 1:
+            caption = f"The share of the {groups[0]} part against that of the {groups[1]} part, track by track"
+            pictures.append(("groups", caption, draw_groups(result, groups[0], groups[1])))
+        caption = (
+            "What each track's logit is made of, track by track, by the size of the shared part (all are in tracks.tsv)"
+        )
+        pictures.append(("tracks", caption, draw_tracks(result)))
+        for stem, caption, made in pictures:
+            save(made, folder / stem)
+            drawn.append((stem, caption))
+    return drawn
+
+
+def draw_parts(result: Overview) -> Figure:
+    """Bars with intervals: the shared part, groups, factors."""
+    order = {"shared": 0, "group": 1, "factor": 2}
+    rows = sorted(result.factors, key=lambda row: (order[row["kind"]], -row["share"]))
+    figure_, axes = plt.subplots(figsize=(7.6, 1.0 + 0.34 * len(rows)), layout="constrained")
+    for place, row in enumerate(rows):
+        axes.barh(place, row["share"], color=COLOURS[order[row["kind"]]], height=0.7)
+        axes.plot([row["low"], row["high"]], [place, place], color="#222222", linewidth=1.2)
+        end = max(row["high"], row["share"], 0)
+        axes.text(end + 0.01, place, f"{row['share']:z.1%}", va="center", fontsize=8)
+    labels = [plain(row["part"]) + (f" ({plain(row['group'], 14)})" if row["kind"] == "factor" else "") for row in rows]
+    axes.set_yticks(range(len(rows)), labels)
+    axes.invert_yaxis()
+    axes.axvline(0, color="#444444", linewidth=0.6)
+    axes.set_xlim(right=axes.get_xlim()[1] * 1.08)
+    axes.set_xlabel("share of the variance of the logit")
+    handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[i]) for i in range(3)]
+    axes.legend(handles, ["shared", "group", "factor"], frameon=False, loc="lower right")
+    axes.set_title("What the logits are made of, mean over tracks; lines: 95 % intervals", loc="left")
+    return figure_
+
+
+def draw_tracks(result: Overview) -> Figure:
+    """Stacked bars, one per track: the shared part and every factor; above MOST_BARS tracks, evenly spaced ones."""
+    names = ["shared", *result.decomposition.factors]
+    rows = sorted(result.tracks, key=lambda row: -row["share_shared"])
+    rows = [rows[i] for i in evenly(len(rows), MOST_BARS)]
+    figure_, axes = plt.subplots(figsize=(7.6, 3.4), layout="constrained")
+    above, below = np.zeros(len(rows)), np.zeros(len(rows))
+    for number, name in enumerate(names):
+        values = np.nan_to_num(np.array([row[f"share_{name}"] for row in rows]))
+        bottom = np.where(values >= 0, above, below)
+        axes.bar(np.arange(len(rows)), values, bottom=bottom, width=1.0, color=COLOURS[number % 8], linewidth=0,
+                 hatch="//" if number >= 8 else None, label=plain(name))  # fmt: skip
+        above, below = above + np.maximum(values, 0), below + np.minimum(values, 0)
+    axes.axhline(0, color="#444444", linewidth=0.6)
+    axes.set_xlim(-0.5, len(rows) - 0.5)
+    axes.set_ylim(max(float(below.min()), -1.5), min(float(above.max()), 2.5))
+    axes.set_xticks([])
+    axes.set_xlabel(
+        f"{len(rows)} of {len(result.tracks)} tracks" if len(rows) < len(result.tracks) else f"{len(rows)} tracks"
+    )
+    axes.set_ylabel("share of the variance of the logit")
+    axes.set_title("What each track's logit is made of (sums to 1)", loc="left")
+    figure_.legend(loc="outside right center", frameon=False)
+    return figure_
+
+
+def draw_groups(result: Overview, one: str, other: str) -> Figure:
+    """One dot per track: the share of one group against that of another, coloured by the factor with the most variance."""
+    group_of = result.decomposition.group_of
+    shares = {
+        group: np.array([sum(row[f"share_{n}"] for n in group_of if group_of[n] == group) for row in result.tracks])
+        for group in (one, other)
+    }
+    strongest = max((row for row in result.factors if row["kind"] == "factor"), key=lambda row: row["share"])["part"]
+    levels = [str(row[strongest]) for row in result.tracks]
+    shown = sorted(set(levels), key=lambda level: (-levels.count(level), level))[:7]
+    figure_, axes = plt.subplots(figsize=(7.6, 4.2), layout="constrained")
+    for number, level in enumerate([*shown, None]):
+        chosen = np.array([own == level if level is not None else own not in shown for own in levels])
+        if chosen.any():
+            axes.scatter(
+                shares[one][chosen], shares[other][chosen], s=24, linewidths=0, alpha=0.8,
+                color=COLOURS[number] if level is not None else "#999999", marker="osD^vP*X"[number],
+                label=plain(level) if level else "(missing)" if level == "" else "other levels",
+            )  # fmt: skip
+    axes.axhline(0, color="#bbbbbb", linewidth=0.6)
+    axes.axvline(0, color="#bbbbbb", linewidth=0.6)
+    axes.set_xlabel(f"share of the {one} part")
+    axes.set_ylabel(f"share of the {other} part")
+    axes.set_title(f"Tracks by what their logits are made of, coloured by {plain(strongest)}", loc="left")
+    figure_.legend(loc="outside right center", frameon=False)
+    return figure_
+
+
+def write_overview(path: Path, result: Overview, sentences: Sequence[str], pictures: Sequence[tuple[str, str]]) -> None:
+    """Write report.html from the tables and from the pictures that lie beside it."""
+    rows = sorted(result.factors, key=lambda row: -row["share"])
+    body = [
+        "<h1>What the predictions are made of</h1>",
+        f'<p class="lead">{escape(sentences[0])}</p>',
+        "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in sentences[1:]) + "</ul>",
+        *(figure(path.parent, stem, caption) for stem, caption in pictures),
+        table(rows, HEADINGS),
+        "<h2>Tracks</h2>",
+        table(result.tracks[:MOST_ROWS], {}),
+        more(len(result.tracks)),
+        LIMITS,
+    ]
+    publish(path, "all factors", body, f"model {result.run.digest[:12]}")

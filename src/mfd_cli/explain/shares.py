@@ -1,0 +1,80 @@
+"""What the variance of the logits is made of: the parts of the tracks' weights, their shares, and intervals over the genome.
+
+Shares are Cov(part, total) / Var(total). Intervals resample chromosomes, or stretches of them where there are fewer than eight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mfd_cli.base.arrays import Ints, Reals
+from mfd_cli.core.decompose import Decomposition
+from mfd_cli.core.predictor import Head
+from mfd_cli.core.shares import whole_latent
+from mfd_cli.dataset.folder import Bins
+from mfd_cli.settings.config import SHARED
+
+FEWEST_CONTIGS, STRETCHES = 8, 20
+DRAWS = 400
+
+
+def factor_parts(head: Head, decomposition: Decomposition) -> dict[str, Reals]:
+    """Weights (tracks, latent) over the whole latent of the shared part and of every factor; they add up to the total's."""
+    latent = len(head.shared)
+    parts: dict[str, Reals] = {SHARED: np.broadcast_to(head.shared, (len(head.bias), latent))}
+    for name, weights in decomposition.factors.items():
+        parts[name] = whole_latent(weights, head.slices[decomposition.group_of[name]], latent)
+    return parts
+
+
+def group_parts(head: Head, taken: Mapping[str, object]) -> dict[str, Reals]:
+    """The same of every group, which is the sum of its factors; a group whose name is `taken` is called `group NAME`."""
+    return {
+        group if group not in taken else f"group {group}": whole_latent(weights, head.slices[group], len(head.shared))
+        for group, weights in head.groups.items()
+    }
+
+
+def stretches(bins: Bins) -> Ints:
+    """(bins,) the unit that is resampled: the chromosome, or one of STRETCHES pieces where there are few chromosomes."""
+    contigs = np.unique(bins.contig)
+    if len(contigs) >= FEWEST_CONTIGS:
+        return np.searchsorted(contigs, bins.contig)
+    return np.arange(len(bins)) * STRETCHES // max(len(bins), 1)
+
+
+def share_draws(
+    latents: Reals, unit: Ints, weights: Reals, parts: Mapping[str, Reals], seed: int = 0
+) -> dict[str, Reals]:
+    """Each part's share of the variance of each track's logit, (1 + DRAWS, tracks): first over all bins, then with the units
+    resampled. `latents` (bins, latent), `unit` (bins,), `weights` and parts (tracks, latent).
+
+    Shares depend on the latents through their covariance, and sums of products add up over units: a draw costs one weighted
+    sum of matrices.
+    """
+    units = int(unit.max()) + 1
+    wide = np.concatenate([latents.astype(np.float64), np.ones((len(latents), 1))], 1)
+    moments = np.stack([wide[unit == number].T @ wide[unit == number] for number in range(units)])
+    rng = np.random.default_rng(seed)
+    counts = [np.ones(units), *(np.bincount(rng.integers(0, units, units), minlength=units) for _ in range(DRAWS))]
+    matrix = weights.astype(np.float64)
+    drawn: dict[str, list[Reals]] = {name: [] for name in parts}
+    for count in counts:
+        total = np.tensordot(count, moments, 1)
+        mean = total[:-1, -1] / total[-1, -1]
+        covariance = total[:-1, :-1] / total[-1, -1] - np.outer(mean, mean)
+        with_total = covariance @ matrix.T
+        variance = np.einsum("ik,ki->i", matrix, with_total)
+        for name, part in parts.items():
+            with np.errstate(divide="ignore", invalid="ignore"):
+                drawn[name].append(np.einsum("ik,ki->i", part, with_total) / variance)
+    return {name: np.stack(values) for name, values in drawn.items()}
+
+
+def interval(draws: Reals) -> tuple[float, float, float]:
+    """Mean over tracks and its 95 % interval, from draws (1 + DRAWS, tracks) of some tracks."""
+    means = draws.mean(1)
+    low, high = np.quantile(means[1:], [0.025, 0.975]).tolist()
+    return float(means[0]), low, high

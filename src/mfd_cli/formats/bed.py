@@ -1,0 +1,208 @@
+"""Intervals and the BED family: BED3 and up, narrowPeak, broadPeak; plain, gzip or bgzip."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfd_cli.base.arrays import Bytes, Ints
+from mfd_cli.base.errors import GenomeError, RegionError
+from mfd_cli.base.files import check_input
+from mfd_cli.formats.text import whole_lines
+from mfd_cli.genome.intervals import Interval, Intervals, parse_region
+from mfd_cli.genome.sequence import Genome
+
+_NUMBER = re.compile(rb"0*([0-9]{1,10})")
+_NAME = re.compile(rb"[!-~]+")
+_SKIPPED = (b"#", b"track ", b"track\t", b"browser ", b"browser\t")
+_ODD_START = np.isin(np.arange(256), np.frombuffer(b"tb \t\r\n", np.uint8))
+_HINT = "BED columns are chrom, start, end, with tabs between; a header line begins with #"
+_BYTES_BEFORE = np.array([(1 << 8 * (8 - width)) - 1 for width in range(9)], np.uint64)
+_ASCII_ZEROS = np.uint64(0x3030303030303030)
+_BLOCK = 1 << 24
+"""Bytes of text that are parsed together."""
+_Columns = tuple[Ints, Ints, Ints, Ints]
+
+
+def read_intervals(path: Path, size: int = _BLOCK) -> Intervals:
+    """The first three columns of a BED-like file, of which `size` bytes are parsed together. RegionError with line and value
+    for anything else."""
+    check_input(path, RegionError)
+    names: dict[bytes, int] = {}
+    pieces, before, number = list[_Columns](), b"", 1
+    for block in whole_lines(path, RegionError, size):
+        if not block.endswith(b"\n"):
+            _check_last_line(block, before, path, number)
+            block += b"\n"
+        plain, lines = _parse_block(block, names, number)
+        pieces.append(_parse_lines(block, names, number, path) if plain is None else plain)
+        before, number = block, number + lines
+    contig, start, end, line = (np.concatenate([p[i] for p in pieces] or [np.zeros(0, np.int64)]) for i in range(4))
+    return Intervals(path, tuple(name.decode("ascii") for name in names), contig.astype(np.int32), start, end, line)
+
+
+def _check_last_line(line: bytes, before: bytes, path: Path, number: int) -> None:
+    """A last line without its end that has fewer columns than the one `before` was cut short, maybe within a number."""
+    whole = before[before.rfind(b"\n", 0, -1) + 1 :]
+    if line.count(b"\t") < whole.count(b"\t") and b"#" not in (whole[:1], line[:1]):
+        raise RegionError(
+            "the last line was cut short: it has fewer columns than the one before, and no end", path=path, line=number,
+            hint="fetch the file again; or end the line, if it is right",
+        )  # fmt: skip
+
+
+def _parse_lines(block: bytes, names: dict[bytes, int], number: int, path: Path) -> _Columns:
+    """Contig, start, end and line number of every row of some whole lines, with every check and every liberty of the format.
+    Adds to `names`."""
+    rows = list[tuple[int, int, int, int]]()
+    for line_number, line in enumerate(block.rstrip(b"\n").split(b"\n"), start=number):  # a block may be line ends only
+        if not line.strip(b" \t") or line.startswith(_SKIPPED):
+            continue
+        cells = line.split(b"\t", 3) if b"\t" in line else [cell for cell in line.split(b" ") if cell]
+        start, end = _checked(cells, path, line_number)
+        rows.append((names.setdefault(cells[0], len(names)), start, end, line_number))
+    contigs, starts, ends, lines = np.array(rows, np.int64).reshape(-1, 4).T
+    return contigs, starts, ends, lines
+
+
+def _parse_block(data: bytes, names: dict[bytes, int], number: int) -> tuple[_Columns | None, int]:
+    """The same for plain lines, tabs between all columns and nothing odd, all at once, and how many lines there are.
+
+    None where one is not plain. Faults are not judged here: `_parse_lines` finds them again and says what they are.
+    """
+    raw = np.frombuffer(data, np.uint8)
+    if _ODD_START[raw[0]]:
+        return None, data.count(b"\n")
+    # Tabs and line ends are all there is below 11 in a plain file; the cells of a line lie between neighbours of this list.
+    marks = np.flatnonzero(raw <= ord("\n"))
+    kinds = raw[marks]
+    ends = np.flatnonzero(kinds == ord("\n"))
+    lines = len(ends)
+    at = np.concatenate([[0], ends[:-1] + 1])  # a line's first mark
+    line_start = np.concatenate([[0], marks[ends[:-1]] + 1])
+    line, first = np.arange(number, number + lines), raw[line_start]
+    comment = first == ord("#")
+    if comment.any():
+        at, ends, line_start, line, first = (values[~comment] for values in (at, ends, line_start, line, first))
+    if not len(line):
+        return (line, line, line, line), lines
+    # What may be a `track` or `browser` line, or one of white space, is for the other reader.
+    if kinds.min() < ord("\t") or _ODD_START[first].any() or (ends - at < 2).any():
+        return None, lines
+    one, two, three = marks[at], marks[at + 1], marks[at + 2]
+    start, end = _numbers(raw, one + 1, two), _numbers(raw, two + 1, three)
+    if start is None or end is None or (end <= start).any():
+        return None, lines
+    contig = _name_numbers(data, raw, line_start, one, names)
+    return None if contig is None else (contig, start, end, line), lines
+
+
+def _last_eight(raw: Bytes, end: Ints, width: Ints) -> NDArray[np.uint64]:
+    """The last eight bytes before each `end`, as one number each; those beyond `width` bytes are zero."""
+    if len(end) and end[0] < 8:  # the first line may begin too near the start of the text
+        raw, end = np.concatenate([np.zeros(8, np.uint8), raw]), end + 8
+    words = np.ndarray((max(len(raw) - 7, 0),), "<u8", raw, strides=(1,))  # the eight bytes from every place on
+    found: NDArray[np.uint64] = words[end - 8] & ~_BYTES_BEFORE[np.minimum(width, 8)]
+    return found
+
+
+def _numbers(raw: Bytes, low: Ints, high: Ints) -> Ints | None:
+    """The whole numbers at [low, high) of some text; None unless all are of one to ten digits.
+
+    Eight digits at a time, as the bytes of one number: neighbours are joined to pairs, pairs to fours, fours to eight.
+    """
+    width = high - low
+    if width.min() < 1 or width.max() > 10:
+        return None
+    eight = _last_eight(raw, high, width) | (_ASCII_ZEROS & _BYTES_BEFORE[np.minimum(width, 8)])
+    high_halves = np.uint64(0xF0F0F0F0F0F0F0F0)
+    digits = ((eight & high_halves) | (((eight + np.uint64(0x0606060606060606)) & high_halves) >> np.uint64(4))) == (
+        _ASCII_ZEROS | _ASCII_ZEROS >> np.uint64(4)
+    )
+    if not digits.all():
+        return None
+    pairs = (eight & np.uint64(0x0F0F0F0F0F0F0F0F)) * np.uint64(2561) >> np.uint64(8)
+    fours = (pairs & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601) >> np.uint64(16)
+    value = ((fours & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001) >> np.uint64(32)).astype(np.int64)
+    for place in (8, 9):
+        rows = np.flatnonzero(width > place)
+        if len(rows):
+            digit = raw[high[rows] - 1 - place].astype(np.int64) - ord("0")
+            if ((digit < 0) | (digit > 9)).any():
+                return None
+            value[rows] += digit * 10**place
+    return value
+
+
+def _name_numbers(data: bytes, raw: Bytes, low: Ints, high: Ints, names: dict[bytes, int]) -> Ints | None:
+    """The number of each name at [low, high); None where one is no contig name. Only the first of a run of equals is read."""
+    width = high - low
+    same = np.concatenate([[False], width[1:] == width[:-1]])
+    for place in range(0, int(width.max()), 8):
+        words = _last_eight(raw, np.maximum(high - place, low), np.clip(width - place, 0, 8))
+        same[1:] &= words[1:] == words[:-1]
+    heads = np.flatnonzero(~same)
+    numbers = []
+    for begin, end in zip(low[heads].tolist(), high[heads].tolist()):
+        name = data[begin:end]
+        if not _NAME.fullmatch(name):
+            return None
+        numbers.append(names.setdefault(name, len(names)))
+    return np.array(numbers, np.int64)[np.cumsum(~same) - 1]
+
+
+def _checked(cells: list[bytes], path: Path, number: int) -> tuple[int, int]:
+    if len(cells) < 3:
+        count = "one column" if len(cells) == 1 else f"{len(cells)} columns"
+        raise RegionError(f"has {count}, not three or more", path=path, line=number, hint=_HINT)
+    if not _NAME.fullmatch(cells[0]):
+        shown = cells[0][:40].decode("utf-8", "replace")
+        raise RegionError(f"{shown!r} is not a contig name", path=path, line=number, hint=_HINT)
+    start, end = _place("start", cells[1], path, number), _place("end", cells[2], path, number)
+    if end <= start:
+        raise RegionError(f"end {end} is not after start {start}", path=path, line=number, hint=_HINT)
+    return start, end
+
+
+def _place(what: str, cell: bytes, path: Path, number: int) -> int:
+    found = _NUMBER.fullmatch(cell)
+    if found:
+        return int(found[1])
+    wrong = "is not a whole number"
+    if cell.removeprefix(b"-").isdigit():
+        wrong = "is negative" if cell[:1] == b"-" else "is too large"
+    shown = cell[:40].decode("utf-8", "replace")
+    raise RegionError(f"{what} {wrong} ({shown!r})", path=path, line=number, hint=_HINT)
+
+
+def read_known_intervals(path: Path, lengths: Mapping[str, int]) -> dict[str, tuple[Ints, Ints]]:
+    """Intervals of a file per contig of a genome, see Intervals.on; an error names the file."""
+    intervals = read_intervals(path)
+    try:
+        return intervals.on(lengths)
+    except GenomeError as error:
+        raise RegionError(error.message, path=path, hint=error.hint) from error
+
+
+def parse_regions(texts: Sequence[str], file: Path | None, genome: Genome) -> tuple[Interval, ...]:
+    """The regions of `-r` options (each one region, or several with commas between) and of a BED file."""
+    found = [parse_region(part, genome) for text in texts for part in _parts(text, genome)]
+    if file is not None:
+        for contig, (starts, ends) in read_intervals(file).on(genome.lengths).items():
+            found += [Interval(contig, start, end) for start, end in zip(starts.tolist(), ends.tolist())]
+    if not found:
+        raise GenomeError("no region is named", path=file, hint="-r chr1:1001-2000, or -R regions.bed")
+    return tuple(found)
+
+
+def _parts(text: str, genome: Genome) -> list[str]:
+    """One region, whose numbers may hold commas, or several."""
+    try:
+        parse_region(text, genome)
+    except GenomeError:
+        return [part for part in text.split(",") if part]
+    return [text]

@@ -1,0 +1,118 @@
+"""Results on disk in the formats of the field: TSV, Parquet, bigWig, VCF. One function per format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mfd_cli.base.files import whole_file
+
+
+def write_tsv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Rows as tab-separated text with a header; NaN and None are empty, floats keep six significant digits.
+
+    Tabs, line ends and control characters inside a value become spaces, and a text that a spreadsheet would take for a
+    formula is quoted with an apostrophe.
+    """
+    with whole_file(path) as temporary, TsvRows(temporary, list(columns or (rows[0] if rows else ()))) as table:
+        table.write(rows)
+
+
+class TsvRows:
+    """The same written in pieces, so that memory does not grow with the length of the file."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.columns, self.stream = columns, path.open("w", encoding="utf-8", newline="\n")
+        self.stream.write("\t".join(columns) + "\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+
+    def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows; a column that one lacks is empty."""
+        self.stream.writelines("\t".join(_text(row.get(name)) for name in self.columns) + "\n" for row in rows)
+
+
+def _text(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if not isinstance(value, str):
+        return str(value)
+    clean = "".join(" " if ord(letter) < 32 or 127 <= ord(letter) < 160 else letter for letter in value)
+    return f"'{clean}" if clean[:1] in ("=", "+", "-", "@") and not _is_number(clean) else clean
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows as a Parquet file with the columns of the first row; NaN stays NaN."""
+    columns = {name: [row.get(name) for row in rows] for name in (rows[0] if rows else ())}
+    with whole_file(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
+
+
+class ParquetRows:
+    """A Parquet file written in pieces, so that memory does not grow with its length; nothing where `path` is None.
+
+    Minima and maxima are kept of the first `indexed` columns only: those of hundreds of tracks would fill the footer.
+    """
+
+    def __init__(self, path: Path | None, schema: pa.Schema, indexed: int = 7) -> None:
+        self.writer: pq.ParquetWriter | None = None
+        if path is not None:
+            names = schema.names[:indexed]
+            self.writer = pq.ParquetWriter(path, schema, compression="zstd", write_statistics=names)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def write(self, columns: Mapping[str, Any]) -> None:
+        """Add rows, given as the columns of the schema."""
+        if self.writer is not None and len(next(iter(columns.values()))):
+            schema = self.writer.schema
+            self.writer.write_table(pa.table({name: columns[name] for name in schema.names}, schema))
+
+
+def write_attributions(path: Path, levels: Sequence[Any], factor: str) -> None:
+    """Arrow file, one row per region and level: where, the score, and 4 x window hypothetical contributions.
+
+    The contributions are a fixed-size list in channel-major order: all positions of A, then C, G, T.
+    """
+    rows = [(level, index) for level in levels for index in range(len(level.regions))]
+    width = levels[0].hypothetical.shape[2] if rows else 0
+    flat = np.concatenate([level.hypothetical.reshape(-1) for level in levels]) if rows else np.zeros(0, np.float32)
+    regions = [level.regions[index] for level, index in rows]
+    table = pa.table(
+        {
+            "level": [level.name for level, _ in rows], "contig": [region.contig for region in regions],
+            "start": pa.array([region.start for region in regions], pa.int64()),
+            "score": pa.array([region.score for region in regions], pa.float32()),
+            "contributions": pa.FixedSizeListArray.from_arrays(pa.array(flat.astype(np.float32)), max(4 * width, 1)),
+        }
+    )  # fmt: skip
+    layout = f"4 x {width}, all positions of A, then C, G, T; start is the 0-based start of the 128-bp bin"
+    table = table.replace_schema_metadata({"factor": factor, "layout": layout})
+    with whole_file(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
+        with pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)

@@ -1,0 +1,105 @@
+"""Peaks to labelled bins, by interval arithmetic.
+
+Bins tile every contig from its first base; only whole bins exist. A global bin index counts through the contigs in the
+order of the genome. A peak labels every bin that it overlaps by at least `min_overlap` bp; one that reaches no bin that
+way (narrow, or split between two) labels the bin that holds its midpoint, so that no peak is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfd_cli.base.arrays import Bools, Ints
+
+BIN = 128
+SHIFT = 7  # BIN is 2^7: shifts are much faster than divisions
+
+
+@dataclass(frozen=True)
+class BinGrid:
+    """The bins of a genome: how many each contig has and where they begin in the global count."""
+
+    lengths: Mapping[str, int]
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Whole bins per contig."""
+        return {name: length // BIN for name, length in self.lengths.items()}
+
+    @cached_property
+    def offsets(self) -> dict[str, int]:
+        """Global index of each contig's first bin."""
+        edges = np.cumsum([0, *self.counts.values()]).tolist()
+        return dict(zip(self.lengths, edges))
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    def place(self) -> tuple[NDArray[np.int32], Ints]:
+        """Contig index and 0-based start of every bin, (total,) each."""
+        counts = list(self.counts.values())
+        contig = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        start = np.concatenate([np.arange(count, dtype=np.int64) * BIN for count in counts] or [np.zeros(0, np.int64)])
+        return contig, start
+
+
+def labelled_bins(start: Ints, end: Ints, bins: int, min_overlap: int) -> tuple[Ints, int]:
+    """Indices of the bins of one contig that these peaks label, sorted and unique; and how many peaks label none.
+
+    Only a peak whose midpoint lies in the incomplete stretch after the last whole bin labels nothing.
+    """
+    # The first and last bin with enough overlap: end - 128 b >= min_overlap, and 128 (b + 1) - start >= min_overlap.
+    first = (start + min_overlap + BIN - 1 >> SHIFT) - 1
+    last = np.minimum(end - min_overlap >> SHIFT, bins - 1)
+    # A peak narrower than min_overlap overlaps no bin enough, whatever first and last say.
+    reaches = (end - start >= min_overlap) & (last >= first)
+    if not reaches.all():
+        middle = start + end >> SHIFT + 1
+        first, last = np.where(reaches, first, middle), np.where(reaches, last, middle)
+    inside = first < bins
+    if inside.all():
+        return expand(first, last), 0
+    return expand(first[inside], last[inside]), int((~inside).sum())
+
+
+def expand(first: Ints, last: Ints) -> Ints:
+    """All whole numbers from each `first` to its `last`, both included, sorted and unique."""
+    if (np.diff(first) < 0).any():
+        order = np.argsort(first, kind="stable")
+        first, last = first[order], last[order]
+    # What an earlier range has covered is cut off the later ones: then their numbers are sorted and unique as they come.
+    first = np.concatenate([first[:1], np.maximum(first[1:], np.maximum.accumulate(last)[:-1] + 1)])
+    kept = last >= first
+    if not kept.all():
+        first, last = first[kept], last[kept]
+    counts = last - first + 1
+    ends = np.cumsum(counts)
+    return np.repeat(first - ends + counts, counts) + np.arange(ends[-1] if len(ends) else 0, dtype=np.int64)
+
+
+def inside_bins(start: Ints, end: Ints, bins: int) -> Bools:
+    """(bins,) which bins of a contig lie wholly inside the union of these intervals."""
+    covered = np.zeros(bins * BIN + 1, np.int32)
+    np.add.at(covered, np.minimum(start, bins * BIN), 1)
+    np.add.at(covered, np.minimum(end, bins * BIN), -1)
+    inside: Bools = np.asarray((np.cumsum(covered[:-1]).reshape(bins, BIN) > 0).all(1))
+    return inside
+
+
+def touched_bins(start: Ints, end: Ints, bins: int) -> Bools:
+    """(bins,) which bins of a contig overlap any of these intervals by a base or more."""
+    touched = np.zeros(bins, bool)
+    index = expand(start // BIN, (end - 1) // BIN)
+    touched[index[index < bins]] = True
+    return touched
+
+
+def evenly(count: int, most: int) -> Ints:
+    """Evenly spaced places in a row of `count`, from the first to the last, at most `most` of them; each once, in order."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(np.int64)

@@ -1,0 +1,104 @@
+"""Intervals of a genome as values, and how a user writes one: chr1:1001-2000."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfd_cli.base.arrays import Ints
+from mfd_cli.base.errors import GenomeError, RegionError, few
+from mfd_cli.genome.sequence import Genome, contig_of, match_contigs
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A stretch of a contig: 0-based, end not included.
+
+    >>> str(Interval("chr7", 100, 228))
+    'chr7:100-228'
+    """
+
+    contig: str
+    start: int
+    end: int
+    strand: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end:
+            raise RegionError(f"{self.contig}:{self.start}-{self.end} is not an interval")
+
+    def __str__(self) -> str:
+        return f"{self.contig}:{self.start}-{self.end}{':' + self.strand if self.strand else ''}"
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Many intervals in columns: `contig` (n,) index into `names`; `start`, `end` and `line` (n,) int64."""
+
+    path: Path
+    names: tuple[str, ...]
+    contig: NDArray[np.int32]
+    start: Ints
+    end: Ints
+    line: Ints
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def on(self, lengths: Mapping[str, int]) -> dict[str, tuple[Ints, Ints]]:
+        """Starts and ends per contig of a genome, aliases resolved; those on other contigs are left out.
+
+        Raises GenomeError where no contig is shared, RegionError where an interval ends beyond its contig.
+        """
+        mapping = match_contigs(self.names, lengths, str(self.path))
+        found: dict[str, tuple[Ints, Ints]] = {}
+        for index, name in enumerate(self.names):
+            if name not in mapping:
+                continue
+            chosen = self.contig == index
+            start, end = self.start[chosen], self.end[chosen]
+            beyond = np.flatnonzero(end > lengths[mapping[name]])
+            if len(beyond):
+                first, length = beyond[0], lengths[mapping[name]]
+                raise RegionError(
+                    f"{name[:60]}:{start[first]}-{end[first]} ends beyond the contig ({length:,} bp in the genome)",
+                    path=self.path, line=int(self.line[chosen][first]), hint="the file belongs to another assembly",
+                )  # fmt: skip
+            before = found.get(mapping[name])
+            found[mapping[name]] = (
+                (start, end) if before is None else (np.append(before[0], start), np.append(before[1], end))
+            )
+        return found
+
+
+_COUNT = "[0-9][0-9,]{0,19}"
+_REGION = re.compile(rf"(?P<contig>.+?)(?::(?P<first>{_COUNT})(?:(?P<dash>-)(?P<last>{_COUNT})?)?)?")
+
+
+# -- regions on the command line ---------------------------------------------------------------------------------------
+
+
+def parse_region(text: str, genome: Genome) -> Interval:
+    """`chr1:1001-2000` (1-based, both ends included), `chr1:1001-` (to its end), `chr1:1001` (one base) or `chr1`, aliases of
+    contigs resolved; an end beyond the contig is its end. GenomeError where the region does not begin on the genome.
+    """
+    whole = contig_of(text, genome)  # a contig's own name may hold a colon: the whole text is tried first
+    if whole is not None:
+        return Interval(whole, 0, genome.lengths[whole])
+    found = _REGION.fullmatch(text)
+    contig = contig_of(found["contig"], genome) if found else None
+    if found is None or contig is None or found["first"] is None:
+        raise GenomeError(f"{text!r} is no region of the genome", hint=f"contigs are {few(genome.sequences)}")
+    length, first = genome.lengths[contig], int(found["first"].replace(",", ""))
+    open_ended = length if found["dash"] else first
+    last = int(found["last"].replace(",", "")) if found["last"] else open_ended
+    if not 1 <= first <= length:
+        raise GenomeError(f"region {text!r} is not on {contig}, which has {length:,} bp")
+    if last < first:
+        raise GenomeError(f"region {text!r} ends before it begins")
+    return Interval(contig, first - 1, min(last, length))

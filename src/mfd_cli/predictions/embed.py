@@ -1,0 +1,135 @@
+"""`mfd embed`: regions as latents with names, for whatever is to be learnt from them.
+
+One row per interval of a BED file: line, contig, start, end, gc, and `GROUP.0`, `GROUP.1` ... for the subspace of every group.
+The latent of an interval is the mean (or the largest value, sign kept) over the 128-bp bins that cover it, which are centred on
+it; an interval of 128 bp or less is one bin. Both strands averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from mfd_cli.base.arrays import Bytes, Floats, Ints
+from mfd_cli.base.errors import RegionError
+from mfd_cli.base.files import check_output, whole_file
+from mfd_cli.base.progress import Progress
+from mfd_cli.core.predictor import Predictor
+from mfd_cli.formats.bed import read_intervals
+from mfd_cli.formats.tables import ParquetRows
+from mfd_cli.genome.grid import BIN
+from mfd_cli.genome.sequence import Genome, gc_share, match_contigs
+from mfd_cli.runs.folder import Run
+
+Aggregate = Literal["mean", "max"]
+REGIONS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class EmbedSummary:
+    """What was written."""
+
+    path: Path
+    regions: int
+    left_out: int
+    latents: int
+
+    def lines(self) -> list[str]:
+        told = f"; {self.left_out:,} on contigs that the genome lacks left out" if self.left_out else ""
+        return [f"{self.regions:,} regions, {self.latents} latents each{told}", f"wrote {self.path}"]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Intervals on the genome in the order of the file: contig names, starts, ends, lines."""
+
+    contig: list[str]
+    start: Ints
+    end: Ints
+    line: Ints
+
+
+def embed(
+    run: Run, genome: Genome, regions: Path, output: Path, *, aggregate: Aggregate = "mean",
+    device: torch.device | str = "cpu", batch_size: int = 256, force: bool = False, progress: Progress | None = None,
+) -> EmbedSummary:  # fmt: skip
+    """Write the latents of a BED file's intervals. RegionError where an interval is broken or ends beyond its contig."""
+    check_output(output, force)
+    places, left_out = places_of(regions, genome)
+    predictor = Predictor(run.model, device, batch_size)
+    names = latent_names(run)
+    schema = pa.schema(
+        [("line", pa.int64()), ("contig", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("gc", pa.float32()),
+         *((name, pa.float32()) for name in names)],
+        metadata={"mfd_model": run.digest, "aggregate": aggregate},
+    )  # fmt: skip
+    with whole_file(output) as temporary, ParquetRows(temporary, schema, 4) as table:
+        for low in range(0, len(places.contig), REGIONS_AT_ONCE):
+            part = slice(low, low + REGIONS_AT_ONCE)
+            table.write(rows_of(predictor, genome, places, part, names, aggregate))
+            if progress:
+                progress("embedding regions", min(low + REGIONS_AT_ONCE, len(places.contig)), len(places.contig))
+    return EmbedSummary(output, len(places.contig), left_out, len(names))
+
+
+def latent_names(run: Run) -> list[str]:
+    """`GROUP.NUMBER` of every latent, in the canonical order."""
+    return [f"{group}.{i}" for group, place in run.model.slices.items() for i in range(place.stop - place.start)]
+
+
+def places_of(path: Path, genome: Genome) -> tuple[Places, int]:
+    """The intervals of a BED file on the genome's contigs, and how many lie on others."""
+    found = read_intervals(path)
+    mapping = match_contigs(found.names, genome.sequences, str(path))
+    names = [mapping.get(name) for name in found.names]
+    kept = np.array([names[i] is not None for i in found.contig.tolist()], bool)
+    contig = [str(names[i]) for i in found.contig[kept].tolist()]
+    places = Places(contig, found.start[kept], found.end[kept], found.line[kept])
+    if not contig:
+        raise RegionError("holds no interval", path=path)
+    for name, end, line in zip(contig, places.end.tolist(), places.line.tolist()):
+        if end > genome.lengths[name]:
+            raise RegionError(
+                f"ends beyond {name}, which has {genome.lengths[name]:,} bp ({end})", path=path, line=line
+            )
+    return places, int((~kept).sum())
+
+
+def bins_of(start: int, end: int) -> Iterator[int]:
+    """Starts of the bins that cover an interval, centred on it; one bin for 128 bp or less."""
+    count = max(-(-(end - start) // BIN), 1)
+    first = (start + end) // 2 - count * BIN // 2
+    return (first + BIN * number for number in range(count))
+
+
+def rows_of(
+    predictor: Predictor, genome: Genome, places: Places, part: slice, names: list[str], aggregate: Aggregate
+) -> dict[str, Any]:  # fmt: skip
+    """Columns of the table for some of the intervals."""
+    contigs, starts, ends = places.contig[part], places.start[part].tolist(), places.end[part].tolist()
+    windows, owner = list[Bytes](), list[int]()
+    for number, (contig, start, end) in enumerate(zip(contigs, starts, ends)):
+        for at in bins_of(start, end):
+            windows.append(genome.codes(contig, at - predictor.left, at - predictor.left + predictor.window))
+            owner.append(number)
+    latents = pooled(predictor.latents(np.stack(windows)), np.array(owner), len(contigs), aggregate)
+    gc = [gc_share(genome.codes(contig, start, end)) for contig, start, end in zip(contigs, starts, ends)]
+    where = {"line": places.line[part], "contig": contigs, "start": starts, "end": ends, "gc": np.array(gc, np.float32)}
+    return where | {name: latents[:, i] for i, name in enumerate(names)}
+
+
+def pooled(latents: Floats, owner: Ints, count: int, aggregate: Aggregate) -> Floats:
+    """Latents of bins (bins, latent) as latents of the intervals that own them (count, latent)."""
+    edges = np.searchsorted(owner, np.arange(count))
+    if aggregate == "mean":
+        sums = np.add.reduceat(latents, edges, axis=0)
+        return (sums / np.bincount(owner, minlength=count)[:, None]).astype(np.float32)
+    high, low = np.maximum.reduceat(latents, edges, axis=0), np.minimum.reduceat(latents, edges, axis=0)
+    result: Floats = np.where(high >= -low, high, low)
+    return result

@@ -1,0 +1,48 @@
+"""A trained model on the labelled bins of a dataset: what every verb that compares the two begins with."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mfd_cli.base.arrays import Floats
+from mfd_cli.base.errors import RunError
+from mfd_cli.base.progress import Progress
+from mfd_cli.core.predictor import Predictor
+from mfd_cli.dataset.folder import Bins, Dataset, unpack_bits
+from mfd_cli.runs.batches import GenomeOnDevice
+from mfd_cli.runs.folder import Run
+
+
+def check_same_tracks(run: Run, dataset: Dataset) -> None:
+    """RunError where the dataset's tracks are not the model's."""
+    ours = [track.id for track in run.tracks]
+    theirs = [track.id for track in dataset.peak_tracks + dataset.signal_tracks]
+    if ours != theirs:
+        raise RunError("was trained on other tracks than those of the dataset", path=run.path, hint="run mfd train")
+
+
+def bin_latents(
+    run: Run, dataset: Dataset, bins: Bins, device: torch.device | str = "cpu", batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Floats:  # fmt: skip
+    """Latents (bins, latent) of labelled bins, both strands averaged."""
+    predictor = Predictor(run.model, device, batch_size)
+    genome = GenomeOnDevice(dataset, predictor.window, predictor.left, predictor.device)
+    positions = torch.from_numpy(genome.positions(bins)).to(predictor.device)
+    pieces = []
+    with torch.inference_mode():
+        for chunk in positions.split(batch_size):
+            pieces.append(predictor.latents_of(genome.windows[chunk]).float().cpu().numpy())
+            if progress:
+                progress("predicting bins", min(len(pieces) * batch_size, len(bins)), len(bins))
+    return np.concatenate(pieces)
+
+
+def labels_of(run: Run, bins: Bins) -> torch.Tensor:
+    """Labels of the peak tracks (bins, peak tracks): 0 or 1, NaN where a track was not measured."""
+    labels = torch.from_numpy(unpack_bits(bins.peaks, run.peak_tracks)).float()
+    if bins.measured is not None:
+        known = unpack_bits(bins.measured, len(run.tracks))[:, : run.peak_tracks]
+        labels[torch.from_numpy(~known)] = torch.nan
+    return labels

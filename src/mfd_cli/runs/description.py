@@ -1,0 +1,95 @@
+"""What model.json and last/state.json of a run folder must hold."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mfd_cli.base.stored_json import Natural, Sha256, Stored
+from mfd_cli.experiments.track import StoredTracks
+from mfd_cli.settings.config import ResolvedModel
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class StoredLevels(Stored):
+    type: Literal["category", "multilabel", "year"]
+    column: str
+    vocabulary: list[str]
+    mean: list[float]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if len(set(self.vocabulary)) != len(self.vocabulary) or len(self.mean) != len(self.vocabulary):
+            raise ValueError("levels are there twice, or are not as many as their means")
+        return self
+
+
+class StoredNumber(Stored):
+    type: Literal["number"]
+    column: str
+    centre: float
+    scale: Positive
+    cuts: Annotated[list[float], Field(min_length=2, max_length=2)]
+    mean: Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class StoredScale(Stored):
+    floor: list[Positive]
+    mean: list[float]
+    sd: list[Positive]
+    counts: list[bool]
+
+
+class StoredAbout(Stored):
+    genome_digest: str
+    dataset_digest: str
+    weights_sha256: Sha256
+    contigs: dict[str, Natural]
+    trained_on: list[str]
+    windows: Natural
+    validation: dict[str, float]
+
+
+class Description(StoredTracks):
+    """What model.json must hold."""
+
+    configuration: dict[str, Any]
+    model: ResolvedModel
+    metadata: dict[str, Annotated[StoredLevels | StoredNumber, Field(discriminator="type")]]
+    trained: list[bool]
+    signal_scale: StoredScale
+    about: StoredAbout
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        kinds, scale = [track.kind for track in self.tracks], self.signal_scale
+        if kinds != sorted(kinds):
+            raise ValueError("tracks: signals stand before peaks")
+        if len(self.trained) != len(kinds) or not any(self.trained):
+            raise ValueError("trained: is not one value per track, of which one is true")
+        if {len(values) for values in (scale.floor, scale.mean, scale.sd, scale.counts)} != {kinds.count("signal")}:
+            raise ValueError("signal_scale: is not one value per signal track")
+        return self
+
+
+class State(Stored):
+    """What last/state.json must hold."""
+
+    step: Natural
+    total_steps: Natural
+    seconds: Annotated[float, Field(ge=0)]
+    sums: dict[str, float]
+    best: Annotated[list[float | None], Field(min_length=3, max_length=3)]
+    threads: Annotated[int, Field(ge=1)]
+    plan: dict[str, Any]
+    dataset: Sha256
+    file: Annotated[str, Field(pattern=r"^state-[0-9]{1,20}\.[a-z]{1,20}$")]  # a name, not a path to elsewhere
+    sha256: Sha256
+
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        if not all(number is not None and number >= 0 and number.is_integer() for number in self.best[1:]):
+            raise ValueError("best: is not a skill, a step and a count")
+        return self

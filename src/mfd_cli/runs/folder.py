@@ -1,0 +1,215 @@
+"""The run folder: the one place that knows what a checkpoint looks like. No pickle is ever written or read.
+
+run/model.safetensors   best weights
+    model.json          format version, configuration, vocabularies, tracks, digests: all that is needed to use it
+    metrics.jsonl       one line per validation
+    last/               everything needed to resume exactly: state.safetensors and state.json
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mfd_cli.base.errors import MfdError, RunError
+from mfd_cli.base.files import sha256_of, whole_files
+from mfd_cli.base.locks import orphans
+from mfd_cli.base.stored_json import read_stored, write_stored
+from mfd_cli.core.backbones import BACKBONES
+from mfd_cli.core.losses import SignalScale
+from mfd_cli.core.metadata import MetadataEncoder
+from mfd_cli.core.model import MfdModel
+from mfd_cli.engine.store import check_tensors, load_tensors, save_tensors
+from mfd_cli.experiments.strands import strand_partners
+from mfd_cli.experiments.track import Track, tracks_of
+from mfd_cli.runs.description import Description, State
+from mfd_cli.settings.config import Config, ResolvedModel
+from mfd_cli.settings.parse import parse_config
+
+FORMAT, VERSION = "mfd-run", 1
+WEIGHTS, DESCRIPTION, METRICS, LAST = "model.safetensors", "model.json", "metrics.jsonl", "last"
+TURNS = 20
+"""How often a reader looks again for weights that are being replaced, a tenth of a second apart."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model and what is known of it. `tracks` are in the order of the model's outputs: peaks, then signals.
+
+    `about` holds genome_digest, dataset_digest, contigs {name: length}, trained_on (contigs), and training's summary.
+    """
+
+    path: Path
+    config: Config
+    model: MfdModel = field(repr=False)
+    tracks: tuple[Track, ...]
+    signal_scale: SignalScale
+    about: Mapping[str, Any]
+
+    @property
+    def peak_tracks(self) -> int:
+        """How many outputs are peak tracks; they come first."""
+        return sum(track.kind == "peaks" for track in self.tracks)
+
+    @property
+    def digest(self) -> str:
+        """Names this model: sha256 of its weights."""
+        return str(self.about["weights_sha256"])
+
+
+def save_run(run: Run) -> None:
+    """Write model.json, which holds the digest of the weights, and model.safetensors. Both are complete before either gets its
+    name; where a kill comes between the two, `finish_publishing` goes on."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    with whole_files(run.path / DESCRIPTION, run.path / WEIGHTS) as (description, weights):
+        save_tensors(weights, dict(run.model.state_dict()))
+        stored = {
+            "format": FORMAT, "version": VERSION, "configuration": run.config.model_dump(mode="json"),
+            "model": run.model.settings.model_dump(mode="json"), "metadata": run.model.metadata.to_json(),
+            "tracks": [asdict(track) for track in run.tracks], "trained": run.model.trained.tolist(),
+            "signal_scale": run.signal_scale.to_json(),
+            "about": {**run.about, "weights_sha256": sha256_of(weights)},
+        }  # fmt: skip
+        write_stored(description, stored)
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run folder. RunError where it is missing, damaged or of another version."""
+    path = Path(path)
+    with contextlib.suppress(OSError):
+        finish_publishing(path)
+    stored, weights = _agreeing(path)
+    tensors = load_tensors(weights, _AGAIN)
+    try:
+        run = _described(path, stored, sum(tensor.numel() for tensor in tensors.values()))
+    except (MfdError, ValueError, ArithmeticError) as error:
+        told = error.message if isinstance(error, MfdError) else str(error)
+        raise RunError(f"describes no model: {told[:300]}", path=path / DESCRIPTION, hint=_AGAIN) from error
+    check_tensors(tensors, run.model.state_dict(), weights, _AGAIN)
+    run.model.load_state_dict(tensors)
+    return run
+
+
+def _agreeing(path: Path) -> tuple[dict[str, Any], Path]:
+    """model.json and the weights that it names. A training that goes on replaces the two one after the other: a reader that
+    comes between waits for the second."""
+    weights = path / WEIGHTS
+    for turn in range(TURNS):
+        stored = read_description(path)
+        if weights.is_file() and sha256_of(weights) == stored["about"]["weights_sha256"]:
+            return stored, weights
+        if not list(path.glob(f".{WEIGHTS}.tmp-*")) or turn == TURNS - 1:
+            break
+        time.sleep(0.1)
+    told = "is damaged: its sha256 is not the one in model.json" if weights.is_file() else "is missing"
+    raise RunError(told, path=weights, hint=_AGAIN)
+
+
+def _described(path: Path, stored: Mapping[str, Any], numbers: int) -> Run:
+    """The run that model.json describes, with random weights. An error where its entries do not fit each other, or a network
+    of more than so many numbers."""
+    config, settings = parse_config(stored["configuration"]), ResolvedModel.model_validate(stored["model"])
+    check_settings(settings, config, numbers)
+    tracks, metadata = tracks_of(stored["tracks"]), MetadataEncoder.from_json(stored["metadata"])
+    factors = {name: (factor.column, factor.type) for name, factor in config.factors.items()}
+    if {name: (metadata.columns[name], encoder.type) for name, encoder in metadata.encoders.items()} != factors:
+        raise RunError("metadata: are not the factors of the configuration")
+    trained = np.array(stored["trained"], bool)
+    metadata.encode([track.metadata for track, used in zip(tracks, trained) if used])  # all their levels are known
+    model = MfdModel(
+        settings, metadata, config.factors, [track.metadata for track in tracks], trained,
+        np.zeros(len(tracks), np.float32),
+    )  # fmt: skip
+    model.stranded = bool((strand_partners(tracks, config) != np.arange(len(tracks))).any())
+    return Run(path, config, model.eval(), tracks, SignalScale.from_json(stored["signal_scale"]), stored["about"])
+
+
+def check_settings(settings: ResolvedModel, config: Config, numbers: int) -> None:
+    """RunError where a network is not that of a configuration, or larger than so many numbers, before it takes memory."""
+    given = config.model.model_dump(exclude={"preset", "groups"}, exclude_none=True)
+    stored = settings.model_dump()
+    other = [name for name, value in given.items() if stored[name] != value]
+    if other:
+        raise RunError(f"model.{other[0]}: is {stored[other[0]]}, in the configuration {given[other[0]]}")
+    if not (settings.backbone in BACKBONES and 1 <= settings.kmer <= 3 and settings.window <= _LARGEST_WINDOW):
+        raise RunError("model: has a backbone, kmer or window that is not known")
+    sizes, used = list(settings.groups.values()), {factor.group for factor in config.factors.values()}
+    if not used <= set(settings.groups) or min(sizes) < 1 or sum(sizes) != settings.latent:
+        raise RunError("model.groups: are not those of the factors, or do not fill the latent")
+    width, hidden = settings.width, max([settings.hidden, *(factor.dim or 0 for factor in config.factors.values())])
+    layers = (3 * width * width, width * settings.latent, 4 * hidden * hidden if settings.head == "conditioned" else 0)
+    if min(width, settings.hidden) < 1 or max(layers) > numbers:
+        raise RunError("model: is larger than its weights")
+
+
+_LARGEST_WINDOW = 1 << 20
+
+
+def finish_publishing(path: Path) -> None:
+    """Give new weights their name where their description has its already: a kill came between the two."""
+    if not (path / DESCRIPTION).is_file():
+        return
+    waiting = [
+        folder / WEIGHTS for folder, name, _ in orphans(path) if name == WEIGHTS and (folder / WEIGHTS).is_file()
+    ]
+    wanted = read_description(path)["about"]["weights_sha256"] if waiting else ""
+    for file in waiting:
+        if sha256_of(file) == wanted:
+            file.replace(path / WEIGHTS)
+
+
+def run_folders(path: Path) -> list[Path]:
+    """The run folders at a place: itself, or those of several seeds (`seed-N`) in it."""
+    if (path / DESCRIPTION).is_file():
+        return [path]
+    seeds = [folder for folder in path.glob("seed-*") if (folder / DESCRIPTION).is_file()]
+    return sorted(seeds, key=lambda folder: (len(folder.name), folder.name)) or [path]
+
+
+_AGAIN = "run mfd train again"
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """model.json of a run folder, checked for format, version, and the type of its entries."""
+    file = path / DESCRIPTION
+    if not file.exists():
+        raise RunError("there is no trained model here (no model.json)", path=path, hint="run mfd train first")
+    return read_stored(file, Description, RunError, _AGAIN, (FORMAT, VERSION))
+
+
+def save_last(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """The state to resume from. The description is written last and names the digest of its tensors.
+
+    Tensors carry the step in their file name, so that a kill between the two writes leaves the older pair intact.
+    """
+    folder = path / LAST
+    file = folder / f"state-{state['step']}.safetensors"
+    save_tensors(file, tensors)
+    write_stored(folder / "state.json", {**state, "file": file.name, "sha256": sha256_of(file)})
+    for old in folder.glob("state-*.safetensors"):
+        if old != file:
+            old.unlink()
+
+
+def load_last(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """What `save_last` wrote, or None where nothing can be resumed; RunError where it is damaged."""
+    description = path / LAST / "state.json"
+    if not description.exists():
+        return None
+    state = read_stored(description, State, RunError, START_ANEW)
+    file = path / LAST / state["file"]
+    if not file.is_file():
+        raise RunError("is missing", path=file, hint=START_ANEW)
+    if sha256_of(file) != state["sha256"]:
+        raise RunError("is damaged: its sha256 is not the one in state.json", path=file, hint=START_ANEW)
+    return load_tensors(file, START_ANEW), state
+
+
+START_ANEW = "mfd train --force starts anew"

@@ -1,0 +1,96 @@
+"""`mfd info` and `mfd verify`: what a dataset or run folder holds, and whether it is what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mfd_cli.base.errors import DatasetError, MfdError
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """What is in a dataset or run folder, as plain values. MfdError where it is neither."""
+    if (folder / "manifest.json").is_file():
+        return _describe_dataset(folder)
+    if (folder / "model.json").is_file():
+        return _describe_run(folder)
+    raise MfdError("is neither a dataset (manifest.json) nor a run (model.json)", path=folder)
+
+
+def verify(folder: Path) -> str:
+    """Compare every file with its checksum; a sentence if all is well, an error naming the damaged file otherwise."""
+    kind = describe(folder)["what"]
+    if kind == "dataset":
+        from mfd_cli.dataset.folder import open_dataset
+        from mfd_cli.dataset.manifest import SPLITS
+
+        dataset = open_dataset(folder, verify=True)
+        for split in SPLITS:
+            dataset.split(split)
+        if dataset.genome.digest() != dataset.manifest["genome_digest"]:
+            raise DatasetError("is not the genome that manifest.json names", path=folder / "genome.arrow")
+    else:
+        from mfd_cli.runs.folder import load_last, load_run
+
+        load_run(folder)
+        load_last(folder)
+    return f"{folder}: every file of the {kind} is as it was written"
+
+
+def lines_of(description: Mapping[str, Any]) -> list[str]:
+    """A description in words, one fact a line."""
+    lines = [f"{description['what']}: {description['folder']}"]
+    for key, value in description.items():
+        if key not in ("what", "folder"):
+            shown = (
+                ", ".join(f"{k} {_short(v)}" for k, v in value.items()) if isinstance(value, dict) else _short(value)
+            )
+            lines.append(f"  {key.replace('_', ' ')}: {shown}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)
+
+
+def _describe_dataset(folder: Path) -> dict[str, Any]:
+    from mfd_cli.dataset.folder import open_dataset
+
+    dataset = open_dataset(folder, verify=False)
+    positives = sorted(track.positives for track in dataset.peak_tracks)
+    return {
+        "what": "dataset", "folder": str(folder), "format_version": dataset.manifest["version"],
+        "peak_tracks": len(dataset.peak_tracks), "signal_tracks": len(dataset.signal_tracks),
+        "contigs": len(dataset.contigs), "genome_bp": sum(dataset.genome.lengths.values()),
+        "bins": {name: split["bins"] for name, split in dataset.manifest["splits"].items()},
+        "positive_training_bins_per_track": {
+            "minimum": positives[0], "median": positives[len(positives) // 2], "maximum": positives[-1],
+        } if positives else {},
+        "genome_digest": dataset.manifest["genome_digest"], "digest": dataset.digest,
+    }  # fmt: skip
+
+
+def _describe_run(folder: Path) -> dict[str, Any]:
+    from mfd_cli.runs.folder import read_description
+
+    stored = read_description(folder)
+    about, model = stored["about"], stored["model"]
+    return {
+        "what": "run", "folder": str(folder), "format_version": stored["version"], "head": model["head"],
+        "backbone": f"{model['backbone']}, width {model['width']}, window {model['window']} bp, "
+        f"{model['kmer']}-mer input", "latent": model["groups"],
+        "factors": {name: _size(factor) for name, factor in stored["metadata"].items()},
+        "tracks": len(stored["tracks"]), "held_out_tracks": stored["trained"].count(False),
+        "trained_on": ", ".join(about["trained_on"]), "windows": about["windows"], "validation": about["validation"],
+        "genome_digest": about["genome_digest"], "dataset_digest": about["dataset_digest"],
+        "weights_sha256": about["weights_sha256"],
+    }  # fmt: skip
+
+
+def _size(factor: Mapping[str, Any]) -> str:
+    return f"{len(factor['vocabulary'])} levels" if "vocabulary" in factor else "a number"

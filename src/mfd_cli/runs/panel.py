@@ -1,0 +1,229 @@
+"""The outputs that scores are taken over: a model's tracks, some of them, or tracks with factors fixed.
+
+    --tracks 'target == "CTCF"'     only these tracks
+    --fix assay=ATAC-seq            as if every track had been made with this assay
+    --fix technical=average         with the mean over the technical conditions that were used, wherever they could be
+
+A fixed factor replaces what the track's own level contributes; combinations that cannot be an experiment are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfd_cli.base.arrays import Bools, Doubles
+from mfd_cli.base.errors import ConfigError, nearest
+from mfd_cli.core.head import ConditionedHead
+from mfd_cli.core.metadata import NumberEncoder, level_balanced_weights, level_cell
+from mfd_cli.core.predictor import Head
+from mfd_cli.core.unseen import head_of_rows
+from mfd_cli.runs.folder import Run
+from mfd_cli.runs.query import parse_query
+from mfd_cli.runs.support import Backing, Support
+
+AVERAGE = "average"
+SUPPORT_ORDER = ("measured", "pairwise", "extrapolated")
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """`ids` (outputs,); `peaks` (outputs,) which are peak tracks; `head` their output weights; `rows` their metadata;
+    `trained` (outputs,) which of the tracks behind them took part in training; `support` of each combination of levels."""
+
+    ids: NDArray[np.object_]
+    peaks: Bools
+    head: Head
+    rows: Sequence[Row]
+    trained: Bools
+    support: Sequence[Support]
+    left_out: int = 0
+    """Tracks whose fixed combination is impossible."""
+
+    def only(self, chosen: Bools) -> Panel:
+        """Some of the outputs."""
+        head, kept = self.head, np.flatnonzero(chosen).tolist()
+        groups = {group: weights[kept] for group, weights in head.groups.items()}
+        return replace(
+            self, ids=self.ids[kept], peaks=self.peaks[kept], head=replace(head, bias=head.bias[kept], groups=groups),
+            rows=[self.rows[i] for i in kept], trained=self.trained[kept], support=[self.support[i] for i in kept],
+        )  # fmt: skip
+
+    def weights(self, run: Run, groups: Sequence[str]) -> Doubles:
+        """(outputs,) summing to one, each level of the factors of these groups weighing the same, over the trained ones."""
+        model = run.model
+        names = [name for name, factor in model.factors.items() if factor.group in groups]
+        used = self.trained if self.trained.any() else np.ones(len(self.ids), bool)
+        return level_balanced_weights([model.metadata.membership(name, self.rows) for name in names], used)
+
+
+def panel_of(run: Run, head: Head, tracks: str | None = None, fixes: Sequence[str] = ()) -> Panel:
+    """The outputs of a run. `tracks` is a query over factors, columns, `id` and `kind`; `fixes` are FACTOR=LEVEL,
+    FACTOR=average or GROUP=average. Raises ConfigError where nothing is left, or a name or level is unknown."""
+    model = run.model
+    rows = [dict(row) for row in model.rows]
+    known = Backing(model.metadata, model.rows, model.trained)
+    panel = Panel(
+        np.array([track.id for track in run.tracks], object), np.array([track.kind == "peaks" for track in run.tracks]),
+        head, rows, model.trained, known.of_all(rows) if model.factors else ["measured"] * len(rows),
+    )  # fmt: skip
+    if tracks is not None:
+        panel = panel.only(chosen_tracks(run, tracks))
+    return fixed(run, panel, fixes, known) if fixes else panel
+
+
+def chosen_tracks(run: Run, query: str) -> Bools:
+    """(tracks,) which tracks a query picks. ConfigError where it picks none."""
+    chosen = parse_query(query).select(query_rows(run))
+    if not chosen.any():
+        raise ConfigError(f"--tracks {query!r} picks none of {len(run.tracks)} tracks")
+    return chosen
+
+
+def query_rows(run: Run) -> list[dict[str, str]]:
+    """What a query may ask of each track: its columns, its factors by name (a year is a year), `id` and `kind`."""
+    columns = run.model.metadata.columns
+    return [
+        {**track.metadata,
+         **{name: level_cell(run.model.metadata.encoders[name], track.metadata[column]) for name, column in columns.items()},
+         "id": track.id, "kind": track.kind}
+        for track in run.tracks
+    ]  # fmt: skip
+
+
+# -- experiments that nobody did ---------------------------------------------------------------------------------------
+
+
+def parse_experiment(run: Run, texts: Sequence[str]) -> dict[str, str]:
+    """`assay=ATAC-seq`, `biosample=liver`: factor -> level. ConfigError where a name or level is unknown or told twice."""
+    found: dict[str, str] = {}
+    for text in texts:
+        fix = parse_fix(run, text)
+        if fix.level is None or fix.factors[0] in found:
+            raise ConfigError(f"--experiment {text!r}: expected FACTOR=LEVEL, each factor once")
+        found[fix.factors[0]] = fix.level
+    return found
+
+
+def experiment_panel(run: Run, levels: Mapping[str, str], kind: str = "peaks") -> Panel:
+    """One output for an experiment given by factor levels; factors that are not given take the mean over the combinations
+    of them that were used and can be. ConfigError where there is none: the experiment is impossible."""
+    model = run.model
+    known = Backing(model.metadata, model.rows, model.trained)
+    others = tuple(name for name in model.factors if name not in levels)
+    fixes = [Fix((name,), level) for name, level in levels.items()] + ([Fix(others, None)] if others else [])
+    candidates = combinations_of(run, fixes)
+    support = known.of_all(candidates)
+    rows = [row for row, backed in zip(candidates, support) if backed != "impossible"]
+    name = ",".join(f"{factor}={level}" for factor, level in levels.items())
+    if not rows:
+        raise ConfigError(f"--experiment {name}: impossible: {known.of(candidates[0])[1]}")
+    found = head_of_rows(model, rows, [track.kind for track in run.tracks], [kind] * len(rows))
+    groups = {group: weights.mean(0, keepdims=True) for group, weights in found.groups.items()}
+    head = replace(found, bias=found.bias.mean(keepdims=True), groups=groups)
+    worst = max((backed for backed in support if backed != "impossible"), key=SUPPORT_ORDER.index)
+    told = rows[0] if len(rows) == 1 else {**rows[0], **{model.metadata.columns[n]: "" for n in others}}
+    return Panel(
+        np.array([name], object), np.array([kind == "peaks"]), head, [told], np.ones(1, bool), [worst],
+        len(candidates) - len(rows),
+    )  # fmt: skip
+
+
+# -- fixed factors -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fix:
+    """Factors that are replaced together, by a level or (None) by the mean over the combinations that were used."""
+
+    factors: tuple[str, ...]
+    level: str | None
+
+
+def parse_fix(run: Run, text: str) -> Fix:
+    """`assay=ATAC-seq`, `lab=average`, `technical=average`. ConfigError where a name or level is unknown."""
+    name, equals, level = (part.strip() for part in text.partition("="))
+    model = run.model
+    groups = {g: tuple(n for n, f in model.factors.items() if f.group == g) for g in model.groups}
+    if not equals or not level:
+        raise ConfigError(f"--fix {text!r}: expected FACTOR=LEVEL or GROUP=average", hint="--fix technical=average")
+    if name not in model.factors and name not in groups:
+        near = nearest(name, [*model.factors, *groups])
+        raise ConfigError(f"--fix {text!r}: there is no factor or group {name!r}{near}")
+    if name in groups and name not in model.factors:
+        if level != AVERAGE:
+            raise ConfigError(f"--fix {text!r}: a group can only be fixed at its average", hint=f"--fix {name}=average")
+        return Fix(groups[name], None)
+    encoder = model.metadata.encoders[name]
+    if level == AVERAGE and level not in encoder.levels:
+        return Fix((name,), None)
+    if not isinstance(encoder, NumberEncoder) and not encoder.membership([level]).any():
+        raise ConfigError(f"--fix {text!r}: {name} has no level {level!r}{nearest(level, encoder.levels)}")
+    return Fix((name,), level)
+
+
+def fixed(run: Run, panel: Panel, texts: Sequence[str], known: Backing) -> Panel:
+    """The panel with factors fixed, without the tracks for which that is no experiment."""
+    if not isinstance(run.model.head, ConditionedHead):
+        raise ConfigError("--fix needs a model with a conditioned head", hint="train without --head free")
+    fixes = [parse_fix(run, text) for text in texts]
+    replaced = [factor for fix in fixes for factor in fix.factors]
+    if len(set(replaced)) < len(replaced):
+        raise ConfigError(f"--fix: {next(f for f in replaced if replaced.count(f) > 1)} is fixed twice")
+    candidates = combinations_of(run, fixes)
+    rows = [{**row, **candidate} for row in panel.rows for candidate in candidates]
+    support = np.array(known.of_all(rows)).reshape(len(panel.rows), len(candidates))
+    possible = support != "impossible"
+    if not possible.any():
+        raise ConfigError(f"--fix {' '.join(texts)}: no track can be such an experiment")
+    head = averaged_head(run, panel, rows, possible, {run.model.factors[name].group for name in replaced})
+    # An average is as well backed as the worst of what it is made of.
+    worst: list[Support] = [
+        max((value for value, use in zip(values, uses) if use), key=SUPPORT_ORDER.index, default="impossible")
+        for values, uses in zip(support.tolist(), possible)
+    ]  # fmt: skip
+    told = [{**row, **(candidates[0] if len(candidates) == 1 else {})} for row in panel.rows]
+    whole = replace(panel, head=head, rows=told, support=worst, left_out=int((~possible.any(1)).sum()))
+    return whole.only(possible.any(1))
+
+
+def combinations_of(run: Run, fixes: Sequence[Fix]) -> list[dict[str, str]]:
+    """What the fixed columns are replaced by: the levels given, with each combination of averaged ones that was used."""
+    columns = run.model.metadata.columns
+    given = {columns[fix.factors[0]]: fix.level for fix in fixes if fix.level is not None}
+    averaged = [columns[factor] for fix in fixes if fix.level is None for factor in fix.factors]
+    used = [row for row, keep in zip(run.model.rows, run.model.trained) if keep]
+    distinct = dict.fromkeys(tuple(row[column] for column in averaged) for row in used)
+    return [{**given, **dict(zip(averaged, values))} for values in distinct]
+
+
+def averaged_head(
+    run: Run, panel: Panel, rows: Sequence[Row], possible: Bools, groups: set[str]
+) -> Head:  # fmt: skip
+    """Output weights of each track averaged over its possible `rows` (tracks x combinations), in the groups concerned.
+
+    The bias moves by as much as its estimate from the metadata does.
+    """
+    kinds = [track.kind for track in run.tracks]
+    of = np.where(panel.peaks, "peaks", "signal")
+    tracks, each = possible.shape
+    share = possible / np.maximum(possible.sum(1, keepdims=True), 1)
+    # Tracks of one condition share their rows: of a thousand combinations few are different.
+    place: dict[tuple[str, ...], int] = {}
+    columns = list(run.model.metadata.columns.values())
+    keys = [(kind, *(row[c] for c in columns)) for row, kind in zip(rows, np.repeat(of, each).tolist())]
+    which = [place.setdefault(key, len(place)) for key in keys]
+    distinct = [dict(zip(columns, key[1:])) for key in place]
+    found = head_of_rows(run.model, distinct, kinds, [key[0] for key in place])
+    own = head_of_rows(run.model, panel.rows, kinds, of.tolist())
+    bias = panel.head.bias + (found.bias[which].reshape(tracks, each) * share).sum(1) - own.bias
+    weights = dict(panel.head.groups)
+    for group in groups:
+        weights[group] = np.einsum("tek,te->tk", found.groups[group][which].reshape(tracks, each, -1), share).astype(
+            np.float32
+        )
+    return replace(panel.head, bias=bias.astype(np.float32), groups=weights)

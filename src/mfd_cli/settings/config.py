@@ -1,0 +1,316 @@
+"""The typed configuration tree: what `mfd.toml` may say, and the presets. Every node is frozen."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from mfd_cli.base.errors import nearest
+
+_MOST = (1 << 31) - 1
+"""Nothing is counted further."""
+Count = Annotated[int, Field(ge=1, le=_MOST)]
+Share = Annotated[float, Field(gt=0)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Node(BaseModel):
+    """One branch of the tree: frozen, no unknown keys, no infinite numbers."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), validate_default=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """`epochs = true` would otherwise be one epoch."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError("Input should not be true or false")
+        return value
+
+
+class DataConfig(Node):
+    """Where things are."""
+
+    fasta: Text | None = Field(None, description="reference genome: FASTA, plain, gzip or bgzip")
+    metadata: Text | None = Field(None, description="table of tracks, one row per file, tab-separated with a header")
+    dataset: Text = Field("dataset", description="dataset folder that preprocess writes")
+    run: Text = Field("run", description="run folder that train writes")
+
+
+class TracksConfig(Node):
+    """Which columns of the metadata table say what."""
+
+    id: Text = Field("File accession", description="column with a unique name per track")
+    path: Text = Field("File path", description="column with the file of each track, relative to the table")
+    kind: Text | None = Field(None, description="column saying peaks or signal; without it the file name decides")
+    assayed: Text | None = Field(None, description="column with a BED of where the track was measured")
+    strand: Text | None = Field(None, description="column with the strand (+ or -) of stranded signal tracks")
+    counts: Text | None = Field(None, description="column that says counts for signal tracks with a Poisson loss")
+    control: Text | None = Field(None, description="column whose non-empty value marks a control experiment")
+    experiment: tuple[Text, ...] = Field(
+        ("Experiment accession", "Library accession"),
+        description="columns naming the experiment and the library; tracks that share one are held out together",
+    )
+
+
+class BinsConfig(Node):
+    """Which bins are kept and when a peak labels one."""
+
+    size: Literal[128] = Field(128, description="bin size in bp; the backbones predict 128-bp bins")
+    min_overlap: int = Field(64, ge=1, le=128, description="bp of overlap that make a peak label a bin")
+    min_tracks: int = Field(1, ge=1, description="tracks with a peak that a bin needs to be kept as a peak bin")
+    background: Literal["all"] | Annotated[float, Field(ge=0)] = Field(
+        1.0, description='bins without any peak, matched for GC: a number per peak bin, or "all"'
+    )
+    regions: Text | None = Field(None, description="BED: only bins wholly inside are used")
+    exclude: Text | None = Field(None, description="BED (blacklist): bins that touch it are left out")
+    max_unknown: float = Field(0.5, ge=0, le=1, description="largest share of N in a bin")
+    mappability: Text | None = Field(
+        None, description="bigWig of the share of reads that a base's neighbourhood can map"
+    )
+    min_mappability: float = Field(
+        0.5, ge=0, le=1, description="bins with a smaller mean, or of which the file says nothing, are left out"
+    )
+
+
+class SplitConfig(Node):
+    """Which contigs are kept for validation and test."""
+
+    test: tuple[Text, ...] = Field((), description="contigs of the test split")
+    validation: tuple[Text, ...] | Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        0.1, description="contigs of the validation split, or the share of the remaining bins in blocks"
+    )
+    guard: int | None = Field(
+        None, ge=0, le=_MOST, description="bp kept free between splits; default: the model's window"
+    )
+    folds: int | None = Field(None, ge=2, le=100, description="deal the contigs into so many folds of like size")
+    fold: Count = Field(1, description="the fold whose contigs are the test split")
+
+
+FactorType = Literal["category", "multilabel", "number", "year"]
+Encode = Literal["multihot", "embed", "linear", "rescale", "rescale-each"]
+
+
+class FactorConfig(Node):
+    """One metadata column that the model knows."""
+
+    column: Text = Field(description="column of the metadata table")
+    group: Text = Field(description="group (subspace) of the latent that the factor drives")
+    role: Literal["direct", "interact", "both"] = Field("interact", description="how its code becomes weights")
+    type: FactorType = Field("category", description="what its values are")
+    encode: Encode | None = Field(None, description="default: rescale-each for direct, linear or multihot otherwise")
+    dim: Count | None = Field(None, description="width of the embed and linear encodings")
+    missing: Literal["level", "error"] = Field("level", description="an empty value is a level of its own, or an error")
+
+
+class ModelConfig(Node):
+    """The network. What is not given comes from the preset."""
+
+    preset: Literal["small", "paper-1152", "wide-2176", "default"] = "default"
+    backbone: Literal["dilated"] | None = Field(None, description="the convolutional network")
+    width: Count | None = Field(None, description="channels of the last tower block (C), even")
+    window: Count | None = Field(None, description="bp that the model reads: 128 x an odd number")
+    kmer: Annotated[int, Field(ge=1, le=3)] | None = Field(None, description="order of the one-hot input")
+    latent: Count | None = Field(None, description="size of the latent (K); default 2 x width")
+    groups: dict[str, Share] | None = Field(
+        None, description="share of the latent per group, e.g. {biological = 0.75, technical = 0.25}"
+    )
+    hidden: Count | None = Field(None, description="half the hidden width of the metadata networks (h)")
+    head: Literal["conditioned", "free"] = "conditioned"
+    gain: bool = Field(False, description="learn a signal-to-noise gain per track and group")
+    centre: Literal["tracks", "levels"] = Field("tracks", description="what the centring of the weights averages over")
+
+
+PenaltyName = Literal["covariance", "covariance-l1", "projections", "discriminator", "predictor", "distance"]
+
+
+class PenaltyConfig(Node):
+    """One independence penalty."""
+
+    weight: float = Field(
+        0.0, ge=0, description="0 switches it off; in units of the loss of a model that knows only track frequencies"
+    )
+    start: float = Field(0.0, ge=0, le=1, description="share of training before the weight begins to rise from 0")
+    warmup: float = Field(0.2, ge=0, le=1, description="share of training over which it rises")
+    published: bool = Field(False, description="the paper's own form: sums over dimensions, no chance subtracted")
+
+
+DEFAULT_PENALTIES: dict[PenaltyName, PenaltyConfig] = {"distance": PenaltyConfig(weight=0.4)}
+"""What the truth benchmark (examples/bench_truth.py) measures best."""
+
+
+class ObjectiveConfig(Node):
+    """What is minimised."""
+
+    signal_weight: float = Field(0.1, ge=0, description="weight of a signal track's loss beside a peak track's")
+    penalties: dict[PenaltyName, PenaltyConfig] = Field(
+        default_factory=lambda: dict(DEFAULT_PENALTIES),
+        description="independence penalties, which add up; naming one replaces the default, {} is none",
+    )
+    adversary_lr: float = Field(1e-3, gt=0, description="learning rate of the adversary")
+    adversary_hidden: Count = Field(256, description="width of the adversary's three hidden layers")
+    adversary_steps: Count = Field(1, description="adversary steps per model step")
+
+
+class TrainConfig(Node):
+    """How it is minimised."""
+
+    epochs: Count = 20
+    batch_size: Count = 128
+    lr: float = Field(4e-3, gt=0, description="peak learning rate (AdamW, one cycle)")
+    weight_decay: float = Field(
+        0.03, ge=0, description="of weight matrices, per step and relative to the learning rate"
+    )
+    precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto: bf16 on CUDA, float32 on a CPU")
+    memory: Literal["auto", "device", "host"] = Field(
+        "auto", description="where genome and labels are kept; host: a thread gathers the next batches"
+    )
+    seed: int = Field(1, ge=0, lt=1 << 63)
+    shift: int = Field(3, ge=0, le=63, description="largest random shift of a training window, bp")
+    reverse_complement: bool = True
+    deterministic: bool = Field(
+        False, description="only operations that give the same bits each time; resumed with the same number of threads"
+    )
+    max_minutes: float | None = Field(None, gt=0, description="stop after this many minutes")
+    max_windows: int | None = Field(None, ge=1, description="stop after this many training windows")
+    patience: Count = Field(5, description="validations without improvement before training stops")
+    windows_per_validation: int | None = Field(None, ge=1, description="default: once per epoch")
+    validation_bins: Count = Field(20_000, description="at most this many bins are used for each validation")
+    held_out: tuple[str | dict[str, str], ...] = Field(
+        (),
+        description='kept out of training: ids of tracks, or levels together, e.g. {target = "CTCF", assay = "ATAC-seq"}',
+    )
+
+
+BIOLOGICAL, TECHNICAL = "biological", "technical"
+DEFAULT_GROUPS = {BIOLOGICAL: 0.75, TECHNICAL: 0.25}
+TOTAL, SHARED, DEBIASED = "total", "shared", "debiased"
+"""Parts of a logit beside those of groups and factors."""
+ALL = "all"
+"""Every factor, on the command line."""
+
+
+def _factor_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+        raise ValueError("the name of a factor is letters, digits, - and _, starting with a letter")
+    if name.lower() in (TOTAL, SHARED, DEBIASED, ALL):
+        raise ValueError(
+            f"no factor can be called {name!r}, which means something else in tables and on the command line"
+        )
+    return name
+
+
+def _check_group_names(names: Sequence[str]) -> None:
+    """Group names become columns and INFO fields, which keep letters and digits, all in upper case."""
+    plain: dict[str, str] = {}
+    for name in names:
+        if name.lower() in (TOTAL, SHARED, DEBIASED):
+            raise ValueError(f"model.groups: no group can be called {name!r}, which is another part of a logit")
+        other = plain.setdefault(re.sub("[^a-z0-9]", "_", name.lower()), name)
+        if other != name:
+            raise ValueError(f"model.groups: the names {other!r} and {name!r} are too much alike")
+
+
+class Config(Node):
+    """The whole of mfd.toml."""
+
+    data: DataConfig = DataConfig()
+    tracks: TracksConfig = TracksConfig()
+    bins: BinsConfig = BinsConfig()
+    split: SplitConfig = SplitConfig()
+    factors: dict[Annotated[str, AfterValidator(_factor_name)], FactorConfig] = Field(default_factory=dict)
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        groups = set(self.resolved_model().groups)
+        for name, factor in self.factors.items():
+            if factor.group not in groups:
+                near = nearest(factor.group, groups)
+                raise ValueError(f"factors.{name}.group is {factor.group!r}, not one of {sorted(groups)}{near}")
+            meant = difflib.get_close_matches(factor.group.lower(), list(DEFAULT_GROUPS), n=1, cutoff=_SLIP)
+            if meant and factor.group not in {*meant, *(self.model.groups or ())}:
+                raise ValueError(f"factors.{name}.group is {factor.group!r}; did you mean {meant[0]}?")
+        _check_group_names(self.groups)
+        if self.split.folds is not None and self.split.test:
+            raise ValueError("split.folds chooses the contigs of the test split; split.test must not name them too")
+        if self.split.fold > (self.split.folds or 1):
+            raise ValueError(f"split.fold is {self.split.fold}, but split.folds is {self.split.folds or 'not set'}")
+        return self
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups, in the one canonical order: that of the configuration."""
+        return tuple(self.resolved_model().groups)
+
+    def resolved_model(self) -> ResolvedModel:
+        """The model's settings with the preset's values filled in, checked against each other."""
+        return resolve_model(self.model, [factor.group for factor in self.factors.values()])
+
+
+class ResolvedModel(Node):
+    """The network with nothing left open: what a checkpoint stores."""
+
+    backbone: str
+    width: int
+    window: int
+    kmer: int
+    latent: int
+    groups: dict[str, int]
+    hidden: int
+    head: Literal["conditioned", "free"]
+    gain: bool
+    centre: Literal["tracks", "levels"]
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {"backbone": "dilated", "width": 32, "window": 384, "kmer": 1, "hidden": 32},
+    "paper-1152": {"backbone": "dilated", "width": 120, "window": 1152, "kmer": 2, "hidden": 128},
+    "wide-2176": {"backbone": "dilated", "width": 768, "window": 2176, "kmer": 2, "hidden": 256},
+    "default": {"backbone": "dilated", "width": 64, "window": 1152, "kmer": 1, "hidden": 64},
+}
+_SLIP = 0.85
+"""How much alike (difflib) the name of one's own group and a default one may be: a slip would make a group of its own."""
+
+
+def resolve_model(model: ModelConfig, factor_groups: Sequence[str] = ()) -> ResolvedModel:
+    """Fill in the preset and turn the shares of the groups into latent counts that sum to K.
+
+    The shares are relative: {biological = 3, technical = 1} and {biological = 0.75, technical = 0.25} are the same.
+    Raises ValueError (shown as a ConfigError) where the numbers cannot work.
+    """
+    filled = {**PRESETS[model.preset], **{k: v for k, v in model.model_dump().items() if v is not None}}
+    width, window = filled["width"], filled["window"]
+    if width % 2 or width < 4:
+        raise ValueError(f"model.width is {width}; it must be even and at least 4")
+    if window % 128 or (window // 128) % 2 == 0:
+        low = max(window // 256 * 256 + 128, 128)
+        raise ValueError(f"model.window is {window}; it must be 128 x an odd number, such as {low} or {low + 256}")
+    latent = filled.get("latent") or 2 * width
+    extra = [group for group in dict.fromkeys(factor_groups) if group not in DEFAULT_GROUPS]
+    shares = model.groups or {**DEFAULT_GROUPS, **dict.fromkeys(extra, 0.25)}
+    if latent < len(shares):
+        raise ValueError(f"model.latent is {latent}, fewer than the {len(shares)} groups")
+    return ResolvedModel(
+        backbone=filled["backbone"], width=width, window=window, kmer=filled["kmer"], latent=latent,
+        groups=_counts(shares, latent), hidden=filled["hidden"], head=model.head, gain=model.gain, centre=model.centre,
+    )  # fmt: skip
+
+
+def _counts(shares: Mapping[str, float], total: int) -> dict[str, int]:
+    """Whole numbers of at least 1 that sum to `total`, proportional to the shares (largest remainders)."""
+    spare = total - len(shares)
+    exact = {name: spare * share / sum(shares.values()) for name, share in shares.items()}
+    counts = {name: 1 + int(value) for name, value in exact.items()}
+    by_remainder = sorted(shares, key=lambda name: int(exact[name]) - exact[name])
+    for name in by_remainder[: total - sum(counts.values())]:
+        counts[name] += 1
+    return counts

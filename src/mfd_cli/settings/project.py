@@ -1,0 +1,125 @@
+"""A project: `mfd.toml`, what the command line changes in it, and the folder that its paths are relative to."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mfd_cli.base.errors import ConfigError
+from mfd_cli.base.files import check_input
+from mfd_cli.settings.config import Config, Node
+from mfd_cli.settings.parse import parse_config
+
+_LARGEST = 1 << 20
+"""Bytes of mfd.toml."""
+_LONG_KEY = re.compile(r"(?<![^\s=,\[{])(?:[^\s.=,#\[\]{}]++[ \t]*+\.[ \t]*+){100}")
+"""A key of so many names, over which tomllib would take for ever."""
+
+
+class Project(Node):
+    """A configuration and the folder that its paths are relative to."""
+
+    config: Config
+    folder: Path
+    file: Path | None = None
+
+    def path(self, value: str) -> Path:
+        """A path of the configuration as seen from the current folder."""
+        return located(self.folder, value)
+
+    @property
+    def dataset(self) -> Path:
+        return self.path(self.config.data.dataset)
+
+    @property
+    def run(self) -> Path:
+        return self.path(self.config.data.run)
+
+
+def located(folder: Path, name: str) -> Path:
+    """A path that is relative to a folder. A URL stays as it is, so that `check_input` can say what it is."""
+    return Path(name) if re.match("[A-Za-z][A-Za-z0-9+.-]+:", name) else folder / name
+
+
+@contextmanager
+def errors_name(project: Project) -> Iterator[None]:
+    """Where a setting does not fit the data, the error names the project's file."""
+    try:
+        yield
+    except ConfigError as error:
+        error.path = error.path or project.file
+        raise
+
+
+def load_project(
+    file: str | Path | None = None, overrides: Sequence[str] = (), flags: Mapping[str, Any] | None = None
+) -> Project:
+    """Read `mfd.toml` (default: the one in the current folder), then apply `--set a.b=c` and flags, in that order.
+
+    `flags` maps dotted names to values; those that are None are ignored. Paths given as flags are relative to the
+    current folder, those in the file to the file. Raises ConfigError with the file, the line and the nearest key.
+    """
+    path = Path(file or "mfd.toml")
+    tree: dict[str, Any] = {}
+    lines: list[str] = []
+    if os.path.lexists(path):
+        text = _read_text(path)
+        tree, lines = _read_toml(text, path), text.split("\n")
+    elif file is not None:
+        raise ConfigError("no such configuration file", path=path, hint="mfd init writes one")
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key.strip():
+            raise ConfigError(f"--set {override}: expected KEY=VALUE", hint="for example --set train.epochs=5")
+        _put(tree, key.strip(), _toml_value(text.strip()))
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _put(tree, key, str(value.absolute()) if isinstance(value, Path) else value)
+    return Project(config=parse_config(tree, path, lines), folder=path.parent, file=path if path.is_file() else None)
+
+
+def _read_text(path: Path) -> str:
+    size = check_input(path, ConfigError).stat().st_size
+    if size > _LARGEST:
+        raise ConfigError(f"is too large for a file of settings ({size:,} bytes)", path=path)
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError("is not UTF-8 text", path=path) from error
+
+
+def _read_toml(text: str, path: Path) -> dict[str, Any]:
+    if long := _LONG_KEY.search(text):
+        before = text.count("\n", 0, long.start())
+        raise ConfigError("is no file of settings: a key has more than 100 names", path=path, line=before + 1)
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ConfigError("is not TOML: too many brackets in each other", path=path) from error
+    except ValueError as error:  # not always a TOMLDecodeError: a number may have too many digits
+        found = re.search(r"at line (\d+)", str(error))
+        line = int(found[1]) if found else None
+        raise ConfigError(f"is not TOML: {str(error).split(' (at')[0]}", path=path, line=line) from error
+
+
+def _toml_value(text: str) -> Any:
+    """The value of KEY=VALUE: TOML where it parses (numbers, lists, true), otherwise the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text
+
+
+def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        child = tree.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {dotted}: {parent} is a value, not a section")
+        tree = child
+    tree[last] = value

@@ -1,0 +1,172 @@
+"""What moves while a model is trained, and how it is set up at step 0."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mfd_cli.base.arrays import Bools, Floats
+from mfd_cli.base.errors import ConfigError
+from mfd_cli.core.losses import SignalScale
+from mfd_cli.core.metadata import fit_metadata
+from mfd_cli.core.model import MfdModel
+from mfd_cli.core.penalties import PENALTIES
+from mfd_cli.core.unseen import fill_held_out
+from mfd_cli.dataset.folder import Bins, Dataset
+from mfd_cli.engine.processes import ALONE, Processes
+from mfd_cli.experiments.strands import count_tracks
+from mfd_cli.experiments.track import Track
+from mfd_cli.runs.batches import Partners
+from mfd_cli.settings.config import Config
+
+
+@dataclass
+class Best:
+    """The best validation so far."""
+
+    skill: float = -math.inf
+    step: int = 0
+    without_improvement: int = 0
+
+
+class Later:
+    """A boolean on a device, on its way to the host while the device works on."""
+
+    def __init__(self, flag: Tensor) -> None:
+        self.ready: torch.cuda.Event | None = None
+        if flag.device.type == "cuda":
+            self.host = torch.empty((), dtype=torch.bool, pin_memory=True)
+            self.host.copy_(flag, non_blocking=True)
+            self.ready = torch.cuda.Event()
+            self.ready.record()
+        else:
+            self.host = flag
+
+    def value(self) -> bool:
+        """Waits for what was computed before the flag, not for what was asked for since."""
+        if self.ready is not None:
+            self.ready.synchronize()
+        return bool(self.host)
+
+
+@dataclass
+class Trainer:
+    """Everything that moves while a model is trained."""
+
+    config: Config
+    model: MfdModel
+    backbone: nn.Module  # the model's, as it is trained: with several processes, wrapped
+    processes: Processes
+    average: MfdModel
+    penalties: nn.ModuleDict
+    optimiser: torch.optim.Optimizer
+    adversary_optimiser: torch.optim.Optimizer | None
+    device: torch.device
+    tracks: tuple[str, ...]
+    """Their ids, in the order of the outputs."""
+    used: Tensor
+    total_steps: int
+    autocast: bool
+    prior_loss: float
+    dataset: str
+    """Digest of the dataset: a training is resumed on the same one only."""
+    step: int = 0
+    best: Best = field(default_factory=Best)
+    sums: dict[str, float | Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+    doubt: Later | None = None
+    """Whether the gradient of the last step was not finite; asked before the next one."""
+
+
+def outputs_of(dataset: Dataset) -> tuple[Track, ...]:
+    """Tracks in the order of the model's outputs: peak tracks, then signal tracks."""
+    return dataset.peak_tracks + dataset.signal_tracks
+
+
+def build(
+    config: Config, dataset: Dataset, bins: Bins, trained: Bools, device: torch.device,
+    processes: Processes = ALONE,
+) -> Trainer:  # fmt: skip
+    """The model, its running average, the penalties and the optimisers, at step 0."""
+    settings, tracks = config.resolved_model(), outputs_of(dataset)
+    rows = [track.metadata for track in tracks]
+    if not config.factors and settings.head == "conditioned":
+        raise ConfigError("the conditioned head needs at least one factor", hint="mfd init proposes [factors]")
+    metadata = fit_metadata(rows, config.factors, trained.tolist())
+    bias = start_bias(dataset, len(bins))
+    torch.manual_seed(config.train.seed)
+    model = MfdModel(settings, metadata, config.factors, rows, trained, bias).to(device)
+    fill_held_out(model, [track.kind for track in tracks])
+    average = MfdModel(settings, metadata, config.factors, rows, trained, bias).to(device).eval()
+    average.load_state_dict(model.state_dict())
+    average.requires_grad_(False)
+    active = {name: p for name, p in config.objective.penalties.items() if p.weight > 0 and len(model.groups) > 1}
+    penalties = nn.ModuleDict(
+        {
+            name: PENALTIES[name](settings.groups, config.objective.adversary_hidden, active[name].published)
+            for name in active
+        }
+    ).to(device)
+    adversary = list(penalties.parameters())
+    backbone = processes.spread(model.backbone)
+    fused = device.type in ("cuda", "cpu")
+    objective = config.objective
+    return Trainer(
+        config, model, backbone, processes, average, penalties,
+        torch.optim.AdamW(parameter_groups(model, config), lr=config.train.lr, fused=fused),
+        torch.optim.AdamW(adversary, lr=objective.adversary_lr, fused=fused) if adversary else None,
+        device, tuple(track.id for track in tracks), torch.from_numpy(trained.astype(np.float32)).to(device),
+        planned_steps(config, len(bins)),
+        autocast=config.train.precision == "bf16" or (config.train.precision == "auto" and device.type == "cuda"),
+        prior_loss=prior_loss(bias, trained, len(dataset.peak_tracks), objective.signal_weight), dataset=dataset.digest,
+    )  # fmt: skip
+
+
+def start_bias(dataset: Dataset, bins: int) -> Floats:
+    """Where the biases start: the log odds of each peak track among the training bins; 0, the mean, for signals."""
+    share = np.array([(track.positives + 0.5) / (bins + 1) for track in dataset.peak_tracks])
+    share = np.clip(share, 1e-6, 1 - 1e-6)
+    return np.concatenate([np.log(share / (1 - share)), np.zeros(len(dataset.signal_tracks))]).astype(np.float32)
+
+
+def prior_loss(bias: Floats, trained: Bools, peaks: int, signal_weight: float) -> float:
+    """The prediction loss of a model that knows only how frequent each track's peaks are: mean over the training tracks.
+
+    Penalties are weighed in units of it: the loss of rare peaks is small, and a penalty must not drown it.
+    """
+    share = 1 / (1 + np.exp(-bias[:peaks].astype(np.float64)))
+    entropy = -share * np.log(share) - (1 - share) * np.log1p(-share)
+    losses = np.concatenate([entropy, np.full(len(bias) - peaks, 0.5 * signal_weight)])
+    return float(losses[trained].mean())
+
+
+def parameter_groups(model: MfdModel, config: Config) -> list[dict[str, Any]]:
+    """Weight matrices decay, those of a free head too; biases, scales, batch norms and metadata networks do not.
+
+    Decay of the metadata networks would pull rare levels to the mean of their group whatever their tracks say.
+    """
+    networks = {id(p) for p in getattr(model.head, "networks", nn.Module()).parameters()}
+    matrices = [p for p in model.parameters() if p.ndim > 1 and id(p) not in networks]
+    others = [p for p in model.parameters() if p.ndim <= 1 or id(p) in networks]
+    return [{"params": matrices, "weight_decay": config.train.weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def fit_scale(dataset: Dataset, bins: Bins, config: Config, pairs: Partners) -> SignalScale:
+    """The scales of the signal tracks from the training bins; both tracks of a stranded pair see both strands."""
+    signal, peaks = bins.signal, len(dataset.peak_tracks)
+    other = pairs.place[peaks:] - peaks
+    if (other != np.arange(signal.shape[1])).any():
+        signal = np.concatenate([signal, signal[:, other] * pairs.sign[peaks:]])
+    return SignalScale.fit(signal, count_tracks(dataset.signal_tracks, config))
+
+
+def planned_steps(config: Config, bins: int) -> int:
+    """Training steps in all: epochs x batches, or as many as `max_windows` allows."""
+    size = min(config.train.batch_size, bins)
+    steps = config.train.epochs * (bins // size)
+    return max(1, min(steps, (config.train.max_windows or math.inf) // size))  # type: ignore[return-value]

@@ -1,0 +1,120 @@
+"""One step of training: which batches come, the loss with its penalties, the adversary, the running average of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from mfd_cli.core.losses import prediction_loss
+from mfd_cli.core.model import MfdModel
+from mfd_cli.runs.batches import Batch, Draw, draw_epoch
+from mfd_cli.training.not_finite import any_not_finite, check_gradients, stop_not_finite
+from mfd_cli.training.setup import Later, Trainer
+
+EMA_DECAY = 0.999
+
+
+def draws(trainer: Trainer, bins: int, step: int | None = None) -> Iterator[Draw]:
+    """The batches that are still to come, or all from a step on."""
+    settings, total = trainer.config.train, trainer.total_steps
+    step = trainer.step if step is None else step
+    per_epoch = bins // min(settings.batch_size, bins)
+    while step < total:
+        epoch, done = divmod(step, per_epoch)
+        plan = draw_epoch(bins, settings.batch_size, settings.seed, epoch, settings.shift, settings.reverse_complement)
+        yield from plan[done : done + total - step]
+        step += per_epoch - done
+
+
+def rate(step: int, total: int) -> float:
+    """The learning rate's share of its peak: a linear rise over the first steps, then half a cosine down to 1 %."""
+    warm = max(1, min(total // 20, 500))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(total - warm, 1)))
+
+
+def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
+    """One step of the model, then of the adversary on the same, detached latents. `counts` marks Poisson tracks."""
+    check_gradients(trainer)
+    for group in trainer.optimiser.param_groups:
+        group["lr"] = trainer.config.train.lr * rate(trainer.step, trainer.total_steps)
+    trainer.model.train()
+    own = trainer.processes.share(len(batch.codes))
+    with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.autocast):
+        features = trainer.backbone(trainer.model.columns(batch.codes[own]))
+    # From here on every process computes the same, from the features of all.
+    latent = trainer.model.norm(trainer.processes.gather(features).float())
+    weights = trainer.model.head.weights()
+    logits = torch.addmm(weights.bias, latent, weights.matrix().T)
+    used = batch.measured * trainer.used
+    weight = trainer.config.objective.signal_weight
+    loss, per_track = prediction_loss(logits, batch.peaks, batch.signal, used, weight, counts)
+    latents = {group: latent[:, place] for group, place in trainer.model.slices.items()}
+    parts, total = {"loss": loss.detach()}, loss
+    # The adversary's parameters are frozen here, so that the model's backward pass leaves no gradient in them.
+    trainer.penalties.requires_grad_(False)
+    for name, penalty in trainer.penalties.items():
+        value = penalty(latents)
+        parts[name] = value.detach()
+        total = total + penalty_weight(trainer, name) * value
+    finite = Later(torch.isfinite(total.detach()))
+    trainer.optimiser.zero_grad(set_to_none=True)
+    total.backward()
+    spoilt = any_not_finite(trainer.model)
+    if not finite.value():
+        stop_not_finite(trainer, per_track)
+    # The fused optimiser leaves everything as it is where this is 1; whether it was is asked a step later, without waiting.
+    trainer.optimiser.found_inf = spoilt  # type: ignore[attr-defined]
+    trainer.optimiser.step()
+    trainer.doubt = Later(spoilt > 0)
+    teach_adversary(trainer, latents)
+    follow(trainer.average, trainer.model, trainer.step)
+    for name, value in parts.items():  # left on the device: reading a number here would make the GPU wait
+        trainer.sums[name] = trainer.sums.get(name, 0.0) + value.double()
+    trainer.sums["steps"] = trainer.sums.get("steps", 0.0) + 1
+    trainer.step += 1
+
+
+def penalty_weight(trainer: Trainer, name: str) -> float:
+    """The weight of a penalty now: 0 until its start, then rising linearly to its full size over the warm-up.
+
+    The published forms are weighed as they were published, all others in units of the prior loss.
+    """
+    settings = trainer.config.objective.penalties[name]  # type: ignore[index]
+    done, warm = trainer.step - settings.start * trainer.total_steps, settings.warmup * trainer.total_steps
+    if done < 0:
+        return 0.0
+    unit = 1.0 if settings.published else trainer.prior_loss
+    return settings.weight * unit * (min(1.0, done / warm) if warm > 0 else 1.0)
+
+
+def teach_adversary(trainer: Trainer, latents: Mapping[str, Tensor]) -> None:
+    """The adversary's own steps; its gradients never reach the model, whose latents are detached."""
+    if trainer.adversary_optimiser is None:
+        return
+    trainer.penalties.requires_grad_(True)
+    detached = {name: values.detach() for name, values in latents.items()}
+    losses = [p.adversary_loss for p in trainer.penalties.values() if hasattr(p, "adversary_loss")]
+    for _ in range(trainer.config.objective.adversary_steps):
+        trainer.adversary_optimiser.zero_grad(set_to_none=True)
+        total = torch.stack([loss(detached) for loss in losses]).sum()  # type: ignore[operator]
+        total.backward()
+        trainer.adversary_optimiser.step()
+
+
+@torch.no_grad()
+def follow(average: MfdModel, model: MfdModel, step: int) -> None:
+    """Move the running average of the weights towards the model; it is what is validated and saved."""
+    keep = min(EMA_DECAY, (1 + step) / (10 + step))
+    ours: list[Tensor] = list(average.parameters())
+    theirs: list[Tensor] = list(model.parameters())
+    torch._foreach_lerp_(ours, theirs, 1 - keep)
+    for own, new in zip(average.buffers(), model.buffers()):
+        if own.is_floating_point():
+            own.lerp_(new, 1 - keep)
+        else:
+            own.copy_(new)

@@ -1,0 +1,95 @@
+"""Scores of chunks that took a while, kept beside the output until it is complete: a run that was killed goes on from them.
+
+A part is found by what its scores depend on: models, genome, settings, device, threads and the variants themselves. It begins
+with the sha256 of the rest, so that what was torn or changed is not taken over but scored again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mfd_cli import __version__
+from mfd_cli.base.files import MARK, mark_folder, whole_file
+from mfd_cli.genome.alleles import Variant
+from mfd_cli.variants.effects import Scorer
+
+WORTH = 1.0
+"""Seconds that a chunk must take for its scores to be kept."""
+Columns = dict[str, Any]
+
+
+class ScoreParts:
+    """The parts of one output in the folder `.OUTPUT.parts`; nothing is kept where `output` is None."""
+
+    def __init__(self, output: Path | None, plan: str) -> None:
+        self.folder = None if output is None else output.with_name(f".{output.name}.parts")
+        self.plan, self.taken = plan, 0
+
+    def columns(self, variants: Sequence[Variant], score: Callable[[], Columns]) -> Columns:
+        """The columns of these variants: those of an earlier run, or what `score` makes."""
+        if self.folder is None or not variants:
+            return score()
+        told = "\n".join([self.plan, *map(str, variants)])
+        file = self.folder / hashlib.sha256(told.encode()).hexdigest()
+        found = read_part(file)
+        if found is not None:
+            self.taken += len(variants)
+            return found
+        started = time.monotonic()
+        columns = score()
+        if time.monotonic() - started >= WORTH:
+            mark_folder(self.folder)
+            write_part(file, columns)
+        return columns
+
+    def remove(self) -> None:
+        """The output is complete, or never will be."""
+        if self.folder is not None and (self.folder / MARK).is_file():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def write_part(file: Path, columns: Columns) -> None:
+    """Write the columns of a chunk, whole, behind their digest."""
+    sink = pa.BufferOutputStream()
+    table = pa.table({name: pa.array(values) for name, values in columns.items()})
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    raw = sink.getvalue().to_pybytes()
+    with whole_file(file) as temporary:
+        temporary.write_bytes(hashlib.sha256(raw).digest() + raw)
+
+
+def read_part(file: Path) -> Columns | None:
+    """What `write_part` wrote; None where there is nothing, or something else."""
+    try:
+        raw = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    if hashlib.sha256(raw[32:]).digest() != raw[:32]:
+        return None
+    table = pa.ipc.open_stream(raw[32:]).read_all()
+    return {
+        name: np.array(column.to_pylist()) if pa.types.is_string(column.type) else column.to_numpy()
+        for name, column in zip(table.column_names, table.columns)
+    }
+
+
+def plan_of(scorer: Scorer, genome_digest: str, per_track: bool) -> str:
+    """What scores depend on besides the variants."""
+    import torch
+
+    settings = scorer.settings
+    return json.dumps([
+        __version__, torch.__version__, [run.digest for run in scorer.runs], genome_digest, settings.placement,
+        settings.precision, settings.tracks, list(settings.fixes), per_track, str(scorer.device), scorer.batch_size,
+        torch.get_num_threads(),
+    ])  # fmt: skip

@@ -1,0 +1,150 @@
+"""`mfd score-variants --saturate`: every substitution of a region or of the whole genome, as a table.
+
+Bins of the genome's grid share their reference passes (placement `grid`). Shards are runs of bins: those of all shards, one
+after the other, are the whole.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from mfd_cli.base.errors import ConfigError
+from mfd_cli.base.files import check_output, names_of_files, whole_files
+from mfd_cli.base.progress import Progress
+from mfd_cli.base.threads import ahead, in_background
+from mfd_cli.formats.tables import ParquetRows
+from mfd_cli.genome.alleles import Variant
+from mfd_cli.genome.grid import BIN
+from mfd_cli.genome.intervals import parse_region
+from mfd_cli.genome.sequence import Genome
+from mfd_cli.runs.folder import Run
+from mfd_cli.variants.effects import Scorer, Settings
+from mfd_cli.variants.table import table_metadata
+
+BINS_AT_ONCE = 16
+WHOLE_GENOME = "all"
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Positions [start, end) of a contig, 0-based, within one bin of the grid."""
+
+    contig: str
+    start: int
+    end: int
+
+
+@dataclass
+class SaturationSummary:
+    """What was scored."""
+
+    path: Path
+    positions: int = 0
+    scored: int = 0
+    unknown: int = 0
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def lines(self) -> list[str]:
+        rate = self.scored / self.seconds if self.seconds else 0
+        skipped = f"; {self.unknown:,} unknown bases of the genome were left out" if self.unknown else ""
+        return [f"{self.scored:,} substitutions at {self.positions:,} positions scored ({rate:,.0f}/s){skipped}",
+                f"wrote {self.path}"]  # fmt: skip
+
+
+def saturate(
+    runs: Run | Sequence[Run], genome: Genome, region: str, output: Path | None = None, *,
+    settings: Settings | None = None, shard: tuple[int, int] = (1, 1), per_track: bool = False,
+    device: torch.device | str = "cpu", batch_size: int = 256, force: bool = False, progress: Progress | None = None,
+) -> SaturationSummary:  # fmt: skip
+    """Score all substitutions of a region (`chr1:1001-2000`, 1-based, both ends included; `chr1`; `all`) into a Parquet file.
+
+    `shard` (i, n) takes the i-th of n parts. Raises GenomeError where the region is not on the genome.
+    """
+    started = time.monotonic()
+    stretches = part_of(stretches_of(region, genome), *shard)
+    path = output or Path(f"saturate.{names_of_files([region])[0]}{_suffix(shard)}.parquet")
+    check_output(path, force)
+    settings = replace(settings or Settings(), placement="grid")
+    scorer, summary = Scorer(runs, device, batch_size, settings), SaturationSummary(path)
+    with whole_files(path) as (temporary,), ParquetRows(temporary, schema_of(scorer, per_track), 4) as table:
+        pieces = [stretches[low : low + BINS_AT_ONCE] for low in range(0, len(stretches), BINS_AT_ONCE)]
+        with in_background() as later:
+            for done, variants in enumerate(ahead(substitutions(piece, genome) for piece in pieces), start=1):
+                later(table.write, columns_of(variants, scorer, genome, per_track))
+                summary.scored += len(variants)
+                if progress:
+                    progress("scoring bins", min(done * BINS_AT_ONCE, len(stretches)), len(stretches))
+    summary.positions = summary.scored // 3
+    summary.unknown = sum(stretch.end - stretch.start for stretch in stretches) - summary.positions
+    summary.seconds = time.monotonic() - started
+    return summary
+
+
+def _suffix(shard: tuple[int, int]) -> str:
+    return "" if shard == (1, 1) else f".{shard[0]}-of-{shard[1]}"
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`3/10` as (3, 10); ConfigError where it is no part of a whole."""
+    found = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise ConfigError(f"--shard {text!r} is not i/n with i from 1 to n")
+    return int(found[1]), int(found[2])
+
+
+def part_of(stretches: Sequence[Stretch], part: int, parts: int) -> Sequence[Stretch]:
+    return stretches[len(stretches) * (part - 1) // parts : len(stretches) * part // parts]
+
+
+def stretches_of(region: str, genome: Genome) -> list[Stretch]:
+    """A region cut along the grid. GenomeError where it is not on the genome."""
+    if region == WHOLE_GENOME:
+        return [stretch for name, length in genome.lengths.items() for stretch in cut(name, 0, length)]
+    whole = parse_region(region, genome)
+    return cut(whole.contig, whole.start, whole.end)
+
+
+def cut(contig: str, start: int, end: int) -> list[Stretch]:
+    """[start, end) in pieces that end where bins end."""
+    edges = [start, *range((start // BIN + 1) * BIN, end, BIN), end]
+    return [Stretch(contig, low, high) for low, high in pairwise(edges)]
+
+
+def substitutions(stretches: Sequence[Stretch], genome: Genome) -> list[Variant]:
+    """The three substitutions of every known base."""
+    return list(_substitutions(stretches, genome))
+
+
+def _substitutions(stretches: Sequence[Stretch], genome: Genome) -> Iterator[Variant]:
+    for contig, start, end in ((stretch.contig, stretch.start, stretch.end) for stretch in stretches):
+        for position, ref in enumerate(genome.bases(contig, start, end), start=start + 1):
+            if ref in "ACGT":
+                yield from (Variant(contig, position, ref, alt) for alt in "ACGT" if alt != ref)
+
+
+def columns_of(variants: Sequence[Variant], scorer: Scorer, genome: Genome, per_track: bool) -> dict[str, Any]:
+    """The table's columns."""
+    return {
+        "contig": [variant.contig for variant in variants], "position": [variant.position for variant in variants],
+        "ref": [variant.ref for variant in variants], "alt": [variant.alt for variant in variants],
+        **scorer.columns(variants, genome, per_track),
+    }  # fmt: skip
+
+
+def schema_of(scorer: Scorer, per_track: bool) -> pa.Schema:
+    """Columns of the table, one row per substitution."""
+    columns: list[tuple[str, pa.DataType]] = [("contig", pa.string()), ("position", pa.int64())]
+    columns += [(name, pa.string()) for name in ("ref", "alt", "MFD_TRACK", "MFD_FLAGS")]
+    columns += [(name, pa.float32()) for name in scorer.column_names]
+    columns += [(f"track.{name}", pa.float32()) for name in scorer.panel.ids if per_track]
+    return pa.schema(columns, metadata=table_metadata(scorer))

@@ -1,0 +1,107 @@
+"""What the annotated VCF says of its fields: the header lines, and a record's INFO entries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mfd_cli import __version__
+from mfd_cli.formats.vcf_reader import VariantFile
+from mfd_cli.genome.sequence import Genome
+from mfd_cli.variants.background import QUANTILE_FIELDS, Background
+from mfd_cli.variants.effects import Scorer
+
+PLACEMENTS = {
+    "centred": "variant in the middle of its bin",
+    "grid": "bins of the genome's grid, mean of two near an edge",
+}
+DESCRIPTIONS = {
+    "MFD_MAX_DLOGIT": "Change of the most affected track's logit, alternate minus reference",
+    "MFD_SHARED": "Change of the part of the logit that all tracks share, alternate minus reference",
+    "MFD_DEBIASED": "Root mean square over tracks of the change of the logit without its technical part",
+}
+OTHER_FIELDS = ("MFD_TRACK", "MFD_FLAGS", *QUANTILE_FIELDS.values())
+FLAGS = (
+    "Warnings joined by &: mostly_technical (the technical part changes more than all the rest), extrapolated (the track's "
+    "combination of levels is not backed by training tracks)"
+)
+
+
+def header_of(
+    variants: VariantFile, scorer: Scorer, genome: Genome, note: str, background: Background | None, phased: str | None,
+    told: Callable[[str], str] = str,
+) -> list[bytes]:  # fmt: skip
+    """The header of the output: the input's, our fields in place of older ones, the model, the genome, the settings.
+
+    `told` is what the file calls a contig of the genome.
+    """
+    mine = own_fields(scorer)
+    about = scorer.run.about
+    kept = [line for line in variants.header[:-1] if not line.startswith((*mine, b"##mfd_"))]
+    ours = []
+    for name in scorer.fields:
+        text = DESCRIPTIONS.get(name)
+        if text is None:
+            group = next(group for group in scorer.groups if scorer.field_of(group) == name)
+            text = f"Root mean square over tracks of the change of the {group} part of the logit"
+        ours.append(_info(name, "Float", f"{text}; not a measure of pathogenicity"))
+        if name == "MFD_MAX_DLOGIT":
+            ours.append(_info("MFD_TRACK", "String", "Track of MFD_MAX_DLOGIT"))
+    ours.append(_info("MFD_FLAGS", "String", FLAGS))
+    if background is not None:
+        for field, name in QUANTILE_FIELDS.items():
+            if field in scorer.fields:
+                text = f"Share of the background's variants whose {field} is smaller in size"
+                ours.append(_info(name, "Float", f"{text}; not a measure of pathogenicity"))
+    settings, digest = scorer.settings, ",".join(run.digest for run in scorer.runs)
+    digests = f'model="{digest}",genome={about["genome_digest"]}'
+    trained = " ".join(about["trained_on"])
+    chosen = f'tracks="{_plain(settings.tracks or "all")}",fix="{_plain(" ".join(settings.fixes) or "none")}"'
+    ours += [
+        f"##mfd_model=<version={__version__},{digests},head={'conditioned' if scorer.conditioned else 'free'},"
+        f'trained_on="{_plain(trained)}">',
+        f'##mfd_scoring=<scale=logit,strands={scorer.strands},placement="{PLACEMENTS[settings.placement]}",'
+        f'precision={settings.precision},{chosen},phased="{_plain(phased or "no")}",'
+        'indels="both haplotypes at matching places, both edges, three bins",'
+        f'background="{_plain(str(background)) if background else "none"}">',
+    ]
+    if note:
+        ours.append(f'##mfd_genome="{_plain(note)}"')
+    if not variants.contigs:
+        ours += [f"##contig=<ID={told(name)},length={length}>" for name, length in genome.lengths.items()]
+    return [*kept, *(line.encode() for line in ours), variants.header[-1]]
+
+
+def own_fields(scorer: Scorer) -> tuple[bytes, ...]:
+    """How the header lines of our fields begin."""
+    names = (*scorer.fields, *OTHER_FIELDS)
+    return tuple(f"##INFO=<ID={name},".encode() for name in names)
+
+
+def _info(name: str, kind: str, text: str) -> str:
+    return f'##INFO=<ID={name},Number=A,Type={kind},Description="{_plain(text)}">'
+
+
+def _plain(text: str) -> str:
+    """Text that may stand between the quotes of a header line, whatever a file or a group is called."""
+    return re.sub(r'[\x00-\x1f\x7f"\\]', "_", text)
+
+
+def info_columns(columns: Mapping[str, Any], scorer: Scorer) -> dict[str, list[str]]:
+    """The texts of the INFO fields, one per scored allele."""
+    numbers = [*scorer.fields, *(name for name in QUANTILE_FIELDS.values() if name in columns)]
+    texts = {name: [f"{value:.6g}" for value in columns[name].tolist()] for name in numbers}
+    return texts | {
+        "MFD_TRACK": [percent_encoded(name) for name in columns["MFD_TRACK"]], "MFD_FLAGS": list(columns["MFD_FLAGS"])
+    }  # fmt: skip
+
+
+def info_of(found: Sequence[int | None], infos: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """INFO entries of one record: one value per alternate allele, a dot where an allele was not scored."""
+    return {name: ",".join("." if row is None else texts[row] for row in found) for name, texts in infos.items()}
+
+
+def percent_encoded(text: str) -> str:
+    """A value as it may stand in INFO (VCF 4.3, section 1.2)."""
+    return "".join(f"%{ord(c):02X}" if c in " %;=,\t\n\r" else c for c in text)

@@ -1,0 +1,95 @@
+"""The prediction loss and the scale of signals."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mfd_cli.base.errors import ConfigError
+from mfd_cli.core.losses import SignalScale, prediction_loss
+
+
+def test_peaks_and_signals_by_hand() -> None:
+    logits = torch.tensor([[0.0, 2.0], [math.log(3), 1.0]])
+    peaks, signal = torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0], [3.0]])
+    loss, per_track = prediction_loss(logits, peaks, signal, torch.ones(1, 2), signal_weight=0.5)
+    cross = (math.log(2) + math.log(4)) / 2
+    square = 0.5 * 0.5 * (4 + 4) / 2
+    assert per_track.tolist() == pytest.approx([cross, square])
+    assert loss.item() == pytest.approx((cross + square) / 2)
+
+
+def test_unmeasured_cells_and_held_out_tracks_have_no_gradient() -> None:
+    logits = torch.zeros(3, 3, requires_grad=True)
+    peaks, signal = torch.ones(3, 2), torch.full((3, 1), torch.nan)
+    used = torch.ones(3, 3)
+    used[1, 0] = used[:, 1] = used[:, 2] = 0
+    loss, _ = prediction_loss(logits, peaks, signal, used, 1.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(F.binary_cross_entropy_with_logits(torch.zeros(2), torch.ones(2)).item())
+    assert logits.grad is not None
+    assert (logits.grad != 0).tolist() == [[True, False, False], [False, False, False], [True, False, False]]
+
+
+def test_signal_scale_is_standardised_logs_and_inverts() -> None:
+    rng = np.random.default_rng(0)
+    signal = rng.lognormal(1, 1, (200, 2)).astype(np.float32) * [1, -3]
+    signal[:7, 1] = np.nan
+    signal = signal.astype(np.float32)
+    scale = SignalScale.fit(signal)
+    scaled = scale.forward(torch.from_numpy(signal))
+    known = scaled[~scaled[:, 1].isnan()]
+    assert known.mean(0).abs().max() < 0.1
+    assert scaled[7:].std(0, correction=0).tolist() == pytest.approx([1, 1], abs=0.05)
+    assert torch.allclose(scale.inverse(scaled)[7:], torch.from_numpy(signal)[7:], rtol=1e-4)
+    again = SignalScale.from_json(scale.to_json())
+    assert np.array_equal(again.mean, scale.mean)
+
+
+def test_a_track_without_signal_does_not_divide_by_zero() -> None:
+    scale = SignalScale.fit(np.zeros((5, 1), np.float32))
+    assert torch.isfinite(scale.forward(torch.zeros(2, 1))).all()
+
+
+def test_counts_have_a_poisson_loss() -> None:
+    """torch's own Poisson loss and scikit-learn's deviance, at the scale of the mean."""
+    from sklearn.metrics import mean_poisson_deviance
+
+    counts = np.random.default_rng(0).poisson(3.0, (400, 1)).astype(np.float32)
+    scale = SignalScale.fit(counts, np.array([True]))
+    assert scale.mean[0] == pytest.approx(counts.mean())
+    logits = torch.randn(400, 1, generator=torch.Generator().manual_seed(0)).double()
+    target = scale.forward(torch.from_numpy(counts)).double()
+    none = torch.zeros(400, 0)
+    loss, _ = prediction_loss(logits, none, target, torch.ones(1, 1), 1.0, torch.tensor([True]))
+    deviance = mean_poisson_deviance(target.numpy()[:, 0], logits.exp().numpy()[:, 0])
+    assert loss.item() == pytest.approx(deviance / 2, rel=1e-5)
+    logits.requires_grad_()
+    ours, _ = prediction_loss(logits, none, target, torch.ones(1, 1), 1.0, torch.tensor([True]))
+    (own,) = torch.autograd.grad(ours, logits)
+    (theirs,) = torch.autograd.grad(F.poisson_nll_loss(logits, target, log_input=True), logits)
+    assert torch.allclose(own, theirs)
+    assert torch.allclose(scale.inverse(scale.forward(torch.from_numpy(counts))), torch.from_numpy(counts))
+    assert torch.allclose(scale.expected(logits), logits.exp())
+
+
+def test_counts_and_log_normal_tracks_in_one_loss() -> None:
+    signal = np.array([[0.0, -2], [4, 3], [2, np.nan]], np.float32)
+    scale = SignalScale.fit(signal, np.array([True, False]))
+    target, logits = scale.forward(torch.from_numpy(signal)), torch.zeros(3, 2, requires_grad=True)
+    used = torch.tensor([[1.0, 1], [1, 1], [1, 0]])
+    loss, per_track = prediction_loss(logits, torch.zeros(3, 0), target, used, 1.0, torch.from_numpy(scale.counts))
+    loss.backward()
+    assert torch.isfinite(loss) and logits.grad is not None and torch.isfinite(logits.grad).all()
+    assert per_track[0].item() == pytest.approx((1 + (1 + 2 * math.log(2) - 2) + 0) / 3)
+    alone, _ = prediction_loss(torch.zeros(3, 1), torch.zeros(3, 0), target[:, 1:], used[:, 1:], 1.0)
+    assert per_track[1].item() == pytest.approx(alone.item())
+    with pytest.raises(ConfigError, match="below zero"):
+        SignalScale.fit(signal, np.array([True, True]))
+    again = SignalScale.from_json(scale.to_json())
+    assert again.counts.tolist() == [True, False]
+    assert torch.isfinite(scale.expected(torch.full((1, 2), 1e4))).all()

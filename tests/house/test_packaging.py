@@ -1,0 +1,88 @@
+"""What is given to others: a wheel and an sdist with all that is needed, the same bytes each time, and a wheel that runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from kit.places import ROOT
+
+
+def sources() -> list[str]:
+    """The files that a package is made from: those that git knows, or would."""
+    words = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    names = [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+    return [name for name in names if name.startswith(("src/", ".ci/")) or "/" not in name]
+
+
+def built(folder: Path) -> dict[str, bytes]:
+    """Build the project in a copy of its files, so that nothing of a working folder comes along."""
+    source = folder / "source"
+    for name in sources():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes((ROOT / name).read_bytes())
+    subprocess.run(
+        [sys.executable, str(source / ".ci/dist.py"), str(folder / "dist")], check=True, capture_output=True,
+        env={**os.environ, "SOURCE_DATE_EPOCH": "1767225600"},
+    )  # fmt: skip
+    return {path.name: path.read_bytes() for path in (folder / "dist").iterdir()}
+
+
+def test_wheel_and_sdist_are_complete_repeatable_and_run(tmp_path: Path) -> None:
+    pytest.importorskip("build")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    first, second = built(tmp_path / "one"), built(tmp_path / "two")
+    assert first == second and len(first) == 2
+    wheel = next((tmp_path / "one/dist").glob("*.whl"))
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        console = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
+    assert {name.removeprefix("src/") for name in sources() if name.startswith("src/")} <= names
+    assert "mfd = mfd_cli.cli.app:main" in console and any(name.endswith("licenses/LICENSE") for name in names)
+    with tarfile.open(next((tmp_path / "one/dist").glob("*.tar.gz"))) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"pyproject.toml", "README.md", "LICENSE", "src/mfd_cli/cli/app.py"} <= packed
+    target = tmp_path / "installed"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(target), str(wheel)],
+        check=True,
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "import mfd_cli, sys; print(mfd_cli.__file__); from mfd_cli.cli.app import main; "
+         "sys.argv = ['mfd', 'simulate', 'planted', '--size', 'tiny', '-q']; main()"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(target)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert str(target) in done.stdout and (tmp_path / "planted/truth/causes.json").is_file()
+
+
+def test_dependencies_have_floors_and_the_constraints_meet_them() -> None:
+    """Every dependency says its lowest version, and the versions that we test with are above it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pinned = dict(
+        line.split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line and line[0] != "#"
+    )
+    known = {name.lower().replace("_", "-"): version for name, version in pinned.items()}
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    for dependency in wanted:
+        name, _, floor = dependency.partition(">=")
+        assert floor, f"{dependency} has no floor"
+        pin = known.get(name.lower().replace("_", "-"))
+        assert pin is not None, f"constraints.txt does not pin {name}"
+        numbers = [
+            tuple(int(part) for part in text.split("+")[0].split(".") if part.isdigit()) for text in (floor, pin)
+        ]
+        assert numbers[0] <= numbers[1], f"{name}: {pin} is below {floor}"

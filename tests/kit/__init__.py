@@ -1,0 +1,1 @@
+"""What tests share: a tiny world, ways to harm a file, a process that dies at a given moment."""

@@ -1,0 +1,229 @@
+"""Planted projects: the same bytes from the same seed, truth that is a function of the sequence, options that bite."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from mfd_cli.base.errors import ConfigError
+from mfd_cli.experiments.confounds import inseparable_sets, levels_of
+from mfd_cli.experiments.held_out import held_out_tracks
+from mfd_cli.experiments.sources import read_sources
+from mfd_cli.formats.fasta import read_fasta
+from mfd_cli.formats.vcf_reader import open_variants
+from mfd_cli.settings.project import load_project
+from mfd_cli.simulate import planted
+from mfd_cli.simulate.built_in_motifs import built_in
+from mfd_cli.simulate.planted import SIZES, SimulateOptions, true_change
+from mfd_cli.simulate.simulate import make_world, simulate
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("simulate") / "tiny"
+    simulate(folder, size="tiny", seed=3)
+    return folder
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_the_same_seed_gives_the_same_bytes(project: Path, tmp_path: Path) -> None:
+    simulate(tmp_path / "again", size="tiny", seed=3)
+    simulate(tmp_path / "other", size="tiny", seed=4)
+    assert digests(project) == digests(tmp_path / "again")
+    assert digests(tmp_path / "other")["genome.fa"] != digests(project)["genome.fa"]
+
+
+def true_bins(folder: Path, what: str) -> NDArray[np.float32]:
+    """(bins, tracks): `biological`, `technical`, `logit` or `peak`, as in truth/bins.parquet."""
+    table = pd.read_parquet(folder / "truth" / "bins.parquet")
+    return table[[name for name in table if name.startswith(f"{what}.")]].to_numpy()
+
+
+def codes_of(folder: Path) -> NDArray[np.uint8]:
+    """(bins, 128) base codes of the whole genome."""
+    genome = read_fasta(folder / "genome.fa")
+    return np.concatenate([genome.codes(n, 0, size).reshape(-1, 128) for n, size in genome.lengths.items()])
+
+
+def tracks_of(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "truth" / "tracks.parquet")
+
+
+def labels_of(folder: Path) -> NDArray[np.bool_]:
+    """(bins, tracks): bins that one peak of the track's file overlaps by 64 bp or more."""
+    lengths = read_fasta(folder / "genome.fa").lengths
+    labels = []
+    for track in tracks_of(folder)["track"]:
+        hit = {name: np.zeros(length // 128, bool) for name, length in lengths.items()}
+        with gzip.open(folder / "tracks" / f"{track}.narrowPeak.gz", "rt") as file:
+            for line in file:
+                name, start, end = line.split("\t")[0], *map(int, line.split("\t")[1:3])
+                assert end - start >= 64 and end <= lengths[name]
+                edges = np.arange(0, lengths[name], 128)
+                hit[name] |= np.minimum(end, edges + 128) - np.maximum(start, edges) >= 64
+        labels.append(np.concatenate(list(hit.values())))
+    return np.stack(labels, 1)
+
+
+def test_the_true_logits_follow_from_the_sequence_and_predict_the_peaks(project: Path) -> None:
+    rows = tracks_of(project)
+    trained = rows["trained"].to_numpy()
+    parts = planted.true_parts(planted.find_causes(codes_of(project)), rows.to_dict("records")).centred(trained)
+    table = pd.read_parquet(project / "truth" / "bins.parquet")
+    assert np.allclose(parts.shared[:, 0], table["shared"], atol=1e-5)
+    for name in ("biological", "technical"):
+        assert np.allclose(getattr(parts, name), true_bins(project, name), atol=1e-5)
+        assert np.abs(true_bins(project, name)[:, trained].mean(1)).max() < 1e-5
+    whole = rows["bias"].to_numpy() + parts.total()
+    assert np.allclose(whole, true_bins(project, "logit"), atol=1e-5)
+    ceiling = json.loads((project / "truth" / "causes.json").read_text())["ceiling_auroc"]
+    assert np.nanmean(list(ceiling.values())) > 0.75
+    test = (table["contig"] == "chr4").to_numpy()
+    for index, name in enumerate(rows["track"]):
+        labels = true_bins(project, "peak")[test, index]
+        assert roc_auc_score(labels, whole[test, index]) == pytest.approx(ceiling[name], abs=1e-4)
+
+
+def test_peak_files_label_exactly_the_bins_that_were_drawn(project: Path) -> None:
+    drawn = true_bins(project, "peak")
+    assert np.array_equal(labels_of(project), drawn)
+    assert np.allclose(drawn.mean(0), tracks_of(project)["prevalence"])
+    assert drawn.mean(0).min() > 0.01 and drawn.mean(0).max() < 0.12
+
+
+def test_planted_instances_stand_where_the_truth_says(project: Path) -> None:
+    genome, motifs = read_fasta(project / "genome.fa"), built_in()
+    table = pd.read_csv(project / "truth" / "motifs.tsv", sep="\t")
+    assert set(table["kind"]) == {"biological", "technical", "shared"}
+    assert {"target=ABF1", "biosample=liver", "assay=ChIP-seq", "all tracks"} <= set(table["cause"])
+    told, other = [], []
+    for row in table.itertuples():
+        codes, motif = genome.codes(row.contig, row.start, row.end), motifs[row.motif]
+        scores = [float(strand[0]) for strand in motif.scan(codes)]
+        told.append(scores["+-".index(row.strand)])
+        other.append(scores["-+".index(row.strand)])
+    assert np.mean(told) > 10 and np.mean(np.array(told) >= np.array(other)) > 0.9
+
+
+def test_a_linear_model_of_the_causes_nearly_reaches_the_ceiling(tmp_path: Path) -> None:
+    """Nothing but the causes drives the peaks, and the causes can be learnt: needs more bins than tiny has."""
+    world = make_world(replace(SIZES["tiny"], bins_per_contig=2000), SimulateOptions(), np.random.default_rng(1))
+    codes = np.concatenate([bases.reshape(-1, 128) for bases in world.genome.values()])
+    causes = planted.find_causes(codes)
+    inputs = np.column_stack([*causes.motifs.values(), causes.gc, causes.at_runs])
+    reached = []
+    for index in range(len(world.rows)):
+        model = LogisticRegression(max_iter=300).fit(inputs[:6000], world.peaks[:6000, index])
+        reached.append(roc_auc_score(world.peaks[6000:, index], model.decision_function(inputs[6000:])))
+    ceiling = np.mean(world.ceiling())
+    assert ceiling > 0.82 and np.mean(reached) > ceiling - 0.02
+
+
+def test_variants_match_the_genome_and_break_what_they_say(project: Path) -> None:
+    genome = read_fasta(project / "genome.fa")
+    table = pd.read_csv(project / "truth" / "variants.tsv", sep="\t", keep_default_na=False)
+    assert set(table["kind"]) == {"biological", "technical", "shared", "none"}
+    with open_variants(project / "input.vcf") as file:
+        for record in file.records:
+            assert genome.bases(record.contig, record.position - 1, record.position - 1 + len(record.ref)) == record.ref
+    rows = tracks_of(project).to_dict("records")
+    for _, v in table.iterrows():
+        codes = genome.codes(v["chrom"], 0, genome.lengths[v["chrom"]])
+        change = true_change(codes, v["pos"] - 1, v["ref"], v["alt"], rows, None)
+        assert change[v["kind"]] if v["kind"] != "none" else True
+        sizes = {name: change[name] for name in ("biological", "technical", "shared")}
+        assert max(sizes, key=sizes.get) == v["kind"] if v["kind"] != "none" else max(sizes.values()) <= 0.15  # type: ignore[arg-type]
+
+
+def test_options_do_what_they_say(tmp_path: Path) -> None:
+    def rows(folder: Path) -> pd.DataFrame:
+        return pd.read_csv(folder / "metadata.tsv", sep="\t")
+
+    simulate(tmp_path / "plain", size="tiny")
+    simulate(tmp_path / "wrong", size="tiny", options=SimulateOptions(mislabelled=0.5))
+    truth = tracks_of(tmp_path / "wrong")
+    told = rows(tmp_path / "wrong")["Experiment target"].iloc[: len(truth)]
+    assert 0.1 < (told.to_numpy() != truth["target"].to_numpy()).mean() < 0.9
+    assert (told.to_numpy() == truth["told_target"].to_numpy()).all()
+    # What is held out is described rightly, and no wrong label joins it: the project can be preprocessed.
+    assert (told.to_numpy() == truth["target"].to_numpy())[~truth["trained"]].all()
+    for held in load_project(tmp_path / "wrong" / "mfd.toml").config.train.held_out:
+        same = (told == held["target"]) & (truth["biosample"] == held["biosample"]) & (truth["assay"] == held["assay"])
+        assert same.any() and not truth["trained"][same].any()
+    simulate(tmp_path / "same", size="tiny", options=SimulateOptions(complete_confounding=True))
+    project = load_project(tmp_path / "same" / "mfd.toml")
+    sources = read_sources(project)
+    factors = project.config.factors
+    sets = dict(inseparable_sets(levels_of([s.row for s in sources], factors), factors))
+    assert sets["assay", "lab", "year"] == len(sources)
+    simulate(tmp_path / "both", size="tiny", options=SimulateOptions(correlation=1.0))
+    planted_together = []
+    for name in ("plain", "both"):
+        motifs = pd.read_csv(tmp_path / name / "truth" / "motifs.tsv", sep="\t")
+        bins = motifs.assign(bin=motifs["start"] // 128).groupby(["contig", "bin"])["motif"].agg(set)
+        hit = bins[bins.apply(lambda s: bool(s & set(planted.TARGETS.values())))]
+        planted_together.append(hit.apply(lambda s: "MCM1" in s).mean())
+    assert planted_together[0] < 0.2 and planted_together[1] == 1.0
+    with pytest.raises(ConfigError):
+        SimulateOptions(correlation=2.0)
+
+
+def test_more_options_do_what_they_say(tmp_path: Path) -> None:
+    reports = {
+        name: simulate(tmp_path / name, size="tiny", options=options)
+        for name, options in {
+            "plain": SimulateOptions(), "depth": SimulateOptions(depth=1.0), "overlap": SimulateOptions(overlap=1.0),
+            "saturating": SimulateOptions(saturating=True), "hidden": SimulateOptions(hidden_batch=True),
+        }.items()
+    }  # fmt: skip
+    assert reports["depth"].prevalence < 0.8 * reports["plain"].prevalence
+    spread = {name: float(np.ptp(true_bins(tmp_path / name, "biological"))) for name in reports}
+    assert spread["saturating"] < 0.8 * spread["plain"]
+    motifs = pd.read_csv(tmp_path / "overlap" / "truth" / "motifs.tsv", sep="\t").sort_values(["contig", "start"])
+    touching = (motifs["start"].shift(-1) == motifs["end"] - 3) & (motifs["contig"].shift(-1) == motifs["contig"])
+    assert touching.sum() > 20
+    tracks = tracks_of(tmp_path / "hidden")
+    rows, hidden, trained = tracks.to_dict("records"), tracks["hidden_batch"].to_numpy(), tracks["trained"].to_numpy()
+    assert 0 < hidden.sum() < len(hidden)
+    causes = planted.find_causes(codes_of(tmp_path / "hidden"))
+    found = true_bins(tmp_path / "hidden", "technical")
+    assert np.abs(planted.true_parts(causes, rows).centred(trained).technical - found).max() > 0.3
+    assert np.allclose(planted.true_parts(causes, rows, hidden).centred(trained).technical, found, atol=1e-5)
+
+
+def test_held_out_combinations_are_measured_in_pairs_and_named_in_the_project(project: Path) -> None:
+    config, rows = load_project(project / "mfd.toml").config, tracks_of(project)
+    table = {row["File accession"]: row for row in csv.DictReader((project / "metadata.tsv").open(), delimiter="\t")}
+    held = held_out_tracks(config, table)
+    assert set(rows.loc[~rows["trained"], "track"]) == {name for name in held if name.endswith("PKS")} != set()
+    for _, row in rows[~rows["trained"]].iterrows():
+        for a, b in (("target", "biosample"), ("target", "assay"), ("biosample", "assay")):
+            seen = rows[rows["trained"]]
+            assert ((seen[a] == row[a]) & (seen[b] == row[b])).any()
+
+
+def test_the_benchmark_has_many_tracks_coinciding_causes_and_a_target_mostly_measured_by_one_assay() -> None:
+    world = make_world(
+        replace(SIZES["medium"], bins_per_contig=40),
+        SimulateOptions().resolved(SIZES["medium"]),
+        np.random.default_rng(1),
+    )
+    assert world.trained.sum() >= 60 > 0 < (~world.trained).sum()
+    assert world.options.correlation > 0 and world.options.overlap > 0
+    last = [row["assay"] for row in world.rows if row["target"] == "BAS1"]
+    assert last.count("ChIP-seq") == 3 * last.count("CUT&RUN")
