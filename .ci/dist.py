@@ -23,9 +23,11 @@ def main() -> None:
     told = subprocess.run(["git", "log", "-1", "--format=%ct"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     epoch = os.environ.get("SOURCE_DATE_EPOCH") or told or "1767225600"
     subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)], check=True,
-        env={**os.environ, "SOURCE_DATE_EPOCH": epoch}, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)],
+        check=True,
+        env={**os.environ, "SOURCE_DATE_EPOCH": epoch},
+        stdout=subprocess.DEVNULL,
+    )
     for sdist in folder.glob("*.tar.gz"):
         sdist.write_bytes(packed(sdist.read_bytes(), int(epoch)))
     for file in sorted(folder.iterdir()):

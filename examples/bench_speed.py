@@ -179,8 +179,15 @@ def loader(folder: Path, device: torch.device) -> Iterator[Row]:
         for _ in DataLoader(plain, BATCH, sampler=few):
             pass
 
-    yield Row("loader, 2,176 bp, 2,000 packed tracks, one core", "samples", len(many), ours, theirs,
-              "pysam + numpy per sample, DataLoader, float32", len(many) // len(few))  # fmt: skip
+    yield Row(
+        "loader, 2,176 bp, 2,000 packed tracks, one core",
+        "samples",
+        len(many),
+        ours,
+        theirs,
+        "pysam + numpy per sample, DataLoader, float32",
+        len(many) // len(few),
+    )
     model = DilatedBackbone(64, 1152, 1, 128)
     codes = torch.randint(0, 4, (BATCH, 1152), dtype=torch.uint8)
 
@@ -193,8 +200,14 @@ def loader(folder: Path, device: torch.device) -> Iterator[Row]:
     def feed() -> None:
         data.rows(many[:BATCH])
 
-    yield Row("the same against what a training step consumes (C = 64, 1,152 bp)", "samples", BATCH, feed, step,
-              "forward and backward, bf16")  # fmt: skip
+    yield Row(
+        "the same against what a training step consumes (C = 64, 1,152 bp)",
+        "samples",
+        BATCH,
+        feed,
+        step,
+        "forward and backward, bf16",
+    )
 
 
 def peaks(folder: Path, device: torch.device) -> Iterator[Row]:
@@ -221,8 +234,11 @@ def peaks(folder: Path, device: torch.device) -> Iterator[Row]:
         print("peaks against pyranges: not measured, pyranges is not installed")
     else:
         grid = np.arange(0, length // BIN * BIN, BIN)
-        bins = pr.PyRanges(pd.DataFrame({"Chromosome": np.repeat(names, len(grid)), "Start": np.tile(grid, 4),
-                                         "End": np.tile(grid + BIN, 4)}))  # fmt: skip
+        bins = pr.PyRanges(
+            pd.DataFrame(
+                {"Chromosome": np.repeat(names, len(grid)), "Start": np.tile(grid, 4), "End": np.tile(grid + BIN, 4)}
+            )
+        )
 
         def ranges() -> int:
             table = pd.read_csv(file, sep="\t", header=None, usecols=[0, 1, 2], names=["Chromosome", "Start", "End"])
@@ -272,8 +288,14 @@ def signals(folder: Path, device: torch.device) -> Iterator[Row]:
         return np.concatenate(pieces)
 
     assert np.allclose(chunked(), bin_means(Path(path), {"chr1": length}), rtol=1e-4)
-    yield Row("bigWig to bins, one core", "bins", bins, lambda: bin_means(Path(path), {"chr1": length}), chunked,
-              "pyBigWig values in 1-Mb chunks")  # fmt: skip
+    yield Row(
+        "bigWig to bins, one core",
+        "bins",
+        bins,
+        lambda: bin_means(Path(path), {"chr1": length}),
+        chunked,
+        "pyBigWig values in 1-Mb chunks",
+    )
 
 
 # -- the model ---------------------------------------------------------------------------------------------------------
@@ -319,8 +341,15 @@ def training(folder: Path, device: torch.device) -> Iterator[Row]:
             loss = model(one_hot(codes)).float().pow(2).mean()
         loss.backward()
 
-    yield Row(f"training step, C = {width}, {window:,} bp, bf16", "windows", BATCH, ours, theirs,
-              "the same layers, plainly, float32", wait=waiter(device))  # fmt: skip
+    yield Row(
+        f"training step, C = {width}, {window:,} bp, bf16",
+        "windows",
+        BATCH,
+        ours,
+        theirs,
+        "the same layers, plainly, float32",
+        wait=waiter(device),
+    )
 
 
 def variants(folder: Path, device: torch.device) -> Iterator[Row]:
@@ -356,8 +385,15 @@ def variants_of(width: int, window: int, order: int, count: int, repeat: int, de
         return fast.alternates(reference, row, position, torch.cat([base, 3 - base])) - reference.latents
 
     assert (ours() - theirs()).abs().max() < 1e-4
-    yield Row(f"isolated substitutions, C = {width}, {window:,} bp, float32", "variants", count, ours, theirs,
-              "full windows, both alleles and strands", wait=waiter(device))  # fmt: skip
+    yield Row(
+        f"isolated substitutions, C = {width}, {window:,} bp, float32",
+        "variants",
+        count,
+        ours,
+        theirs,
+        "full windows, both alleles and strands",
+        wait=waiter(device),
+    )
     # Every substitution of one bin (grid placement): one reference pass for 384 variants.
     one = codes[:1]
     left = (window - BIN) // 2
@@ -386,8 +422,16 @@ def variants_of(width: int, window: int, order: int, count: int, repeat: int, de
 
     found, expected = grid(), full()
     assert (torch.cat([found[:384:48], found[384::48]]) - expected).abs().max() < 1e-4
-    yield Row(f"all 384 substitutions of a bin, C = {width}, {window:,} bp, float32", "variants", 384, grid,
-              full, "full windows, both alleles and strands", 48, waiter(device))  # fmt: skip
+    yield Row(
+        f"all 384 substitutions of a bin, C = {width}, {window:,} bp, float32",
+        "variants",
+        384,
+        grid,
+        full,
+        "full windows, both alleles and strands",
+        48,
+        waiter(device),
+    )
 
 
 def metrics(folder: Path, device: torch.device) -> Iterator[Row]:
@@ -401,8 +445,15 @@ def metrics(folder: Path, device: torch.device) -> Iterator[Row]:
         for i in range(200):
             roc_auc_score(labels[:, i], scores[:, i])
 
-    yield Row("exact AUROC and AUPRC, 200 tracks", "bins", 10_000, lambda: auroc_auprc(x, y), plain,
-              "scikit-learn's AUROC, track by track", wait=waiter(device))  # fmt: skip
+    yield Row(
+        "exact AUROC and AUPRC, 200 tracks",
+        "bins",
+        10_000,
+        lambda: auroc_auprc(x, y),
+        plain,
+        "scikit-learn's AUROC, track by track",
+        wait=waiter(device),
+    )
 
 
 def start(folder: Path, device: torch.device) -> Iterator[Row]:
@@ -410,11 +461,20 @@ def start(folder: Path, device: torch.device) -> Iterator[Row]:
     python = [sys.executable, "-c"]
 
     def helped() -> None:
-        subprocess.run([*python, "import sys; sys.argv = ['mfd', '--help']; from mfd_cli.cli.app import main; main()"],
-                       check=True, stdout=subprocess.DEVNULL)  # fmt: skip
+        subprocess.run(
+            [*python, "import sys; sys.argv = ['mfd', '--help']; from mfd_cli.cli.app import main; main()"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
 
-    yield Row("mfd --help", "starts", 1, helped, lambda: subprocess.run([*python, "import torch"], check=True),
-              "python -c 'import torch'")  # fmt: skip
+    yield Row(
+        "mfd --help",
+        "starts",
+        1,
+        helped,
+        lambda: subprocess.run([*python, "import torch"], check=True),
+        "python -c 'import torch'",
+    )
 
 
 ROWS = (loader, peaks, signals, training, variants, metrics, start)

@@ -62,10 +62,19 @@ RETOLD = (
 )
 """Controls on the planted world that change what the model is told."""
 COLUMNS = {
-    "auroc": "AUROC", "total_r": "r total", "biological_r": "r bio", "technical_r": "r tech", "leak_r_mean": "leak mean",
-    "leak_r_max": "leak max", "leak_r2_max": "R2 max", "variants": "variants", "zero_shot": "zero-shot",
-    "zero_shot_same_target": "same target", "to_twin": "k to twin", "minutes": "minutes",
-}  # fmt: skip
+    "auroc": "AUROC",
+    "total_r": "r total",
+    "biological_r": "r bio",
+    "technical_r": "r tech",
+    "leak_r_mean": "leak mean",
+    "leak_r_max": "leak max",
+    "leak_r2_max": "R2 max",
+    "variants": "variants",
+    "zero_shot": "zero-shot",
+    "zero_shot_same_target": "same target",
+    "to_twin": "k to twin",
+    "minutes": "minutes",
+}
 
 
 @dataclass(frozen=True)
@@ -99,8 +108,9 @@ def main() -> None:
     jobs = [
         Job("planted", method, seed, settings)
         for seed in (range(1, 4) if options.full else [1])
-        for method, settings in METHODS.items() if not options.only or method in options.only
-    ]  # fmt: skip
+        for method, settings in METHODS.items()
+        if not options.only or method in options.only
+    ]
     make_world(base / "planted", [])
     if options.full:
         for world, words in WORLDS.items():

@@ -42,14 +42,18 @@ def indels(project: Path, number: int = 300, seed: int = 1) -> None:
     most = np.abs(substituted).argmax(1)
     x, y = substituted[np.arange(number), most], inserted[np.arange(number), most]
     told = f"r = {np.corrcoef(x, y)[0, 1]:.3f}, slope {x @ y / (x @ x):.3f}"
-    print(f"a motif inserted against the same motif substituted: {told}, "
-          f"median size {np.median(np.abs(y)):.2f} and {np.median(np.abs(x)):.2f}")  # fmt: skip
+    print(
+        f"a motif inserted against the same motif substituted: {told}, "
+        f"median size {np.median(np.abs(y)):.2f} and {np.median(np.abs(x)):.2f}"
+    )
     for size in (1, 3, 8, 20):
         neutral = [doubled(genome, contig, at, size, at % 2 == 0) for at in places]
         ours, plain = changes(member, neutral, genome), np.stack([left_anchored(member, v, genome) for v in neutral])
         largest = [np.median(np.abs(values).max(1)) for values in (ours, plain)]
-        print(f"{size} bp more or less of the same: median of the largest change {largest[0]:.3f}; one window each, left edges "
-              f"together: {largest[1]:.3f}")  # fmt: skip
+        print(
+            f"{size} bp more or less of the same: median of the largest change {largest[0]:.3f}; one window each, left edges "
+            f"together: {largest[1]:.3f}"
+        )
 
 
 def changes(member: Member, variants: list[Variant], genome: Genome) -> NDArray[np.float32]:

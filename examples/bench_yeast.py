@@ -52,8 +52,10 @@ def main() -> None:
         make_project(options.data.absolute(), options.folder / test, options.windows, test, validation)
     jobs = [
         (options.folder / test, run)
-        for test, _ in folds for run in RUNS if run != FIRST_FOLD_ONLY or test == folds[0][0]
-    ]  # fmt: skip
+        for test, _ in folds
+        for run in RUNS
+        if run != FIRST_FOLD_ONLY or test == folds[0][0]
+    ]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         list(pool.map(lambda job: train_and_evaluate(*job), jobs))
     results = [result for test, _ in folds for result in measure(options.folder / test, test)]
@@ -86,11 +88,15 @@ def measure(project: Path, test: str) -> list[dict[str, Any]]:
             continue
         table = pd.read_parquet(project / run / "evaluation-test" / "tracks.parquet").iloc[: len(rated)][rated]
         lines = [json.loads(line) for line in (project / run / "metrics.jsonl").open()]
-        results.append({
-            **about, "model": name, **averages(*(table[key].to_numpy() for key in ("auroc", "auroc_occupied", "auprc"))),
-            "minutes": lines[-1]["seconds"] / 60,
-            "validation": {x["windows"]: round(x["auroc_median"], 4) for x in lines},
-        })  # fmt: skip
+        results.append(
+            {
+                **about,
+                "model": name,
+                **averages(*(table[key].to_numpy() for key in ("auroc", "auroc_occupied", "auprc"))),
+                "minutes": lines[-1]["seconds"] / 60,
+                "validation": {x["windows"]: round(x["auroc_median"], 4) for x in lines},
+            }
+        )
     occupied = labels.any(1)
     for name, scores in zip(("one shared ridge prediction", f"ridge on {K}-mers, per track"), baselines(dataset)):
         guess, truth = torch.from_numpy(scores[:, rated]), torch.from_numpy(labels[:, rated])

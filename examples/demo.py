@@ -57,11 +57,15 @@ def main() -> None:
         print(f"  {line}")
     print("\nLook at")
     for what, where in (
-        ("the scored VCF", "input.mfd.vcf.gz"), ("its table", "input.mfd.parquet"),
-        ("tracks and levels", "run/evaluation-test/tracks.tsv"), ("independence", "run/evaluation-test/independence.png"),
-        ("what predictions are made of", "explain/all/report.html"), ("the report on assays", "explain/assay/report.html"),
-        ("the report on targets", "explain/target/report.html"), ("the truth", "truth/"),
-    ):  # fmt: skip
+        ("the scored VCF", "input.mfd.vcf.gz"),
+        ("its table", "input.mfd.parquet"),
+        ("tracks and levels", "run/evaluation-test/tracks.tsv"),
+        ("independence", "run/evaluation-test/independence.png"),
+        ("what predictions are made of", "explain/all/report.html"),
+        ("the report on assays", "explain/assay/report.html"),
+        ("the report on targets", "explain/target/report.html"),
+        ("the truth", "truth/"),
+    ):
         print(f"  {what + ':':<32}{folder / where}")
     print(f"\nThe demo took {(time.monotonic() - started) / 60:.1f} minutes.")
 

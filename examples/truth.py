@@ -114,9 +114,11 @@ def leakage(bio: Floats, tech: Floats, truth: Truth, seen: NDArray[np.bool_]) ->
         r.append(np.abs(correlations(part, other)) - np.abs(correlations(own, other)))
         r2.append(held_out_r2(part, other, truth.second) - held_out_r2(own, other, truth.second))
     return {
-        "leak_r_mean": float(np.mean(r)), "leak_r_max": float(np.max(r)),
-        "leak_r2_mean": float(np.mean(r2)), "leak_r2_max": float(np.max(r2)),
-    }  # fmt: skip
+        "leak_r_mean": float(np.mean(r)),
+        "leak_r_max": float(np.max(r)),
+        "leak_r2_mean": float(np.mean(r2)),
+        "leak_r2_max": float(np.max(r2)),
+    }
 
 
 def held_out_r2(part: Floats, other: Floats, second: NDArray[np.bool_]) -> Floats:
@@ -157,8 +159,11 @@ def compare_variants(folder: Path, scores: Path) -> dict[str, float]:
     pairs = [(s, truth.get((s["contig"], str(s["position"]), s["ref"], s["alt"]))) for s in scored]
     known = [(s, t) for s, t in pairs if t is not None]
     kinds = np.array([t["kind"] for _, t in known])
-    score = {name: np.array([s[name] for s, _ in known], float) for name in scored[0] if name.startswith("MFD_") and
-             isinstance(scored[0][name], float)}  # fmt: skip
+    score = {
+        name: np.array([s[name] for s, _ in known], float)
+        for name in scored[0]
+        if name.startswith("MFD_") and isinstance(scored[0][name], float)
+    }
     size, hit = np.abs(score["MFD_MAX_DLOGIT"]), np.isin(kinds, ["biological", "technical", "shared"])
     total = np.array([float(t["true_total"]) for _, t in known])
     result = {

@@ -103,14 +103,23 @@ def motifs(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             continue
         change = (predictor.latents(with_motif(windows, motif, predictor.left, rng)) - before).mean(0)
         moved = predictor.head.matrix() @ change
-        rows.append({
-            "target": level, "tracks": int(own.sum()), "own": float(moved[own].mean()),
-            "others": float(moved[peaks & ~own].mean()), "rank": float((moved[peaks & ~own] < moved[own].mean()).mean()),
-        })  # fmt: skip
+        rows.append(
+            {
+                "target": level,
+                "tracks": int(own.sum()),
+                "own": float(moved[own].mean()),
+                "others": float(moved[peaks & ~own].mean()),
+                "rank": float((moved[peaks & ~own] < moved[own].mean()).mean()),
+            }
+        )
     rows.sort(key=lambda row: -float(row["rank"]))
     ranks = [float(row["rank"]) for row in rows]
-    return {"targets": rows, "mean_rank": float(np.mean(ranks)), "above_0.9": float(np.mean(np.array(ranks) > 0.9)),
-            "median_change_of_own": float(np.median([float(row["own"]) for row in rows]))}  # fmt: skip
+    return {
+        "targets": rows,
+        "mean_rank": float(np.mean(ranks)),
+        "above_0.9": float(np.mean(np.array(ranks) > 0.9)),
+        "median_change_of_own": float(np.median([float(row["own"]) for row in rows])),
+    }
 
 
 def with_motif(windows: NDArray[np.uint8], motif: Motif, left: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -160,16 +169,22 @@ def forkhead(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     for i, track in enumerate(run.tracks[: run.peak_tracks]):
         if "Fkh" in track.metadata["Experiment target"]:
             names = ("Experiment target", "Assay", "Antibody", "Biosample genetic modifications", "Peak caller")
-            rows.append({
-                "track": track.id, **{name: track.metadata[name] for name in names},
-                "motif_in_peaks": float(motif[labels[:, i], 0].mean()) if labels[:, i].any() else None,
-                **{f"contrast_{name}": contrast(values[:, i], motif[:, 0]) for name, values in parts.items()},
-            })  # fmt: skip
+            rows.append(
+                {
+                    "track": track.id,
+                    **{name: track.metadata[name] for name in names},
+                    "motif_in_peaks": float(motif[labels[:, i], 0].mean()) if labels[:, i].any() else None,
+                    **{f"contrast_{name}": contrast(values[:, i], motif[:, 0]) for name, values in parts.items()},
+                }
+            )
     pairs = [("BAR_Fkh1_GEM", "BAR_Fkh1_log_MACE"), ("BAR_Fkh2_GEM", "BAR_Fkh2_log_MACE")]
     return {
-        "bins": len(bins), "bins_with_motif": int(motif.sum()), "motif_in_all_bins": float(motif.mean()), "tracks": rows,
+        "bins": len(bins),
+        "bins_with_motif": int(motif.sum()),
+        "motif_in_all_bins": float(motif.mean()),
+        "tracks": rows,
         "callers": [callers(run, labels, parts, *pair) for pair in pairs],
-    }  # fmt: skip
+    }
 
 
 def contrast(values: NDArray[np.float32], motif: NDArray[np.bool_]) -> float:
@@ -185,9 +200,12 @@ def callers(
     a, b = place[one], place[other]
     differ = labels[:, a] != labels[:, b]
     result: dict[str, Any] = {
-        "one": one, "other": other, "both": int((labels[:, a] & labels[:, b]).sum()),
-        "only_one": int((labels[:, a] & ~labels[:, b]).sum()), "only_other": int((~labels[:, a] & labels[:, b]).sum()),
-    }  # fmt: skip
+        "one": one,
+        "other": other,
+        "both": int((labels[:, a] & labels[:, b]).sum()),
+        "only_one": int((labels[:, a] & ~labels[:, b]).sum()),
+        "only_other": int((~labels[:, a] & labels[:, b]).sum()),
+    }
     for name, values in parts.items():
         change = (values[:, a] - values[:, b])[differ]
         told = aurocs(change[:, None], labels[differ, a][:, None])[0]
@@ -233,14 +251,16 @@ def spike(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     gc = np.array([(text.count("G") + text.count("C")) / 128 for text in sequences(dataset, bins)])
     mean = technical[:, spiked].mean(1) - technical[:, ~spiked].mean(1)
     return {
-        "dose": options.dose, "tracks": int(rated.sum()), "gc_of_added_part": float(np.corrcoef(mean, gc)[0, 1]),
+        "dose": options.dose,
+        "tracks": int(rated.sum()),
+        "gc_of_added_part": float(np.corrcoef(mean, gc)[0, 1]),
         "auroc_spiked_labels": float(np.nanmean(aurocs(logits, told)[rated])),
         "auroc_original_labels": {
             "biased prediction": float(np.nanmean(aurocs(logits, truth)[rated])),
             "technical part set aside": float(np.nanmean(aurocs(logits - technical, truth)[rated])),
             "trained on the originals": float(np.nanmean(aurocs(own, truth)[rated])),
         },
-    }  # fmt: skip
+    }
 
 
 def make_spiked(source: Path, base: Path, original: Dataset, dose: float) -> None:

@@ -194,11 +194,26 @@ def test_an_interrupted_run_is_taken_up(tmp_path: Path) -> None:
         ("genome.fa", ">chr1\nAC\n>chr1\nAC\n", GenomeError, "genome.fa:3: contig 'chr1' is there twice"),
         ("genome.fa", "@read\nACGT\n+\n!!!!\n", GenomeError, "is FASTQ"),
         ("genome.fa.fai", "chr1\t6400\t0\t60\t61\n", GenomeError, "does not agree with its index"),
-        ("metadata.tsv", "File accession\tFile path\tAssay\tAssayed\nA\n", MetadataError, "metadata.tsv:2: has 1 cells"),
-        ("metadata.tsv", "accession\tFile path\tAssay\tAssayed\nA\tb\tc\td\n", MetadataError, "no column 'File accession'"),
-        ("metadata.tsv", "File accession\tFile path\tAssay\tAssayed\nA\tx.txt\tc\t\n", MetadataError, ":2: the file name"),
+        (
+            "metadata.tsv",
+            "File accession\tFile path\tAssay\tAssayed\nA\n",
+            MetadataError,
+            "metadata.tsv:2: has 1 cells",
+        ),
+        (
+            "metadata.tsv",
+            "accession\tFile path\tAssay\tAssayed\nA\tb\tc\td\n",
+            MetadataError,
+            "no column 'File accession'",
+        ),
+        (
+            "metadata.tsv",
+            "File accession\tFile path\tAssay\tAssayed\nA\tx.txt\tc\t\n",
+            MetadataError,
+            ":2: the file name",
+        ),
     ],
-)  # fmt: skip
+)
 def test_broken_input_is_one_clear_error_and_leaves_nothing(
     tmp_path: Path, file: str, text: str, error: type[MfdError], message: str
 ) -> None:

@@ -70,8 +70,19 @@ def test_a_run_goes_on_with_another_number_of_processes(project: Path) -> None:
     term, kill = signal.SIGTERM, signal.SIGKILL
     for run, before, after, number in (("down", 2, 1, term), ("up", 1, 2, term), ("orphans", 2, 1, kill)):
         command = [
-            sys.executable, "-c", STOP, str(before), "train", "--gpus", "0", "--threads", "1", "--run", run, *words
-        ]  # fmt: skip
+            sys.executable,
+            "-c",
+            STOP,
+            str(before),
+            "train",
+            "--gpus",
+            "0",
+            "--threads",
+            "1",
+            "--run",
+            run,
+            *words,
+        ]
         child = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         until = time.monotonic() + 120
         while not (project / run / "metrics.jsonl").exists() and time.monotonic() < until:

@@ -78,8 +78,9 @@ def test_areas_without_a_width_or_without_a_class() -> None:
     positive = np.arange(20) >= 12
     perfect = st.auroc(st.rank(np.arange(20.0), positive))
     assert perfect.value == 1 and perfect.se == 0 and math.isnan(perfect.low)
-    assert perfect.p == pytest.approx(stats.mannwhitneyu(np.arange(12, 20), np.arange(12), use_continuity=False,
-                                                         method="asymptotic").pvalue)  # fmt: skip
+    assert perfect.p == pytest.approx(
+        stats.mannwhitneyu(np.arange(12, 20), np.arange(12), use_continuity=False, method="asymptotic").pvalue
+    )
     assert (
         st.auroc(st.rank(np.zeros(20), positive))[:2] == (0.5, 0) and st.auroc(st.rank(np.zeros(20), positive)).p == 1
     )
@@ -117,8 +118,16 @@ def test_fisher_and_odds_ratio_are_those_of_scipy(cells: tuple[int, int, int, in
         assert ratio.corrected and 0 < ratio.low < ratio.high < math.inf
 
 
-@pytest.mark.parametrize("cells", [(60, 40, 518_000, 481_900), (56_000, 44_000, 463_000, 437_000), (0, 900, 519_000, 480_100),
-                                   (3, 97, 12, 999_888), (100, 0, 0, 999_900)])  # fmt: skip
+@pytest.mark.parametrize(
+    "cells",
+    [
+        (60, 40, 518_000, 481_900),
+        (56_000, 44_000, 463_000, 437_000),
+        (0, 900, 519_000, 480_100),
+        (3, 97, 12, 999_888),
+        (100, 0, 0, 999_900),
+    ],
+)
 def test_fisher_of_a_million(cells: tuple[int, int, int, int]) -> None:
     p = stats.fisher_exact([cells[:2], cells[2:]]).pvalue
     assert st.fisher_exact(st.Fourfold(*cells)) == pytest.approx(p, rel=1e-6, abs=1e-300)
@@ -133,8 +142,12 @@ def test_cuts_are_quantiles_and_count_every_tie(levels: int | None) -> None:
         chosen = values >= cut if quantile >= 0.5 else values <= cut
         assert cut == pytest.approx(np.quantile(values, quantile))
         assert (chosen == st.selects(values, cut, quantile)).all()
-        assert table == ((chosen & positive).sum(), (chosen & ~positive).sum(), (~chosen & positive).sum(),
-                         (~chosen & ~positive).sum())  # fmt: skip
+        assert table == (
+            (chosen & positive).sum(),
+            (chosen & ~positive).sum(),
+            (~chosen & positive).sum(),
+            (~chosen & ~positive).sum(),
+        )
     assert not st.selects(np.array([math.nan]), 0.0, 0.9).any()
 
 
@@ -209,9 +222,11 @@ def conditional_by_enumeration(slope: float, values: np.ndarray, sets: models.Se
 
 
 SHAPES = {
-    "one to one": [(1, 1)] * 40, "one to several": [(1, 3)] * 20 + [(1, 5)] * 10, "several to one": [(4, 1)] * 25,
+    "one to one": [(1, 1)] * 40,
+    "one to several": [(1, 3)] * 20 + [(1, 5)] * 10,
+    "several to one": [(4, 1)] * 25,
     "several": [(2, 3)] * 10 + [(3, 2)] * 8 + [(2, 6)] * 4 + [(1, 2)] * 9,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -271,17 +286,30 @@ def test_many_cases_stay_within_a_float() -> None:
 
 # -- the verb ----------------------------------------------------------------------------------------------------------
 
-FEATURES = ("MFD_MAX_DLOGIT", "MFD_SHARED", "MFD_BIO", "MFD_TECH", "MFD_DEBIASED", "ref_probability", "level.target=A",
-            "level.target=B", "track.T1")  # fmt: skip
+FEATURES = (
+    "MFD_MAX_DLOGIT",
+    "MFD_SHARED",
+    "MFD_BIO",
+    "MFD_TECH",
+    "MFD_DEBIASED",
+    "ref_probability",
+    "level.target=A",
+    "level.target=B",
+    "track.T1",
+)
 
 
 def write_scores(path: Path, n: int = 400, seed: int = 0, **columns: Any) -> dict[str, Any]:
     """A table as score-variants writes it; `columns` replace or add some."""
     rng = np.random.default_rng(seed)
     table: dict[str, Any] = {
-        "line": np.arange(2, n + 2), "contig": [f"chr{1 + i % 3}" for i in range(n)], "position": 1000 + 7 * np.arange(n),
-        "id": [f"rs{i}" for i in range(n)], "ref": ["A"] * n, "alt": ["G"] * n,
-    }  # fmt: skip
+        "line": np.arange(2, n + 2),
+        "contig": [f"chr{1 + i % 3}" for i in range(n)],
+        "position": 1000 + 7 * np.arange(n),
+        "id": [f"rs{i}" for i in range(n)],
+        "ref": ["A"] * n,
+        "alt": ["G"] * n,
+    }
     table["key"] = [f"{c}:{p}:A>G" for c, p in zip(table["contig"], table["position"])]
     table["MFD_TRACK"] = ["T1"] * n
     for name in FEATURES:
@@ -344,8 +372,11 @@ def test_a_planted_feature_is_found_and_its_variants_are_listed(here: Path) -> N
     assert float(found["auroc_absolute"]) == pytest.approx(roc_auc_score(positive, np.abs(scaled)), abs=1e-5)
     assert sum(float(row["auroc_q"]) < 0.05 for row in rows.values()) == 1
     listed = pq.read_table("out/selected.parquet").to_pylist()
-    cuts = [row for row in tsv(here / "out" / "quantiles.tsv")
-            if float(row["fisher_q"] or "nan") < 0.05 and float(row["odds_ratio"]) > 1]  # fmt: skip
+    cuts = [
+        row
+        for row in tsv(here / "out" / "quantiles.tsv")
+        if float(row["fisher_q"] or "nan") < 0.05 and float(row["odds_ratio"]) > 1
+    ]
     assert {row["feature"] for row in cuts} == {"level.target=B"} and {row["tail"] for row in cuts} == {"upper"}
     loosest = min(float(row["cut"]) for row in cuts)  # the cut as it stands in the file selects exactly these
     assert [row["key"] for row in listed] == [key for key, value in zip(table["key"], scaled) if value >= loosest]
@@ -371,8 +402,11 @@ def test_absolute_selects_by_the_score_that_was_tested(here: Path) -> None:
     assert row["score"] == "absolute" and row["logistic_coefficient"] > 0.5
     assert row["sd"] == pytest.approx(size.std(ddof=1), rel=1e-5)
     listed = {row["key"] for row in pq.read_table("out/selected.parquet").to_pylist()}
-    cuts = [float(cut["cut"]) for cut in tsv(here / "out" / "quantiles.tsv")
-            if float(cut["fisher_q"]) < 0.05 and float(cut["odds_ratio"]) > 1]  # fmt: skip
+    cuts = [
+        float(cut["cut"])
+        for cut in tsv(here / "out" / "quantiles.tsv")
+        if float(cut["fisher_q"]) < 0.05 and float(cut["odds_ratio"]) > 1
+    ]
     assert listed == {key for key, value in zip(table["key"], size) if value >= min(cuts)}
     assert any(effect[i] < 0 for i, key in enumerate(table["key"]) if key in listed)
 
@@ -383,8 +417,15 @@ def test_null_features_give_uniform_p_and_no_discoveries(here: Path) -> None:
     table = write_scores(Path("scores.parquet"), 600, **{f"level.f={i}": noise[i] for i in range(300)})
     sets = np.arange(600) // 4
     write_labels(Path("l.tsv"), label_rows(table, positive.astype(int).tolist(), set=sets.tolist()))
-    result = enrich(Path("scores.parquet"), Path("l.tsv"), Path("out"), features=["level.f=*"], match_column="set",
-                    label_column="label", quantiles=(0.9,))  # fmt: skip
+    result = enrich(
+        Path("scores.parquet"),
+        Path("l.tsv"),
+        Path("out"),
+        features=["level.f=*"],
+        match_column="set",
+        label_column="label",
+        quantiles=(0.9,),
+    )
     for name in ("auroc_p", "auroc_absolute_p", "logistic_p", "conditional_p", "within_set_auroc_p"):
         assert stats.kstest([row[name] for row in result.rows], "uniform").pvalue > 0.01, name
     assert sum(row["auroc_q"] < 0.05 for row in result.rows) <= 2 and len(result.rows) == 300
@@ -396,8 +437,15 @@ def test_the_order_of_labels_does_not_matter_and_swapping_classes_inverts(here: 
     rows = label_rows(table, np.where(positive, "a", "b").tolist(), set=[f"s{i // 5}" for i in range(400)])
     shuffled = [rows[0], *(rows[1 + i] for i in np.random.default_rng(0).permutation(400))]
     for name, some_rows, which in (("one", rows, "a"), ("two", shuffled, "a"), ("swapped", rows, "b")):
-        enrich(Path("scores.parquet"), write_labels(Path(f"{name}.tsv"), some_rows), Path(name), positive=which,
-               match_column="set", label_column="label", quantiles=QUANTILES)  # fmt: skip
+        enrich(
+            Path("scores.parquet"),
+            write_labels(Path(f"{name}.tsv"), some_rows),
+            Path(name),
+            positive=which,
+            match_column="set",
+            label_column="label",
+            quantiles=QUANTILES,
+        )
     for name in ("features.tsv", "quantiles.tsv", "raw_vs_debiased.tsv", "selected.parquet"):
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
     for one, other in zip(tsv(Path("one/features.tsv")), tsv(Path("swapped/features.tsv"))):
@@ -464,8 +512,9 @@ def test_labels_stay_with_their_variants_whatever_was_not_scored(here: Path) -> 
     rows[0][0] = "#CHROM"
     result = enrich(Path("scores.parquet"), write_labels(Path("labels.tsv.gz"), rows), Path("out"), quantiles=QUANTILES)
     labels = result.summary["labels"]
-    assert {name: labels[name] for name in ("table_rows", "without_label", "labelled_both_ways", "repeated", "not_scored")} == {
-        "table_rows": 405, "without_label": 2, "labelled_both_ways": 2, "repeated": 2, "not_scored": 2}  # fmt: skip
+    assert {
+        name: labels[name] for name in ("table_rows", "without_label", "labelled_both_ways", "repeated", "not_scored")
+    } == {"table_rows": 405, "without_label": 2, "labelled_both_ways": 2, "repeated": 2, "not_scored": 2}
     kept = np.ones(400, bool)
     kept[[47, 48, 67]] = False
     assert labels["variants"] == 397 == result.rows[0]["n"]
@@ -483,8 +532,10 @@ def test_one_variant_written_in_several_ways_is_one(here: Path) -> None:
         Path("scores.parquet"), n, contig=["chr1"] * n, position=99 + np.arange(n), ref=ref, alt=alt, key=key
     )
     told = [["Chromosome", "Position", "REF", "ALT", "class"]]
-    told += [["1", str(100 + i), "a", "-", "yn"[i % 2]] if i % 3 else ["1", str(98 + i), "ACAT", "ACT", "yn"[i % 2]]
-             for i in range(n)]  # fmt: skip
+    told += [
+        ["1", str(100 + i), "a", "-", "yn"[i % 2]] if i % 3 else ["1", str(98 + i), "ACAT", "ACT", "yn"[i % 2]]
+        for i in range(n)
+    ]
     told[1 + 3] = ["1", "50", "A", "-", "n"]
     by_place = enrich(
         Path("scores.parquet"), write_labels(Path("l.tsv"), told), Path("out"), positive="y", quantiles=(0.9,)
@@ -533,10 +584,18 @@ def test_matched_sets_lose_what_was_not_scored_and_may_share_a_variant(here: Pat
     path = write_labels(Path("l.tsv"), rows)
     result = enrich(Path("scores.parquet"), path, Path("out"), match_column="set", label_column="label")
     labels = result.summary["labels"]
-    assert {name: labels[name] for name in ("sets", "sets_incomplete", "in_several_sets", "without_set", "repeated", "variants",
-                                            "not_scored")} == {
-        "sets": 99, "sets_incomplete": 1, "in_several_sets": 1, "without_set": 1, "repeated": 1, "variants": 399,
-        "not_scored": 1}  # fmt: skip
+    assert {
+        name: labels[name]
+        for name in ("sets", "sets_incomplete", "in_several_sets", "without_set", "repeated", "variants", "not_scored")
+    } == {
+        "sets": 99,
+        "sets_incomplete": 1,
+        "in_several_sets": 1,
+        "without_set": 1,
+        "repeated": 1,
+        "variants": 399,
+        "not_scored": 1,
+    }
     row, values = result.rows[1], table[FEATURES[1]]
     members = {s: list(range(4 * s, 4 * s + 4)) for s in range(1, 100)}
     members[1].remove(5)
@@ -565,8 +624,17 @@ def test_a_feature_without_scores_has_no_matched_numbers_either(here: Path) -> N
 
 
 def test_kinds_and_patterns() -> None:
-    assert [kind_of(name) for name in FEATURES] == ["max", "shared", "group", "group", "debiased", "probability", "level",
-                                                    "level", "track"]  # fmt: skip
+    assert [kind_of(name) for name in FEATURES] == [
+        "max",
+        "shared",
+        "group",
+        "group",
+        "debiased",
+        "probability",
+        "level",
+        "level",
+        "track",
+    ]
     assert chosen(FEATURES, ["level.*", "MFD_BIO"], Path("x")) == ["MFD_BIO", "level.target=A", "level.target=B"]
     with pytest.raises(ConfigError, match=r"no feature of x is called 'levels\.\*'"):
         chosen(FEATURES, ["levels.*"], Path("x"))
@@ -598,31 +666,61 @@ BROKEN: dict[str, tuple[bytes, dict[str, Any], str]] = {
     "cells": ((HEADER + "chr1\t5\tA\tG\t1\n\nchr1\t6\tA\tG\n").encode(), {}, r"labels\.tsv:4: has 4 cells where .* 5"),
     "bytes": (HEADER.encode() + b"chr1\t5\tA\tG\t1\nchr1\t6\t\xff\tG\t1\n", {}, r":3: is not UTF-8 text"),
     "header bytes": (b"chrom\tp\xffs\n", {}, r":1: is not UTF-8 text"),
-    "position": ((HEADER + "\nchr1\t5\tA\tG\t1\nchr1\t6x\tA\tG\t0\n").encode(), {}, r":4: the position '6x' is not a whole"),
-    "zero": ((HEADER + "chr1\t5\tA\tG\t1\nchr1\t0\tA\tG\t0\n").encode(), {}, r":3: the position '0' is not a whole number"),
+    "position": (
+        (HEADER + "\nchr1\t5\tA\tG\t1\nchr1\t6x\tA\tG\t0\n").encode(),
+        {},
+        r":4: the position '6x' is not a whole",
+    ),
+    "zero": (
+        (HEADER + "chr1\t5\tA\tG\t1\nchr1\t0\tA\tG\t0\n").encode(),
+        {},
+        r":3: the position '0' is not a whole number",
+    ),
     "no rows": (HEADER.encode(), {}, r"has a header but no rows"),
     "comments only": (b"##a\n", {}, r"has no header"),
     "empty": (b"", {}, r"is empty"),
     "cut gzip": (gzip.compress((HEADER + ROWS).encode())[:-9], {}, r"damaged or was cut short \(gzip\)"),
     "no such column": ((HEADER + ROWS).encode(), {"label_column": "rare"}, r":1: has no column 'rare'"),
     "no such sets": ((HEADER + ROWS).encode(), {"match_column": "set"}, r":1: has no column 'set'"),
-    "three classes": ((HEADER + "chr1\t5\tA\tG\t1\nchr1\t6\tA\tG\t0\nchr1\t7\tA\tG\t2\n").encode(), {},
-                      r"3 values \(0, 1, 2\)"),
-    "one class": ((HEADER + "chr1\t5\tA\tG\t1\nchr1\t6\tA\tG\t1\n").encode(), {}, r"'label' has 1 values \(1\), where two"),
+    "three classes": (
+        (HEADER + "chr1\t5\tA\tG\t1\nchr1\t6\tA\tG\t0\nchr1\t7\tA\tG\t2\n").encode(),
+        {},
+        r"3 values \(0, 1, 2\)",
+    ),
+    "one class": (
+        (HEADER + "chr1\t5\tA\tG\t1\nchr1\t6\tA\tG\t1\n").encode(),
+        {},
+        r"'label' has 1 values \(1\), where two",
+    ),
     "no class": ((HEADER + "chr1\t5\tA\tG\tNA\n").encode(), {}, r"'label' has no values"),
-    "which class": ((HEADER + "chr1\t5\tA\tG\tup\nchr1\t6\tA\tG\tdown\n").encode(), {},
-                    r"the labels 'down' and 'up': it is not plain which"),
+    "which class": (
+        (HEADER + "chr1\t5\tA\tG\tup\nchr1\t6\tA\tG\tdown\n").encode(),
+        {},
+        r"the labels 'down' and 'up': it is not plain which",
+    ),
     "wrong class": ((HEADER + ROWS).encode(), {"positive": "rare"}, r"the labels '0' and '1': 'rare' is not a label"),
-    "which column": ((HEADER.replace("label", "a\tb") + "chr1\t5\tA\tG\t1\t0\nchr1\t6\tA\tG\t0\t1\n").encode(), {},
-                     r"several columns have two values \(a, b\)"),
-    "no label column": ((HEADER.replace("label", "gene") + "chr1\t5\tA\tG\tx\n").encode(), {},
-                        r"no column has two values \(gene\)"),
-    "elsewhere": ((HEADER + "chr1\t5\tA\tG\t1\nchr1\t6\tA\tG\t0\n").encode(), {},
-                  r"none of its 2 variants is among the scores \(for example 1:5:A:G against 1:1000:A:G\)"),
+    "which column": (
+        (HEADER.replace("label", "a\tb") + "chr1\t5\tA\tG\t1\t0\nchr1\t6\tA\tG\t0\t1\n").encode(),
+        {},
+        r"several columns have two values \(a, b\)",
+    ),
+    "no label column": (
+        (HEADER.replace("label", "gene") + "chr1\t5\tA\tG\tx\n").encode(),
+        {},
+        r"no column has two values \(gene\)",
+    ),
+    "elsewhere": (
+        (HEADER + "chr1\t5\tA\tG\t1\nchr1\t6\tA\tG\t0\n").encode(),
+        {},
+        r"none of its 2 variants is among the scores \(for example 1:5:A:G against 1:1000:A:G\)",
+    ),
     "too few": ((HEADER + ROWS.replace("\t1\n", "\t0\n", 9)).encode(), {}, r"1 scored variants are '1' and 29 are '0'"),
-    "no sets": ((HEADER.replace("label", "label\tset") + ROWS.replace("\n", "\ts\n")).encode(), {"match_column": "set"},
-                r"1 of 1 sets have a scored variant of each class"),
-}  # fmt: skip
+    "no sets": (
+        (HEADER.replace("label", "label\tset") + ROWS.replace("\n", "\ts\n")).encode(),
+        {"match_column": "set"},
+        r"1 of 1 sets have a scored variant of each class",
+    ),
+}
 
 
 @pytest.mark.parametrize("content,options,message", BROKEN.values(), ids=BROKEN)
@@ -660,11 +758,16 @@ def test_complaints_about_scores(here: Path) -> None:
     assert "is damaged" in str(complaint())
 
 
-@pytest.mark.parametrize("options,message", [
-    ({"quantiles": (0.5, 1.0)}, "quantiles lie between 0 and 1"), ({"quantiles": ()}, "quantiles lie between"),
-    ({"fdr": 0.0}, "the false discovery rate is 0"), ({"direction": "up"}, "the direction is 'up', not one of both, absolute"),
-    ({"features": ["nothing*"]}, "no feature of scores.parquet is called"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        ({"quantiles": (0.5, 1.0)}, "quantiles lie between 0 and 1"),
+        ({"quantiles": ()}, "quantiles lie between"),
+        ({"fdr": 0.0}, "the false discovery rate is 0"),
+        ({"direction": "up"}, "the direction is 'up', not one of both, absolute"),
+        ({"features": ["nothing*"]}, "no feature of scores.parquet is called"),
+    ],
+)
 def test_complaints_about_settings(here: Path, options: dict[str, Any], message: str) -> None:
     table = write_scores(Path("scores.parquet"))
     with pytest.raises(ConfigError, match=message):

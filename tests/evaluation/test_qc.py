@@ -37,13 +37,20 @@ def planted(trained: tuple[Run, Dataset], tmp_path: Path, monkeypatch: pytest.Mo
     rows = [{**row, "Target": TARGETS[i % 4], "Tissue": TISSUES[i // 4 % 2]} for i, row in enumerate(tiny.rows(COUNT))]
     factors = tiny.config().factors
     model = MfdModel(
-        tiny.config().resolved_model(), fit_metadata(rows, factors), factors, rows, np.ones(COUNT, bool),
+        tiny.config().resolved_model(),
+        fit_metadata(rows, factors),
+        factors,
+        rows,
+        np.ones(COUNT, bool),
         np.zeros(COUNT, np.float32),
-    )  # fmt: skip
+    )
     effects = {}
     for column, size, group in (
-        ("Target", 1.4, "biological"), ("Tissue", 0.3, "biological"), ("Assay", 0.5, "technical"), ("Lab", 0.0, "technical")
-    ):  # fmt: skip
+        ("Target", 1.4, "biological"),
+        ("Tissue", 0.3, "biological"),
+        ("Assay", 0.5, "technical"),
+        ("Lab", 0.0, "technical"),
+    ):
         mask = np.zeros(16)
         mask[model.slices[group]] = size
         effects[column] = {level: mask * rng.normal(size=16) for level in sorted({row[column] for row in rows})}
@@ -80,8 +87,10 @@ def test_mislabelled_tracks_are_found_and_no_other(planted: tuple[Run, Dataset],
         (row["track"], row["factor"]): (row["told"], row["best"]) for row in found.rows if row["verdict"] == OTHER
     }
     assert flagged == {
-        ("P4", "target"): ("GATA1", "CTCF"), ("P5", "target"): ("CTCF", "GATA1"), ("P30", "target"): ("MYC", "REST")
-    }  # fmt: skip
+        ("P4", "target"): ("GATA1", "CTCF"),
+        ("P5", "target"): ("CTCF", "GATA1"),
+        ("P30", "target"): ("MYC", "REST"),
+    }
     partners = {row["track"]: row["swapped_with"] for row in found.rows if row["verdict"] == OTHER}
     assert partners == {"P4": "P5", "P5": "P4", "P30": ""}
     assert "P30: target is told to be MYC, its data fit REST better" in "\n".join(found.lines())
@@ -153,8 +162,19 @@ def test_gains_are_measured_where_the_level_was_not_chosen() -> None:
 
 def test_of_a_track_the_factor_that_gains_most_is_the_wrong_one() -> None:
     def row(track: str, factor: str, p: float, gain: float) -> dict[str, object]:
-        return {"track": track, "factor": factor, "told": "a", "best": "b", "p": p, "q": 1.0, "gain": gain, "share": 0.5,
-                "z": gain, "verdict": "agrees", "swapped_with": ""}  # fmt: skip
+        return {
+            "track": track,
+            "factor": factor,
+            "told": "a",
+            "best": "b",
+            "p": p,
+            "q": 1.0,
+            "gain": gain,
+            "share": 0.5,
+            "z": gain,
+            "verdict": "agrees",
+            "swapped_with": "",
+        }
 
     rows = [row("T", "target", 1e-9, 50.0), row("T", "lab", 1e-6, 20.0), row("U", "target", 0.4, 1.0)]
     settle(rows, 0.01)

@@ -30,10 +30,11 @@ ROWS = {
     "C2": {"Target": "", "Assay": "RNA-seq", "Organs": "gut", "Experiment accession": "", "Library accession": "L1"},
 }
 FACTORS = {
-    "target": {"column": "Target", "group": "biological"}, "assay": {"column": "Assay", "group": "technical"},
+    "target": {"column": "Target", "group": "biological"},
+    "assay": {"column": "Assay", "group": "technical"},
     "organ": {"column": "Organs", "group": "biological", "type": "multilabel"},
     "year": {"column": "Date", "group": "technical", "type": "year"},
-}  # fmt: skip
+}
 
 
 def held(*items: Any, **tracks: Any) -> set[str]:
@@ -60,11 +61,12 @@ def test_files_of_one_experiment_or_library_go_together_and_empty_cells_do_not()
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        ("A3", "which is no track; did you mean A"), ({"targt": "CTCF"}, "did you mean target"),
+        ("A3", "which is no track; did you mean A"),
+        ({"targt": "CTCF"}, "did you mean target"),
         ({"target": "CTFC"}, "has no level 'CTFC'; did you mean CTCF"),
         ({"organ": "brain", "assay": "ChIP-seq"}, "no track has organ = brain, assay = ChIP-seq"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_there_is_an_error(item: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message.replace("(", ".")):
         held(item)

@@ -37,10 +37,17 @@ def fasta(folder: Path, contigs: int = 4) -> Path:
 
 def encode_row(accession: str, **values: str) -> dict[str, str]:
     row = {
-        "File accession": accession, "File format": "bed narrowPeak", "Output type": "peaks", "Experiment accession": "E1",
-        "Assembly": "hg19", "File Status": "released", "Biological replicate(s)": "1", "Assay": "ChIP-seq",
-        "Experiment target": "CTCF-human", "Lab": "L",
-    }  # fmt: skip
+        "File accession": accession,
+        "File format": "bed narrowPeak",
+        "Output type": "peaks",
+        "Experiment accession": "E1",
+        "Assembly": "hg19",
+        "File Status": "released",
+        "Biological replicate(s)": "1",
+        "Assay": "ChIP-seq",
+        "Experiment target": "CTCF-human",
+        "Lab": "L",
+    }
     return {**row, **values}
 
 
@@ -56,8 +63,10 @@ def test_a_plain_table(tmp_path: Path) -> None:
     project = load_project(tmp_path / "mfd.toml")
     assert (project.config.tracks.id, project.config.tracks.path) == ("track", "file")
     assert {name: f.group for name, f in project.config.factors.items()} == {
-        "biosample": "biological", "assay": "technical", "lab": "technical"
-    }  # fmt: skip
+        "biosample": "biological",
+        "assay": "technical",
+        "lab": "technical",
+    }
     assert report.columns["empty"] == "empty" and report.columns["notes"] == "different on every track"
     assert (
         "add it if it matters" in report.columns["colour"]
@@ -79,7 +88,7 @@ def test_files_are_chosen_and_the_others_named(tmp_path: Path) -> None:
         encode_row("F7", **{"File format": "bigWig", "Output type": "signal p-value"}),
         encode_row("F8", **{"File format": "fastq", "Output type": "reads", "Assembly": ""}),
         encode_row("F9", **{"Experiment accession": "E3", "Experiment target": "GATA1-human", "Lab": "M"}),
-    ]  # fmt: skip
+    ]
     table = read_any_table(encode_table(tmp_path, rows))
     assert is_encode(table)
     choice = choose_files(table, None)

@@ -37,10 +37,14 @@ def config(**tracks: Any) -> Config:
 def tracks(*rows: tuple[str, str, str], mean: float = 1.0) -> list[Track]:
     """(id, experiment, strand) of signal tracks; minus strands are below zero."""
     return [
-        Track(name, "signal", {**tiny.rows(1)[0], "Experiment accession": experiment, "Strand": strand},
-                 mean_signal=-mean if strand == "-" else mean)
+        Track(
+            name,
+            "signal",
+            {**tiny.rows(1)[0], "Experiment accession": experiment, "Strand": strand},
+            mean_signal=-mean if strand == "-" else mean,
+        )
         for name, experiment, strand in rows
-    ]  # fmt: skip
+    ]
 
 
 def test_partners_are_the_strands_of_one_experiment() -> None:
@@ -54,10 +58,11 @@ def test_partners_are_the_strands_of_one_experiment() -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([("A", "E1", "+")], "no partner"), ([("A", "E1", "+"), ("B", "E1", "+")], "same strand"),
+        ([("A", "E1", "+")], "no partner"),
+        ([("A", "E1", "+"), ("B", "E1", "+")], "same strand"),
         ([("A", "E1", "up")], "neither . nor -"),
     ],
-)  # fmt: skip
+)
 def test_a_strand_without_its_partner_is_an_error(rows: list[tuple[str, str, str]], message: str) -> None:
     with pytest.raises(MetadataError, match=message):
         strand_partners(tracks(*rows), config())
@@ -94,8 +99,12 @@ def world(folder: Path) -> Dataset:
         there = [turned[len(text) - (b + 1) * 128 : len(text) - b * 128].count("CCACCA") for b in range(bins)]
         index = np.arange(bins * 4 // 5) if split == "train" else np.arange(bins * 4 // 5, bins)
         signal = np.stack([np.array(here), -2 * np.array(there)], 1).astype(np.float32)[index]
-        shard = Bins(np.full(len(index), contigs.index(name), np.int32), (index * 128).astype(np.int64),
-                        pack_bits(np.zeros((len(index), 0), bool)), signal)  # fmt: skip
+        shard = Bins(
+            np.full(len(index), contigs.index(name), np.int32),
+            (index * 128).astype(np.int64),
+            pack_bits(np.zeros((len(index), 0), bool)),
+            signal,
+        )
         file = folder / "shards" / f"{split}-00000.arrow"
         write_shard(file, shard, contigs)
         shards[split] = [(file, len(index))]
@@ -123,8 +132,12 @@ def test_a_stranded_pair_is_learnt_and_told_apart(tmp_path: Path) -> None:
     """The planted repeat reads CCA on one strand only: each track follows its own strand, not the mean of both."""
     dataset = world(tmp_path / "dataset")
     settings: dict[str, Any] = {"epochs": 60, "batch_size": 32, "lr": 0.01, "patience": 100}
-    tree = tiny.config(factors={**tiny.FACTORS, "strand": STRAND}, tracks={"strand": "Strand"}, train=settings,
-                       objective={"signal_weight": 1.0})  # fmt: skip
+    tree = tiny.config(
+        factors={**tiny.FACTORS, "strand": STRAND},
+        tracks={"strand": "Strand"},
+        train=settings,
+        objective={"signal_weight": 1.0},
+    )
     run = train(Project(config=tree, folder=tmp_path), gpus=0)
     assert run.model.stranded and Predictor(run.model).strands == "forward"
     plus, _ = evaluate(run, dataset, probes=False).tracks

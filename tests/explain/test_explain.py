@@ -361,9 +361,11 @@ def test_known_motifs_genes_and_profiles_stand_beside(trained: tuple[Run, Datase
     contig, length = next(iter(dataset.genome.lengths.items()))
     gtf = tmp_path / "genes.gtf"
     gtf.write_text(
-        "".join(f'{name}\tx\tgene\t1\t{size}\t.\t+\t.\tgene_id "G{name}"; gene_name "GENE_{name}";\n'
-                for name, size in dataset.genome.lengths.items())
-    )  # fmt: skip
+        "".join(
+            f'{name}\tx\tgene\t1\t{size}\t.\t+\t.\tgene_id "G{name}"; gene_name "GENE_{name}";\n'
+            for name, size in dataset.genome.lengths.items()
+        )
+    )
     means = np.array([gc_share(dataset.genome.codes(contig, s, s + 128)) for s in range(0, length - 127, 128)])
     with pyBigWig.open(str(tmp_path / "gc.bw"), "w") as file:
         file.addHeader(list(dataset.genome.lengths.items()))

@@ -18,13 +18,36 @@ from mfd_cli.genome.intervals import Intervals
 
 plain_row = st.tuples(
     st.sampled_from(["chr1", "chr2", "chr10", "1", "X", "scaffold_77"]),
-    st.integers(0, 10**9), st.integers(1, 10**6), st.sampled_from(["", "\tname\t100", "\t.\t0\t.\t1.5"]),
-).map(lambda row: f"{row[0]}\t{row[1]}\t{row[1] + row[2]}{row[3]}")  # fmt: skip
-odd_row = st.sampled_from([
-    "", "#comment", "track name=x", "browser position", "chr1 5 9", "chr1\t5", "chr1\t9\t5", "chr1\t-1\t5", "chr1\t 5\t9",
-    "chr1\t5\t9 ", "chr1\t5\t9\r", "\t5\t9", "chr1\t5\t12345678901", "chr1\t0x5\t9", "chr1\t5\tx", " ", "tig1\t5\t9",
-    "chr\u00e9\t5\t9", "chr1\t5\t9\tn\0", "\ufeffchr1\t5\t9", "chr1\t\t9", "chr1\t5\t9\t",
-])  # fmt: skip
+    st.integers(0, 10**9),
+    st.integers(1, 10**6),
+    st.sampled_from(["", "\tname\t100", "\t.\t0\t.\t1.5"]),
+).map(lambda row: f"{row[0]}\t{row[1]}\t{row[1] + row[2]}{row[3]}")
+odd_row = st.sampled_from(
+    [
+        "",
+        "#comment",
+        "track name=x",
+        "browser position",
+        "chr1 5 9",
+        "chr1\t5",
+        "chr1\t9\t5",
+        "chr1\t-1\t5",
+        "chr1\t 5\t9",
+        "chr1\t5\t9 ",
+        "chr1\t5\t9\r",
+        "\t5\t9",
+        "chr1\t5\t12345678901",
+        "chr1\t0x5\t9",
+        "chr1\t5\tx",
+        " ",
+        "tig1\t5\t9",
+        "chr\u00e9\t5\t9",
+        "chr1\t5\t9\tn\0",
+        "\ufeffchr1\t5\t9",
+        "chr1\t\t9",
+        "chr1\t5\t9\t",
+    ]
+)
 
 
 def same(one: Intervals, other: Intervals) -> bool:

@@ -39,10 +39,16 @@ def read(folder: Path, *rows: str, genome: Genome = GENOME, name: str = "genes.g
 def told(genes: Genes) -> list[tuple[str, str, str, int, int, list[int]]]:
     """Name, contig, strand, start, end and start sites of every gene."""
     return [
-        (genes.names[i], genes.contigs[genes.contig[i]], genes.strand[i], int(genes.start[i]), int(genes.end[i]),
-         sorted(genes.tss[genes.tss_gene == i].tolist()))
+        (
+            genes.names[i],
+            genes.contigs[genes.contig[i]],
+            genes.strand[i],
+            int(genes.start[i]),
+            int(genes.end[i]),
+            sorted(genes.tss[genes.tss_gene == i].tolist()),
+        )
         for i in range(len(genes))
-    ]  # fmt: skip
+    ]
 
 
 # One gene on each strand, A with two isoforms, as five sources write it.
@@ -51,7 +57,8 @@ TWO_GENES = [("A", "chr1", "+", 100, 300, [100, 149]), ("B", "chr2", "-", 50, 20
 
 def test_ensembl_gtf(tmp_path: Path) -> None:
     genes = read(
-        tmp_path, "#!genome-build GRCh38\n",
+        tmp_path,
+        "#!genome-build GRCh38\n",
         row("1", "gene", 101, 300, "+", 'gene_id "ENSG1"; gene_version "5"; gene_name "A"; gene_biotype "lncRNA";'),
         row("1", "transcript", 101, 300, "+", 'gene_id "ENSG1"; transcript_id "ENST1"; gene_name "A"; tag "basic";'),
         row("1", "exon", 101, 120, "+", 'gene_id "ENSG1"; transcript_id "ENST1"; exon_number "1";'),
@@ -59,25 +66,27 @@ def test_ensembl_gtf(tmp_path: Path) -> None:
         row("1", "five_prime_utr", 150, 160, "+", "anything"),
         row("2", "gene", 51, 200, "-", 'gene_id "B"; gene_source "havana";'),
         row("2", "transcript", 51, 200, "-", 'gene_id "B"; transcript_id "ENST3";'),
-    )  # fmt: skip
+    )
     assert told(genes) == TWO_GENES
 
 
 def test_gencode_gff3(tmp_path: Path) -> None:
     genes = read(
-        tmp_path, "##gff-version 3\n",
+        tmp_path,
+        "##gff-version 3\n",
         row("chr1", "gene", 101, 300, "+", "ID=ENSG1.5;gene_id=ENSG1.5;gene_type=lncRNA;gene_name=A"),
         row("chr1", "transcript", 101, 300, "+", "ID=T1;Parent=ENSG1.5;gene_id=ENSG1.5;gene_name=A;tag=basic,TAGENE"),
         row("chr1", "transcript", 150, 280, "+", "ID=T2;Parent=ENSG1.5;gene_id=ENSG1.5;gene_name=A"),
         row("chr1", "exon", 150, 280, "+", "ID=exon:1;Parent=T2;gene_id=ENSG1.5"),
         row("chr2", "gene", 51, 200, "-", "ID=ENSG2;gene_id=ENSG2;gene_name=B"),
-    )  # fmt: skip
+    )
     assert told(genes) == TWO_GENES
 
 
 def test_ensembl_gff3(tmp_path: Path) -> None:
     genes = read(
-        tmp_path, "##gff-version 3\n",
+        tmp_path,
+        "##gff-version 3\n",
         row("1", "chromosome", 1, 1000, ".", "ID=chromosome:1;Alias=CM000663.2,chr1"),
         row("1", "ncRNA_gene", 101, 300, "+", "ID=gene:ENSG1;Name=A;biotype=lncRNA;gene_id=ENSG1;version=5"),
         row("1", "lnc_RNA", 101, 300, "+", "ID=transcript:ENST1;Parent=gene:ENSG1;Name=A-201"),
@@ -86,7 +95,7 @@ def test_ensembl_gff3(tmp_path: Path) -> None:
         row("2", "pseudogene", 51, 200, "-", "ID=gene:ENSG2;gene_id=B"),
         row("2", "pseudogenic_transcript", 51, 200, "-", "ID=transcript:ENST3;Parent=gene:ENSG2"),
         row("2", "exon", 51, 200, "-", "Parent=transcript:ENST3"),
-    )  # fmt: skip
+    )
     assert told(genes) == TWO_GENES
 
 
@@ -114,17 +123,27 @@ def test_refseq_gff3_goes_by_chromosome_where_the_genome_does(tmp_path: Path) ->
 def test_refseq_gtf(tmp_path: Path) -> None:
     genes = read(
         tmp_path,
-        row("chr1", "gene", 101, 300, "+", 'gene_id "A"; transcript_id ""; db_xref "GeneID:1"; gene "A"; pseudo "true";'),
-        row("chr1", "transcript", 101, 300, "+", 'gene_id "A"; transcript_id "NM_1.1"; note "the \\"first\\"; one"; gene "A";'),
+        row(
+            "chr1", "gene", 101, 300, "+", 'gene_id "A"; transcript_id ""; db_xref "GeneID:1"; gene "A"; pseudo "true";'
+        ),
+        row(
+            "chr1",
+            "transcript",
+            101,
+            300,
+            "+",
+            'gene_id "A"; transcript_id "NM_1.1"; note "the \\"first\\"; one"; gene "A";',
+        ),
         row("chr1", "transcript", 150, 300, "+", 'gene_id "A"; transcript_id "A"; gene "A"; '),
         row("chr2", "gene", 51, 200, "-", 'gene_id "B_1"; transcript_id ""; gene "B";'),
-    )  # fmt: skip
+    )
     assert told(genes) == TWO_GENES
 
 
 def test_sgd_gff_ends_at_the_sequence(tmp_path: Path) -> None:
     genes = read(
-        tmp_path, "##gff-version 3\n",
+        tmp_path,
+        "##gff-version 3\n",
         row("chr1", "chromosome", 1, 1000, ".", "ID=chr1;dbxref=NCBI:BK006935.2;Name=chr1"),
         row("chr1", "gene", 101, 300, "+", "ID=YAL1W;Name=YAL1W;gene=A;Alias=A,AA;Note=Putative%20protein;odd note"),
         row("chr1", "CDS", 101, 300, "+", "Parent=YAL1W_id1,YAL1W_id2;Name=YAL1W_CDS"),
@@ -132,19 +151,20 @@ def test_sgd_gff_ends_at_the_sequence(tmp_path: Path) -> None:
         row("chr1", "mRNA", 150, 300, "+", "ID=YAL1W_id2;Name=YAL1W_id2;Parent=YAL1W"),
         row("chr2", "tRNA_gene", 51, 200, "-", 'ID=tA;Name="B"'),
         "##FASTA\n>chr1\nACGT\n",
-    )  # fmt: skip
+    )
     assert told(genes) == TWO_GENES
 
 
 def test_genes_without_rows_are_made_from_transcripts(tmp_path: Path) -> None:
     genes = read(
-        tmp_path, "track name=genes\n",
+        tmp_path,
+        "track name=genes\n",
         row("chr1", "transcript", 101, 200, "+", 'gene_id "A"; transcript_id "A"; '),
         row("chr1", "transcript", 150, 300, "+", 'gene_id "A"; transcript_id "A_dup1"; '),
         row("chr1", "exon", 150, 400, "+", 'gene_id "A"; transcript_id "A_dup1"; '),
         row("chr2", "transcript", 51, 200, "-", 'gene_id "x"; gene_name "B"; transcript_id "NR_2"; '),
         row("chr2", "transcript", 51, 200, "+", 'gene_id "x"; gene_name "C"; transcript_id "NR_2"; '),
-    )  # fmt: skip
+    )
     assert told(genes) == [*TWO_GENES, ("C", "chr2", "+", 50, 200, [50])]
 
 
@@ -166,7 +186,7 @@ def test_transcripts_of_a_gene_on_the_other_strand_keep_its_name(tmp_path: Path)
         row("chr1", "gene", 101, 300, "-", "ID=FB1;Name=mod"),
         row("chr1", "mRNA", 101, 300, "-", "ID=FB1-RA;Parent=FB1;Name=mod-RA"),
         row("chr1", "mRNA", 201, 250, "+", "ID=FB1-RB;Parent=FB1;Name=mod-RB"),
-    )  # fmt: skip
+    )
     assert told(genes) == [("mod", "chr1", "-", 100, 300, [299]), ("mod", "chr1", "+", 200, 250, [200])]
 
 
@@ -199,15 +219,24 @@ GOOD = 'gene_id "A";'
         (row("1", "transcript", 6, 1001, "+", GOOD), "end 1001 is beyond the contig 1 (1,000 bp)"),
         (row("chr1", "gene", 1, 5, "x", GOOD), "the strand is 'x', not one of + - . ?"),
         (row(" ", "gene", 1, 5, "+", GOOD), "the contig has no name"),
-        (row("chr1", "gene", 1, 5, "+", 'gene_id "A; gene_name "B";'),
-         """attributes are neither GTF (key "value";) nor GFF3 (key=value;): 'gene_id "A; gene_name "B";'"""),
-        (row("chr1", "gene", 1, 5, "+", "g1"), "attributes are neither GTF (key \"value\";) nor GFF3 (key=value;): 'g1'"),
-        (row("chr1", "gene", 1, 5, "+", "biotype=x"),
-         "the gene has no gene_name, gene, Name, gene_id, locus_tag or ID"),
-        (row("chr1", "lnc_RNA", 1, 5, "+", "."),
-         "the lnc_RNA has no gene_name, gene, gene_id, locus_tag, Parent, ID or Name"),
+        (
+            row("chr1", "gene", 1, 5, "+", 'gene_id "A; gene_name "B";'),
+            """attributes are neither GTF (key "value";) nor GFF3 (key=value;): 'gene_id "A; gene_name "B";'""",
+        ),
+        (
+            row("chr1", "gene", 1, 5, "+", "g1"),
+            "attributes are neither GTF (key \"value\";) nor GFF3 (key=value;): 'g1'",
+        ),
+        (
+            row("chr1", "gene", 1, 5, "+", "biotype=x"),
+            "the gene has no gene_name, gene, Name, gene_id, locus_tag or ID",
+        ),
+        (
+            row("chr1", "lnc_RNA", 1, 5, "+", "."),
+            "the lnc_RNA has no gene_name, gene, gene_id, locus_tag, Parent, ID or Name",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_broken_line_is_told(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RegionError) as caught:
         read(tmp_path, "#comment\n", "\n", row("chr2", "gene", 1, 5, "+", 'gene_id "Z";'), text)
@@ -320,11 +349,15 @@ def test_genes_against_brute_force(rows: list[tuple[tuple[str, int, int], str]],
     names = [data.draw(st.sampled_from("abcdefg")) for _ in rows]
     sites = data.draw(st.lists(st.tuples(st.integers(0, len(rows) - 1), st.integers(0, 39)), min_size=1, max_size=15))
     genes = Genes(
-        CONTIGS[:2], tuple(names), tuple(strand for _, strand in rows),
-        np.array([CONTIGS.index(c) for c, _, _ in spans]), np.array([s for _, s, _ in spans]),
+        CONTIGS[:2],
+        tuple(names),
+        tuple(strand for _, strand in rows),
+        np.array([CONTIGS.index(c) for c, _, _ in spans]),
+        np.array([s for _, s, _ in spans]),
         np.array([s + length for _, s, length in spans]),
-        np.array([spans[g][1] + min(at, spans[g][2] - 1) for g, at in sites]), np.array([g for g, _ in sites]),
-    )  # fmt: skip
+        np.array([spans[g][1] + min(at, spans[g][2] - 1) for g, at in sites]),
+        np.array([g for g, _ in sites]),
+    )
     some = data.draw(variants)
     found = genes.annotate(*columns(some))
     assert found["within_gene"] == [overlapping(names, spans, variant) for variant in some]
@@ -341,10 +374,14 @@ def test_elements_against_brute_force(spans: list[tuple[str, int, int]], some: V
     names = tuple("abcd")
     label = [data.draw(st.integers(0, 3)) for _ in spans]
     elements = Elements(
-        "e", CONTIGS[:2], names, np.array([CONTIGS.index(c) for c, _, _ in spans], np.int64),
-        np.array([s for _, s, _ in spans], np.int64), np.array([s + n for _, s, n in spans], np.int64),
+        "e",
+        CONTIGS[:2],
+        names,
+        np.array([CONTIGS.index(c) for c, _, _ in spans], np.int64),
+        np.array([s for _, s, _ in spans], np.int64),
+        np.array([s + n for _, s, n in spans], np.int64),
         np.array(label, np.int64),
-    )  # fmt: skip
+    )
     expected = [overlapping([names[i] for i in label], spans, variant) for variant in some]
     assert elements.annotate(*columns(some)) == expected
 
@@ -463,10 +500,16 @@ def test_genes_as_bedtools_has_them(tmp_path: Path, seed: int) -> None:
     spans = random_spans(rng, 80, 3.5)
     strands = rng.choice(["+", "-"], len(spans)).tolist()
     gtf = tmp_path / "genes.gtf"
-    gtf.write_text("".join(row(c, "gene", s + 1, e, strand, f'gene_id "g{i:03}";')
-                           for i, ((c, s, e), strand) in enumerate(zip(spans, strands))))  # fmt: skip
-    sites = [(c, *((e - 1, e) if strand == "-" else (s, s + 1)), f"g{i:03}", 0, strand)
-             for i, ((c, s, e), strand) in enumerate(zip(spans, strands))]  # fmt: skip
+    gtf.write_text(
+        "".join(
+            row(c, "gene", s + 1, e, strand, f'gene_id "g{i:03}";')
+            for i, ((c, s, e), strand) in enumerate(zip(spans, strands))
+        )
+    )
+    sites = [
+        (c, *((e - 1, e) if strand == "-" else (s, s + 1)), f"g{i:03}", 0, strand)
+        for i, ((c, s, e), strand) in enumerate(zip(spans, strands))
+    ]
     site_bed, query = write_bed(tmp_path / "tss.bed", sorted(sites)), write_bed(tmp_path / "v.bed", some)
     best: dict[tuple[str, ...], tuple[str, int]] = {}
     for line in bedtools("closest", "-a", query, "-b", site_bed, "-D", "b", "-t", "all"):

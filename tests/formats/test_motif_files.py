@@ -95,13 +95,22 @@ def test_jaspar_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("A [ 1 ]\n", 1), ("hello\n>M X\nA 1\nC 1\nG 1\nT 1\n", 1), (">\n", 1), (">M X\n", 1),
-        (">M X\nA [ 1 2 ]\nC [ 0 ]\n", 1), (">M X\nA 1\nC 1\nG 1\nT 1 2\n", 1), (">M X\nA 1\nC 1\nG 1\nG 1\nT 1\n", 1),
-        (">M X\nA 1\nC 1\nT 1\nG 1\n", 1), (">M X\nA -1\nC 1\nG 1\nT 1\n", 1), (">M X\nA nan\nC 1\nG 1\nT 1\n", 1),
-        (">M X\nA 1.2.3\nC 1\nG 1\nT 1\n", 1), (">M X\nA\nC\nG\nT\n", 1), (">M X\nA 0\nC 0\nG 0\nT 0\n", 1),
+        ("A [ 1 ]\n", 1),
+        ("hello\n>M X\nA 1\nC 1\nG 1\nT 1\n", 1),
+        (">\n", 1),
+        (">M X\n", 1),
+        (">M X\nA [ 1 2 ]\nC [ 0 ]\n", 1),
+        (">M X\nA 1\nC 1\nG 1\nT 1 2\n", 1),
+        (">M X\nA 1\nC 1\nG 1\nG 1\nT 1\n", 1),
+        (">M X\nA 1\nC 1\nT 1\nG 1\n", 1),
+        (">M X\nA -1\nC 1\nG 1\nT 1\n", 1),
+        (">M X\nA nan\nC 1\nG 1\nT 1\n", 1),
+        (">M X\nA 1.2.3\nC 1\nG 1\nT 1\n", 1),
+        (">M X\nA\nC\nG\nT\n", 1),
+        (">M X\nA 0\nC 0\nG 0\nT 0\n", 1),
         (">M X\nA 1\nC 1\nG 1\nT 1\n>N Y\nA 1\nC 1\nG 1\n", 6),
     ],
-)  # fmt: skip
+)
 def test_broken_jaspar_files_are_refused(tmp_path: Path, text: str, line: int) -> None:
     path = tmp_path / "x.jaspar"
     path.write_text(text)

@@ -80,9 +80,12 @@ def test_cut_and_damaged_compressed_files(tmp_path: Path) -> None:
 def test_unusual_but_valid_files_are_read(tmp_path: Path, change: str) -> None:
     text = (HEADER + LINE).encode()
     changed = {
-        "crlf": text.replace(b"\n", b"\r\n"), "bom": b"\xef\xbb\xbf" + text, "gzip": gzip.compress(text),
-        "no newline": text.rstrip(b"\n"), "blank lines": text + b"\n\n",
-    }[change]  # fmt: skip
+        "crlf": text.replace(b"\n", b"\r\n"),
+        "bom": b"\xef\xbb\xbf" + text,
+        "gzip": gzip.compress(text),
+        "no newline": text.rstrip(b"\n"),
+        "blank lines": text + b"\n\n",
+    }[change]
     (record,) = read(write(tmp_path, changed))
     assert (record.contig, record.position, record.ref, record.alts) == ("chr1", 5, "A", ("C",))
     assert record.cells[7] == b"."
@@ -129,8 +132,12 @@ def test_standard_input_takes_what_files_take(tmp_path: Path, monkeypatch: pytes
             new.write(record)
     pysam.tabix_compress(str(source), str(tmp_path / "x.vcf.gz"))
     text = source.read_bytes()
-    data = {"text": text, "gzip": gzip.compress(text), "bgzip": (tmp_path / "x.vcf.gz").read_bytes(),
-            "bcf": packed.read_bytes()}[kind]  # fmt: skip
+    data = {
+        "text": text,
+        "gzip": gzip.compress(text),
+        "bgzip": (tmp_path / "x.vcf.gz").read_bytes(),
+        "bcf": packed.read_bytes(),
+    }[kind]
     assert [(r.position, r.alts) for r in piped(monkeypatch, data)] == [(5, ("C",)), (9, ("A", "AT"))]
     if kind in ("bgzip", "bcf"):
         with pytest.raises(VariantError, match="standard input: was cut short"):

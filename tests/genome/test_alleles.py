@@ -22,14 +22,18 @@ dna = st.text(alphabet="ACGT", min_size=1, max_size=12)
 @pytest.mark.parametrize(
     ("ref", "alt", "reason"),
     [
-        (BASES[9], ".", "no alternate allele"), (BASES[9], "*", "overlapping deletion"),
+        (BASES[9], ".", "no alternate allele"),
+        (BASES[9], "*", "overlapping deletion"),
         (BASES[9], "<DEL>", "symbolic"),
-        (BASES[9], "A]chr2:5]", "breakend"), (BASES[9], ".A", "breakend"), (BASES[9], "N", "not of A, C, G, T"),
-        ("<X>", "A", "not a sequence"), (BASES[9], BASES[9].lower(), "both alleles are the same"),
+        (BASES[9], "A]chr2:5]", "breakend"),
+        (BASES[9], ".A", "breakend"),
+        (BASES[9], "N", "not of A, C, G, T"),
+        ("<X>", "A", "not a sequence"),
+        (BASES[9], BASES[9].lower(), "both alleles are the same"),
         (BASES[9], BASES[9] + "A" * 200, "longer than 128 bp"),
         ("ACGT"["ACGT".index(BASES[9]) - 1], BASES[9], "REF is"),
     ],
-)  # fmt: skip
+)
 def test_reasons(ref: str, alt: str, reason: str) -> None:
     found = why_not(10, ref, alt, GENOME, "chr1")
     assert found is not None and reason in found

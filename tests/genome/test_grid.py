@@ -36,12 +36,19 @@ def plain(pairs: list[tuple[int, int]], bins: int, least: int) -> tuple[list[int
 @pytest.mark.parametrize(
     ("start", "end", "expected"),
     [
-        (0, 128, [0]), (64, 192, [0, 1]), (65, 192, [1]), (64, 191, [0]), (0, 1000, [0, 1, 2, 3, 4, 5, 6, 7]),
-        (100, 101, [0]), (127, 129, [1]), (128, 129, [1]),  # narrow: the bin of the midpoint
+        (0, 128, [0]),
+        (64, 192, [0, 1]),
+        (65, 192, [1]),
+        (64, 191, [0]),
+        (0, 1000, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (100, 101, [0]),
+        (127, 129, [1]),
+        (128, 129, [1]),  # narrow: the bin of the midpoint
         (78, 178, [1]),  # 50 bp in each of two bins: the midpoint 128 decides
-        (1280, 1290, []), (1000, 1279, [8, 9]),  # ten whole bins: what lies beyond them is lost
+        (1280, 1290, []),
+        (1000, 1279, [8, 9]),  # ten whole bins: what lies beyond them is lost
     ],
-)  # fmt: skip
+)
 def test_by_hand(start: int, end: int, expected: list[int]) -> None:
     index, lost = labelled_bins(*arrays([(start, end)]), 10, 64)
     assert index.tolist() == expected
@@ -76,9 +83,10 @@ def test_as_bedtools(tmp_path: Path) -> None:
     told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     expected = {int(line.split("\t")[1]) // 128 for line in told.splitlines()}
     split = [
-        (s, e) for s, e in zip(start, end)
+        (s, e)
+        for s, e in zip(start, end)
         if not any(min(e, b * 128 + 128) - max(s, b * 128) >= 64 for b in range(s // 128, e // 128 + 1))
-    ]  # fmt: skip
+    ]
     expected |= {int(s + e) // 2 // 128 for s, e in split}  # bedtools has no rule for these
     assert set(labelled_bins(start, end, bins, 64)[0].tolist()) == expected
 

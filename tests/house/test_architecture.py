@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "simulate": READING,
     "dataset": READING | {"core", "experiments"},
     "runs": READING | {"core", "engine", "experiments", "dataset"},
-    "evaluation": TRAINED,
+    "evaluation": TRAINED | {"enrichment"},
     "explain": TRAINED,
     "variants": TRAINED,
     "predictions": TRAINED,

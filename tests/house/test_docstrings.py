@@ -11,8 +11,9 @@ from kit.places import SOURCE
 
 SHOWN = [
     ".".join(file.relative_to(SOURCE.parent).with_suffix("").parts)
-    for file in sorted(SOURCE.rglob("*.py")) if ">>> " in file.read_text()
-]  # fmt: skip
+    for file in sorted(SOURCE.rglob("*.py"))
+    if ">>> " in file.read_text()
+]
 
 
 @pytest.mark.parametrize("module", SHOWN)

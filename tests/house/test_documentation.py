@@ -15,10 +15,15 @@ from mfd_cli.runs.folder import Run
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = harm.command().commands
-TYPED = sorted({
-    *(" ".join(words.split()) for words in re.findall(r"^    (?:[^#\n]*\| )?(mfd [a-z][^#|\n]*)", README, re.MULTILINE)),
-    *(" ".join(words.split()) for words in re.findall(r"`(mfd [a-z][^`]*)`", README)),
-})  # fmt: skip
+TYPED = sorted(
+    {
+        *(
+            " ".join(words.split())
+            for words in re.findall(r"^    (?:[^#\n]*\| )?(mfd [a-z][^#|\n]*)", README, re.MULTILINE)
+        ),
+        *(" ".join(words.split()) for words in re.findall(r"`(mfd [a-z][^`]*)`", README)),
+    }
+)
 
 
 @pytest.mark.parametrize("line", TYPED)

@@ -32,9 +32,11 @@ def built(folder: Path) -> dict[str, bytes]:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
     subprocess.run(
-        [sys.executable, str(source / ".ci/dist.py"), str(folder / "dist")], check=True, capture_output=True,
+        [sys.executable, str(source / ".ci/dist.py"), str(folder / "dist")],
+        check=True,
+        capture_output=True,
         env={**os.environ, "SOURCE_DATE_EPOCH": "1767225600"},
-    )  # fmt: skip
+    )
     return {path.name: path.read_bytes() for path in (folder / "dist").iterdir()}
 
 
@@ -59,10 +61,17 @@ def test_wheel_and_sdist_are_complete_repeatable_and_run(tmp_path: Path) -> None
         check=True,
     )
     done = subprocess.run(
-        [sys.executable, "-c", "import mfd_cli, sys; print(mfd_cli.__file__); from mfd_cli.cli.app import main; "
-         "sys.argv = ['mfd', 'simulate', 'planted', '--size', 'tiny', '-q']; main()"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(target)}, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import mfd_cli, sys; print(mfd_cli.__file__); from mfd_cli.cli.app import main; "
+            "sys.argv = ['mfd', 'simulate', 'planted', '--size', 'tiny', '-q']; main()",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(target)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert str(target) in done.stdout and (tmp_path / "planted/truth/causes.json").is_file()
 

@@ -145,8 +145,12 @@ def good_project(folder: Path) -> None:
             file.addEntries([name] * len(starts), starts, ends=[start + 50 for start in starts], values=values)
     (folder / "metadata.tsv").write_text("\n".join("\t".join(row) for row in METADATA) + "\n")
     (folder / "mfd.toml").write_text(TOML)
-    lines = ["##fileformat=VCFv4.2", *(f"##contig=<ID={name},length={length}>" for name, length in CONTIGS.items()),
-             '##INFO=<ID=AF,Number=A,Type=Float,Description="frequency">', "\t".join(COLUMNS)]  # fmt: skip
+    lines = [
+        "##fileformat=VCFv4.2",
+        *(f"##contig=<ID={name},length={length}>" for name, length in CONTIGS.items()),
+        '##INFO=<ID=AF,Number=A,Type=Float,Description="frequency">',
+        "\t".join(COLUMNS),
+    ]
     for number, (contig, text) in enumerate(sequences.items()):
         for place in range(700 + number, len(text) - 700, len(text) // 6):
             ref = text[place]
@@ -223,9 +227,13 @@ def in_process(words: Sequence[str], folder: Path) -> Outcome:
 def in_subprocess(words: Sequence[str], folder: Path) -> Outcome:
     """The same in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "mfd_cli", *words], cwd=folder, capture_output=True, timeout=LIMIT * 2,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-m", "mfd_cli", *words],
+        cwd=folder,
+        capture_output=True,
+        timeout=LIMIT * 2,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+    )
     return Outcome(done.returncode, *(text.decode("utf-8", "replace") for text in (done.stderr, done.stdout)))
 
 
@@ -357,9 +365,12 @@ def any_file() -> Iterator[Change]:
     yield Change("a PDF", bytes_changed(lambda _: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<</Type/Catalog>>\nendobj\n"))
     yield Change("a PNG", bytes_changed(lambda _: b"\x89PNG\r\n\x1a\n" + bytes(range(256))))
     yield Change("a ZIP", bytes_changed(lambda _: b"PK\x03\x04" + bytes(60)))
-    yield Change("a pointer of git-lfs", bytes_changed(
-        lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 12345\n"
-    ))  # fmt: skip
+    yield Change(
+        "a pointer of git-lfs",
+        bytes_changed(
+            lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 12345\n"
+        ),
+    )
 
 
 def any_text(packed: Expected = "read", header: int = 0) -> Iterator[Change]:
@@ -377,17 +388,23 @@ def any_text(packed: Expected = "read", header: int = 0) -> Iterator[Change]:
     yield Change("a line of 64 MiB", bytes_changed(lambda text: text + b"A" * (64 << 20) + b"\n"))
     yield Change("a line of 64 MiB without end", bytes_changed(lambda text: text + b"\t" * (64 << 20)))
     yield Change("an escape code in a line", line_changed(header, lambda line: "\x1b[31m" + line))
-    yield Change("the second half is random", bytes_changed(
-        lambda text: text[: len(text) // 2] + np.random.default_rng(1).bytes(len(text) // 2)
-    ))  # fmt: skip
+    yield Change(
+        "the second half is random",
+        bytes_changed(lambda text: text[: len(text) // 2] + np.random.default_rng(1).bytes(len(text) // 2)),
+    )
     yield Change("gzip", bytes_changed(lambda text: gzip.compress(text, mtime=0)), packed)
-    yield Change("gzip in two members", bytes_changed(
-        lambda text: gzip.compress(text[: len(text) // 2], mtime=0) + gzip.compress(text[len(text) // 2 :], mtime=0)
-    ), packed)  # fmt: skip
+    yield Change(
+        "gzip in two members",
+        bytes_changed(
+            lambda text: gzip.compress(text[: len(text) // 2], mtime=0) + gzip.compress(text[len(text) // 2 :], mtime=0)
+        ),
+        packed,
+    )
     yield Change("bgzip", lambda path: (path.write_bytes(bgzipped(path.read_bytes(), path.parent)), None)[1], packed)
-    yield Change("bgzip without its end mark", lambda path: (
-        path.write_bytes(bgzipped(path.read_bytes(), path.parent).removesuffix(END_OF_BGZF)), None
-    )[1])  # fmt: skip
+    yield Change(
+        "bgzip without its end mark",
+        lambda path: (path.write_bytes(bgzipped(path.read_bytes(), path.parent).removesuffix(END_OF_BGZF)), None)[1],
+    )
     yield Change("gzip cut in the middle", bytes_changed(lambda text: gzip.compress(text)[: len(text) // 8]))
     yield Change("gzip cut by one byte", bytes_changed(lambda text: gzip.compress(text)[:-1]))
     yield Change(

@@ -25,9 +25,15 @@ Section = tuple[int, bytes]
 
 
 def section(
-    contig: int, rows: Sequence[tuple[float, ...]], kind: int = 1, *, step: int = 0, span: int = 0, start: int | None = None,
+    contig: int,
+    rows: Sequence[tuple[float, ...]],
+    kind: int = 1,
+    *,
+    step: int = 0,
+    span: int = 0,
+    start: int | None = None,
     count: int | None = None,
-) -> Section:  # fmt: skip
+) -> Section:
     """A section of rows: (start, end, value) of kind 1, (start, value) of kind 2, (value,) of kind 3."""
     form = {2: "<If", 3: "<f"}.get(kind, "<IIf")
     body = b"".join(struct.pack(form, *row) for row in rows)
@@ -50,9 +56,14 @@ def good_sections() -> list[Section]:
 
 
 def built(
-    sections: Sequence[Section], lengths: Mapping[str, int] = CONTIGS, *, packed: bool = True, version: int = 4,
-    summary: bool = True, pack: Callable[[bytes], bytes] = zlib.compress,
-) -> bytes:  # fmt: skip
+    sections: Sequence[Section],
+    lengths: Mapping[str, int] = CONTIGS,
+    *,
+    packed: bool = True,
+    version: int = 4,
+    summary: bool = True,
+    pack: Callable[[bytes], bytes] = zlib.compress,
+) -> bytes:
     """A bigWig of these sections, without zoom levels: header, summary, contigs, sections, index, closing mark."""
     head = 64 + 40
     tree = contig_tree(lengths, head)
@@ -64,8 +75,20 @@ def built(
         body.append(stored)
         at += len(stored)
     header = struct.pack(
-        "<IHHQQQHHQQIQ", MAGIC, version, 0, head, head + len(tree), at, 0, 0, 0, 64 * summary, 1 << 16 if packed else 0, 0
-    )  # fmt: skip
+        "<IHHQQQHHQQIQ",
+        MAGIC,
+        version,
+        0,
+        head,
+        head + len(tree),
+        at,
+        0,
+        0,
+        0,
+        64 * summary,
+        1 << 16 if packed else 0,
+        0,
+    )
     told = struct.pack("<Qdddd", 1000, 0.0, 1.0, 10.0, 10.0)
     return b"".join([header, told, tree, *body, spatial_index(blocks, at), struct.pack("<I", MAGIC)])
 
@@ -99,9 +122,17 @@ def renamed(names: Mapping[str, int]) -> Callable[[Path], None]:
 # -- fields of the good file -------------------------------------------------------------------------------------------
 
 HEADER = {
-    "magic": (0, "<I"), "version": (4, "<H"), "zooms": (6, "<H"), "tree": (8, "<Q"), "data": (16, "<Q"), "index": (24, "<Q"),
-    "fields": (32, "<H"), "summary": (44, "<Q"), "buffer": (52, "<I"), "extension": (56, "<Q"),
-}  # fmt: skip
+    "magic": (0, "<I"),
+    "version": (4, "<H"),
+    "zooms": (6, "<H"),
+    "tree": (8, "<Q"),
+    "data": (16, "<Q"),
+    "index": (24, "<Q"),
+    "fields": (32, "<H"),
+    "summary": (44, "<Q"),
+    "buffer": (52, "<I"),
+    "extension": (56, "<Q"),
+}
 
 
 def put(raw: bytes, place: int, form: str, *values: int) -> bytes:
@@ -226,13 +257,18 @@ def contigs() -> list[Change]:
         Change("contigs: 4 Gbp long", within("tree", LEAF + 9, "<I", (1 << 32) - 1), says="another assembly"),
         Change("contigs: one bp longer", within("tree", LEAF + 9, "<I", CONTIGS["chr1"] + 1), says="another assembly"),
         Change("no contig of the genome", renamed({f"scaffold{n}": n for n in CONTIGS.values()}), says="no contig of"),
-        Change("one contig under two names", of(good_sections(), lengths={"chr1": 40_000, "1": 40_000, "chr10": 12_000}),
-               says="same contig"),
+        Change(
+            "one contig under two names",
+            of(good_sections(), lengths={"chr1": 40_000, "1": 40_000, "chr10": 12_000}),
+            says="same contig",
+        ),
         Change("names without chr", renamed({name.removeprefix("chr"): n for name, n in CONTIGS.items()}), "read"),
         Change("contigs that the genome lacks", renamed({**CONTIGS, "chrUn_1": 500, "HLA-A*01:01": 3_000}), "read"),
         Change("fewer contigs than the genome has", of(good_sections()[:8], lengths={"chr1": 40_000}), "read"),
-        Change("300 contigs in a tree of two levels", renamed({**CONTIGS, **{f"s{i}": 200 for i in range(300)}}), "read"),
-    ]  # fmt: skip
+        Change(
+            "300 contigs in a tree of two levels", renamed({**CONTIGS, **{f"s{i}": 200 for i in range(300)}}), "read"
+        ),
+    ]
 
 
 def own_child(raw: bytes) -> bytes:
@@ -273,9 +309,14 @@ def index() -> list[Change]:
         Change("index: a block of two contigs", within("index", INDEX_LEAF + 8, "<I", 1), says=said),
         Change("index: all contigs out of range", bytes_changed(unknown_contigs), says=said),
         Change("index: contigs not in order", within("index", INDEX_LEAF, "<IIII", 2, 0, 2, 100), says=said),
-        Change("index: a contig that is not the block's", within("index", INDEX_LEAF + 32, "<IIII", 0, 39_990, 0, 40_000),
-               says="block of values"),
-        Change("index: starts not in order", of([good_sections()[1], good_sections()[0], *good_sections()[2:]]), says=said),
+        Change(
+            "index: a contig that is not the block's",
+            within("index", INDEX_LEAF + 32, "<IIII", 0, 39_990, 0, 40_000),
+            says="block of values",
+        ),
+        Change(
+            "index: starts not in order", of([good_sections()[1], good_sections()[0], *good_sections()[2:]]), says=said
+        ),
         Change("index: a block before the values", within("index", INDEX_LEAF + 16, "<Q", 64), says=said),
         Change("index: a block beyond the file", within("index", INDEX_LEAF + 16, "<Q", 1 << 40), says=said),
         Change("index: a block at 2^64 - 1", within("index", INDEX_LEAF + 16, "<Q", (1 << 64) - 1), says=said),
@@ -284,7 +325,7 @@ def index() -> list[Change]:
         Change("index: a block one byte short", bytes_changed(shorter_block), says="block of values"),
         Change("index: the same block twice", of([good_sections()[0], *good_sections()]), says="overlapping"),
         Change("index: three levels", of([section(0, [(at, at + 1, 1.0)]) for at in range(30_000)]), "read"),
-    ]  # fmt: skip
+    ]
 
 
 def no_blocks(raw: bytes) -> bytes:
@@ -332,8 +373,12 @@ def sections() -> list[Change]:
         Change("a section of type 3 that is of type 1", instead(put(first, 20, "<B", 3)), says=said),
         Change("a section of another contig", instead(put(first, 0, "<I", 1)), says=said),
         Change("an interval that ends where it starts", rows_of((10, 10, 1)), says="without bases at chr1:10"),
-        Change("an interval that ends before it starts", rows_of((10, 60, 1), (90, 80, 1)), says="without bases at chr1:90"),
-        Change("an interval beyond the contig", rows_of((39_990, 40_001, 1)), says="beyond the end .* chr1:39990-40001"),
+        Change(
+            "an interval that ends before it starts", rows_of((10, 60, 1), (90, 80, 1)), says="without bases at chr1:90"
+        ),
+        Change(
+            "an interval beyond the contig", rows_of((39_990, 40_001, 1)), says="beyond the end .* chr1:39990-40001"
+        ),
         Change("an interval that starts beyond the contig", rows_of((50_000, 50_010, 1)), says="beyond the end"),
         Change("an interval up to 2^32 - 1", rows_of((10, (1 << 32) - 1, 1)), says="beyond the end"),
         Change("intervals not in order", rows_of((100, 150, 1), (50, 90, 1)), says="unsorted .* chr1:50-90"),
@@ -342,11 +387,17 @@ def sections() -> list[Change]:
         Change("overlapping sections", of([section(0, [(0, 90, 1)]), section(0, [(80, 120, 1)])]), says="chr1:80-120"),
         Change("span of 0", rows_of((100, 1), (150, 1), kind=2), says="without bases"),
         Change("span of 4 Gbp", rows_of((100, 1), kind=2, span=(1 << 32) - 1), says="beyond the end"),
-        Change("span longer than what is between starts", rows_of((100, 1), (150, 1), kind=2, span=60), says="overlapping"),
+        Change(
+            "span longer than what is between starts", rows_of((100, 1), (150, 1), kind=2, span=60), says="overlapping"
+        ),
         Change("step of 0", rows_of((1,), (2,), kind=3, span=5, start=100), says="overlapping"),
-        Change("step shorter than the span", rows_of((1,), (2,), kind=3, span=5, step=4, start=100), says="overlapping"),
-        Change("step of 4 Gbp", rows_of((1,), (2,), kind=3, span=5, step=(1 << 32) - 1, start=100), says="beyond the end"),
-    ]  # fmt: skip
+        Change(
+            "step shorter than the span", rows_of((1,), (2,), kind=3, span=5, step=4, start=100), says="overlapping"
+        ),
+        Change(
+            "step of 4 Gbp", rows_of((1,), (2,), kind=3, span=5, step=(1 << 32) - 1, start=100), says="beyond the end"
+        ),
+    ]
 
 
 def values() -> list[Change]:
@@ -360,8 +411,11 @@ def values() -> list[Change]:
         Change("infinity in steps", rows_of((1,), (inf,), kind=3, span=5, step=10, start=100), says="chr1:110"),
         Change("only NaN", rows_of((10, 60, nan), (100, 150, nan)), says="no values"),
         Change("no values at all", of([]), says="no values"),
-        Change("values on contigs that the genome lacks only", of(
-            [section(3, [(10, 60, 1)])], lengths={**CONTIGS, "chrUn": 500}), says="no values on any contig of the genome"),
+        Change(
+            "values on contigs that the genome lacks only",
+            of([section(3, [(10, 60, 1)])], lengths={**CONTIGS, "chrUn": 500}),
+            says="no values on any contig of the genome",
+        ),
         Change("NaN among values", rows_of((10, 60, 1), (100, 150, nan), (200, 250, 2)), "read"),
         Change("1e38", rows_of((10, 60, 1e38), (128, 384, 3.4e38)), "read"),
         Change("1e-45", rows_of((10, 60, 1e-45), (100, 150, 1)), "read"),
@@ -374,15 +428,37 @@ def values() -> list[Change]:
         Change("sections that are not compressed", of(good_sections(), packed=False), "read"),
         Change("version 1 without a summary", of(good_sections(), version=1, summary=False, packed=False), "read"),
         Change("an empty section among others", of([section(0, []), *good_sections()]), "read"),
-        Change("as pyBigWig writes fixed steps", rewritten(lambda file: (
-            file.addHeader(list(CONTIGS.items())), file.addEntries("chr1", 0, values=[1.0] * 900, span=40, step=40))), "read"),
-        Change("as pyBigWig writes variable steps", rewritten(lambda file: (
-            file.addHeader(list(CONTIGS.items())), file.addEntries("chr1", [1, 90, 300], values=[1.0, 2.0, 3.0], span=9))),
-            "read"),
-        Change("as pyBigWig writes no zoom levels", rewritten(lambda file: (
-            file.addHeader(list(CONTIGS.items()), maxZooms=0), file.addEntries(["chr1"], [5], ends=[9], values=[1.0]))),
-            "read"),
-    ]  # fmt: skip
+        Change(
+            "as pyBigWig writes fixed steps",
+            rewritten(
+                lambda file: (
+                    file.addHeader(list(CONTIGS.items())),
+                    file.addEntries("chr1", 0, values=[1.0] * 900, span=40, step=40),
+                )
+            ),
+            "read",
+        ),
+        Change(
+            "as pyBigWig writes variable steps",
+            rewritten(
+                lambda file: (
+                    file.addHeader(list(CONTIGS.items())),
+                    file.addEntries("chr1", [1, 90, 300], values=[1.0, 2.0, 3.0], span=9),
+                )
+            ),
+            "read",
+        ),
+        Change(
+            "as pyBigWig writes no zoom levels",
+            rewritten(
+                lambda file: (
+                    file.addHeader(list(CONTIGS.items()), maxZooms=0),
+                    file.addEntries(["chr1"], [5], ends=[9], values=[1.0]),
+                )
+            ),
+            "read",
+        ),
+    ]
 
 
 def files() -> list[Change]:
@@ -391,30 +467,45 @@ def files() -> list[Change]:
     graph = b"".join(b"chr1\t%d\t%d\t1.5\n" % (at, at + 50) for at in range(0, 5000, 50))
     bed = b"chr1\t100\t200\tpeak1\t500\n" * 20
     return [
-        *(Change(f"cut at {percent} %", cut(percent / 100)) for percent in (1, 2, 4, 10, 25, 50, 75, 80, 85, 90, 95, 99)),
+        *(
+            Change(f"cut at {percent} %", cut(percent / 100))
+            for percent in (1, 2, 4, 10, 25, 50, 75, 80, 85, 90, 95, 99)
+        ),
         Change("cut behind the header", bytes_changed(lambda raw: raw[:64]), says="cut short"),
         Change("cut within the header", bytes_changed(lambda raw: raw[:63]), says="too short"),
         Change("cut within the contigs", bytes_changed(lambda raw: raw[: field(raw, "tree") + 40])),
         Change("cut within the index", bytes_changed(lambda raw: raw[: field(raw, "index") + 60]), says="cut short"),
         Change("cut by four bytes", bytes_changed(lambda raw: raw[:-4]), says="closing mark"),
         Change("cut by one byte", bytes_changed(lambda raw: raw[:-1]), says="closing mark"),
-        Change("a hole of zeros in the values", bytes_changed(lambda raw: put(raw, 1000, "<4096x")), says="block of values"),
-        Change("the second half is random", bytes_changed(
-            lambda raw: raw[: len(raw) // 2] + np.random.default_rng(1).bytes(len(raw) // 2))),
+        Change(
+            "a hole of zeros in the values", bytes_changed(lambda raw: put(raw, 1000, "<4096x")), says="block of values"
+        ),
+        Change(
+            "the second half is random",
+            bytes_changed(lambda raw: raw[: len(raw) // 2] + np.random.default_rng(1).bytes(len(raw) // 2)),
+        ),
         Change("as text: line ends changed", bytes_changed(lambda raw: raw.replace(b"\n", b"\r\n"))),
-        Change("as text: bytes that are not UTF-8 replaced",
-               bytes_changed(lambda raw: raw.decode("utf-8", "replace").encode())),
+        Change(
+            "as text: bytes that are not UTF-8 replaced",
+            bytes_changed(lambda raw: raw.decode("utf-8", "replace").encode()),
+        ),
         Change("something behind the end", bytes_changed(lambda raw: raw + b"something"), says="closing mark"),
         Change("gzip", bytes_changed(gzip.compress), says="gzip"),
         Change("wiggle text", bytes_changed(lambda _: wiggle), says="is not a bigWig"),
         Change("bed graph text", bytes_changed(lambda _: graph), says="is not a bigWig"),
         Change("BED", bytes_changed(lambda _: bed), says="is not a bigWig"),
-        Change("a FASTA", lambda path: replaced(path, lambda p: p.write_bytes((p.parent.parent / "genome.fa").read_bytes()))),
-        Change("a link to another bigWig", lambda path: (path.rename(path.parent / "other"), path.symlink_to("other"), None)[2],
-               "read"),
+        Change(
+            "a FASTA",
+            lambda path: replaced(path, lambda p: p.write_bytes((p.parent.parent / "genome.fa").read_bytes())),
+        ),
+        Change(
+            "a link to another bigWig",
+            lambda path: (path.rename(path.parent / "other"), path.symlink_to("other"), None)[2],
+            "read",
+        ),
         # Zoom levels are not read: what is read is right.
         Change("zoom levels are random", bytes_changed(random_zooms), "read"),
-    ]  # fmt: skip
+    ]
 
 
 def random_zooms(raw: bytes) -> bytes:

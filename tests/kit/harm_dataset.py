@@ -166,19 +166,31 @@ def every_file() -> list[Change]:
             Change(f"{short} is empty", beside(name, bytes_changed(lambda _: b"")), says=short),
             Change(f"{short} is a folder", beside(name, lambda p: replaced(p, Path.mkdir)), says=short),
             Change(f"{short} is a pipe", beside(name, lambda p: replaced(p, os.mkfifo)), says=short),
-            Change(f"{short} is cut in the middle", beside(name, bytes_changed(lambda raw: raw[: len(raw) // 2])), says=short),
+            Change(
+                f"{short} is cut in the middle",
+                beside(name, bytes_changed(lambda raw: raw[: len(raw) // 2])),
+                says=short,
+            ),
             Change(f"{short} is cut by one byte", beside(name, bytes_changed(lambda raw: raw[:-1])), says=short),
-            Change(f"{short} is cut, and its digest right", bytes_of(name, lambda raw: raw[: len(raw) // 2]),
-                   "either" if "train" in name else "refused"),  # evaluate does not read the training split
-            Change(f"{short} is random, and its digest right",
-                   bytes_of(name, lambda raw: np.random.default_rng(0).bytes(len(raw))),
-                   "either" if "train" in name else "refused"),
+            Change(
+                f"{short} is cut, and its digest right",
+                bytes_of(name, lambda raw: raw[: len(raw) // 2]),
+                "either" if "train" in name else "refused",
+            ),  # evaluate does not read the training split
+            Change(
+                f"{short} is random, and its digest right",
+                bytes_of(name, lambda raw: np.random.default_rng(0).bytes(len(raw))),
+                "either" if "train" in name else "refused",
+            ),
             *(
-                Change(f"{short} has a bit flipped at {share} %",
-                       beside(name, bytes_changed(lambda raw, s=share: flipped(raw, len(raw) * s // 100))), says=short)
+                Change(
+                    f"{short} has a bit flipped at {share} %",
+                    beside(name, bytes_changed(lambda raw, s=share: flipped(raw, len(raw) * s // 100))),
+                    says=short,
+                )
                 for share in (1, 30, 60, 99)
             ),
-        ]  # fmt: skip
+        ]
     return result
 
 
@@ -190,8 +202,17 @@ def manifest() -> list[Change]:
         *(
             Change(f"without {key}", edited(without(*key.split("."))), says=here)
             for key in (
-                "format", "version", "genome_digest", "contigs", "splits", "splits.test", "splits.train.bins",
-                "splits.train.shards", "files", "inputs", "summary",
+                "format",
+                "version",
+                "genome_digest",
+                "contigs",
+                "splits",
+                "splits.test",
+                "splits.train.bins",
+                "splits.train.shards",
+                "files",
+                "inputs",
+                "summary",
             )
         ),
         Change("without genome.arrow", edited(without("files", "genome.arrow")), says=here),
@@ -213,23 +234,36 @@ def manifest() -> list[Change]:
         Change("cut in the middle", bytes_changed(lambda raw: raw[: len(raw) // 2]), says="is not JSON"),
         Change("cut by two bytes", bytes_changed(lambda raw: raw[:-2]), says="is not JSON"),
         Change("twice", bytes_changed(lambda raw: raw + raw), says="is not JSON"),
-        Change("deeply nested", bytes_changed(lambda _: b'{"a":' * 100_000 + b"1" + b"}" * 100_000), says="is not JSON"),
+        Change(
+            "deeply nested", bytes_changed(lambda _: b'{"a":' * 100_000 + b"1" + b"}" * 100_000), says="is not JSON"
+        ),
         Change("gzip", bytes_changed(gzip.compress), says="is not JSON"),
         Change("UTF-16", bytes_changed(lambda raw: raw.decode().encode("utf-16")), says="is not JSON"),
-        Change("a byte that is not UTF-8", bytes_changed(lambda raw: raw.replace(b'"chr1"', b'"chr\xff"', 1)),
-               says="is not JSON"),
+        Change(
+            "a byte that is not UTF-8",
+            bytes_changed(lambda raw: raw.replace(b'"chr1"', b'"chr\xff"', 1)),
+            says="is not JSON",
+        ),
         Change("NaN", raw_text('"bins": 156', '"bins": NaN'), says="is not JSON"),
         Change("infinity", raw_text('"bins": 156', '"bins": -Infinity'), says="is not JSON"),
         Change("1e999", raw_text('"bins": 156', '"bins": 1e999'), says="damaged"),
         Change("a number of 5000 digits", raw_text('"bins": 156', '"bins": ' + "9" * 5000), says="is not JSON"),
         Change("Windows line ends", bytes_changed(lambda raw: raw.replace(b"\n", b"\r\n")), "read"),
-        Change("on one line", lambda path: (path.write_text(json.dumps(json.loads(path.read_text()))), None)[1], "read"),
+        Change(
+            "on one line", lambda path: (path.write_text(json.dumps(json.loads(path.read_text()))), None)[1], "read"
+        ),
         *(
-            Change(f"a bit flipped in {word}", bytes_changed(lambda raw, w=word: flipped(raw, raw.index(w.encode()) + 2, 0)))
+            Change(
+                f"a bit flipped in {word}",
+                bytes_changed(lambda raw, w=word: flipped(raw, raw.index(w.encode()) + 2, 0)),
+            )
             for word in ('"min_overlap"', '"column"', '"Target"', "312", '"genome_digest"', '"sha256"', '"summary"')
         ),
-        Change("another value and the old digest", edited(put("x", "configuration", "data", "run"), digest=False),
-               says="damaged"),
+        Change(
+            "another value and the old digest",
+            edited(put("x", "configuration", "data", "run"), digest=False),
+            says="damaged",
+        ),
         Change("another digest of the test shard", edited(put("0" * 64, *shard, "sha256")), says="test-00000"),
         Change("a digest that is none", edited(put("abc", *shard, "sha256")), says=here),
         Change("a digest of a newline more", edited(put("0" * 64 + "\n", *shard, "sha256")), says=here),
@@ -238,21 +272,53 @@ def manifest() -> list[Change]:
         Change("a size below zero", edited(put(-1, *shard, "bytes")), says=here),
         Change("a size of 10^30", edited(put(10**30, *shard, "bytes")), says=here),
         Change("a size as text", edited(put("4018", *shard, "bytes")), says=here),
-        Change("other numbers of bins", edited(lambda tree: [put(155, "splits", "test", "bins")(tree),
-               put(155, *shard, "bins")(tree)]), says="test-00000.*155 bins"),
-        Change("other numbers of bins altogether", edited(put(155, "splits", "test", "bins")), says="155 bins, its shards 156"),
+        Change(
+            "other numbers of bins",
+            edited(lambda tree: [put(155, "splits", "test", "bins")(tree), put(155, *shard, "bins")(tree)]),
+            says="test-00000.*155 bins",
+        ),
+        Change(
+            "other numbers of bins altogether",
+            edited(put(155, "splits", "test", "bins")),
+            says="155 bins, its shards 156",
+        ),
         Change("bins below zero", edited(put(-156, *shard, "bins")), says=here),
-        Change("a shard twice", edited(lambda tree: [tree["splits"]["test"].update(shards=tree["splits"]["test"]["shards"] * 2),
-               put(312, "splits", "test", "bins")(tree)]), says="twice"),
-        Change("a shard of two splits", edited(lambda tree: tree["splits"].update(test=tree["splits"]["train"])), says="twice"),
+        Change(
+            "a shard twice",
+            edited(
+                lambda tree: [
+                    tree["splits"]["test"].update(shards=tree["splits"]["test"]["shards"] * 2),
+                    put(312, "splits", "test", "bins")(tree),
+                ]
+            ),
+            says="twice",
+        ),
+        Change(
+            "a shard of two splits",
+            edited(lambda tree: tree["splits"].update(test=tree["splits"]["train"])),
+            says="twice",
+        ),
         Change("shards that are no list", edited(put({}, "splits", "test", "shards")), says=here),
         Change("no test bins", edited(put({"bins": 0, "shards": []}, "splits", "test")), says="no test bins"),
         *(
             Change(f"a shard at {name[:20]!r}", edited(put(name, *shard, "file")), says=here)
-            for name in ("../genome.arrow", "/etc/passwd", "a/b.arrow", "", ".", "..", "x\0y", "test.arrow\n", "~/x", "\u202e")
+            for name in (
+                "../genome.arrow",
+                "/etc/passwd",
+                "a/b.arrow",
+                "",
+                ".",
+                "..",
+                "x\0y",
+                "test.arrow\n",
+                "~/x",
+                "\u202e",
+            )
         ),
         Change("a shard of a long name", edited(put("a" * 5000, *shard, "file"))),
-        Change("a file that nobody asks for", edited(put({"bytes": 1, "sha256": "x"}, "files", "../genome.fa")), "read"),
+        Change(
+            "a file that nobody asks for", edited(put({"bytes": 1, "sha256": "x"}, "files", "../genome.fa")), "read"
+        ),
         Change("contigs in another order", edited(lambda tree: tree["contigs"].reverse()), says="other contigs"),
         Change("a contig that is longer", edited(put(40_001, "contigs", 0, "length")), says="other contigs"),
         Change("a contig of another name", edited(put("1", "contigs", 0, "name")), says="other contigs"),
@@ -262,13 +328,25 @@ def manifest() -> list[Change]:
         Change("another genome digest", edited(put("0" * 64, "genome_digest")), "either"),
         Change("an entry of another mfd", edited(put({"a": 1}, "comment")), "read"),
         Change("another file in the folder", beside("notes.txt", lambda p: (p.write_text("mine"), None)[1]), "read"),
-        Change("a file of another dataset", beside("shards/train-00001.arrow", lambda p: (p.write_text("x"), None)[1]), "read"),
+        Change(
+            "a file of another dataset",
+            beside("shards/train-00001.arrow", lambda p: (p.write_text("x"), None)[1]),
+            "read",
+        ),
         Change("the folder is a file", lambda path: (shutil.rmtree(path.parent), path.parent.write_text("x"), None)[2]),
-        Change("the folder is empty", lambda path: (shutil.rmtree(path.parent), path.parent.mkdir(), None)[2],
-               says="no dataset here"),
-        Change("the folder is a run", lambda path: (shutil.rmtree(path.parent),
-               shutil.copytree(path.parent.parent / "run", path.parent), None)[2], says="no dataset here"),
-    ]  # fmt: skip
+        Change(
+            "the folder is empty",
+            lambda path: (shutil.rmtree(path.parent), path.parent.mkdir(), None)[2],
+            says="no dataset here",
+        ),
+        Change(
+            "the folder is a run",
+            lambda path: (shutil.rmtree(path.parent), shutil.copytree(path.parent.parent / "run", path.parent), None)[
+                2
+            ],
+            says="no dataset here",
+        ),
+    ]
 
 
 def shards() -> list[Change]:
@@ -277,25 +355,41 @@ def shards() -> list[Change]:
     signal = column("signal", lambda c: pa.array([[*x.as_py(), 1.0] for x in c], pa.list_(pa.float32(), 2)))
     names = ["chr1", "chr2", "chr10"]
     return [
-        Change("a shard as an Arrow stream", table(TEST, lambda t: t, pa.ipc.new_stream), says="test-00000.*not an Arrow"),
+        Change(
+            "a shard as an Arrow stream", table(TEST, lambda t: t, pa.ipc.new_stream), says="test-00000.*not an Arrow"
+        ),
         Change("a shard as Parquet", parquet, says="test-00000"),
         Change("a shard in two batches", table(TEST, lambda t: pa.concat_tables([t[:50], t[50:]])), says="test-00000"),
         *(
-            Change(f"a shard without {name}", table(TEST, lambda t, n=name: t.drop_columns([n])), says=f"test-00000.*{name}")
+            Change(
+                f"a shard without {name}",
+                table(TEST, lambda t, n=name: t.drop_columns([n])),
+                says=f"test-00000.*{name}",
+            )
             for name in ("contig", "start", "peaks", "signal")
         ),
         Change("a shard with a column more", table(TEST, lambda t: t.append_column("mine", t["start"])), "read"),
         Change("a shard with fewer bins", table(TEST, lambda t: t[:100].combine_chunks()), says="156 bins"),
         Change("a shard without bins", table(TEST, lambda t: t[:0]), says="156 bins"),
-        Change("a shard with more bins", table(TEST, lambda t: pa.concat_tables([t, t]).combine_chunks()), says="156 bins"),
+        Change(
+            "a shard with more bins", table(TEST, lambda t: pa.concat_tables([t, t]).combine_chunks()), says="156 bins"
+        ),
         Change("peaks of more tracks", table(TEST, peaks), says="test-00000.*peaks"),
         Change("signals of more tracks", table(TEST, signal), says="test-00000.*signal"),
-        Change("measured bits of more tracks", table(TEST, lambda t: t.append_column("measured", pa.array([b"abc"] * len(t),
-               pa.binary(3)))), says="test-00000.*measured"),
+        Change(
+            "measured bits of more tracks",
+            table(TEST, lambda t: t.append_column("measured", pa.array([b"abc"] * len(t), pa.binary(3)))),
+            says="test-00000.*measured",
+        ),
         Change("starts as text", table(TEST, column("start", lambda c: c.cast(pa.string()))), says="test-00000.*start"),
-        Change("starts as float", table(TEST, column("start", lambda c: c.cast(pa.float64()))), says="test-00000.*start"),
-        Change("missing starts", table(TEST, column("start", lambda c: pa.array([None, *c.to_pylist()[1:]]))),
-               says="missing values"),
+        Change(
+            "starts as float", table(TEST, column("start", lambda c: c.cast(pa.float64()))), says="test-00000.*start"
+        ),
+        Change(
+            "missing starts",
+            table(TEST, column("start", lambda c: pa.array([None, *c.to_pylist()[1:]]))),
+            says="missing values",
+        ),
         Change("starts between bins", starts(lambda v: v + 1), says="chr2:1"),
         Change("a start below zero", starts(at(0, -128)), says="chr2:-128"),
         Change("a start beyond the contig", starts(at(-1, 128 * 10**9)), says="not on the genome"),
@@ -305,12 +399,20 @@ def shards() -> list[Change]:
         Change("a start twice", starts(at(1, 0)), says="out of order"),
         Change("a contig out of range", table(TEST, column("contig", contig_codes(at(0, 77)))), says="test-00000"),
         Change("a contig below zero", table(TEST, column("contig", contig_codes(at(0, -1)))), says="test-00000"),
-        Change("contigs of another genome", table(TEST, column("contig", contig_codes(lambda v: v, ["1", "2", "10"]))),
-               says="other contigs"),
-        Change("contigs in another order of names", table(TEST, column("contig", contig_codes(lambda v: v, names[::-1]))),
-               says="other contigs"),
-        Change("contigs as text", table(TEST, column("contig", lambda c: c.cast(pa.string()))), says="test-00000.*contig"),
-    ]  # fmt: skip
+        Change(
+            "contigs of another genome",
+            table(TEST, column("contig", contig_codes(lambda v: v, ["1", "2", "10"]))),
+            says="other contigs",
+        ),
+        Change(
+            "contigs in another order of names",
+            table(TEST, column("contig", contig_codes(lambda v: v, names[::-1]))),
+            says="other contigs",
+        ),
+        Change(
+            "contigs as text", table(TEST, column("contig", lambda c: c.cast(pa.string()))), says="test-00000.*contig"
+        ),
+    ]
 
 
 def tracks_and_genome() -> list[Change]:
@@ -350,22 +452,39 @@ def tracks_and_genome() -> list[Change]:
         Change("genome as an Arrow stream", table("genome.arrow", lambda t: t, pa.ipc.new_stream), says="genome.arrow"),
         Change("genome without a contig", genome(lambda t: t[:2]), says="other contigs"),
         Change("genome with a contig twice", genome(lambda t: pa.concat_tables([t, t[:1]])), says="genome.arrow"),
-        Change("genome with a wrong length", genome(column("length", lambda c: pa.array([40_001, 20_000, 12_000]))),
-               says="genome.arrow"),
-        Change("genome with a shorter contig", genome(column("sequence", lambda c: pa.array(
-            [v.as_py()[:-1] for v in c], pa.large_binary()))), says="genome.arrow"),
-        Change("genome as text", genome(column("sequence", lambda c: pa.array([v.as_py().decode() for v in c]))),
-               says="genome.arrow"),
-        Change("genome without sequences", genome(column("sequence", lambda c: pa.array([None] * 3, pa.large_binary()))),
-               says="genome.arrow"),
-    ]  # fmt: skip
+        Change(
+            "genome with a wrong length",
+            genome(column("length", lambda c: pa.array([40_001, 20_000, 12_000]))),
+            says="genome.arrow",
+        ),
+        Change(
+            "genome with a shorter contig",
+            genome(column("sequence", lambda c: pa.array([v.as_py()[:-1] for v in c], pa.large_binary()))),
+            says="genome.arrow",
+        ),
+        Change(
+            "genome as text",
+            genome(column("sequence", lambda c: pa.array([v.as_py().decode() for v in c]))),
+            says="genome.arrow",
+        ),
+        Change(
+            "genome without sequences",
+            genome(column("sequence", lambda c: pa.array([None] * 3, pa.large_binary()))),
+            says="genome.arrow",
+        ),
+    ]
 
 
 CHANGES = [*any_file(), *manifest(), *every_file(), *shards(), *tracks_and_genome()]
 
 KINDS = [
     Kind(
-        "dataset", "dataset/manifest.json", ("evaluate", "-q", "--gpus", "0", "--threads", "1"), ("run/evaluation-test",),
-        CHANGES, trained=True, names="dataset",
+        "dataset",
+        "dataset/manifest.json",
+        ("evaluate", "-q", "--gpus", "0", "--threads", "1"),
+        ("run/evaluation-test",),
+        CHANGES,
+        trained=True,
+        names="dataset",
     )
-]  # fmt: skip
+]

@@ -101,14 +101,26 @@ def headers() -> Iterator[Change]:
 def sequence() -> Iterator[Change]:
     """Bases, and what is none."""
     for name, shown in {
-        "a digit": "7", "a dash": "-", "a star": "*", "an exclamation mark": "!", "a dot": "[.]", "a > within": ">",
-        "a blank within": " ", "a letter of RNA": "U", "an X": "X", "a quote": '"', "a lower-case e": "e",
-    }.items():  # fmt: skip
+        "a digit": "7",
+        "a dash": "-",
+        "a star": "*",
+        "an exclamation mark": "!",
+        "a dot": "[.]",
+        "a > within": ">",
+        "a blank within": " ",
+        "a letter of RNA": "U",
+        "an X": "X",
+        "a quote": '"',
+        "a lower-case e": "e",
+    }.items():
         make, says = letter(shown.strip("[]"))
         yield Change(f"{name} in a line", make, says=says.replace("'.'", "'[.]'"))
     yield Change("RNA", bytes_changed(lambda text: text.replace(b"T", b"U")), says=r"genome\.fa:2: 'U' is not a base")
-    yield Change("protein", instead(b">chr1 P01308\nMALWMRLLPLLALLALWGPDPAAAFVNQHLCGSHLVEALYLVCGERGFFYTPKT\n"),
-                 says=r"genome\.fa:2: 'L' is not a base")  # fmt: skip
+    yield Change(
+        "protein",
+        instead(b">chr1 P01308\nMALWMRLLPLLALLALWGPDPAAAFVNQHLCGSHLVEALYLVCGERGFFYTPKT\n"),
+        says=r"genome\.fa:2: 'L' is not a base",
+    )
     yield Change(
         "an alignment", bytes_changed(lambda text: text.replace(b"\n", b"--\n")), says="is not a base|contig name"
     )
@@ -133,8 +145,11 @@ def sequence() -> Iterator[Change]:
     yield Change("lower case", bytes_changed(lambda text: text.lower()), "read")
     yield Change("some lower case", line_changed(1, str.lower), "read")
     yield Change("all letters of IUPAC", line_changed(1, lambda line: "RYSWKMBDHVNryswkmbdhvn" + line[22:]), "read")
-    yield Change("a run of N", bytes_changed(lambda text: text[:7] + text[7:6107].translate(bytes.maketrans(b"ACGT", b"NNNN"))
-                                             + text[6107:]), "read")  # fmt: skip
+    yield Change(
+        "a run of N",
+        bytes_changed(lambda text: text[:7] + text[7:6107].translate(bytes.maketrans(b"ACGT", b"NNNN")) + text[6107:]),
+        "read",
+    )
     yield Change("blank lines at the end", added(b"\n\n\n"), "read")
     yield Change("blank lines at the start", bytes_changed(lambda text: b"\n\n" + text), "read")
     yield Change("blank lines within", bytes_changed(lambda text: text.replace(b"\n>", b"\n\n>")), "read")
@@ -152,8 +167,11 @@ def genomes() -> Iterator[Change]:
     yield Change(
         "an empty contig within", swapped(b">chr2", b">chr3\n\n>chr2"), says=r"genome\.fa:\d+: contig 'chr3' is empty"
     )
-    yield Change("headers only", bytes_changed(lambda text: b"".join(p[: p.index(b"\n") + 1] for p in contigs(text))),
-                 says="contig 'chr1' is empty")  # fmt: skip
+    yield Change(
+        "headers only",
+        bytes_changed(lambda text: b"".join(p[: p.index(b"\n") + 1] for p in contigs(text))),
+        says="contig 'chr1' is empty",
+    )
     yield Change("line ends only", instead(b"\n" * 5000), says="holds no contig")
     yield Change("cut in the middle", bytes_changed(lambda text: text[: len(text) // 2]), says="which the genome lacks")
     yield Change(
@@ -167,9 +185,13 @@ def genomes() -> Iterator[Change]:
     yield Change("cut by ten bases", bytes_changed(lambda text: text[:-11] + b"\n"), says="chr10")
     yield Change("one base less in the middle", line_changed(1, lambda line: line[1:]), says="chr1")
     yield Change("one base more", line_changed(1, lambda line: line + "A"), says="chr1")
-    yield Change("two names swapped", bytes_changed(
-        lambda text: text.replace(b">chr1\n", b">x\n").replace(b">chr2\n", b">chr1\n").replace(b">x\n", b">chr2\n")
-    ), says="chr1")  # fmt: skip
+    yield Change(
+        "two names swapped",
+        bytes_changed(
+            lambda text: text.replace(b">chr1\n", b">x\n").replace(b">chr2\n", b">chr1\n").replace(b">x\n", b">chr2\n")
+        ),
+        says="chr1",
+    )
     yield Change(
         "the test contig is missing", bytes_changed(lambda text: contigs(text)[0] + contigs(text)[2]), says="chr2"
     )
@@ -208,10 +230,16 @@ def indexes() -> Iterator[Change]:
     yield Change("an empty index", beside(".fai", b""), says=stale)
     yield Change("a cut index", beside(".fai", index()[:-30]), says="index")
     yield Change("an index of random bytes", beside(".fai", bytes(range(256))))
-    yield Change("an index with superscript digits", beside(".fai", index().replace(b"\t20000", "\t2²".encode())),
-                 says=r"genome\.fa\.fai:2: is not a FASTA index")  # fmt: skip
-    yield Change("an index with a huge number", beside(".fai", index().replace(b"\t20000", b"\t" + b"9" * 5000)),
-                 says=r"genome\.fa\.fai:2: is not a FASTA index")  # fmt: skip
+    yield Change(
+        "an index with superscript digits",
+        beside(".fai", index().replace(b"\t20000", "\t2²".encode())),
+        says=r"genome\.fa\.fai:2: is not a FASTA index",
+    )
+    yield Change(
+        "an index with a huge number",
+        beside(".fai", index().replace(b"\t20000", b"\t" + b"9" * 5000)),
+        says=r"genome\.fa\.fai:2: is not a FASTA index",
+    )
     # What is no file is no index. These two would make samtools hang or fail.
     yield Change("a pipe for an index", lambda path: os.mkfifo(path.with_name(path.name + ".fai")), "read")
     yield Change("a folder for an index", lambda path: path.with_name(path.name + ".fai").mkdir(), "read")
@@ -223,7 +251,11 @@ CHANGES = [*any_file(), *any_text(), *headers(), *sequence(), *genomes(), *other
 # Where a genome is right in itself and not that of the tracks, the error names a track, and the genome for what it is.
 KINDS = [
     Kind(
-        "fasta", "genome.fa", ("preprocess", "-q", "--threads", "1"), ("dataset",), CHANGES,
+        "fasta",
+        "genome.fa",
+        ("preprocess", "-q", "--threads", "1"),
+        ("dataset",),
+        CHANGES,
         names=r"genome\.fa|(in )?the genome",
     )
-]  # fmt: skip
+]

@@ -83,16 +83,28 @@ def header_changes() -> Iterator[Change]:
     yield Change("no path column", cell_changed(0, FILE, "Where"), says=":1: .*'File path', which tracks.path names")
     yield Change("no column of a factor", cell_changed(0, TARGET, "Targt"), says="factors.target.*did you mean Targt")
     yield Change("columns in lower case", line_changed(0, str.lower), says="did you mean file accession")
-    yield Change("row names of R", lines_changed(lambda x: [x[0], *(f"{i}\t{r}" for i, r in enumerate(x[1:]))]),
-                 says=":2: has 7 cells where the header has 6")  # fmt: skip
-    yield Change("an index of pandas", lines_changed(lambda x: [f"{i or ''}\t{r}" for i, r in enumerate(x)]),
-                 says=":1: column 1 has no name")  # fmt: skip
+    yield Change(
+        "row names of R",
+        lines_changed(lambda x: [x[0], *(f"{i}\t{r}" for i, r in enumerate(x[1:]))]),
+        says=":2: has 7 cells where the header has 6",
+    )
+    yield Change(
+        "an index of pandas",
+        lines_changed(lambda x: [f"{i or ''}\t{r}" for i, r in enumerate(x)]),
+        says=":1: column 1 has no name",
+    )
     yield Change(
         "columns in another order", lines_changed(lambda x: ["\t".join(r.split("\t")[::-1]) for r in x]), "read"
     )
-    yield Change("1,000 more columns", lines_changed(
-        lambda x: ["\t".join([row, *(f"{'c' if not i else 'v'}{n}" for n in range(1000))]) for i, row in enumerate(x)]
-    ), "read")  # fmt: skip
+    yield Change(
+        "1,000 more columns",
+        lines_changed(
+            lambda x: [
+                "\t".join([row, *(f"{'c' if not i else 'v'}{n}" for n in range(1000))]) for i, row in enumerate(x)
+            ]
+        ),
+        "read",
+    )
 
 
 def row_changes() -> Iterator[Change]:
@@ -111,8 +123,11 @@ def row_changes() -> Iterator[Change]:
     yield Change("one quote", cell_changed(2, LAB, '5" plate'), "read")
     yield Change("spaces around cells", text_changed("\t", " \t "), "read")
     yield Change("a non-breaking space behind a value", text_changed("CTCF", "CTCF\u00a0"), "read")
-    yield Change("a non-breaking space in a column's name", text_changed("File accession", "File\u00a0accession"),
-                 says=":1: .*'File accession'")  # fmt: skip
+    yield Change(
+        "a non-breaking space in a column's name",
+        text_changed("File accession", "File\u00a0accession"),
+        says=":1: .*'File accession'",
+    )
     yield Change(
         "a Latin-1 value", bytes_changed(lambda text: text.replace(b"GATA1", b"M\xfcller")), says=":3: is not UTF-8"
     )
@@ -132,12 +147,17 @@ def file_changes() -> Iterator[Change]:
     yield Change(
         "a file that is not there", cell_changed(2, FILE, "tracks/nowhere.bed"), says="nowhere.bed: no such file"
     )
-    yield Change("two files that are not there", lines_changed(lambda x: [
-        line.replace("two", "nowhere").replace("five", "nowhere") for line in x
-    ]), says="(?s)nowhere.narrowPeak: no such file.*nowhere.bw: no such file")  # fmt: skip
+    yield Change(
+        "two files that are not there",
+        lines_changed(lambda x: [line.replace("two", "nowhere").replace("five", "nowhere") for line in x]),
+        says="(?s)nowhere.narrowPeak: no such file.*nowhere.bw: no such file",
+    )
     yield Change("a file twice", cell_changed(2, FILE, "tracks/one.narrowPeak"), says=":3: .*one.narrowPeak.* line 2")
-    yield Change("a file twice, told in two ways", cell_changed(2, FILE, "./tracks/../tracks/one.narrowPeak"),
-                 says=":3: .*one.narrowPeak.* line 2")  # fmt: skip
+    yield Change(
+        "a file twice, told in two ways",
+        cell_changed(2, FILE, "./tracks/../tracks/one.narrowPeak"),
+        says=":3: .*one.narrowPeak.* line 2",
+    )
     yield Change("an absolute path", absolute, "read")
     yield Change("a path with ..", cell_changed(1, FILE, "tracks/../tracks/one.narrowPeak"), "read")
     yield Change("a path in the home folder", cell_changed(1, FILE, "~/nowhere.bed"), says="nowhere.bed: no such file")
@@ -154,9 +174,36 @@ def file_changes() -> Iterator[Change]:
 
 
 def value_changes() -> Iterator[Change]:
-    for value in ("[/nope]", "[bold]x[/bold]", "<script>alert(1)</script>", "\x1b[31mred", "=1+1", "@SUM(A1)", "-", "NA", "NaN",
-                  "None", "null", "TRUE", "0", "1e5", "gata1", "\u03b2-catenin", "\u4e2d\u6587", "\u202eabc", "a,b,c", "a;b",
-                  "a|b", "{}", "%s", "'; DROP TABLE", "../x", "(missing)", "x" * 10_000, ""):  # fmt: skip
+    for value in (
+        "[/nope]",
+        "[bold]x[/bold]",
+        "<script>alert(1)</script>",
+        "\x1b[31mred",
+        "=1+1",
+        "@SUM(A1)",
+        "-",
+        "NA",
+        "NaN",
+        "None",
+        "null",
+        "TRUE",
+        "0",
+        "1e5",
+        "gata1",
+        "\u03b2-catenin",
+        "\u4e2d\u6587",
+        "\u202eabc",
+        "a,b,c",
+        "a;b",
+        "a|b",
+        "{}",
+        "%s",
+        "'; DROP TABLE",
+        "../x",
+        "(missing)",
+        "x" * 10_000,
+        "",
+    ):
         shown = f"{value[:20]!r}" if value else "empty"
         yield Change(f"a value is {shown}", cell_changed(2, TARGET, value), "read")
     yield Change("levels in another case", cell_changed(2, ASSAY, "chip-seq"), "read")
@@ -166,29 +213,49 @@ def value_changes() -> Iterator[Change]:
 def typed_changes() -> Iterator[Change]:
     """What mfd.toml says of a column, and what is in it."""
     year = '[factors.year]\ncolumn = "Year"\ngroup = "technical"\ntype = "%s"\n%s\n[model]'
-    yield Change("a number that is none", settings_too(cell_changed(2, YEAR, "old"), "[model]", year % ("number", "")),
-                 says="factors.year.*'old'")  # fmt: skip
-    yield Change("an infinite number", settings_too(cell_changed(2, YEAR, "inf"), "[model]", year % ("number", "")),
-                 says="factors.year.*'inf'")  # fmt: skip
+    yield Change(
+        "a number that is none",
+        settings_too(cell_changed(2, YEAR, "old"), "[model]", year % ("number", "")),
+        says="factors.year.*'old'",
+    )
+    yield Change(
+        "an infinite number",
+        settings_too(cell_changed(2, YEAR, "inf"), "[model]", year % ("number", "")),
+        says="factors.year.*'inf'",
+    )
     yield Change(
         "a missing number", settings_too(cell_changed(2, YEAR, "NA"), "[model]", year % ("number", "")), "read"
     )
-    yield Change("a year that is none", settings_too(cell_changed(2, YEAR, "early"), "[model]", year % ("year", "")),
-                 says="factors.year.*'early'")  # fmt: skip
-    yield Change("a missing value that must not be", settings_too(
-        cell_changed(2, YEAR, ""), "[model]", year % ("category", 'missing = "error"')
-    ), says="factors.year: 1 track")  # fmt: skip
+    yield Change(
+        "a year that is none",
+        settings_too(cell_changed(2, YEAR, "early"), "[model]", year % ("year", "")),
+        says="factors.year.*'early'",
+    )
+    yield Change(
+        "a missing value that must not be",
+        settings_too(cell_changed(2, YEAR, ""), "[model]", year % ("category", 'missing = "error"')),
+        says="factors.year: 1 track",
+    )
     kind = ('id = "File accession"', 'id = "File accession"\nkind = "Lab"')
     yield Change("a kind that is none", settings_too(nothing, *kind), says=":2: the kind 'a'")
     assayed = ('id = "File accession"', 'id = "File accession"\nassayed = "Lab"')
-    yield Change("an assayed file that is not there", settings_too(text_changed("\tA\t", "\tnowhere.bed\t"), *assayed),
-                 says="nowhere.bed: no such file")  # fmt: skip
+    yield Change(
+        "an assayed file that is not there",
+        settings_too(text_changed("\tA\t", "\tnowhere.bed\t"), *assayed),
+        says="nowhere.bed: no such file",
+    )
 
 
 CHANGES = [*any_file(), *any_text(header=1), *metadata_changes()]
 
 KINDS = [
     # A faulty track file is told by its own name.
-    Kind("metadata", "metadata.tsv", ("preprocess", "-q", "--threads", "1"), ("dataset",), CHANGES,
-         names=r"metadata\.tsv|nowhere"),
-]  # fmt: skip
+    Kind(
+        "metadata",
+        "metadata.tsv",
+        ("preprocess", "-q", "--threads", "1"),
+        ("dataset",),
+        CHANGES,
+        names=r"metadata\.tsv|nowhere",
+    ),
+]

@@ -70,16 +70,29 @@ def syntax() -> Iterator[Change]:
 def unusual() -> Iterator[Change]:
     yield Change("comments", bytes_changed(lambda text: b"# mine \xe2\x9c\x93\n" + text + b"# end"), "read")
     # TOML 1.0 lets a section be opened in one way only.
-    yield Change("dotted keys, and their section", told(
-        '[data]\nfasta = "genome.fa"\n', 'data.fasta = "genome.fa"\n[data]\n'
-    ), says=":2: is not TOML")  # fmt: skip
-    yield Change("dotted keys", told(
-        '[data]\nfasta = "genome.fa"\nmetadata = "metadata.tsv"\n',
-        'data.fasta = "genome.fa"\ndata.metadata = "metadata.tsv"\n',
-    ), "read")  # fmt: skip
-    yield Change("a section in one line", bytes_changed(lambda text: b'split = {test = ["chr2"], validation = ["chr10"]}\n'
-        + text.replace(b'[split]\ntest = ["chr2"]\nvalidation = ["chr10"]\n', b"")
-    ), "read")  # fmt: skip
+    yield Change(
+        "dotted keys, and their section",
+        told('[data]\nfasta = "genome.fa"\n', 'data.fasta = "genome.fa"\n[data]\n'),
+        says=":2: is not TOML",
+    )
+    yield Change(
+        "dotted keys",
+        told(
+            '[data]\nfasta = "genome.fa"\nmetadata = "metadata.tsv"\n',
+            'data.fasta = "genome.fa"\ndata.metadata = "metadata.tsv"\n',
+        ),
+        "read",
+    )
+    yield Change(
+        "a section in one line",
+        bytes_changed(
+            lambda text: (
+                b'split = {test = ["chr2"], validation = ["chr10"]}\n'
+                + text.replace(b'[split]\ntest = ["chr2"]\nvalidation = ["chr10"]\n', b"")
+            )
+        ),
+        "read",
+    )
     yield Change("quoted keys", told("fasta =", '"fasta" ='), "read")
     yield Change("single quotes", told('"genome.fa"', "'genome.fa'"), "read")
     yield Change("a string of several lines", told('"genome.fa"', '"""\ngenome.fa"""'), "read")
@@ -87,15 +100,21 @@ def unusual() -> Iterator[Change]:
     yield Change("spaces", told("fasta =", "   fasta   ="), "read")
     yield Change("an underscore in a number", added("train", "max_windows = 1_000_000"), "read")
     yield Change("a number with an exponent", added("train", "max_windows = 1e6"), "read")
-    yield Change("sections in another order", bytes_changed(
-        lambda text: b"\n[".join([b"[train]\nepochs = 1\nbatch_size = 32\n", text.split(b"\n[train]")[0][1:]])
-    ), "read")  # fmt: skip
+    yield Change(
+        "sections in another order",
+        bytes_changed(
+            lambda text: b"\n[".join([b"[train]\nepochs = 1\nbatch_size = 32\n", text.split(b"\n[train]")[0][1:]])
+        ),
+        "read",
+    )
     yield Change("an empty section", bytes_changed(lambda text: text + b"\n[objective]\n"), "read")
     yield Change("a contig without chr", told('["chr2"]', '["2"]'), "read")
     yield Change("a contig twice", told('["chr2"]', '["chr2", "chr2"]'), "read")
-    yield Change("no factors", bytes_changed(
-        lambda text: text[: text.index(b"[factors")] + text[text.index(b"[model]") :]
-    ), "read")  # fmt: skip
+    yield Change(
+        "no factors",
+        bytes_changed(lambda text: text[: text.index(b"[factors")] + text[text.index(b"[model]") :]),
+        "read",
+    )
     yield Change("a group of one's own", told('group = "biological"', 'group = "individual"'), "read")
     yield Change("no penalty", bytes_changed(lambda text: text + b"\n[objective]\npenalties = {}\n"), "read")
 
@@ -119,23 +138,45 @@ def keys() -> Iterator[Change]:
     yield Change("an escape code in a key", added("train", '"\\u001b[31m" = 1'), says="unknown key train")
     yield Change("a factor without a column", told('column = "Target"\n', ""), says=":16: factors.target.column")
     yield Change("a factor without a group", told('group = "biological"\n', ""), says=":16: factors.target.group")
-    yield Change("a factor with a name of its own kind", told("[factors.target]", '[factors."Zell Typ"]'),
-                 says=":16: .*Zell Typ")  # fmt: skip
+    yield Change(
+        "a factor with a name of its own kind", told("[factors.target]", '[factors."Zell Typ"]'), says=":16: .*Zell Typ"
+    )
     yield Change("a factor without a name", told("[factors.target]", '[factors.""]'), says="factor")
-    yield Change("an unknown penalty", added("objective.penalties.distnace", "weight = 1"),
-                 says=r":\d+: .*distnace; did you mean distance")  # fmt: skip
-    yield Change("a value for a section", told('[data]\nfasta = "genome.fa"\nmetadata = "metadata.tsv"\n', 'data = "x"\n'),
-                 says=":1: data: .*section")  # fmt: skip
+    yield Change(
+        "an unknown penalty",
+        added("objective.penalties.distnace", "weight = 1"),
+        says=r":\d+: .*distnace; did you mean distance",
+    )
+    yield Change(
+        "a value for a section",
+        told('[data]\nfasta = "genome.fa"\nmetadata = "metadata.tsv"\n', 'data = "x"\n'),
+        says=":1: data: .*section",
+    )
     yield Change("a list of sections", told("[train]", "[[train]]"), says=r":\d+: train: .*section")
     yield Change("a section for a value", added("train.epochs", "x = 1"), says="train.epochs|is not TOML")
-    yield Change("a value for the factors", bytes_changed(
-        lambda text: b"factors = 3\n" + text[: text.index(b"[factors")] + text[text.index(b"[model]") :]
-    ), says=":1: factors: .*section")  # fmt: skip
+    yield Change(
+        "a value for the factors",
+        bytes_changed(lambda text: b"factors = 3\n" + text[: text.index(b"[factors")] + text[text.index(b"[model]") :]),
+        says=":1: factors: .*section",
+    )
 
 
 def values() -> Iterator[Change]:
-    for value in ('"three"', "[3]", "{}", "true", "nan", "inf", "0", "-1", "1.5", "1" + "0" * 30, "2020-01-01", '""',
-                  "0x7fffffffff"):  # fmt: skip
+    for value in (
+        '"three"',
+        "[3]",
+        "{}",
+        "true",
+        "nan",
+        "inf",
+        "0",
+        "-1",
+        "1.5",
+        "1" + "0" * 30,
+        "2020-01-01",
+        '""',
+        "0x7fffffffff",
+    ):
         yield Change(f"epochs = {value[:12]}", told("epochs = 1", f"epochs = {value}"), says=r":\d+: train.epochs")
     for value in ("nan", "inf", "-inf", "-0.1", "0", '"fast"', "true"):
         yield Change(f"lr = {value}", added("train", f"lr = {value}"), says=r":\d+: train.lr")
@@ -158,8 +199,11 @@ def values() -> Iterator[Change]:
     yield Change("an unknown encoding", added("factors.target", 'encode = "onehot"'), says=":17: factors.target.encode")
     yield Change("a group misspelt", told('"biological"', '"biologcal"'), says=":18: .*did you mean biological")
     yield Change("a group in upper case", told('"technical"', '"Technical"'), says=":22: .*did you mean technical")
-    yield Change("a group that the model lacks", added("model", "groups = {biological = 1, other = 1}"),
-                 says="factors.assay.group is 'technical'")  # fmt: skip
+    yield Change(
+        "a group that the model lacks",
+        added("model", "groups = {biological = 1, other = 1}"),
+        says="factors.assay.group is 'technical'",
+    )
     yield Change("a group of no share", added("model", "groups = {biological = 1, technical = 0}"), says="model.groups")
     yield Change("an unknown preset", told('"small"', '"smal"'), says=r":\d+: model.preset.*smal")
     yield Change(
@@ -221,8 +265,9 @@ def misfits() -> Iterator[Change]:
     yield Change("one fold", added("split", "folds = 1"), says="greater than or equal to 2")
     yield Change("more folds than contigs", told('test = ["chr2"]', "folds = 99"), says="the genome has . contigs")
     yield Change("a held-out track that is not there", added("train", 'held_out = ["T9"]'), says="train.held_out.*'T9'")
-    yield Change("a held-out level that is not there", added("train", 'held_out = [{target = "CTFC"}]'),
-                 says="did you mean CTCF")  # fmt: skip
+    yield Change(
+        "a held-out level that is not there", added("train", 'held_out = [{target = "CTFC"}]'), says="did you mean CTCF"
+    )
     yield Change(
         "all tracks held out", added("train", 'held_out = ["T1", "T2", "T3", "T4", "T5"]'), says="train.held_out"
     )
@@ -232,6 +277,12 @@ CHANGES = [*any_file(), *any_text(packed="refused"), *toml_changes()]
 
 KINDS = [
     # What a setting names is told by its own name.
-    Kind("toml", "mfd.toml", ("preprocess", "-q", "--threads", "1"), ("dataset",), CHANGES,
-         names=r"mfd\.toml|metadata\.tsv|nowhere|tracks:|genome\.fa|error: \.:"),
-]  # fmt: skip
+    Kind(
+        "toml",
+        "mfd.toml",
+        ("preprocess", "-q", "--threads", "1"),
+        ("dataset",),
+        CHANGES,
+        names=r"mfd\.toml|metadata\.tsv|nowhere|tracks:|genome\.fa|error: \.:",
+    ),
+]

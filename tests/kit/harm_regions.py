@@ -45,13 +45,38 @@ def utf8(text: str) -> str:
 def numbers() -> Iterator[Change]:
     """What stands where a place should."""
     wrong = {
-        "+100": "", "1_000": "", "1e3": "", "1E+05": "", "100.0": "", "100.": "", "0x64": "", "12,345": "", "1'000": "",
-        "": "an empty cell", " 100": "a blank before", "100 ": "a blank behind", "abc": "", "NA": "", "nan": "", "inf": "",
-        "None": "", "true": "", '"100"': "", "100;": "", "=100": "", "1 0": "", "--5": "", "#REF!": "",
-        utf8("١٠٠"): "Arabic digits", utf8("１００"): "full-width digits", utf8("1²"): "a superscript",
-        utf8("100\u00a0"): "a no-break space", utf8("−100"): "a minus sign of typography",
-        "\x1b[31m100": "an escape code", "1" * 5000 + "x": "5,000 digits and a letter",
-    }  # fmt: skip
+        "+100": "",
+        "1_000": "",
+        "1e3": "",
+        "1E+05": "",
+        "100.0": "",
+        "100.": "",
+        "0x64": "",
+        "12,345": "",
+        "1'000": "",
+        "": "an empty cell",
+        " 100": "a blank before",
+        "100 ": "a blank behind",
+        "abc": "",
+        "NA": "",
+        "nan": "",
+        "inf": "",
+        "None": "",
+        "true": "",
+        '"100"': "",
+        "100;": "",
+        "=100": "",
+        "1 0": "",
+        "--5": "",
+        "#REF!": "",
+        utf8("١٠٠"): "Arabic digits",
+        utf8("１００"): "full-width digits",
+        utf8("1²"): "a superscript",
+        utf8("100\u00a0"): "a no-break space",
+        utf8("−100"): "a minus sign of typography",
+        "\x1b[31m100": "an escape code",
+        "1" * 5000 + "x": "5,000 digits and a letter",
+    }
     for text, name in wrong.items():
         yield Change(f"start is {name or text}", cell_changed(3, START, text), says=":4: start is not a whole number")
     for text, name in {"abc": "", "1e3": "", "": "an empty cell", "5 000": "", utf8("９９９９"): "full-width"}.items():
@@ -114,9 +139,11 @@ def places() -> Iterator[Change]:
     )
     yield Change("one row", bytes_changed(lambda text: text.splitlines(True)[0]), "read")
     yield Change("200,000 rows", bytes_changed(lambda text: text * (200_000 // text.count(b"\n"))), "read")
-    yield Change("rows on the test contig only", bytes_changed(
-        lambda text: b"".join(line for line in text.splitlines(True) if line.startswith(b"chr2"))
-    ), "read")  # fmt: skip
+    yield Change(
+        "rows on the test contig only",
+        bytes_changed(lambda text: b"".join(line for line in text.splitlines(True) if line.startswith(b"chr2"))),
+        "read",
+    )
 
 
 def columns() -> Iterator[Change]:
@@ -145,9 +172,16 @@ def columns() -> Iterator[Change]:
     )
     yield Change("a NUL byte behind the third column", line_changed(4, lambda line: line + "\0"), says="is zero")
     for name, text in {
-        "a quote": '"', "markup": "[/nope]", "a formula": "=HYPERLINK(1)", "an escape code": "\x1b[31m", "Latin-1": "H\xf6hle",
-        "1 MiB": "x" * (1 << 20), "nothing": "", "a percent sign": "%s%n", "a web page": "<script>alert(1)</script>",
-    }.items():  # fmt: skip
+        "a quote": '"',
+        "markup": "[/nope]",
+        "a formula": "=HYPERLINK(1)",
+        "an escape code": "\x1b[31m",
+        "Latin-1": "H\xf6hle",
+        "1 MiB": "x" * (1 << 20),
+        "nothing": "",
+        "a percent sign": "%s%n",
+        "a web page": "<script>alert(1)</script>",
+    }.items():
         yield Change(f"a name with {name}", cell_changed(1, 3, text), "read")
     for text in ("-5", "1001", "abc", "nan", ""):
         yield Change(f"a score of {text or 'nothing'}", cell_changed(1, 4, text), "read")
@@ -195,8 +229,11 @@ def others() -> Iterator[Change]:
     )
     yield Change("SAM", instead(b"@HD\tVN:1.6\nr1\t0\tchr1\t100\t60\t4M\t*\t0\t0\tACGT\tIIII\n"), says=":1: ")
     yield Change("bedGraph of signal", each_row(lambda c: [*c[:3], "0.25"]), "read")  # it is a BED of three columns
-    yield Change("the table of MACS", instead(b"# Command line: callpeak\n\nchr\tstart\tend\tlength\nchr1\t10\t90\t81\n"),
-                 says=":3: start is not")  # fmt: skip
+    yield Change(
+        "the table of MACS",
+        instead(b"# Command line: callpeak\n\nchr\tstart\tend\tlength\nchr1\t10\t90\t81\n"),
+        says=":3: start is not",
+    )
     yield Change("FASTA", instead(b">chr1\nACGTACGT\n"), says=":1: has one column")
     yield Change("bigBed", instead(bytes.fromhex("ebf28987") + bytes(200)))
     yield Change("a message of a server", instead(b'{"error": "not found"}\n'), says=":1: ")
@@ -207,12 +244,20 @@ def narrowpeak() -> Iterator[Change]:
     yield Change("nine columns", each_row(lambda c: c[:9]), "read")
     yield Change("eleven columns", each_row(lambda c: [*c, "x"]), "read")
     for name, column, text in (
-        ("a strand of x", 5, "x"), ("a strand that is empty", 5, ""), ("a signal that is no number", 6, "abc"),
-        ("a signal of NaN", 6, "nan"), ("an infinite signal", 6, "inf"), ("a negative signal", 6, "-7.5"),
-        ("a p value of -1", 7, "-1"), ("a q value that is no number", 8, "."), ("a summit of -1", 9, "-1"),
-        ("a summit of -5", 9, "-5"), ("a summit outside", 9, "99999"), ("a summit that is no number", 9, "x"),
+        ("a strand of x", 5, "x"),
+        ("a strand that is empty", 5, ""),
+        ("a signal that is no number", 6, "abc"),
+        ("a signal of NaN", 6, "nan"),
+        ("an infinite signal", 6, "inf"),
+        ("a negative signal", 6, "-7.5"),
+        ("a p value of -1", 7, "-1"),
+        ("a q value that is no number", 8, "."),
+        ("a summit of -1", 9, "-1"),
+        ("a summit of -5", 9, "-5"),
+        ("a summit outside", 9, "99999"),
+        ("a summit that is no number", 9, "x"),
         ("a summit of 2^64", 9, str(1 << 64)),
-    ):  # fmt: skip
+    ):
         yield Change(name, cell_changed(1, column, text), "read")
 
 

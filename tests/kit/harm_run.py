@@ -114,41 +114,75 @@ def safetensors_files(name: str) -> list[Change]:
         Change(f"{name} is a pipe", beside(name, lambda p: replaced(p, os.mkfifo)), says=name),
         Change(f"{name} is a link to /dev/zero", beside(name, zero_link), says=name),
         *(
-            Change(f"{name} is cut at {share} %", beside(name, bytes_changed(lambda raw, s=share: raw[: len(raw) * s // 100])),
-                   says=damaged)
+            Change(
+                f"{name} is cut at {share} %",
+                beside(name, bytes_changed(lambda raw, s=share: raw[: len(raw) * s // 100])),
+                says=damaged,
+            )
             for share in (1, 50, 99)
         ),
         *(
-            Change(f"{name} has a bit flipped at {share} %",
-                   beside(name, bytes_changed(lambda raw, s=share: flipped(raw, len(raw) * s // 100))), says=damaged)
+            Change(
+                f"{name} has a bit flipped at {share} %",
+                beside(name, bytes_changed(lambda raw, s=share: flipped(raw, len(raw) * s // 100))),
+                says=damaged,
+            )
             for share in (0, 1, 40, 70, 99)
         ),
         Change(f"{name} has a byte more", beside(name, bytes_changed(lambda raw: raw + b"\0")), says=damaged),
-        Change(f"{name} is cut, and its digest right", bytes_of(name, lambda raw: raw[: len(raw) // 2]),
-               says="not a safetensors"),
-        Change(f"{name} is random, and its digest right", bytes_of(name, lambda raw: np.random.default_rng(0).bytes(len(raw)))),
+        Change(
+            f"{name} is cut, and its digest right",
+            bytes_of(name, lambda raw: raw[: len(raw) // 2]),
+            says="not a safetensors",
+        ),
+        Change(
+            f"{name} is random, and its digest right",
+            bytes_of(name, lambda raw: np.random.default_rng(0).bytes(len(raw))),
+        ),
         Change(f"{name} has a header of 2^63 bytes", bytes_of(name, headed(1 << 63)), says="not a safetensors"),
         Change(f"{name} has a header of 100 MB", bytes_of(name, headed(100_000_000)), says="not a safetensors"),
         Change(f"{name} has a header of no bytes", bytes_of(name, headed(0)), says="not a safetensors"),
         Change(f"{name} has tensors behind its end", bytes_of(name, lambda raw: raw[:-400]), says="not a safetensors"),
         Change(f"{name} is a pickle", bytes_of(name, lambda _: pickle.dumps(Harm())), says="not a safetensors"),
-        Change(f"{name} is a file of torch.save", bytes_of(name, lambda _: torch_file(Harm())), says="not a safetensors"),
-        Change(f"{name} is a ZIP of 64 MiB in 64 kB", bytes_of(name, lambda _: zipped(64 << 20)), says="not a safetensors"),
+        Change(
+            f"{name} is a file of torch.save", bytes_of(name, lambda _: torch_file(Harm())), says="not a safetensors"
+        ),
+        Change(
+            f"{name} is a ZIP of 64 MiB in 64 kB", bytes_of(name, lambda _: zipped(64 << 20)), says="not a safetensors"
+        ),
         Change(f"{name} lacks a tensor", tensors(lambda t: t.pop(first(t)), name), says="lacks the tensor"),
-        Change(f"{name} has a tensor more", tensors(lambda t: t.update(mine=torch.zeros(3)), name), says="unknown tensor mine"),
+        Change(
+            f"{name} has a tensor more",
+            tensors(lambda t: t.update(mine=torch.zeros(3)), name),
+            says="unknown tensor mine",
+        ),
         Change(f"{name} has no tensors", tensors(lambda t: t.clear(), name), says="lacks the tensor|larger than its"),
-        Change(f"{name} has a tensor of another shape", tensors(swapped(lambda t: t[:-1]), name), says="is torch.float32 "),
-        Change(f"{name} has a tensor turned over", tensors(swapped(lambda t: torch.cat([t, t]).T), name),
-               says="is torch.float32 "),
+        Change(
+            f"{name} has a tensor of another shape", tensors(swapped(lambda t: t[:-1]), name), says="is torch.float32 "
+        ),
+        Change(
+            f"{name} has a tensor turned over",
+            tensors(swapped(lambda t: torch.cat([t, t]).T), name),
+            says="is torch.float32 ",
+        ),
         Change(f"{name} has a tensor of no numbers", tensors(swapped(lambda t: t[:0]), name), says="is torch.float32 "),
-        Change(f"{name} has a tensor in half precision", tensors(swapped(lambda t: t.half()), name), says="is torch.float16"),
-        Change(f"{name} has a tensor in double precision", tensors(swapped(lambda t: t.double()), name),
-               says="is torch.float64"),
-        Change(f"{name} has a tensor of whole numbers", tensors(swapped(lambda t: t.long()), name), says="is torch.int64"),
+        Change(
+            f"{name} has a tensor in half precision",
+            tensors(swapped(lambda t: t.half()), name),
+            says="is torch.float16",
+        ),
+        Change(
+            f"{name} has a tensor in double precision",
+            tensors(swapped(lambda t: t.double()), name),
+            says="is torch.float64",
+        ),
+        Change(
+            f"{name} has a tensor of whole numbers", tensors(swapped(lambda t: t.long()), name), says="is torch.int64"
+        ),
         Change(f"{name} has a weight of NaN", tensors(filled(float("nan")), name), says="not finite"),
         Change(f"{name} has a weight of infinity", tensors(filled(float("-inf")), name), says="not finite"),
         Change(f"{name} has other weights, and their digest", tensors(swapped(lambda t: t * 1.01), name), "read"),
-    ]  # fmt: skip
+    ]
 
 
 def json_files(name: str) -> list[Change]:
@@ -167,9 +201,11 @@ def json_files(name: str) -> list[Change]:
         Change("a bit flipped in a level", bit_of(b"biological", 3), says="damaged"),
         Change("another value and the old digest", edited(put(2, *SEED[name]), digest=False), says="damaged"),
         Change("Windows line ends", bytes_changed(lambda raw: raw.replace(b"\n", b"\r\n")), "read"),
-        Change("on one line", lambda path: (path.write_text(json.dumps(json.loads(path.read_text()))), None)[1], "read"),
+        Change(
+            "on one line", lambda path: (path.write_text(json.dumps(json.loads(path.read_text()))), None)[1], "read"
+        ),
         Change("an entry of another mfd", edited(put("x", "comment")), "read"),
-    ]  # fmt: skip
+    ]
 
 
 SEED = {"model.json": ("configuration", "train", "seed"), "state.json": ("plan", "train", "seed")}
@@ -199,15 +235,29 @@ def description() -> list[Change]:
         said("a setting out of range", -1, "configuration", "train", "epochs", says="model.json.*train.epochs"),
         said("another width", 16, "model", "width", says="model.width"),
         said("another window", 384, "model", "window", says="model.window"),
-        *(said(f"a {name} of {value}", value, "model", name)
-          for name in ("width", "window", "latent", "hidden", "kmer") for value in (-128, 0, 1 << 20, 10**30, 1.5, "8")),
-        tree("a window that is huge, in both places", lambda t: [put(128 * (2**33 + 1), "model", "window")(t),
-             put(128 * (2**33 + 1), "configuration", "model", "window")(t)], says="model.json.*window"),
-        tree("a width that is huge, in both places", lambda t: [put(100_000, "model", "width")(t),
-             put(100_000, "configuration", "model", "width")(t)], says="larger than its weights"),
+        *(
+            said(f"a {name} of {value}", value, "model", name)
+            for name in ("width", "window", "latent", "hidden", "kmer")
+            for value in (-128, 0, 1 << 20, 10**30, 1.5, "8")
+        ),
+        tree(
+            "a window that is huge, in both places",
+            lambda t: [
+                put(128 * (2**33 + 1), "model", "window")(t),
+                put(128 * (2**33 + 1), "configuration", "model", "window")(t),
+            ],
+            says="model.json.*window",
+        ),
+        tree(
+            "a width that is huge, in both places",
+            lambda t: [put(100_000, "model", "width")(t), put(100_000, "configuration", "model", "width")(t)],
+            says="larger than its weights",
+        ),
         said("a backbone that is not known", "../../etc/passwd", "model", "backbone"),
         said("another head", "free", "model", "head"),
-        said("groups that do not fill the latent", {"biological": 11, "technical": 4}, "model", "groups", says="groups"),
+        said(
+            "groups that do not fill the latent", {"biological": 11, "technical": 4}, "model", "groups", says="groups"
+        ),
         said("groups of other sizes", {"biological": 8, "technical": 8}, "model", "groups", says="model.safetensors"),
         said("groups of other names", {"bio": 12, "technical": 4}, "model", "groups", says="groups"),
         said("a group below zero", {"biological": 20, "technical": -4}, "model", "groups", says="groups"),
@@ -222,16 +272,25 @@ def description() -> list[Change]:
         said("a level twice", ["CTCF", "CTCF"], "metadata", "target", "vocabulary", says="twice"),
         said("a level fewer", ["CTCF"], "metadata", "target", "vocabulary"),
         said("a level that is a number", ["CTCF", 1], "metadata", "target", "vocabulary"),
-        tree("a level more", lambda t: [t["metadata"]["target"]["vocabulary"].append("JUN"),
-             t["metadata"]["target"]["mean"].append(0.0)], says="model.safetensors"),
+        tree(
+            "a level more",
+            lambda t: [
+                t["metadata"]["target"]["vocabulary"].append("JUN"),
+                t["metadata"]["target"]["mean"].append(0.0),
+            ],
+            says="model.safetensors",
+        ),
         said("means of other length", [1.0], "metadata", "target", "mean"),
         said("means that are text", ["a", "b"], "metadata", "target", "mean"),
         # Of the tracks.
         said("no tracks", [], "tracks"),
         tree("a track fewer", without("tracks", 0)),
         tree("a track more", lambda t: t["tracks"].insert(0, {**t["tracks"][0], "id": "T0"})),
-        tree("a track more, everywhere", lambda t: [t["tracks"].insert(0, {**t["tracks"][0], "id": "T0"}),
-             t["trained"].append(True)], says="model.safetensors"),
+        tree(
+            "a track more, everywhere",
+            lambda t: [t["tracks"].insert(0, {**t["tracks"][0], "id": "T0"}), t["trained"].append(True)],
+            says="model.safetensors",
+        ),
         tree("a track twice", lambda t: put(t["tracks"][0], "tracks", 1)(t), says="twice"),
         tree("signals before peaks", lambda t: t["tracks"].reverse(), says="signals stand before peaks"),
         said("a track without its metadata", {}, "tracks", 0, "metadata", says="model.json"),
@@ -259,10 +318,12 @@ def description() -> list[Change]:
         Change("without its digest", edited(lambda tree: None), "read"),
         # Not needed to score.
         Change("without metrics.jsonl", beside("metrics.jsonl", Path.unlink), "read"),
-        Change("metrics.jsonl is random", beside("metrics.jsonl", lambda p: (p.write_bytes(b"\xff" * 99), None)[1]), "read"),
+        Change(
+            "metrics.jsonl is random", beside("metrics.jsonl", lambda p: (p.write_bytes(b"\xff" * 99), None)[1]), "read"
+        ),
         Change("the state to resume from is damaged", beside("last/state.json", bytes_changed(lambda _: b"{")), "read"),
         Change("another file in the folder", beside("notes.txt", lambda p: (p.write_text("mine"), None)[1]), "read"),
-    ]  # fmt: skip
+    ]
 
 
 def state() -> list[Change]:
@@ -288,34 +349,60 @@ def state() -> list[Change]:
         said("no threads", 0, "threads"),
         said("another plan", {}, "plan", says="configuration has changed"),
         said("another seed", 2, "plan", "train", "seed", says="configuration has changed"),
-        *(said(f"a file at {name[:20]!r}", name, "file")
-          for name in ("../model.safetensors", "/etc/passwd", "", WEIGHTS, "state-9.safetensors\n", "state-9/..")),
+        *(
+            said(f"a file at {name[:20]!r}", name, "file")
+            for name in ("../model.safetensors", "/etc/passwd", "", WEIGHTS, "state-9.safetensors\n", "state-9/..")
+        ),
         said("a file that is not there", "state-8.safetensors", "file", says="state-8.safetensors"),
         said("another digest of the tensors", "0" * 64, "sha256", says="its sha256 is not"),
         said("a digest that is none", "abc", "sha256"),
-        Change("the configuration has another seed", lambda path: (path.parents[2] / "mfd.toml").write_text(
-            (path.parents[2] / "mfd.toml").read_text() + "seed = 5\n") and None, says="configuration has changed"),
+        Change(
+            "the configuration has another seed",
+            lambda path: (
+                (path.parents[2] / "mfd.toml").write_text((path.parents[2] / "mfd.toml").read_text() + "seed = 5\n")
+                and None
+            ),
+            says="configuration has changed",
+        ),
         Change("a best of nothing", edited(put([None, 0, 0], "best")), "read"),
         Change("started with other threads", edited(put(64, "threads")), "read"),
-        Change("moments of a parameter that is not there", tensors(
-            lambda t: t.update({"optimiser/999.exp_avg": torch.zeros(3)}), STATE), says="unknown tensor optimiser/999"),
-        Change("tensors of another model", tensors(lambda t: [t.pop(n) for n in list(t) if n.startswith("average/")], STATE),
-               says="lacks the tensor average"),
+        Change(
+            "moments of a parameter that is not there",
+            tensors(lambda t: t.update({"optimiser/999.exp_avg": torch.zeros(3)}), STATE),
+            says="unknown tensor optimiser/999",
+        ),
+        Change(
+            "tensors of another model",
+            tensors(lambda t: [t.pop(n) for n in list(t) if n.startswith("average/")], STATE),
+            says="lacks the tensor average",
+        ),
         # There is nothing to resume, but a run is in the way.
-        Change("an older state beside it", beside("state-8.safetensors", lambda p: (p.write_bytes(b"old"), None)[1]), "read"),
-    ]  # fmt: skip
+        Change(
+            "an older state beside it",
+            beside("state-8.safetensors", lambda p: (p.write_bytes(b"old"), None)[1]),
+            "read",
+        ),
+    ]
 
 
 CPU = ("-q", "--gpus", "0", "--threads", "1")
 KINDS = [
     Kind(
-        "run", "run/model.json", ("score-variants", "input.vcf", *CPU),
+        "run",
+        "run/model.json",
+        ("score-variants", "input.vcf", *CPU),
         ("input.mfd.vcf.gz", "input.mfd.parquet", "input.mfd.skipped.tsv"),
-        [*any_file(), *json_files("model.json"), *description(), *safetensors_files(WEIGHTS)], trained=True,
+        [*any_file(), *json_files("model.json"), *description(), *safetensors_files(WEIGHTS)],
+        trained=True,
         names=r"run\b|genome",
     ),
     Kind(
-        "resume", "run/last/state.json", ("train", "--resume", *CPU), (),
-        [*any_file(), *json_files("state.json"), *state(), *safetensors_files(STATE)], trained=True, names=r"run\b",
+        "resume",
+        "run/last/state.json",
+        ("train", "--resume", *CPU),
+        (),
+        [*any_file(), *json_files("state.json"), *state(), *safetensors_files(STATE)],
+        trained=True,
+        names=r"run\b",
     ),
-]  # fmt: skip
+]

@@ -111,9 +111,11 @@ def header_changes() -> Iterator[Change]:
     yield Change("a blank line in the header", inserted(2, ""), "read")
     yield Change("no #CHROM line", lines_changed(lambda x: [*x[:HEADER], *x[FIRST:]]), says=":6: .*#CHROM")
     yield Change("nothing after the ## lines", lines_changed(lambda x: x[:HEADER]), says="no #CHROM line")
-    yield Change("#CHROM after the first record", lines_changed(
-        lambda x: [*x[:HEADER], x[FIRST], x[HEADER], *x[FIRST + 1 :]]
-    ), says=":6: .*#CHROM")  # fmt: skip
+    yield Change(
+        "#CHROM after the first record",
+        lines_changed(lambda x: [*x[:HEADER], x[FIRST], x[HEADER], *x[FIRST + 1 :]]),
+        says=":6: .*#CHROM",
+    )
     yield Change("two #CHROM lines", lines_changed(lambda x: [*x[:FIRST], x[HEADER], *x[FIRST:]]), says=":7: .*header")
     yield Change("two files in one", bytes_changed(lambda text: text + text), says=":25: .*header")
     yield Change("a comment between records", inserted(FIRST + 2, "# checked by hand"), says=":9: .*header")
@@ -128,9 +130,15 @@ def header_changes() -> Iterator[Change]:
     yield Change("a contig twice", inserted(2, "##contig=<ID=chr1,length=40000>"), "read")
     yield Change("a contig of another length", line_changed(1, lambda x: x.replace("40000", "39999")), "read")
     yield Change("no record", lines_changed(lambda x: x[:FIRST]), "read")
-    yield Change("MFD_ fields of another run", bytes_changed(lambda text: text.replace(
-        b"##INFO", b'##INFO=<ID=MFD_SHARED,Number=A,Type=Float,Description="old">\n##mfd_model=<x>\n##INFO'
-    ).replace(b"AF=0.25", b"MFD_SHARED=9;AF=0.25;MFD_FLAGS=x")), "read")  # fmt: skip
+    yield Change(
+        "MFD_ fields of another run",
+        bytes_changed(
+            lambda text: text.replace(
+                b"##INFO", b'##INFO=<ID=MFD_SHARED,Number=A,Type=Float,Description="old">\n##mfd_model=<x>\n##INFO'
+            ).replace(b"AF=0.25", b"MFD_SHARED=9;AF=0.25;MFD_FLAGS=x")
+        ),
+        "read",
+    )
 
 
 def record_changes() -> Iterator[Change]:
@@ -146,8 +154,11 @@ def record_changes() -> Iterator[Change]:
     yield Change("CHROM is not ASCII", set_cell(CONTIG, "chr\xe9"), says=":7: CHROM")
     yield Change("a contig that the genome lacks", set_cell(CONTIG, "chrUn_1"), "read")
     yield Change("a contig of an assembly file", set_cell(CONTIG, "<ctg1>"), "read")
-    yield Change("only contigs that the genome lacks", bytes_changed(lambda text: text.replace(b"chr", b"scaffold")),
-                 says="scaffold1.*chr1")  # fmt: skip
+    yield Change(
+        "only contigs that the genome lacks",
+        bytes_changed(lambda text: text.replace(b"chr", b"scaffold")),
+        says="scaffold1.*chr1",
+    )
     yield Change("contigs without chr", bytes_changed(lambda text: text.replace(b"chr", b"")), "read")
     yield Change("contigs with and without chr", set_cell(CONTIG, "1"), "read")
     yield Change(
@@ -174,30 +185,56 @@ def allele_changes() -> Iterator[Change]:
     yield Change("REF is empty", set_cell(REF, ""), says=":7: .*empty allele")
     for ref in ("*", ".", "<DEL>", "A1", "A C", "-", "U"):
         yield Change(f"REF is {ref!r}", set_cell(REF, ref), "read")
-    yield Change("lower-case alleles", records_changed(
-        lambda cells: [*cells[:REF], cells[REF].lower(), cells[ALT].lower(), *cells[QUAL:]]
-    ), "read")  # fmt: skip
+    yield Change(
+        "lower-case alleles",
+        records_changed(lambda cells: [*cells[:REF], cells[REF].lower(), cells[ALT].lower(), *cells[QUAL:]]),
+        "read",
+    )
     yield Change("REF is N", records_changed(lambda cells: [*cells[:REF], "N", *cells[ALT:]]), "read")
-    yield Change("REF is not the genome's once", line_changed(
-        FIRST, lambda x: "\t".join(wrong_ref(x.split("\t")))
-    ), "read")  # fmt: skip
+    yield Change(
+        "REF is not the genome's once", line_changed(FIRST, lambda x: "\t".join(wrong_ref(x.split("\t")))), "read"
+    )
     yield Change("REF is never the genome's", records_changed(wrong_ref), says="another assembly")
-    yield Change("positions are off by 10", records_changed(
-        lambda cells: [cells[0], str(int(cells[1]) + 10), *cells[2:]]
-    ), says="another assembly")  # fmt: skip
+    yield Change(
+        "positions are off by 10",
+        records_changed(lambda cells: [cells[0], str(int(cells[1]) + 10), *cells[2:]]),
+        says="another assembly",
+    )
     yield Change("REF of 10,000 bases", long_ref, "read")
     yield Change("ALT of 100,000 bases", set_cell(ALT, "ACGT" * 25_000), "read")
     for alt in ("A,", ",A", "A,,C", ""):
         yield Change(f"ALT is {alt!r}", set_cell(ALT, alt), says=":7: .*empty allele")
-    for alt in ("A/T", "<DEL", "<DEL>", "*", ".", "<NON_REF>", "<*>", "A,<NON_REF>", "]chr2:90]A", "A[chr2:90[", "A.", ".A",
-                "N", "R", "A C", "\xe9"):  # fmt: skip
+    for alt in (
+        "A/T",
+        "<DEL",
+        "<DEL>",
+        "*",
+        ".",
+        "<NON_REF>",
+        "<*>",
+        "A,<NON_REF>",
+        "]chr2:90]A",
+        "A[chr2:90[",
+        "A.",
+        ".A",
+        "N",
+        "R",
+        "A C",
+        "\xe9",
+    ):
         yield Change(f"ALT is {alt!r}", set_cell(ALT, alt), "read")
-    yield Change("ALT has an allele twice", line_changed(
-        FIRST, lambda x: "\t".join([*x.split("\t")[:4], ",".join([x.split("\t")[4]] * 2), *x.split("\t")[5:]])
-    ), "read")  # fmt: skip
-    yield Change("ALT is REF", line_changed(
-        FIRST, lambda x: "\t".join([*x.split("\t")[:4], x.split("\t")[3], *x.split("\t")[5:]])
-    ), "read")  # fmt: skip
+    yield Change(
+        "ALT has an allele twice",
+        line_changed(
+            FIRST, lambda x: "\t".join([*x.split("\t")[:4], ",".join([x.split("\t")[4]] * 2), *x.split("\t")[5:]])
+        ),
+        "read",
+    )
+    yield Change(
+        "ALT is REF",
+        line_changed(FIRST, lambda x: "\t".join([*x.split("\t")[:4], x.split("\t")[3], *x.split("\t")[5:]])),
+        "read",
+    )
     yield Change(
         "10,000 alternate alleles", set_cell(ALT, ",".join(f"<CN{number}>" for number in range(10_000))), "read"
     )
@@ -217,16 +254,22 @@ def passed_through() -> Iterator[Change]:
     yield Change(
         "samples in the header only", line_changed(HEADER, lambda x: x + "\tFORMAT\tone"), says=":7: has 8 col"
     )
-    yield Change("samples in the records only", lines_changed(
-        lambda x: [*x[:FIRST], *(f"{line}\tGT\t0|1" for line in x[FIRST:])]
-    ), says=":7: has 10 col")  # fmt: skip
+    yield Change(
+        "samples in the records only",
+        lines_changed(lambda x: [*x[:FIRST], *(f"{line}\tGT\t0|1" for line in x[FIRST:])]),
+        says=":7: has 10 col",
+    )
 
 
 CHANGES = [*any_file(), *any_text(header=FIRST), *vcf_changes()]
 
 KINDS = [
     Kind(
-        "vcf", "input.vcf", ("score-variants", "input.vcf", "-q", "--gpus", "0", "--threads", "1"),
-        ("input.mfd.vcf.gz", "input.mfd.parquet", "input.mfd.skipped.tsv"), CHANGES, trained=True,
+        "vcf",
+        "input.vcf",
+        ("score-variants", "input.vcf", "-q", "--gpus", "0", "--threads", "1"),
+        ("input.mfd.vcf.gz", "input.mfd.parquet", "input.mfd.skipped.tsv"),
+        CHANGES,
+        trained=True,
     )
-]  # fmt: skip
+]

@@ -44,9 +44,10 @@ def rows(count: int = 8) -> list[dict[str, str]]:
 def config(**sections: object) -> Config:
     """A configuration for the tiny world; sections are merged over its own."""
     tree: dict[str, object] = {
-        "factors": FACTORS, "model": MODEL,
+        "factors": FACTORS,
+        "model": MODEL,
         "train": {"epochs": 2, "batch_size": 32, "lr": 0.005, "patience": 50},
-    }  # fmt: skip
+    }
     for name, section in sections.items():
         own = tree.get(name, {})
         assert isinstance(own, dict) and isinstance(section, dict)
@@ -123,9 +124,12 @@ def dataset(
             known[: len(index) // 2, 0] = False
             measured = pack_bits(known)
         bins = Bins(
-            np.full(len(index), contigs.index(contig), np.int32), (index * 128).astype(np.int64),
-            pack_bits(peaks[index]), signal, measured,
-        )  # fmt: skip
+            np.full(len(index), contigs.index(contig), np.int32),
+            (index * 128).astype(np.int64),
+            pack_bits(peaks[index]),
+            signal,
+            measured,
+        )
         file = folder / "shards" / f"{split}-00000.arrow"
         write_shard(file, bins, contigs)
         shards[split] = [(file, len(index))]

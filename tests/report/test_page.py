@@ -49,8 +49,16 @@ def test_the_page_works_in_a_browser(width: int, trained: tuple[Run, Dataset], t
     page = (tmp_path / "out/report.html").read_text("utf-8")
     assert "&lt;img src=x" in page
     (tmp_path / "asked.html").write_text(page.replace("</body>", ASK + "</body>"), "utf-8")
-    words = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000",
-             f"--window-size={width},900", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]  # fmt: skip
+    words = [
+        str(BROWSER),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=5000",
+        f"--window-size={width},900",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--dump-dom",
+    ]
     dumped = subprocess.run(
         [*words, (tmp_path / "asked.html").as_uri()], capture_output=True, text=True, timeout=120
     ).stdout

@@ -123,10 +123,13 @@ def test_scores_with_fixed_factors_differ_by_the_technical_part_alone(trained: t
 @pytest.mark.parametrize(
     ("fixes", "message"),
     [
-        (["assay"], "expected FACTOR=LEVEL"), (["asay=X"], "did you mean assay"), (["technical=X"], "fixed at its average"),
-        (["assay=Chip-seq"], "did you mean ChIP-seq"), (["assay=ChIP-seq", "technical=average"], "assay is fixed twice"),
+        (["assay"], "expected FACTOR=LEVEL"),
+        (["asay=X"], "did you mean assay"),
+        (["technical=X"], "fixed at its average"),
+        (["assay=Chip-seq"], "did you mean ChIP-seq"),
+        (["assay=ChIP-seq", "technical=average"], "assay is fixed twice"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_fixed(trained: tuple[Run, Dataset], fixes: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         panel_of(trained[0], Predictor(trained[0].model).head, None, fixes)
@@ -145,9 +148,7 @@ def test_impossible_combinations_are_left_out_and_extrapolated_ones_flagged(tmp_
     settings, used = tiny.config(), np.ones(9, bool)
     metadata = fit_metadata(rows, settings.factors)
     model = MfdModel(settings.resolved_model(), metadata, settings.factors, rows, used, np.zeros(9, np.float32))
-    tracks = tuple(
-        type(track)(**{**track.__dict__, "metadata": row}) for track, row in zip([*dataset.tracks], rows)
-    )  # fmt: skip
+    tracks = tuple(type(track)(**{**track.__dict__, "metadata": row}) for track, row in zip([*dataset.tracks], rows))
     about = {"genome_digest": dataset.genome.digest(), "trained_on": ["chr1"], "weights_sha256": "0"}
     run = Run(tmp_path, settings, model, tracks, None, about)  # type: ignore[arg-type]
     panel = panel_of(run, Predictor(model).head, None, ["assay=ATAC-seq"])
@@ -168,9 +169,13 @@ def test_the_support_of_many_rows_is_that_of_each() -> None:
     trained = rng.random(12) < 0.8
     known = Backing(metadata, rows, trained)
     asked = [
-        {"Target": str(rng.choice(["CTCF", "GATA1", "", "NEW"])), "Tissue": str(rng.choice(["liver", "brain"])),
-         "Assay": str(rng.choice(["ChIP-seq", "CUT&RUN"])), "Lab": str(rng.choice(["A", "B", ""]))}
+        {
+            "Target": str(rng.choice(["CTCF", "GATA1", "", "NEW"])),
+            "Tissue": str(rng.choice(["liver", "brain"])),
+            "Assay": str(rng.choice(["ChIP-seq", "CUT&RUN"])),
+            "Lab": str(rng.choice(["A", "B", ""])),
+        }
         for _ in range(200)
-    ]  # fmt: skip
+    ]
     one_by_one = [known.of(row)[0] for row in asked]
     assert known.of_all(asked) == one_by_one and len(set(one_by_one)) == 4

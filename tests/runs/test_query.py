@@ -13,13 +13,37 @@ from mfd_cli.base.errors import ConfigError
 from mfd_cli.runs.query import COMPARISONS, And, Comparison, Expression, Not, Or, Query, parse_query
 
 ROWS = [
-    {"id": "ENCFF001ABC", "target": "CTCF", "biosample": "Liver tissue", "assay": "ChIP-seq", "year": "2015",
-     "kind": "peaks", "Library lab": "A", "labels": "a, b,c"},
-    {"id": "ENCFF002ABC", "target": "", "biosample": "HepG2", "assay": "ATAC-seq", "year": "2009.5",
-     "kind": "signal", "Library lab": "B", "labels": "abc"},
-    {"id": "ENCFF003ABC", "target": "CTCFL", "biosample": "liver", "assay": "DNase-seq", "year": "unknown",
-     "kind": "peaks", "Library lab": "A", "labels": ""},
-]  # fmt: skip
+    {
+        "id": "ENCFF001ABC",
+        "target": "CTCF",
+        "biosample": "Liver tissue",
+        "assay": "ChIP-seq",
+        "year": "2015",
+        "kind": "peaks",
+        "Library lab": "A",
+        "labels": "a, b,c",
+    },
+    {
+        "id": "ENCFF002ABC",
+        "target": "",
+        "biosample": "HepG2",
+        "assay": "ATAC-seq",
+        "year": "2009.5",
+        "kind": "signal",
+        "Library lab": "B",
+        "labels": "abc",
+    },
+    {
+        "id": "ENCFF003ABC",
+        "target": "CTCFL",
+        "biosample": "liver",
+        "assay": "DNase-seq",
+        "year": "unknown",
+        "kind": "peaks",
+        "Library lab": "A",
+        "labels": "",
+    },
+]
 
 
 def chosen(text: str) -> list[int]:
@@ -112,9 +136,12 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
         ("`a == b", "the ` is not closed, at the caret: ^`a == b"),
         ("a ! b", "'!' is not followed by = or ~, at the caret: a ^! b"),
         ("year > new", "expected a number, at the caret: year > ^new"),
-        ("not " * 101 + "a == b", "more than 100 levels of not and parentheses, at the caret: " + "not " * 100 + "^not a == b"),
+        (
+            "not " * 101 + "a == b",
+            "more than 100 levels of not and parentheses, at the caret: " + "not " * 100 + "^not a == b",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_fault_is_shown_with_a_caret_in_one_line(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_query(text)
@@ -140,9 +167,13 @@ def comparison(name: str, sign: str, value: str, number: int, several: list[str]
 
 
 comparisons = st.builds(
-    comparison, st.sampled_from(NAMES), st.sampled_from([*SIGNS, "in"]), texts, st.integers(-3, 9),
+    comparison,
+    st.sampled_from(NAMES),
+    st.sampled_from([*SIGNS, "in"]),
+    texts,
+    st.integers(-3, 9),
     st.lists(texts, min_size=1, max_size=3),
-)  # fmt: skip
+)
 expressions: st.SearchStrategy[Expression] = st.recursive(
     comparisons,
     lambda inner: st.one_of(

@@ -37,10 +37,12 @@ def test_a_group_of_its_own_gets_room() -> None:
     assert config.groups == ("biological", "technical")
     own = parse_config({"factors": {"donor": {"column": "Donor", "group": "individual"}}})
     assert own.groups == ("biological", "technical", "individual")
-    meant = parse_config({
-        "model": {"groups": {"biological": 1, "Technical": 1}},
-        "factors": {"lab": {"column": "Lab", "group": "Technical"}},
-    })  # fmt: skip
+    meant = parse_config(
+        {
+            "model": {"groups": {"biological": 1, "Technical": 1}},
+            "factors": {"lab": {"column": "Lab", "group": "Technical"}},
+        }
+    )
     assert meant.groups == ("biological", "Technical")
 
 

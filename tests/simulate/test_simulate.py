@@ -187,10 +187,13 @@ def test_more_options_do_what_they_say(tmp_path: Path) -> None:
     reports = {
         name: simulate(tmp_path / name, size="tiny", options=options)
         for name, options in {
-            "plain": SimulateOptions(), "depth": SimulateOptions(depth=1.0), "overlap": SimulateOptions(overlap=1.0),
-            "saturating": SimulateOptions(saturating=True), "hidden": SimulateOptions(hidden_batch=True),
+            "plain": SimulateOptions(),
+            "depth": SimulateOptions(depth=1.0),
+            "overlap": SimulateOptions(overlap=1.0),
+            "saturating": SimulateOptions(saturating=True),
+            "hidden": SimulateOptions(hidden_batch=True),
         }.items()
-    }  # fmt: skip
+    }
     assert reports["depth"].prevalence < 0.8 * reports["plain"].prevalence
     spread = {name: float(np.ptp(true_bins(tmp_path / name, "biological"))) for name in reports}
     assert spread["saturating"] < 0.8 * spread["plain"]

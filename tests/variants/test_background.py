@@ -92,7 +92,7 @@ def test_quantiles_and_p_values_are_counts(sizes: list[int], value: int) -> None
 
 def test_scores_get_quantiles_from_a_background_of_the_same_settings(
     copied: tuple[Run, Dataset], tmp_path: Path
-) -> None:  # fmt: skip
+) -> None:
     run, dataset = copied
     genome = dataset.genome
     told = background(Scorer(run), genome, genome.digest(), run.path, count=300, seed=3)
@@ -136,7 +136,7 @@ def test_a_file_as_background_and_its_contexts(copied: tuple[Run, Dataset], tmp_
 
 def test_repeated_records_count_once_and_another_assembly_is_refused(
     copied: tuple[Run, Dataset], tmp_path: Path
-) -> None:  # fmt: skip
+) -> None:
     run, dataset = copied
     genome = dataset.genome
     source = vcf(tmp_path / "a.vcf", genome, range(2000, 2060))

@@ -25,8 +25,12 @@ from mfd_cli.variants.score import score_variants
 
 
 def member(
-    run: Run, device: str = "cpu", placement: Placement = "centred", precision: Precision = "float32", batch_size: int = 256
-) -> Member:  # fmt: skip
+    run: Run,
+    device: str = "cpu",
+    placement: Placement = "centred",
+    precision: Precision = "float32",
+    batch_size: int = 256,
+) -> Member:
     return Member(run, device, batch_size, Settings(placement, precision))
 
 

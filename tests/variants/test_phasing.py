@@ -28,13 +28,19 @@ def record(genotype: str, keys: str = "GT", line: int = 1) -> Record:
 @pytest.mark.parametrize(
     ("genotype", "keys", "expected"),
     [
-        ("0|1", "GT", [(0, (2, b""))]), ("1|2", "GT", [(0, (1, b"")), (1, (2, b""))]), ("0/1", "GT", []),
-        ("1/1", "GT", [(0, (1, b"*")), (0, (2, b"*"))]), ("1", "GT", [(0, (1, b"*"))]), ("./.", "GT", []),
+        ("0|1", "GT", [(0, (2, b""))]),
+        ("1|2", "GT", [(0, (1, b"")), (1, (2, b""))]),
+        ("0/1", "GT", []),
+        ("1/1", "GT", [(0, (1, b"*")), (0, (2, b"*"))]),
+        ("1", "GT", [(0, (1, b"*"))]),
+        ("./.", "GT", []),
         (".|1", "GT", [(0, (2, b""))]),
-        ("0|1:7", "GT:PS", [(0, (2, b"7"))]), ("1|1:7", "GT:PS", [(0, (1, b"*")), (0, (2, b"*"))]), ("3:0|1", "DP:GT", []),
+        ("0|1:7", "GT:PS", [(0, (2, b"7"))]),
+        ("1|1:7", "GT:PS", [(0, (1, b"*")), (0, (2, b"*"))]),
+        ("3:0|1", "DP:GT", []),
         ("0|1", "GT:PS", [(0, (2, b""))]),
     ],
-)  # fmt: skip
+)
 def test_genotypes(genotype: str, keys: str, expected: list[object]) -> None:
     assert list(haplotypes_of(record(genotype, keys), 9)) == expected
 
@@ -53,8 +59,12 @@ def test_groups_by_hand() -> None:
     variants = [Variant("c", p, "A", "C") for p in (10, 40, 130, 300, 301)] + [Variant("d", 305, "A", "C")]
     everything = {(1, b""): [0, 1, 2, 3, 4, 5], (2, b""): [0, 3]}
     assert groups_of(variants, everything) == {
-        0: Group((0, 1, 2), 1), 1: Group((0, 1, 2), 1), 2: Group((0, 1, 2), 1), 3: Group((3, 4), 1), 4: Group((3, 4), 1)
-    }  # fmt: skip
+        0: Group((0, 1, 2), 1),
+        1: Group((0, 1, 2), 1),
+        2: Group((0, 1, 2), 1),
+        3: Group((3, 4), 1),
+        4: Group((3, 4), 1),
+    }
     assert neighbours(variants, [5, 3, 4, 0, 1, 2], 50) == {0, 3} and neighbours(variants, [0, 2], 50) == set()
     apart = {(1, b"a"): [0], (1, b"b"): [1]}  # two phase sets are two haplotypes
     assert groups_of(variants, apart) == {}
@@ -133,8 +143,10 @@ def test_a_group_that_is_too_long_or_changes_nothing(trained: tuple[Run, Dataset
     # A base taken away and the same one put back in the next place: the haplotype is the reference.
     at = next(p for p in range(6000, 7000) if len(set(dataset.genome.bases("chr2", p - 1, p + 2))) == 3)
     text = dataset.genome.bases("chr2", at - 1, at + 2)
-    undone = [f"chr2\t{at}\t.\t{text[:2]}\t{text[0]}\t.\t.\t.\tGT\t0|1\n",
-              f"chr2\t{at + 2}\t.\t{text[2]}\t{text[1]}{text[2]}\t.\t.\t.\tGT\t0|1\n"]  # fmt: skip
+    undone = [
+        f"chr2\t{at}\t.\t{text[:2]}\t{text[0]}\t.\t.\t.\tGT\t0|1\n",
+        f"chr2\t{at + 2}\t.\t{text[2]}\t{text[1]}{text[2]}\t.\t.\t.\tGT\t0|1\n",
+    ]
     table, _ = scored(run, dataset, tmp_path, undone, phased=True)
     if table["phased_with"] != ["", ""]:
         assert np.allclose(table["MFD_MAX_DLOGIT"], 0, atol=1e-6)

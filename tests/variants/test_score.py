@@ -115,7 +115,7 @@ def test_every_record_comes_out_and_nothing_else_changes(trained: tuple[Run, Dat
         "chr2\t900\t.\tN\tN]chr1:5]\t.\t.\tSVTYPE=BND\tGT\t0\n",
         "chr9\t5\t.\tA\tC\t.\t.\t.\tGT\t0\n",
         f"chr2\t950\t.\t{base(genome, 950)}\t.\t.\t.\t.\tGT\t0\n",
-    ]  # fmt: skip
+    ]
     source = tmp_path / "a.vcf"
     source.write_text(HEADER.rstrip("\n") + "\tFORMAT\tS1\n" + "".join(lines))
     summary = score_variants(run, genome, source, Options(tmp_path / "out.vcf"))

@@ -156,8 +156,14 @@ def test_regions_from_a_file_and_regions_that_are_none(trained: tuple[Run, Datas
         parse_regions(["chr2:29000-99999999", "chr2:29000-"], None, genome) == (Interval("chr2", 28_999, 30_000),) * 2
     )
     (tmp_path / "none.bed").write_text("#nothing\n")
-    for texts, file in ((["chr7:1-5"], None), (["chr2:9-5"], None), (["chr2:30001-"], None), ([""], None), ([","], None),
-                        ([], tmp_path / "none.bed")):  # fmt: skip
+    for texts, file in (
+        (["chr7:1-5"], None),
+        (["chr2:9-5"], None),
+        (["chr2:30001-"], None),
+        ([""], None),
+        ([","], None),
+        ([], tmp_path / "none.bed"),
+    ):
         with pytest.raises(GenomeError):
             parse_regions(texts, file, genome)
 
@@ -278,9 +284,10 @@ def test_genes_and_elements_are_in_the_table(trained: tuple[Run, Dataset], tmp_p
     (tmp_path / "g.gtf").write_text('chr2\tx\tgene\t601\t900\t.\t-\t.\tgene_id "G1"; gene_name "ABC1";\n')
     (tmp_path / "e.bed").write_text("2\t690\t710\tpeak7\n")
     options = Options(
-        tmp_path / "o.vcf", genes=read_gtf(tmp_path / "g.gtf", genome),
+        tmp_path / "o.vcf",
+        genes=read_gtf(tmp_path / "g.gtf", genome),
         elements=(read_elements("peaks", tmp_path / "e.bed", genome),),
-    )  # fmt: skip
+    )
     score_variants(run, genome, write(tmp_path / "a.vcf", dataset, [500, 700, 950]), options)
     table = pq.read_table(tmp_path / "o.parquet").to_pydict()
     assert table["gene"] == ["ABC1"] * 3 and table["within_gene"] == ["", "ABC1", ""]

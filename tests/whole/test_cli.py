@@ -44,10 +44,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_four_lines_leave_what_they_promise(project: Path) -> None:
     for name in (
-        "dataset/manifest.json", "run/model.safetensors", "run/model.json", "run/metrics.jsonl", "input.mfd.vcf.gz",
-        "input.mfd.vcf.gz.tbi", "input.mfd.parquet", "input.mfd.skipped.tsv", "explain/assay/report.html",
-        "explain/assay/levels.tsv", "explain/assay/attributions.arrow", "explain/assay/ChIP-seq.bw",
-    ):  # fmt: skip
+        "dataset/manifest.json",
+        "run/model.safetensors",
+        "run/model.json",
+        "run/metrics.jsonl",
+        "input.mfd.vcf.gz",
+        "input.mfd.vcf.gz.tbi",
+        "input.mfd.parquet",
+        "input.mfd.skipped.tsv",
+        "explain/assay/report.html",
+        "explain/assay/levels.tsv",
+        "explain/assay/attributions.arrow",
+        "explain/assay/ChIP-seq.bw",
+    ):
         assert (project / name).stat().st_size > 0, name
     records = sum(not line.startswith("#") for line in (project / "input.vcf").read_text().splitlines())
     assert len(pq.read_table(project / "input.mfd.parquet")) == records + 1  # one record has two alleles
@@ -56,9 +65,7 @@ def test_the_four_lines_leave_what_they_promise(project: Path) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_without_a_gpu_the_second_line_says_so_in_one_line(project: Path) -> None:
     done = mfd("train", "--gpus", "1", folder=project, expect=2)
-    assert done.stderr.splitlines() == [
-        "mfd: error: no CUDA GPU is available here", "hint: --gpus 0 runs on the CPU"
-    ]  # fmt: skip
+    assert done.stderr.splitlines() == ["mfd: error: no CUDA GPU is available here", "hint: --gpus 0 runs on the CPU"]
 
 
 def test_evaluate_info_verify_and_check_design(project: Path) -> None:
@@ -96,8 +103,18 @@ def test_init_writes_a_project_that_works(project: Path, tmp_path: Path) -> None
 
 def test_standard_input_to_standard_output(project: Path, tmp_path: Path) -> None:
     text = (project / "input.vcf").read_text()
-    done = mfd("score-variants", "-", "-o", "-", "--set", f"data.run={project / 'run'}", "-c", str(project / "mfd.toml"),
-               folder=tmp_path, stdin=text)  # fmt: skip
+    done = mfd(
+        "score-variants",
+        "-",
+        "-o",
+        "-",
+        "--set",
+        f"data.run={project / 'run'}",
+        "-c",
+        str(project / "mfd.toml"),
+        folder=tmp_path,
+        stdin=text,
+    )
     lines = [line for line in done.stdout.splitlines() if not line.startswith("#")]
     assert len(lines) == sum(not line.startswith("#") for line in text.splitlines())
     assert all("MFD_BIO=" in line for line in lines)
@@ -124,7 +141,10 @@ def test_the_same_seed_gives_the_same_scores(project: Path, tmp_path: Path) -> N
     [
         (["preprocess", "--fasta", "nothing.fa", "--force"], "nothing.fa: no such file"),
         (["preprocess", "--set", "bins.backgroud=all"], "unknown key bins.backgroud; did you mean background?"),
-        (["preprocess", "--set", "bins.min_overlap=500"], "bins.min_overlap: Input should be less than or equal to 128 (500)"),
+        (
+            ["preprocess", "--set", "bins.min_overlap=500"],
+            "bins.min_overlap: Input should be less than or equal to 128 (500)",
+        ),
         (["preprocess"], "dataset: exists already"),
         (["preprocess", "-c", "nothing.toml"], "nothing.toml: no such configuration file"),
         (["score-variants", "input.vcf", "-O", "x", "--force"], "-O is 'x', not one of v, z, b, u"),
@@ -163,7 +183,7 @@ def test_the_same_seed_gives_the_same_scores(project: Path, tmp_path: Path) -> N
         (["info", "tracks"], "is neither a dataset"),
         (["simulate", "x", "--size", "smal"], "size is 'smal'; did you mean small?"),
     ],
-)  # fmt: skip
+)
 def test_errors_are_one_plain_line_and_exit_code_2(project: Path, words: list[str], message: str) -> None:
     before = sorted(str(path) for path in project.rglob("*"))
     done = mfd(*words, folder=project, expect=2)

@@ -53,11 +53,12 @@ COMMANDS = {
     "preprocess": Command(("preprocess", "-q", "--threads", "2"), ("--force",), ("dataset",)),
     "train": Command(("train", *CPU, "--epochs", "5"), ("--resume",), ("run",)),
     "score-variants": Command(
-        ("score-variants", "input.vcf", *CPU), ("--force",),
+        ("score-variants", "input.vcf", *CPU),
+        ("--force",),
         ("input.mfd.vcf.gz", "input.mfd.vcf.gz.tbi", "input.mfd.parquet", "input.mfd.skipped.tsv"),
     ),
     "explain": Command(("explain", *CPU, "--factor", "assay", "--top", "3"), ("--force",), ("explain/assay",)),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -196,16 +197,22 @@ def test_killed_at_any_time(name: str, template: Path, references: dict[str, Ref
 
 def test_workers_end_with_a_killed_command(template: Path, tmp_path: Path) -> None:
     """They share its standard error, which comes to an end with the last of them."""
-    script = "import os, signal; from mfd_cli.cli import app as cli; from mfd_cli.dataset import parse_tracks\n" \
-             "wait = parse_tracks.as_completed\n" \
-             "parse_tracks.as_completed = lambda jobs: (next(wait(jobs)), os.kill(os.getpid(), signal.SIGKILL))\n" \
-             "cli.main()"  # fmt: skip
+    script = (
+        "import os, signal; from mfd_cli.cli import app as cli; from mfd_cli.dataset import parse_tracks\n"
+        "wait = parse_tracks.as_completed\n"
+        "parse_tracks.as_completed = lambda jobs: (next(wait(jobs)), os.kill(os.getpid(), signal.SIGKILL))\n"
+        "cli.main()"
+    )
     command = COMMANDS["preprocess"]
     project = fresh(template, tmp_path / "p", command)
     killed = subprocess.run(
-        [sys.executable, "-c", script, *command.words], cwd=project, env=ENVIRONMENT, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, timeout=30,
-    )  # fmt: skip
+        [sys.executable, "-c", script, *command.words],
+        cwd=project,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        timeout=30,
+    )
     assert killed.returncode == -signal.SIGKILL and b"Traceback" not in killed.stderr
 
 
@@ -227,8 +234,10 @@ def test_scores_of_an_interrupted_run_are_taken_over(template: Path, tmp_path: P
 
 
 def test_a_second_run_into_one_output_is_told_so(tmp_path: Path) -> None:
-    script = "import sys, time; from pathlib import Path; from mfd_cli.base.locks import claim, claims\n" \
-             "with claims():\n    claim(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"  # fmt: skip
+    script = (
+        "import sys, time; from pathlib import Path; from mfd_cli.base.locks import claim, claims\n"
+        "with claims():\n    claim(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    )
     other = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "run")], stdout=subprocess.PIPE)
     assert other.stdout is not None and other.stdout.readline() == b"held\n"
     with claims():

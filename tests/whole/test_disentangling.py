@@ -30,10 +30,12 @@ def world() -> Genome:
     rng = np.random.default_rng(5)
     contigs = {}
     for name, bins in (("chr1", 1600), ("chr2", 800)):
-        bases = np.concatenate([
-            rng.choice(np.frombuffer(b"ACGT", np.uint8), 128, p=np.array([1 - gc, gc, gc, 1 - gc]) / 2)
-            for gc in rng.uniform(0.25, 0.75, bins)
-        ])  # fmt: skip
+        bases = np.concatenate(
+            [
+                rng.choice(np.frombuffer(b"ACGT", np.uint8), 128, p=np.array([1 - gc, gc, gc, 1 - gc]) / 2)
+                for gc in rng.uniform(0.25, 0.75, bins)
+            ]
+        )
         for b in np.flatnonzero(rng.random(bins) < 0.25):
             motif = np.frombuffer(list(tiny.MOTIFS.values())[rng.integers(2)].encode(), np.uint8)
             start = b * 128 + int(rng.integers(128 - len(motif)))

@@ -27,9 +27,16 @@ FAST = settings(
     max_examples=150 * harm.FUZZED, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 ODD = st.one_of(
-    st.none(), st.booleans(), st.integers(-2, 5), st.integers(), st.floats(allow_nan=False, allow_infinity=False),
-    st.text(max_size=5), st.just([]), st.just({}), st.sampled_from([1 << 31, 1 << 63, 10**30, "../x", "0" * 64]),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 5),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=5),
+    st.just([]),
+    st.just({}),
+    st.sampled_from([1 << 31, 1 << 63, 10**30, "../x", "0" * 64]),
+)
 
 
 @pytest.fixture(scope="module")

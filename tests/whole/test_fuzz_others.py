@@ -22,7 +22,7 @@ from mfd_cli.runs.query import parse_query
 GENOME = Genome({"chr1": np.frombuffer(b"ACGT" * 100, np.uint8), "chr2": np.frombuffer(b"GGCC" * 50, np.uint8)})
 FUZZED = settings(
     max_examples=150 * harm.FUZZED, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)  # fmt: skip
+)
 
 
 def soup(*tokens: str) -> st.SearchStrategy[bytes]:
@@ -52,9 +52,21 @@ GTF = soup(
     "#",
 )
 MOTIFS = soup(
-    ">MA1 x\n", "A [", "C [", "G [", "T [", "]", "\n", " 1 2 3", "MOTIF a b\n", "letter-probability matrix: w= 2",
-    "\n0.25 0.25 0.25 0.25\n", "nsites= 20", "1 0 0 0\n", "1e999 ",
-)  # fmt: skip
+    ">MA1 x\n",
+    "A [",
+    "C [",
+    "G [",
+    "T [",
+    "]",
+    "\n",
+    " 1 2 3",
+    "MOTIF a b\n",
+    "letter-probability matrix: w= 2",
+    "\n0.25 0.25 0.25 0.25\n",
+    "nsites= 20",
+    "1 0 0 0\n",
+    "1e999 ",
+)
 WORDS = ["assay", "==", "!=", "~", "<", ">", "in", "(", ")", ",", "and", "or", "not", "has", '"', "'", "id", "1"]
 QUERY = st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=3)), max_size=14).map(" ".join)
 

@@ -25,11 +25,46 @@ TABLE = ("\n".join("\t".join(row) for row in harm.METADATA) + "\n").encode()
 SETTINGS = harm.TOML.encode()
 
 WORDS = {
-    "vcf": [*b"\t\t\t\t\n\n\n\r;,:<>=#.*\0\xff", *VCF.splitlines(True), b"chr1", b"5", b"-1", b"A", b"CT", b"##contig=<ID="],
-    "table": [*b'\t\t\t\t\n\n\n\r"\0\xff', *TABLE.splitlines(True), b"T1", b"one.bed", b"https://x.bw", b"../", b"\xc2\xa0"],
-    "toml": [*b"[]{}=.,\"'#\n\n\n\\", *SETTINGS.splitlines(True), b"train", b"epochs", b"nan", b"-inf", b"1e400", b"0x1",
-             b"true", b"1979-05-27", b"'''", b'"""', b"\\ud800", b"\xc3\xa9", b"\xff", b"\0", b"factors", b"held_out"],
-}  # fmt: skip
+    "vcf": [
+        *b"\t\t\t\t\n\n\n\r;,:<>=#.*\0\xff",
+        *VCF.splitlines(True),
+        b"chr1",
+        b"5",
+        b"-1",
+        b"A",
+        b"CT",
+        b"##contig=<ID=",
+    ],
+    "table": [
+        *b'\t\t\t\t\n\n\n\r"\0\xff',
+        *TABLE.splitlines(True),
+        b"T1",
+        b"one.bed",
+        b"https://x.bw",
+        b"../",
+        b"\xc2\xa0",
+    ],
+    "toml": [
+        *b"[]{}=.,\"'#\n\n\n\\",
+        *SETTINGS.splitlines(True),
+        b"train",
+        b"epochs",
+        b"nan",
+        b"-inf",
+        b"1e400",
+        b"0x1",
+        b"true",
+        b"1979-05-27",
+        b"'''",
+        b'"""',
+        b"\\ud800",
+        b"\xc3\xa9",
+        b"\xff",
+        b"\0",
+        b"factors",
+        b"held_out",
+    ],
+}
 
 
 def soups(kind: str) -> st.SearchStrategy[bytes]:

@@ -20,14 +20,76 @@ from mfd_cli.formats.bed import read_intervals
 from mfd_cli.formats.fasta import read_fasta
 
 bed_token = st.sampled_from(
-    [b"chr1", b"chr2", b"1", b"\t", b"\t", b"\t", b"\t", b"\n", b"\n", b" ", b"\r\n", b"\r", b"0", b"5", b"90", b"007", b"-1",
-     b"+5", b"1_0", b"4294967296", b"99999999999", b"9" * 30, b"#", b"track ", b"browser", b"t", b"\0", b"\x0b", b"\x1b[31m",
-     b"\xef\xbb\xbf", b"\xc3\xa9", b"\xd9\xa1", b"name", b"chr1\t5\t90", b"chr1\t5\t90\tx\t7\n", b"chr2\t100\t2000\n"]
-)  # fmt: skip
+    [
+        b"chr1",
+        b"chr2",
+        b"1",
+        b"\t",
+        b"\t",
+        b"\t",
+        b"\t",
+        b"\n",
+        b"\n",
+        b" ",
+        b"\r\n",
+        b"\r",
+        b"0",
+        b"5",
+        b"90",
+        b"007",
+        b"-1",
+        b"+5",
+        b"1_0",
+        b"4294967296",
+        b"99999999999",
+        b"9" * 30,
+        b"#",
+        b"track ",
+        b"browser",
+        b"t",
+        b"\0",
+        b"\x0b",
+        b"\x1b[31m",
+        b"\xef\xbb\xbf",
+        b"\xc3\xa9",
+        b"\xd9\xa1",
+        b"name",
+        b"chr1\t5\t90",
+        b"chr1\t5\t90\tx\t7\n",
+        b"chr2\t100\t2000\n",
+    ]
+)
 fasta_token = st.sampled_from(
-    [b">", b">", b">chr1\n", b">chr2 words\n", b">chr3", b"\n", b"\n", b"\n\n", b"ACGT", b"acgtn", b"RYKM", b"N" * 50, b"U",
-     b"-", b"*", b" ", b"\t", b"\r\n", b"\r", b"\0", b"@", b"+", b"1", b";", b"\xef\xbb\xbf", b"\xc3\xa9", b"\x1b[31m"]
-)  # fmt: skip
+    [
+        b">",
+        b">",
+        b">chr1\n",
+        b">chr2 words\n",
+        b">chr3",
+        b"\n",
+        b"\n",
+        b"\n\n",
+        b"ACGT",
+        b"acgtn",
+        b"RYKM",
+        b"N" * 50,
+        b"U",
+        b"-",
+        b"*",
+        b" ",
+        b"\t",
+        b"\r\n",
+        b"\r",
+        b"\0",
+        b"@",
+        b"+",
+        b"1",
+        b";",
+        b"\xef\xbb\xbf",
+        b"\xc3\xa9",
+        b"\x1b[31m",
+    ]
+)
 
 
 def soup(token: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:

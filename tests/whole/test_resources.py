@@ -41,9 +41,13 @@ def shell(script: str, folder: Path, **variables: str) -> subprocess.CompletedPr
     """A script in which `mfd` is this one, in namespaces of its own: mounts and (no) network are not those outside."""
     mfd = f'mfd() {{ "{sys.executable}" -m mfd_cli "$@"; }}\n'
     return subprocess.run(
-        ["unshare", "-rmn", "sh", "-c", mfd + textwrap.dedent(script)], cwd=folder, capture_output=True, text=True, timeout=120,
+        ["unshare", "-rmn", "sh", "-c", mfd + textwrap.dedent(script)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
         env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
-    )  # fmt: skip
+    )
 
 
 SCORE = "score-variants -q --gpus 0 --threads 1 input.vcf -o OUT/out"
@@ -66,8 +70,9 @@ def test_a_full_disk(name: str, template: Path, tmp_path: Path) -> None:
     project, (size, words) = shutil.copytree(template, tmp_path / "p"), FULL[name]
     done = shell(
         f"mount -t tmpfs -o size={size}k none {tmp_path}/OUT && mfd {words.replace('OUT', str(tmp_path / 'OUT'))}\n"
-        f"code=$?; find {tmp_path}/OUT -type f -size +1; exit $code", project,
-    )  # fmt: skip
+        f"code=$?; find {tmp_path}/OUT -type f -size +1; exit $code",
+        project,
+    )
     assert done.returncode == 2, done.stderr
     last = [line for line in done.stderr.splitlines() if not line.startswith("hint")][-1]
     assert last.startswith("mfd: error: ") and "no space left" in last
@@ -106,9 +111,13 @@ def test_too_little_memory_is_one_line(template: Path, tmp_path: Path) -> None:
     wide = "--set model.width=4096 --set model.latent=8192 --set model.hidden=8192"
     script = f"ulimit -v {int(peak) + 2_000_000}; {words} {wide}"
     done = subprocess.run(
-        ["sh", "-c", script], cwd=project, capture_output=True, text=True, timeout=120,
+        ["sh", "-c", script],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=120,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 2, done.stderr[-500:]
     assert "mfd: error: there is not enough memory" in done.stderr and "Traceback" not in done.stderr
 

@@ -46,7 +46,10 @@ DEFECTS: dict[int, tuple[str, list[str]]] = {
         "batch norm with a learned scale: here without, so that penalties cannot be cheated by shrinking",
         ["test_upstream_defects::test_the_latent_has_no_learned_scale"],
     ),
-    8: ("a plot of principal components had its labels swapped: there is no such plot here; groups are reached by name", []),
+    8: (
+        "a plot of principal components had its labels swapped: there is no such plot here; groups are reached by name",
+        [],
+    ),
     9: (
         "AUROC was a mean over chunks: here exact, over all bins",
         ["test_metrics::test_as_scikit_learn", "test_evaluate::test_metrics_are_those_of_scikit_learn_on_both_strands"],
@@ -97,12 +100,15 @@ DEFECTS: dict[int, tuple[str, list[str]]] = {
         "shares of variance on probabilities without a bias: here on logits",
         ["test_evaluate::test_shares_of_variance_sum_to_one_and_match_the_definition"],
     ),
-    22: ("a setting that was never read: an unknown key is an error", ["test_config::test_errors_name_key_line_and_nearest"]),
+    22: (
+        "a setting that was never read: an unknown key is an error",
+        ["test_config::test_errors_name_key_line_and_nearest"],
+    ),
     23: (
         "an account at a logging service was mandatory: nothing here goes to the network",
         ["test_upstream_defects::test_nothing_imports_a_network_client"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("number", range(1, 24))

@@ -65,9 +65,10 @@ def _lock(path: Path) -> int | None:
             told = os.read(descriptor, 20).decode("ascii", "replace")
             os.close(descriptor)
             raise OutputError(
-                f"is being written by another mfd (process {told or 'unknown'})", path=path,
+                f"is being written by another mfd (process {told or 'unknown'})",
+                path=path,
                 hint="wait for it, or give another output",
-            ) from None  # fmt: skip
+            ) from None
         except OSError:  # a file system without locks
             os.close(descriptor)
             return None

@@ -38,10 +38,14 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 app = typer.Typer(
-    name="mfd", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    name="mfd",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Predict epigenomic tracks from DNA while telling biology from technique.",
-)  # fmt: skip
+)
 for name, command in COMMANDS.items():
     app.command(name)(command)
 

@@ -29,17 +29,26 @@ from mfd_cli.cli.shared import (
 
 
 def evaluate_command(
-    config: ConfigFile = None, sets: Sets = None, dataset: DatasetFolder = None, run: RunFolder = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    dataset: DatasetFolder = None,
+    run: RunFolder = None,
     split: Annotated[str, typer.Option("--split", help="test, validation or train.")] = "test",
     beside: Annotated[
         list[Path] | None, typer.Option("--beside", help="Another run on the same dataset, as a baseline; repeatable.")
     ] = None,
     kmer: Annotated[bool, typer.Option("--kmer", help="Fit a k-mer model as a baseline.")] = False,
-    probes: Annotated[bool, typer.Option("--probes/--no-probes", help="Measure independence with fresh probes.")] = True,
+    probes: Annotated[
+        bool, typer.Option("--probes/--no-probes", help="Measure independence with fresh probes.")
+    ] = True,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: RUN/evaluation-SPLIT]")] = None,
-    gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256, force: Force = False,
-    quiet: Quiet = False, as_json: Json = False,
-) -> None:  # fmt: skip
+    gpus: Gpus = None,
+    threads: Threads = None,
+    batch_size: BatchSize = 256,
+    force: Force = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
     """Measure a model per track, by factor level and overall, and say what its predictions are made of."""
     from mfd_cli.cli.console import Display, table
     from mfd_cli.core.device import device_of
@@ -52,10 +61,18 @@ def evaluate_command(
     folder = output or project.run / f"evaluation-{split}"
     with Display(quiet) as display:
         result = evaluate(
-            trained, open_dataset(project.dataset), split=split_named(split), output=folder, force=force or output is None,
-            beside={path.name: load_run(path) for path in beside or []}, kmer=kmer, probes=probes,
-            device=device_of(gpus_or_default(gpus)), batch_size=batch_size, progress=display,
-        )  # fmt: skip
+            trained,
+            open_dataset(project.dataset),
+            split=split_named(split),
+            output=folder,
+            force=force or output is None,
+            beside={path.name: load_run(path) for path in beside or []},
+            kmer=kmer,
+            probes=probes,
+            device=device_of(gpus_or_default(gpus)),
+            batch_size=batch_size,
+            progress=display,
+        )
     if as_json:
         say_json(result.summary)
         return
@@ -69,8 +86,10 @@ def evaluate_command(
     say_all([f"{split}, {result.bins:,} bins, {overall.get('rated_tracks', 0)} rated tracks: {', '.join(figures)}"])
     for name, baselines in result.summary["baselines"].items():
         shown = ["tracks", "auroc", "model_auroc", "auroc_occupied", "model_auroc_occupied"]
-        table(["baseline, " + name.replace("_", " "), *shown],
-              [[baseline, *(row[key] for key in shown)] for baseline, row in baselines.items()])  # fmt: skip
+        table(
+            ["baseline, " + name.replace("_", " "), *shown],
+            [[baseline, *(row[key] for key in shown)] for baseline, row in baselines.items()],
+        )
     if result.probes:
         shown = ["of", "measure", "probe", "from", "to", "value", "low", "high", "chance"]
         table(shown, [[row[key] for key in shown] for row in result.probes])
@@ -78,16 +97,25 @@ def evaluate_command(
 
 
 def impute_command(
-    config: ConfigFile = None, sets: Sets = None, dataset: DatasetFolder = None, run: RunFolder = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    dataset: DatasetFolder = None,
+    run: RunFolder = None,
     metadata: Annotated[
         Path | None, typer.Option("--metadata", help="Table of experiments [default: the held-out tracks].")
     ] = None,
-    unseen: Annotated[str, typer.Option("--unseen", help="An unknown level is an error, or counts as the mean one.")] = "error",
+    unseen: Annotated[
+        str, typer.Option("--unseen", help="An unknown level is an error, or counts as the mean one.")
+    ] = "error",
     split: Annotated[str, typer.Option("--split", help="test, validation or train.")] = "test",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: impute]")] = None,
-    gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256, force: Force = False,
-    quiet: Quiet = False, as_json: Json = False,
-) -> None:  # fmt: skip
+    gpus: Gpus = None,
+    threads: Threads = None,
+    batch_size: BatchSize = 256,
+    force: Force = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
     """Predict experiments that were held out or never done, say how far the data back them, and score what can be."""
     from mfd_cli.cli.console import Display, table
     from mfd_cli.core.device import device_of
@@ -99,10 +127,17 @@ def impute_command(
     folder = output or project.folder / "impute"
     with Display(quiet) as display:
         result = impute(
-            trained, open_dataset(project.dataset), metadata=metadata, unseen=one_of("--unseen", unseen, ("error", "mean")),
-            split=split_named(split), output=folder, force=force,
-            device=device_of(gpus_or_default(gpus)), batch_size=batch_size, progress=display,
-        )  # fmt: skip
+            trained,
+            open_dataset(project.dataset),
+            metadata=metadata,
+            unseen=one_of("--unseen", unseen, ("error", "mean")),
+            split=split_named(split),
+            output=folder,
+            force=force,
+            device=device_of(gpus_or_default(gpus)),
+            batch_size=batch_size,
+            progress=display,
+        )
     if as_json:
         say_json(result.summary)
         return

@@ -32,17 +32,23 @@ if TYPE_CHECKING:
 
 def explain_command(
     factors: Annotated[
-        list[str] | None, typer.Option("--factor", help="Factor to explain; repeatable. all: what each one contributes.")
+        list[str] | None,
+        typer.Option("--factor", help="Factor to explain; repeatable. all: what each one contributes."),
     ] = None,
     levels: Annotated[
-        list[str] | None, typer.Option("--level", help="Levels to show on DNA; repeatable [default: those with most tracks].")
+        list[str] | None,
+        typer.Option("--level", help="Levels to show on DNA; repeatable [default: those with most tracks]."),
     ] = None,
     latents: Annotated[
-        list[str] | None, typer.Option("--latent", metavar="GROUP.N", help="Latents to explain, as in latents.tsv; repeatable.")
+        list[str] | None,
+        typer.Option("--latent", metavar="GROUP.N", help="Latents to explain, as in latents.tsv; repeatable."),
     ] = None,
-    tracks: Annotated[list[str] | None, typer.Option("--track", metavar="ID", help="Track to explain; repeatable.")] = None,
+    tracks: Annotated[
+        list[str] | None, typer.Option("--track", metavar="ID", help="Track to explain; repeatable.")
+    ] = None,
     parts: Annotated[
-        list[str] | None, typer.Option("--part", help="With --track: total, shared, debiased or a group [default: all].")
+        list[str] | None,
+        typer.Option("--part", help="With --track: total, shared, debiased or a group [default: all]."),
     ] = None,
     regions: Annotated[
         Path | None, typer.Option("-R", "--regions-file", help="BED [default: the strongest test bins of each].")
@@ -52,17 +58,29 @@ def explain_command(
         str, typer.Option("--method", help="input-x-gradient, integrated-gradients or mutagenesis.")
     ] = "input-x-gradient",
     motifs: Annotated[Path | None, typer.Option("--motifs", help="Known motifs (JASPAR or MEME) to match.")] = None,
-    modisco: Annotated[bool, typer.Option("--modisco", help="Also run TF-MoDISco (pip install 'mfd-cli[motifs]').")] = False,
-    gtf: Annotated[Path | None, typer.Option("--gtf", help="Genes (GTF or GFF3) to draw beside the contributions.")] = None,
+    modisco: Annotated[
+        bool, typer.Option("--modisco", help="Also run TF-MoDISco (pip install 'mfd-cli[motifs]').")
+    ] = False,
+    gtf: Annotated[
+        Path | None, typer.Option("--gtf", help="Genes (GTF or GFF3) to draw beside the contributions.")
+    ] = None,
     bigwig: Annotated[
         list[str] | None,
-        typer.Option("--bigwig", metavar="NAME=FILE", help="A profile for the fingerprint, such as mappability; repeatable."),
+        typer.Option(
+            "--bigwig", metavar="NAME=FILE", help="A profile for the fingerprint, such as mappability; repeatable."
+        ),
     ] = None,
-    config: ConfigFile = None, sets: Sets = None, dataset: DatasetFolder = None, run: RunFolder = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    dataset: DatasetFolder = None,
+    run: RunFolder = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: explain/WHAT]")] = None,
-    gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256, force: Force = False,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    batch_size: BatchSize = 256,
+    force: Force = False,
     quiet: Quiet = False,
-) -> None:  # fmt: skip
+) -> None:
     """Show what a factor (a latent, a track) is made of: tables, attributions on DNA, pictures, one report.html."""
     from mfd_cli.base.files import names_of_files
     from mfd_cli.cli.console import Display

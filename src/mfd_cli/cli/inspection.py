@@ -20,8 +20,10 @@ from mfd_cli.cli.shared import (
 
 def info_command(
     path: Annotated[Path | None, typer.Argument(help="Dataset or run folder [default: the project's].")] = None,
-    config: ConfigFile = None, sets: Sets = None, as_json: Json = False,
-) -> None:  # fmt: skip
+    config: ConfigFile = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
     """Say what is in a dataset or a run."""
     from mfd_cli.runs.info import describe, lines_of
 
@@ -32,8 +34,9 @@ def info_command(
 
 def verify_command(
     path: Annotated[Path | None, typer.Argument(help="Dataset or run folder [default: the project's].")] = None,
-    config: ConfigFile = None, sets: Sets = None,
-) -> None:  # fmt: skip
+    config: ConfigFile = None,
+    sets: Sets = None,
+) -> None:
     """Compare every file of a dataset or run with its checksum."""
     from mfd_cli.runs.info import verify
 

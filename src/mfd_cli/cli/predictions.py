@@ -36,20 +36,33 @@ def predict_command(
         list[str] | None, typer.Option("-r", "--regions", help="chr1:1001-200000, chr2, or all; repeatable.")
     ] = None,
     regions_file: Annotated[Path | None, typer.Option("-R", "--regions-file", help="The same from a BED file.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write [default: predictions].")] = None,
-    tracks: Tracks = None, fix: Fixed = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder to write [default: predictions].")
+    ] = None,
+    tracks: Tracks = None,
+    fix: Fixed = None,
     experiment: Annotated[
-        list[str] | None, typer.Option("--experiment", metavar="FACTOR=LEVEL", help="Predict one that nobody did; repeatable.")
+        list[str] | None,
+        typer.Option("--experiment", metavar="FACTOR=LEVEL", help="Predict one that nobody did; repeatable."),
     ] = None,
     part: Annotated[
         list[str] | None, typer.Option("--part", help="total [default], shared, debiased, or a group; repeatable.")
     ] = None,
     bigwig: Annotated[bool, typer.Option("--bigwig/--no-bigwig", help="A bigWig per output, and a track hub.")] = True,
-    hub_genome: Annotated[str | None, typer.Option("--hub-genome", help="UCSC's name of the genome, for the hub.")] = None,
-    config: ConfigFile = None, sets: Sets = None, fasta: Fasta = None, dataset: DatasetFolder = None,
-    run: RunFolder = None, gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256,
-    force: Force = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
+    hub_genome: Annotated[
+        str | None, typer.Option("--hub-genome", help="UCSC's name of the genome, for the hub.")
+    ] = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    fasta: Fasta = None,
+    dataset: DatasetFolder = None,
+    run: RunFolder = None,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    batch_size: BatchSize = 256,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
     """Predict tracks along the genome: writes bigWigs, predictions.parquet and a hub for the UCSC browser."""
     from mfd_cli.cli.console import Display
     from mfd_cli.core.device import device_of
@@ -73,11 +86,21 @@ def predict_command(
         chosen = parse_regions(regions or [], regions_file, genome)
     with Display(quiet) as display:
         summary = predict(
-            trained, genome, chosen, output or project.folder / "predictions", tracks=tracks, fixes=fix or (),
-            experiment=parse_experiment(trained, experiment) if experiment else None, parts=part or (TOTAL,), bigwig=bigwig,
-            hub_genome=hub_genome, device=device_of(gpus_or_default(gpus)), batch_size=batch_size, force=force,
+            trained,
+            genome,
+            chosen,
+            output or project.folder / "predictions",
+            tracks=tracks,
+            fixes=fix or (),
+            experiment=parse_experiment(trained, experiment) if experiment else None,
+            parts=part or (TOTAL,),
+            bigwig=bigwig,
+            hub_genome=hub_genome,
+            device=device_of(gpus_or_default(gpus)),
+            batch_size=batch_size,
+            force=force,
             progress=display,
-        )  # fmt: skip
+        )
     say_all(summary.lines())
 
 
@@ -85,10 +108,17 @@ def embed_command(
     regions: Annotated[Path, typer.Argument(metavar="REGIONS", help="BED file.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Parquet file to write.")] = Path("latents.parquet"),
     aggregate: Annotated[str, typer.Option("--aggregate", help="mean or max over the bins of a region.")] = "mean",
-    config: ConfigFile = None, sets: Sets = None, fasta: Fasta = None, dataset: DatasetFolder = None,
-    run: RunFolder = None, gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256,
-    force: Force = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
+    config: ConfigFile = None,
+    sets: Sets = None,
+    fasta: Fasta = None,
+    dataset: DatasetFolder = None,
+    run: RunFolder = None,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    batch_size: BatchSize = 256,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
     """Write the latents of regions, a named column each, for scikit-learn and the like."""
     from mfd_cli.cli.console import Display
     from mfd_cli.core.device import device_of
@@ -100,9 +130,16 @@ def embed_command(
     genome, _ = choose_genome(project, trained, fasta)
     with Display(quiet) as display:
         summary = embed(
-            trained, genome, regions, output, aggregate=one_of("--aggregate", aggregate, ("mean", "max")),
-            device=device_of(gpus_or_default(gpus)), batch_size=batch_size, force=force, progress=display,
-        )  # fmt: skip
+            trained,
+            genome,
+            regions,
+            output,
+            aggregate=one_of("--aggregate", aggregate, ("mean", "max")),
+            device=device_of(gpus_or_default(gpus)),
+            batch_size=batch_size,
+            force=force,
+            progress=display,
+        )
     say_all(summary.lines())
 
 
@@ -112,10 +149,18 @@ def qc_command(
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write [default: qc].")] = None,
     fdr: Annotated[float, typer.Option("--fdr", help="False discovery rate of what disagrees.")] = 0.01,
-    config: ConfigFile = None, sets: Sets = None, dataset: DatasetFolder = None, run: RunFolder = None, seed: Seed = None,
-    gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256, force: Force = False, quiet: Quiet = False,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    dataset: DatasetFolder = None,
+    run: RunFolder = None,
+    seed: Seed = None,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    batch_size: BatchSize = 256,
+    force: Force = False,
+    quiet: Quiet = False,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Find tracks whose data disagree with their metadata: swapped, mislabelled and failed experiments."""
     from mfd_cli.cli.console import Display
     from mfd_cli.core.device import device_of
@@ -126,9 +171,17 @@ def qc_command(
     trained = open_run(project, threads)
     with Display(quiet) as display:
         result = qc(
-            trained, open_dataset(project.dataset), output or project.folder / "qc", factors=factor or (), fdr=fdr,
-            seed=seed or 0, device=device_of(gpus_or_default(gpus)), batch_size=batch_size, force=force, progress=display,
-        )  # fmt: skip
+            trained,
+            open_dataset(project.dataset),
+            output or project.folder / "qc",
+            factors=factor or (),
+            fdr=fdr,
+            seed=seed or 0,
+            device=device_of(gpus_or_default(gpus)),
+            batch_size=batch_size,
+            force=force,
+            progress=display,
+        )
     if as_json:
         say_json(result.summary)
     else:

@@ -40,10 +40,13 @@ def init_command(
 
 
 def check_design_command(
-    config: ConfigFile = None, sets: Sets = None, metadata: Metadata = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    metadata: Metadata = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the table and the picture.")] = None,
-    force: Force = False, as_json: Json = False,
-) -> None:  # fmt: skip
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
     """Show which factors can be told apart with these tracks, before any training."""
     from mfd_cli.experiments.check_design import check_design
 
@@ -57,7 +60,8 @@ def simulate_command(
     size: Annotated[str, typer.Option(help="tiny, small or medium.")] = "small",
     seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
     correlation: Annotated[
-        float | None, typer.Option(help="Biological and technical causes coincide, 0 to 1 [default: what the size says]")
+        float | None,
+        typer.Option(help="Biological and technical causes coincide, 0 to 1 [default: what the size says]"),
     ] = None,
     overlap: Annotated[
         float | None, typer.Option(help="Motifs of targets overlap, 0 to 1 [default: what the size says]")
@@ -69,27 +73,40 @@ def simulate_command(
     complete_confounding: Annotated[
         bool, typer.Option("--complete-confounding", help="One lab and one year per assay.")
     ] = False,
-    force: Force = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
     """Plant known causes in a genome and write a whole project, with the truth beside it."""
     from mfd_cli.cli.console import Display
     from mfd_cli.simulate.planted import SimulateOptions
     from mfd_cli.simulate.simulate import simulate
 
     options = SimulateOptions(
-        correlation=correlation, overlap=overlap, saturating=saturating, depth=depth, hidden_batch=hidden_batch,
-        mislabelled=mislabelled, complete_confounding=complete_confounding,
-    )  # fmt: skip
+        correlation=correlation,
+        overlap=overlap,
+        saturating=saturating,
+        depth=depth,
+        hidden_batch=hidden_batch,
+        mislabelled=mislabelled,
+        complete_confounding=complete_confounding,
+    )
     with Display(quiet) as display:
         report = simulate(output, size=size, seed=seed, options=options, force=force, progress=display)
     say_all(report.lines())
 
 
 def preprocess_command(
-    config: ConfigFile = None, sets: Sets = None, fasta: Fasta = None, metadata: Metadata = None,
-    dataset: DatasetFolder = None, seed: Seed = None, threads: Threads = None, force: Force = False,
-    dry_run: DryRun = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
+    config: ConfigFile = None,
+    sets: Sets = None,
+    fasta: Fasta = None,
+    metadata: Metadata = None,
+    dataset: DatasetFolder = None,
+    seed: Seed = None,
+    threads: Threads = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
     """Turn FASTA, BED and bigWig files into the dataset folder (Arrow shards)."""
     from mfd_cli.cli.console import Display
     from mfd_cli.dataset.preprocess import plan, preprocess

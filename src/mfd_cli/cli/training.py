@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 
 def train_command(
-    config: ConfigFile = None, sets: Sets = None, gpus: Gpus = None, dataset: DatasetFolder = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    gpus: Gpus = None,
+    dataset: DatasetFolder = None,
     run: RunFolder = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
     seed: Seed = None,
@@ -45,18 +48,29 @@ def train_command(
     sweep: Annotated[
         str | None, typer.Option("--sweep", metavar="A.B=V1,V2", help="Train once per value; recommend one at the end.")
     ] = None,
-    seeds: Annotated[str | None, typer.Option("--seeds", help="Train one run per seed, such as 1,2,3, in RUN/seed-N.")] = None,
-    tolerance: Annotated[float, typer.Option("--tolerance", min=0, help="AUROC that the recommended value may lose.")] = 0.003,
-    threads: Threads = None, force: Force = False, dry_run: DryRun = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Train one run per seed, such as 1,2,3, in RUN/seed-N.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", min=0, help="AUROC that the recommended value may lose.")
+    ] = 0.003,
+    threads: Threads = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
     """Train a model on the dataset; the best weights are in the run folder at any time."""
     from mfd_cli.cli.console import Display, note, warn
     from mfd_cli.training.train import plan, train
 
     flags = {
-        "data.dataset": dataset, "data.run": run, "train.epochs": epochs, "train.seed": seed, "model.head": head,
+        "data.dataset": dataset,
+        "data.run": run,
+        "train.epochs": epochs,
+        "train.seed": seed,
+        "model.head": head,
         "train.deterministic": deterministic or None,
-    }  # fmt: skip
+    }
     project = load(config, sets, flags)
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if sweep is not None and (several or (gpus or 0) > 1):
@@ -118,18 +132,34 @@ def _numbers(seeds: str) -> list[int]:
 
 
 def _sweep(
-    project: Project, text: str, seeds: str | None, tolerance: float, gpus: int | None, resume: bool, force: bool,
-    quiet: bool, overrides: list[str],
-) -> None:  # fmt: skip
+    project: Project,
+    text: str,
+    seeds: str | None,
+    tolerance: float,
+    gpus: int | None,
+    resume: bool,
+    force: bool,
+    quiet: bool,
+    overrides: list[str],
+) -> None:
     """`mfd train --sweep`: every value and seed, the table, the recommendation."""
     from mfd_cli.cli.console import Display, note, table, warn
     from mfd_cli.training.sweep import describe, sweep
 
     with Display(quiet) as display:
         result = sweep(
-            project, text, seeds=_numbers(seeds) if seeds else [], tolerance=tolerance, gpus=gpus,
-            resume=resume, force=force, overrides=overrides, progress=display, warn=warn, say=None if quiet else note,
-        )  # fmt: skip
+            project,
+            text,
+            seeds=_numbers(seeds) if seeds else [],
+            tolerance=tolerance,
+            gpus=gpus,
+            resume=resume,
+            force=force,
+            overrides=overrides,
+            progress=display,
+            warn=warn,
+            say=None if quiet else note,
+        )
     table(list(result.means[0]), [list(row.values()) for row in result.means])
     say_all(describe(result, project.run))
 

@@ -52,9 +52,7 @@ Ensemble = Annotated[
 
 
 def score_variants_command(
-    source: Annotated[
-        str | None, typer.Argument(metavar="IN", help="VCF, VCF.gz or BCF; - is standard input.")
-    ] = None,
+    source: Annotated[str | None, typer.Argument(metavar="IN", help="VCF, VCF.gz or BCF; - is standard input.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: IN.mfd.vcf.gz]")] = None,
     output_type: Annotated[
         str | None, typer.Option("-O", "--output-type", help="v: VCF, z: VCF.gz, b: BCF, u: uncompressed BCF.")
@@ -71,27 +69,36 @@ def score_variants_command(
         list[str] | None, typer.Option("-r", "--regions", help="Only records in chr1:1001-2000, chr2; repeatable.")
     ] = None,
     regions_file: Annotated[Path | None, typer.Option("-R", "--regions-file", help="The same from a BED file.")] = None,
-    tracks: Tracks = None, fix: Fixed = None, ensemble: Ensemble = False,
+    tracks: Tracks = None,
+    fix: Fixed = None,
+    ensemble: Ensemble = False,
     check_ref: Annotated[
         str, typer.Option("--check-ref", help="A wrong REF: skip (stop above 5 %), error (stop), warn (never stop).")
     ] = "skip",
-    phased: Annotated[
-        bool, typer.Option("--phased", help="Score neighbours on one haplotype as one change.")
-    ] = False,
+    phased: Annotated[bool, typer.Option("--phased", help="Score neighbours on one haplotype as one change.")] = False,
     sample: Annotated[str | None, typer.Option("--sample", help="With --phased: whose haplotypes.")] = None,
     gtf: Annotated[Path | None, typer.Option("--gtf", help="Genes (GTF or GFF3), for the table.")] = None,
     bed: Annotated[
         list[str] | None, typer.Option("--bed", metavar="NAME=FILE", help="Elements, for the table; repeatable.")
     ] = None,
-    placement: Placed = "centred", precision: Precise = "float32",
+    placement: Placed = "centred",
+    precision: Precise = "float32",
     saturate: Annotated[
         str | None, typer.Option("--saturate", help="No IN: all substitutions of chr1:1001-2000, of chr1, of all.")
     ] = None,
     shard: Annotated[str, typer.Option("--shard", help="With --saturate: part i of n.")] = "1/1",
-    config: ConfigFile = None, sets: Sets = None, fasta: Fasta = None, dataset: DatasetFolder = None,
-    run: RunFolder = None, gpus: Gpus = None, threads: Threads = None, batch_size: BatchSize = 256,
-    force: Force = False, dry_run: DryRun = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
+    config: ConfigFile = None,
+    sets: Sets = None,
+    fasta: Fasta = None,
+    dataset: DatasetFolder = None,
+    run: RunFolder = None,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    batch_size: BatchSize = 256,
+    force: Force = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
     """Score variants: writes IN.mfd.vcf.gz and its index, IN.mfd.parquet and IN.mfd.skipped.tsv."""
     from mfd_cli.cli.console import Display, note, warn
     from mfd_cli.cli.shared import parse_named_file
@@ -114,10 +121,18 @@ def score_variants_command(
         raise ConfigError("--sample goes with --phased")
     settings, part = _settings(placement, precision, tracks, fix), saturation.parse_shard(shard)
     options = Options(
-        output, one_of("-O", output_type, ("v", "z", "b", "u")) if output_type else None,
-        one_of("-W", index, ("auto", "tbi", "csi", "none")), table, skipped, per_track,
-        one_of("--check-ref", check_ref, ("skip", "error", "warn")), (), phased, sample, force=force,
-    )  # fmt: skip
+        output,
+        one_of("-O", output_type, ("v", "z", "b", "u")) if output_type else None,
+        one_of("-W", index, ("auto", "tbi", "csi", "none")),
+        table,
+        skipped,
+        per_track,
+        one_of("--check-ref", check_ref, ("skip", "error", "warn")),
+        (),
+        phased,
+        sample,
+        force=force,
+    )
     named = [parse_named_file(text) for text in bed or []]
     if len({name for name, _ in named}) < len(named):
         raise ConfigError("--bed: two files have the same name", hint="--bed peaks=a.bed --bed enhancers=b.bed")
@@ -129,15 +144,26 @@ def score_variants_command(
         summary: ScoreSummary | ScorePlan | saturation.SaturationSummary
         if source is None:
             summary = saturation.saturate(
-                runs, genome, str(saturate), table or output, settings=settings, shard=part, per_track=per_track,
-                device=device, batch_size=batch_size, force=force, progress=display,
-            )  # fmt: skip
+                runs,
+                genome,
+                str(saturate),
+                table or output,
+                settings=settings,
+                shard=part,
+                per_track=per_track,
+                device=device,
+                batch_size=batch_size,
+                force=force,
+                progress=display,
+            )
         else:
             chosen = parse_regions(regions or [], regions_file, genome) if regions is not None or regions_file else ()
             whole = options.with_files(
-                chosen, read_gtf(gtf, genome) if gtf else None,
-                tuple(read_elements(name, path, genome) for name, path in named), remark,
-            )  # fmt: skip
+                chosen,
+                read_gtf(gtf, genome) if gtf else None,
+                tuple(read_elements(name, path, genome) for name, path in named),
+                remark,
+            )
             summary = (plan if dry_run else score_variants)(
                 runs, genome, source, whole, settings=settings, device=device, batch_size=batch_size, progress=display
             )
@@ -149,17 +175,31 @@ def score_variants_command(
 
 def background_command(
     source: Annotated[
-        str | None, typer.Argument(metavar="[IN]", help="VCF or BCF of common variants [default: random substitutions].")
+        str | None,
+        typer.Argument(metavar="[IN]", help="VCF or BCF of common variants [default: random substitutions]."),
     ] = None,
     count: Annotated[int, typer.Option("-n", "--number", min=100, help="How many variants.")] = 20_000,
     match: Annotated[
-        str | None, typer.Option("--match", help="Draw them with the trinucleotide contexts of this VCF's substitutions.")
+        str | None,
+        typer.Option("--match", help="Draw them with the trinucleotide contexts of this VCF's substitutions."),
     ] = None,
-    tracks: Tracks = None, fix: Fixed = None, ensemble: Ensemble = False, placement: Placed = "centred",
-    precision: Precise = "float32", config: ConfigFile = None, sets: Sets = None, fasta: Fasta = None,
-    dataset: DatasetFolder = None, run: RunFolder = None, seed: Seed = None, gpus: Gpus = None, threads: Threads = None,
-    batch_size: BatchSize = 256, force: Force = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
+    tracks: Tracks = None,
+    fix: Fixed = None,
+    ensemble: Ensemble = False,
+    placement: Placed = "centred",
+    precision: Precise = "float32",
+    config: ConfigFile = None,
+    sets: Sets = None,
+    fasta: Fasta = None,
+    dataset: DatasetFolder = None,
+    run: RunFolder = None,
+    seed: Seed = None,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    batch_size: BatchSize = 256,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
     """Score a background set, so that score-variants with the same options can give quantiles and p-values."""
     from mfd_cli.cli.console import Display, note
     from mfd_cli.core.device import device_of
@@ -176,9 +216,17 @@ def background_command(
     with Display(quiet) as display:
         scorer = Scorer(runs, device_of(gpus_or_default(gpus)), batch_size, settings)
         summary = background(
-            scorer, genome, genome.digest(), runs[0].path.parent if ensemble else runs[0].path, source=source, count=count,
-            match=match, seed=seed or 0, force=force, progress=display,
-        )  # fmt: skip
+            scorer,
+            genome,
+            genome.digest(),
+            runs[0].path.parent if ensemble else runs[0].path,
+            source=source,
+            count=count,
+            match=match,
+            seed=seed or 0,
+            force=force,
+            progress=display,
+        )
     for line in summary.lines():
         note(line)
 
@@ -203,18 +251,28 @@ def enrich_command(
         str, typer.Option("--direction", help="both: scores have a sign; absolute: only their size counts.")
     ] = "both",
     fdr: Annotated[float, typer.Option("--fdr", help="False discovery rate of what is called enriched.")] = 0.05,
-    force: Force = False, quiet: Quiet = False, as_json: Json = False,
-) -> None:  # fmt: skip
+    force: Force = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
     """Tell which scores differ between two classes of variants: writes features.tsv, quantiles.tsv, selected.parquet, ..."""
     from mfd_cli.cli.console import Display, warn
     from mfd_cli.enrichment.enrich import DIRECTIONS, enrich
 
     with Display(quiet) as display:
         result = enrich(
-            scores, labels, output, label_column=label_column, positive=positive, match_column=match_column,
-            features=features, direction=one_of("--direction", direction, DIRECTIONS), fdr=fdr, force=force,
+            scores,
+            labels,
+            output,
+            label_column=label_column,
+            positive=positive,
+            match_column=match_column,
+            features=features,
+            direction=one_of("--direction", direction, DIRECTIONS),
+            fdr=fdr,
+            force=force,
             progress=display,
-        )  # fmt: skip
+        )
     for text in [] if quiet else result.warnings:
         warn(text)
     if as_json:
@@ -231,5 +289,7 @@ def _settings(placement: str, precision: str, tracks: str | None, fix: list[str]
         tracks = str(parse_query(tracks))  # the same question in other words is the same setting
     return Settings(
         one_of("--placement", placement, ("centred", "grid")),
-        one_of("--precision", precision, ("float32", "tf32", "bf16")), tracks, tuple(fix or ()),
-    )  # fmt: skip
+        one_of("--precision", precision, ("float32", "tf32", "bf16")),
+        tracks,
+        tuple(fix or ()),
+    )

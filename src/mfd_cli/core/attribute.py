@@ -24,9 +24,16 @@ MUTATED_AT_ONCE = 2048
 
 
 def attribute(
-    model: MfdModel, codes: Bytes, direction: Floats, place: slice, *,
-    method: Method = "input-x-gradient", steps: int = 32, device: torch.device | str = "cpu", batch_size: int = 64,
-) -> Floats:  # fmt: skip
+    model: MfdModel,
+    codes: Bytes,
+    direction: Floats,
+    place: slice,
+    *,
+    method: Method = "input-x-gradient",
+    steps: int = 32,
+    device: torch.device | str = "cpu",
+    batch_size: int = 64,
+) -> Floats:
     """Hypothetical contributions (windows, 4, window) of each base to <direction, latent[place]>, both strands averaged.
 
     `codes` (windows, window) base codes, `direction` (size of the subspace,). At each position the mean over the four
@@ -81,9 +88,11 @@ def mutagenesis(predictor: Predictor, codes: Bytes, direction: Floats, place: sl
     """The same by in-silico mutagenesis: the score (windows, 4, window) with each base at each position, minus the mean over
     the four. Only what a substitution changes is computed (see core/incremental.py)."""
     target = np.ascontiguousarray(direction, np.float32)
-    return np.stack([_mutated(predictor, window, target, place) for window in codes]) if len(codes) else np.zeros(
-        (0, 4, predictor.window), np.float32
-    )  # fmt: skip
+    return (
+        np.stack([_mutated(predictor, window, target, place) for window in codes])
+        if len(codes)
+        else np.zeros((0, 4, predictor.window), np.float32)
+    )
 
 
 def _mutated(predictor: Predictor, window: Bytes, target: Floats, place: slice) -> Floats:

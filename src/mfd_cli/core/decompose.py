@@ -90,10 +90,13 @@ def decompose(model: MfdModel, background: int = 48, seed: int = 0, orders: int 
             contributions[name] = phi.float().cpu().numpy()
     ordered = {name: contributions[name] for name in model.factors if name in contributions}
     return Decomposition(
-        ordered, {name: model.factors[name].group for name in ordered},
+        ordered,
+        {name: model.factors[name].group for name in ordered},
         {name: model.metadata.levels(name) for name in ordered},
-        {name: model.metadata.membership(name, model.rows) for name in ordered}, model.trained, errors,
-    )  # fmt: skip
+        {name: model.metadata.membership(name, model.rows) for name in ordered},
+        model.trained,
+        errors,
+    )
 
 
 def background_rows(model: MfdModel, names: Sequence[str], count: int, seed: int) -> list[int]:

@@ -145,9 +145,15 @@ class ConditionedHead(nn.Module):
     codes: dict[str, dict[str, Tensor]]
 
     def __init__(
-        self, groups: Mapping[str, int], factors: Mapping[str, FactorConfig], codes: Mapping[str, Matrix],
-        centre: Mapping[str, np.ndarray], bias: Tensor, hidden: int, gain: bool,
-    ) -> None:  # fmt: skip
+        self,
+        groups: Mapping[str, int],
+        factors: Mapping[str, FactorConfig],
+        codes: Mapping[str, Matrix],
+        centre: Mapping[str, np.ndarray],
+        bias: Tensor,
+        hidden: int,
+        gain: bool,
+    ) -> None:
         super().__init__()
         self.groups = dict(groups)
         latent, size = sum(groups.values()), START / math.sqrt(3 * sum(groups.values()))

@@ -176,9 +176,12 @@ class NumberEncoder:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "type": self.type, "centre": self.centre, "scale": self.scale, "cuts": list(self.cuts),
+            "type": self.type,
+            "centre": self.centre,
+            "scale": self.scale,
+            "cuts": list(self.cuts),
             "mean": self.mean.tolist(),
-        }  # fmt: skip
+        }
 
     @classmethod
     def from_json(cls, name: str, stored: Mapping[str, Any]) -> Self:

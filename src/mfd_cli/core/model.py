@@ -42,9 +42,14 @@ class MfdModel(nn.Module):
     """Backbone, batch norm without learned scale, head. The latent is cut in the order of `settings.groups`."""
 
     def __init__(
-        self, settings: ResolvedModel, metadata: MetadataEncoder, factors: Mapping[str, FactorConfig],
-        rows: Sequence[Mapping[str, str]], trained: Bools, bias: Floats,
-    ) -> None:  # fmt: skip
+        self,
+        settings: ResolvedModel,
+        metadata: MetadataEncoder,
+        factors: Mapping[str, FactorConfig],
+        rows: Sequence[Mapping[str, str]],
+        trained: Bools,
+        bias: Floats,
+    ) -> None:
         """Build with random weights (torch's generator). `rows` is the metadata of every track, `trained` says which
         take part in training, `bias` (tracks,) is where the biases start."""
         super().__init__()

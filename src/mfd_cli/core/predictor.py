@@ -59,9 +59,12 @@ class Predictor:
     """
 
     def __init__(
-        self, model: MfdModel, device: str | torch.device = "cpu", batch_size: int = 256,
+        self,
+        model: MfdModel,
+        device: str | torch.device = "cpu",
+        batch_size: int = 256,
         precision: Precision = "float32",
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.model = model.to(device).eval()
         self.device, self.precision = torch.device(device), precision
         if precision == "tf32" and self.device.type != "cuda":

@@ -39,9 +39,17 @@ class RefittedHead:
 
 
 def refit_head(
-    model: MfdModel, rows: Sequence[Mapping[str, str]], latents: Floats, labels: Floats, fitted: Bools, *,
-    steps: int = 600, batch: int = 1024, lr: float = 0.01, seed: int = 0,
-) -> RefittedHead:  # fmt: skip
+    model: MfdModel,
+    rows: Sequence[Mapping[str, str]],
+    latents: Floats,
+    labels: Floats,
+    fitted: Bools,
+    *,
+    steps: int = 600,
+    batch: int = 1024,
+    lr: float = 0.01,
+    seed: int = 0,
+) -> RefittedHead:
     """Fit a fresh conditioned head to the peak labels of the `fitted` tracks, by cross-entropy.
 
     `rows` metadata and `labels` (bins, tracks) 0/1 or NaN of the same tracks; `latents` (bins, latent). The factors, groups and
@@ -56,9 +64,14 @@ def refit_head(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = ConditionedHead(
-            settings.groups, factors, metadata.encode(rows, unseen="mean"), dict.fromkeys(settings.groups, centre), bias,
-            settings.hidden, False,
-        )  # fmt: skip
+            settings.groups,
+            factors,
+            metadata.encode(rows, unseen="mean"),
+            dict.fromkeys(settings.groups, centre),
+            bias,
+            settings.hidden,
+            False,
+        )
     x, y = torch.from_numpy(latents), torch.from_numpy(labels)
     used = torch.from_numpy(fitted)
     optimiser = torch.optim.Adam(head.parameters(), lr=lr)

@@ -79,9 +79,14 @@ def _background(codes: Bytes) -> dict[str, float]:
 
 
 def _align(
-    kmer: str, count: int, stretches: list[tuple[int, int]], texts: list[str], contributions: Floats,
-    codes: Bytes, background: dict[str, float],
-) -> FoundMotif:  # fmt: skip
+    kmer: str,
+    count: int,
+    stretches: list[tuple[int, int]],
+    texts: list[str],
+    contributions: Floats,
+    codes: Bytes,
+    background: dict[str, float],
+) -> FoundMotif:
     """Mean contribution and base frequency around the k-mer, on the strand on which it reads as given."""
     middle = (WIDTH - K) // 2
     total, frequency, used = np.zeros((4, WIDTH), np.float32), np.zeros((4, WIDTH), np.float32), 0

@@ -59,9 +59,13 @@ def bin_shares(flags: Bools, bins: int) -> Doubles:
 
 
 def choose_bins(
-    config: Config, genome: Genome, grid: BinGrid, peak_files: Sequence[Path], kept: Bools,
+    config: Config,
+    genome: Genome,
+    grid: BinGrid,
+    peak_files: Sequence[Path],
+    kept: Bools,
     split_of: Mapping[str, str],
-) -> tuple[dict[str, Ints], dict[str, int]]:  # fmt: skip
+) -> tuple[dict[str, Ints], dict[str, int]]:
     """Global indices of the bins of each split, in genome order, and how many bins were left out, by reason.
 
     `peak_files` hold the labelled bins of the peak tracks that have a say (not of held-out ones), as .npy.

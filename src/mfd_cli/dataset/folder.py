@@ -256,9 +256,11 @@ def _read_shard(dataset: Dataset, described: Mapping[str, Any]) -> Bins:
     path = dataset.path / "shards" / described["file"]
     peaks, signals = len(dataset.peak_tracks), len(dataset.signal_tracks)
     columns = {
-        "contig": pa.dictionary(pa.int32(), pa.string()), "start": pa.int64(), "peaks": pa.binary(-(-peaks // 8)),
+        "contig": pa.dictionary(pa.int32(), pa.string()),
+        "start": pa.int64(),
+        "peaks": pa.binary(-(-peaks // 8)),
         "signal": pa.list_(pa.float32(), signals),
-    }  # fmt: skip
+    }
     table = _read_arrow(path, columns)
     if "measured" in table.column_names:
         table = _read_arrow(path, {**columns, "measured": pa.binary(-(-(peaks + signals) // 8))})

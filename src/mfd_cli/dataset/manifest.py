@@ -84,9 +84,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def write_manifest(
-    path: Path, *, configuration: Mapping[str, Any], genome: Genome, shards: Mapping[str, Sequence[tuple[Path, int]]],
-    inputs: Sequence[Mapping[str, Any]], summary: Mapping[str, Any],
-) -> None:  # fmt: skip
+    path: Path,
+    *,
+    configuration: Mapping[str, Any],
+    genome: Genome,
+    shards: Mapping[str, Sequence[tuple[Path, int]]],
+    inputs: Sequence[Mapping[str, Any]],
+    summary: Mapping[str, Any],
+) -> None:
     """manifest.json, written last: a folder without it is not a dataset. `shards` maps a split to (file, bins)."""
 
     def described(file: Path) -> dict[str, Any]:
@@ -100,9 +105,14 @@ def write_manifest(
         for split in SPLITS
     }
     manifest = {
-        "format": FORMAT, "version": VERSION, "configuration": configuration, "genome_digest": genome.digest(),
-        "contigs": [{"name": name, "length": length} for name, length in genome.lengths.items()], "splits": splits,
+        "format": FORMAT,
+        "version": VERSION,
+        "configuration": configuration,
+        "genome_digest": genome.digest(),
+        "contigs": [{"name": name, "length": length} for name, length in genome.lengths.items()],
+        "splits": splits,
         "files": {name: described(path / name) for name in ("genome.arrow", "tracks.arrow")},
-        "inputs": list(inputs), "summary": summary,
-    }  # fmt: skip
+        "inputs": list(inputs),
+        "summary": summary,
+    }
     write_stored(path / "manifest.json", manifest)

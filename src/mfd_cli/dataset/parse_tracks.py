@@ -75,9 +75,17 @@ def parse_tracks(
 
 
 def _parse_all(
-    sources: Sequence[Source], lengths: Mapping[str, int], config: Config, work: Path, threads: int, plan: str,
-    done: dict[int, Parsed], errors: list[tuple[int, MfdError]], progress: Progress | None, stopped: Callable[[], int],
-) -> None:  # fmt: skip
+    sources: Sequence[Source],
+    lengths: Mapping[str, int],
+    config: Config,
+    work: Path,
+    threads: int,
+    plan: str,
+    done: dict[int, Parsed],
+    errors: list[tuple[int, MfdError]],
+    progress: Progress | None,
+    stopped: Callable[[], int],
+) -> None:
     """Fill `done` and `errors` with a pool of processes, until all are read or a signal has come."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["mfd_cli.dataset.parse_tracks"])  # workers are then there at once
@@ -117,9 +125,13 @@ def parse_track(path: Path, kind: Kind, lengths: Mapping[str, int], min_overlap:
     with whole_file(file) as temporary, temporary.open("wb") as out:
         np.save(out, values)
     told = {
-        "input": digest, "plan": plan, "output": sha256_of(file), "peaks": result.peaks, "lost": result.lost,
+        "input": digest,
+        "plan": plan,
+        "output": sha256_of(file),
+        "peaks": result.peaks,
+        "lost": result.lost,
         "ignored": dict(result.ignored),
-    }  # fmt: skip
+    }
     write_json(sidecar, told)
     return result
 

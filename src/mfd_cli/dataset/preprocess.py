@@ -81,9 +81,13 @@ class Summary:
 
 
 def preprocess(
-    project: Project, *, output: Path | None = None, force: bool = False, threads: int | None = None,
+    project: Project,
+    *,
+    output: Path | None = None,
+    force: bool = False,
+    threads: int | None = None,
     progress: Progress | None = None,
-) -> Summary:  # fmt: skip
+) -> Summary:
     """Write the dataset folder of a project (or `output`), using `threads` processes (None: all cores).
 
     Raises InputErrors naming every faulty input, ConfigError for settings that do not fit them, OutputError where a
@@ -197,10 +201,16 @@ def check_factors(project: Project, rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def write_dataset(
-    folder: Path, project: Project, genome: Genome, grid: BinGrid, sources: Sequence[Source],
-    parsed: Sequence[Parsed], splits: Mapping[str, Ints], dropped: Mapping[str, int],
+    folder: Path,
+    project: Project,
+    genome: Genome,
+    grid: BinGrid,
+    sources: Sequence[Source],
+    parsed: Sequence[Parsed],
+    splits: Mapping[str, Ints],
+    dropped: Mapping[str, int],
     progress: Progress | None,
-) -> Summary:  # fmt: skip
+) -> Summary:
     """Write every file of the dataset into `folder`, the manifest last."""
     (folder / "shards").mkdir()
     masks = {
@@ -264,9 +274,13 @@ class Totals:
 
 
 def cut_bins(
-    chosen: Ints, grid: BinGrid, sources: Sequence[Source], arrays: Sequence[NDArray[Any]],
-    masks: Mapping[int, Bools], holes: bool,
-) -> Bins:  # fmt: skip
+    chosen: Ints,
+    grid: BinGrid,
+    sources: Sequence[Source],
+    arrays: Sequence[NDArray[Any]],
+    masks: Mapping[int, Bools],
+    holes: bool,
+) -> Bins:
     """The labels of these bins (sorted global indices) from the intermediate files."""
     peaks = [i for i, s in enumerate(sources) if s.kind == "peaks"]
     signals = [i for i, s in enumerate(sources) if s.kind == "signal"]
@@ -296,9 +310,12 @@ def cut_bins(
 
 
 def describe_tracks(
-    sources: Sequence[Source], arrays: Sequence[NDArray[Any]], masks: Mapping[int, Bools], grid: BinGrid,
+    sources: Sequence[Source],
+    arrays: Sequence[NDArray[Any]],
+    masks: Mapping[int, Bools],
+    grid: BinGrid,
     totals: Totals,
-) -> list[Track]:  # fmt: skip
+) -> list[Track]:
     """The rows of tracks.arrow."""
     tracks = []
     for i, source in enumerate(sources):
@@ -317,9 +334,13 @@ def describe_tracks(
 
 
 def summarise(
-    sources: Sequence[Source], parsed: Sequence[Parsed], splits: Mapping[str, Ints],
-    dropped: Mapping[str, int], tracks: Sequence[Track], genome: Genome,
-) -> Summary:  # fmt: skip
+    sources: Sequence[Source],
+    parsed: Sequence[Parsed],
+    splits: Mapping[str, Ints],
+    dropped: Mapping[str, int],
+    tracks: Sequence[Track],
+    genome: Genome,
+) -> Summary:
     """Counts for the terminal and the manifest."""
     kinds = [source.kind for source in sources]
     positives = sorted(track.positives for track in tracks if track.kind == "peaks")
@@ -330,9 +351,12 @@ def summarise(
     middle = {"minimum": positives[0], "median": positives[len(positives) // 2], "maximum": positives[-1]}
     return Summary(
         tracks={"peaks": kinds.count("peaks"), "signal": kinds.count("signal")},
-        bins={name: len(index) for name, index in splits.items()}, dropped=dict(dropped),
+        bins={name: len(index) for name, index in splits.items()},
+        dropped=dict(dropped),
         positives=middle if positives else {},
         empty_tracks=[track.id for track in tracks if track.kind == "peaks" and not track.positives],
-        contigs=len(genome.sequences), ignored_contigs=ignored, lost_peaks=sum(track.lost for track in parsed),
+        contigs=len(genome.sequences),
+        ignored_contigs=ignored,
+        lost_peaks=sum(track.lost for track in parsed),
         peaks=sum(track.peaks for track in parsed),
-    )  # fmt: skip
+    )

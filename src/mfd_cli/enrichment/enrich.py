@@ -75,7 +75,7 @@ class EnrichResult:
             f"({self.seconds:.1f} s)",
             *(f"{row['feature']}: AUROC {row['auroc']:.4f} (standard error {row['auroc_se']:.4f})" for row in best),
             f"wrote {self.output}",
-        ]  # fmt: skip
+        ]
 
 
 def _strength(row: Mapping[str, Any]) -> float:
@@ -105,10 +105,20 @@ class Settings:
 
 
 def enrich(
-    scores: Path, labels: Path, output: Path, *, label_column: str | None = None, positive: str | None = None,
-    match_column: str | None = None, features: Sequence[str] | None = None, quantiles: Sequence[float] = QUANTILES,
-    direction: Direction = "both", fdr: float = 0.05, force: bool = False, progress: Progress | None = None,
-) -> EnrichResult:  # fmt: skip
+    scores: Path,
+    labels: Path,
+    output: Path,
+    *,
+    label_column: str | None = None,
+    positive: str | None = None,
+    match_column: str | None = None,
+    features: Sequence[str] | None = None,
+    quantiles: Sequence[float] = QUANTILES,
+    direction: Direction = "both",
+    fdr: float = 0.05,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> EnrichResult:
     """Compare the scores of two classes of variants, feature by feature, and write a folder of tables.
 
     `scores` is the Parquet table of `mfd score-variants`, `labels` a table with a header (see labels.py),
@@ -231,11 +241,14 @@ def class_row(values: Doubles, positive: Bools, known: Bools) -> Row:
     count, hits = len(values), int(positive.sum())
     both = 0 < hits < count
     return {
-        "n": count, "n_positive": hits, "n_negative": count - hits, "n_missing": len(known) - count,
+        "n": count,
+        "n_positive": hits,
+        "n_negative": count - hits,
+        "n_missing": len(known) - count,
         "prevalence": hits / count if count else math.nan,
         "mean_difference": float(values[positive].mean() - values[~positive].mean()) if both else math.nan,
         "sd": float(values.std(ddof=1)) if count > 1 else math.nan,
-    }  # fmt: skip
+    }
 
 
 def _scaled(values: Doubles, sd: float) -> Doubles:
@@ -270,10 +283,16 @@ def spread(name: str, estimate: Estimate) -> Row:
 def fitted(name: str, fit: Fit) -> Row:
     """A model as columns, per standard deviation of the score."""
     return {
-        f"{name}_coefficient": fit.coefficient, f"{name}_se": fit.se, f"{name}_z": fit.z, f"{name}_p": fit.p,
-        f"{name}_q": math.nan, f"{name}_low": fit.low, f"{name}_high": fit.high, f"{name}_pseudo_r2": fit.pseudo_r2,
+        f"{name}_coefficient": fit.coefficient,
+        f"{name}_se": fit.se,
+        f"{name}_z": fit.z,
+        f"{name}_p": fit.p,
+        f"{name}_q": math.nan,
+        f"{name}_low": fit.low,
+        f"{name}_high": fit.high,
+        f"{name}_pseudo_r2": fit.pseudo_r2,
         f"{name}_outcome": fit.outcome,
-    }  # fmt: skip
+    }
 
 
 def cut_row(ranking: st.Ranking, quantile: float) -> Row:
@@ -281,12 +300,18 @@ def cut_row(ranking: st.Ranking, quantile: float) -> Row:
     cut, table = st.cut_at(ranking, quantile)
     ratio = st.odds_ratio(table)
     return {
-        "quantile": quantile, "tail": "upper" if quantile >= 0.5 else "lower", "cut": cut,
-        "n_selected": table.selected_positive + table.selected_negative, **table._asdict(),
-        "odds_ratio": ratio.value, "odds_ratio_low": ratio.low, "odds_ratio_high": ratio.high,
-        "haldane_corrected_interval": "yes" if ratio.corrected else "no", "fisher_p": st.fisher_exact(table),
+        "quantile": quantile,
+        "tail": "upper" if quantile >= 0.5 else "lower",
+        "cut": cut,
+        "n_selected": table.selected_positive + table.selected_negative,
+        **table._asdict(),
+        "odds_ratio": ratio.value,
+        "odds_ratio_low": ratio.low,
+        "odds_ratio_high": ratio.high,
+        "haldane_corrected_interval": "yes" if ratio.corrected else "no",
+        "fisher_p": st.fisher_exact(table),
         "fisher_q": math.nan,
-    }  # fmt: skip
+    }
 
 
 def _with_exact_cut(row: Row) -> Row:
@@ -346,19 +371,33 @@ def differences(values: Doubles, reference: Doubles, joined: Joined) -> Row:
 
 
 def summarise(
-    table: ScoreTable, labels: Row, joined: Joined, settings: Settings, rows: Sequence[Row], cuts: Sequence[Row],
+    table: ScoreTable,
+    labels: Row,
+    joined: Joined,
+    settings: Settings,
+    rows: Sequence[Row],
+    cuts: Sequence[Row],
     selected: int,
-) -> Row:  # fmt: skip
+) -> Row:
     """summary.json: what was read, joined, set and found, and what to be wary of."""
     families = [name for name in rows[0] if name.endswith("_q")]
     found: Row = {family.removesuffix("_q"): sum(row[family] < settings.fdr for row in rows) for family in families}
-    found |= {"quantile_tests": sum(row["fisher_q"] < settings.fdr for row in cuts),
-              "quantile_features": len(enriched(cuts, settings.fdr)), "selected_variants": selected}  # fmt: skip
+    found |= {
+        "quantile_tests": sum(row["fisher_q"] < settings.fdr for row in cuts),
+        "quantile_features": len(enriched(cuts, settings.fdr)),
+        "selected_variants": selected,
+    }
     return {
-        "format": FORMAT, "version": VERSION, "mfd_version": __version__, "scores": table.about, "labels": labels,
+        "format": FORMAT,
+        "version": VERSION,
+        "mfd_version": __version__,
+        "scores": table.about,
+        "labels": labels,
         "settings": {"quantiles": settings.quantiles, "direction": settings.direction, "fdr": settings.fdr},
-        "features": len(rows), "found": found, "warnings": warnings_of(table, labels, joined, rows),
-    }  # fmt: skip
+        "features": len(rows),
+        "found": found,
+        "warnings": warnings_of(table, labels, joined, rows),
+    }
 
 
 def warnings_of(table: ScoreTable, labels: Row, joined: Joined, rows: Sequence[Row]) -> list[str]:
@@ -367,13 +406,15 @@ def warnings_of(table: ScoreTable, labels: Row, joined: Joined, rows: Sequence[R
     said = [f"{missing:,} of {total:,} labelled variants are not among the scores"] * (missing > MANY_UNMATCHED * total)
     told = {
         "labelled_both_ways": "rows were left out because their variants are labelled both ways",
-        "repeated": "rows of the table repeat another one", "without_label": "rows have no label",
-        "without_name": "rows name no variant", "without_set": "rows belong to no set and count in unmatched numbers only",
+        "repeated": "rows of the table repeat another one",
+        "without_label": "rows have no label",
+        "without_name": "rows name no variant",
+        "without_set": "rows belong to no set and count in unmatched numbers only",
         "scores_repeated": "rows of the scores repeat a variant; the first one counts",
         "ambiguous_ids": "ids were left out because several scores have them",
         "sets_incomplete": "sets lack a scored variant of one class and were left out",
         "in_several_sets": "variants are in several sets, which are treated as independent",
-    }  # fmt: skip
+    }
     said += [f"{labels[name]:,} {text}" for name, text in told.items() if labels.get(name)]
     if joined.sets is not None:
         said.append("quantile tables, AUROC and the plain logistic model ignore the matching")

@@ -124,9 +124,11 @@ def naming_columns(header: Sequence[str], path: Path, line: int) -> dict[str, st
         if all(what in found for what in wanted):
             return {what: found[what] for what in wanted}
     raise MetadataError(
-        f"has no columns that name a variant ({few(header)})", path=path, line=line,
+        f"has no columns that name a variant ({few(header)})",
+        path=path,
+        line=line,
         hint="chrom, pos, ref and alt are needed, or key as in the scores (chr7:101:A>G), or id",
-    )  # fmt: skip
+    )
 
 
 def read_columns(path: Path, line: int, header: Sequence[str], wanted: Sequence[str]) -> pa.Table:
@@ -191,24 +193,31 @@ def classes_of(column: pa.ChunkedArray, positive: str | None, name: str, path: P
     if len(values) != 2:
         many = f"{len(values)} values ({few(values)})" if values else "no values"
         raise MetadataError(
-            f"the column {name!r} has {many}, where two classes are needed", path=path,
+            f"the column {name!r} has {many}, where two classes are needed",
+            path=path,
             hint="leave the rows of other classes out, or give them no label",
-        )  # fmt: skip
+        )
     guess = [value for value in values if value.lower() in POSITIVE]
     chosen = positive if positive is not None else guess[0] if len(guess) == 1 else ""
     if chosen not in values:
         which = f"{positive!r} is not a label" if positive is not None else "it is not plain which label is positive"
         raise MetadataError(
             f"the column {name!r} has the labels {values[0]!r} and {values[1]!r}: {which}",
-            path=path, hint="--positive VALUE names the positive class",
-        )  # fmt: skip
+            path=path,
+            hint="--positive VALUE names the positive class",
+        )
     return chosen, next(value for value in values if value != chosen)
 
 
 def labels_of(
-    table: pa.Table, path: Path, line: int, column: str, classes: tuple[str, str], named: Mapping[str, str],
+    table: pa.Table,
+    path: Path,
+    line: int,
+    column: str,
+    classes: tuple[str, str],
+    named: Mapping[str, str],
     match_column: str | None,
-) -> Labels:  # fmt: skip
+) -> Labels:
     """Distinct variants with one label each; those that are labelled both ways have none."""
     counts = {"table_rows": table.num_rows}
     known = pc.is_in(table[column], pa.array(classes))
@@ -264,9 +273,11 @@ def names_of(table: pa.Table, named: Mapping[str, str], path: Path, line: int) -
     if pc.any(wrong).as_py():
         row = pc.index(wrong, True).as_py()
         raise MetadataError(
-            f"the position {text[row].as_py()[:40]!r} is not a whole number of 1 or more", path=path,
-            line=line_of(path, line, row), hint="positions are 1-based, as in VCF",
-        )  # fmt: skip
+            f"the position {text[row].as_py()[:40]!r} is not a whole number of 1 or more",
+            path=path,
+            line=line_of(path, line, row),
+            hint="positions are 1-based, as in VCF",
+        )
     return keys(contig, text.cast(pa.int64()), ref, alt)
 
 
@@ -322,15 +333,19 @@ def join(labels: Labels, batches: Iterable[pa.RecordBatch]) -> Joined:
     variants, first, times = np.unique(np.concatenate(found), return_index=True, return_counts=True)
     unique = times == 1 if labels.by == "id" else times > 0
     counts = {
-        "scores": begin, "scores_repeated": int((times - 1).sum()) if labels.by != "id" else 0,
-        "ambiguous_ids": int((~unique).sum()), "not_scored": len(labels.names) - len(variants),
-    }  # fmt: skip
+        "scores": begin,
+        "scores_repeated": int((times - 1).sum()) if labels.by != "id" else 0,
+        "ambiguous_ids": int((~unique).sum()),
+        "not_scored": len(labels.names) - len(variants),
+    }
     if not len(variants):
         raise MetadataError(
             f"none of its {len(labels.names):,} variants is among the scores (for example {labels.names[0]} against {example})"
-            if len(labels.names) else "no row has both a label and a variant",
-            path=labels.path, hint="is it the same assembly? positions are 1-based; contigs may lack chr",
-        )  # fmt: skip
+            if len(labels.names)
+            else "no row has both a label and a variant",
+            path=labels.path,
+            hint="is it the same assembly? positions are 1-based; contigs may lack chr",
+        )
     return _arranged(labels, variants[unique], np.concatenate(rows)[first[unique]], counts)
 
 
@@ -363,13 +378,17 @@ def _arranged(labels: Labels, variants: Ints, rows: Ints, counts: dict[str, int]
     whole = sets_of(members[members >= 0], positive[members[members >= 0]], labels.sets[members >= 0])
     sets = whole.only(np.ones(len(whole.members), bool))
     total = len(np.unique(labels.sets))
-    counts |= {"sets": len(sets), "sets_incomplete": total - len(sets), "in_several_sets":
-               int((np.bincount(sets.members) > 1).sum()) if len(sets) else 0}  # fmt: skip
+    counts |= {
+        "sets": len(sets),
+        "sets_incomplete": total - len(sets),
+        "in_several_sets": int((np.bincount(sets.members) > 1).sum()) if len(sets) else 0,
+    }
     if len(sets) < FEWEST:
         raise MetadataError(
             f"{len(sets)} of {total:,} sets have a scored variant of each class; at least {FEWEST} are needed",
-            path=labels.path, hint="--match-column names the column with the id of each variant's set",
-        )  # fmt: skip
+            path=labels.path,
+            hint="--match-column names the column with the id of each variant's set",
+        )
     return Joined(rows, positive, sets, counts)
 
 
@@ -377,6 +396,11 @@ def summary_of(labels: Labels, joined: Joined) -> dict[str, Any]:
     """What was joined and what was not, for summary.json."""
     one, other = labels.classes
     return {
-        "file": labels.path.name, "column": labels.column, "positive_label": one, "negative_label": other,
-        "joined_by": labels.by, **labels.counts, **joined.counts,
-    }  # fmt: skip
+        "file": labels.path.name,
+        "column": labels.column,
+        "positive_label": one,
+        "negative_label": other,
+        "joined_by": labels.by,
+        **labels.counts,
+        **joined.counts,
+    }

@@ -122,9 +122,15 @@ def _fit(at: Doubles, best: Likelihood, converged: bool, null: float) -> Fit:
         return Fit()
     slope, se = float(at[-1]), math.sqrt(float(np.linalg.inv(best.information)[-1, -1]))
     return Fit(
-        slope, se, slope / se, two_sided(slope / se), slope - WIDTH * se, slope + WIDTH * se, 1 - best.log / null,
+        slope,
+        se,
+        slope / se,
+        two_sided(slope / se),
+        slope - WIDTH * se,
+        slope + WIDTH * se,
+        1 - best.log / null,
         "converged",
-    )  # fmt: skip
+    )
 
 
 # -- matched designs ---------------------------------------------------------------------------------------------------

@@ -40,15 +40,17 @@ class ScoreTable:
         missing = [name for name in WHERE if name not in schema.names]
         if missing or not pa.types.is_integer(schema.field("position").type):
             what = f"has no column {missing[0]!r}" if missing else "has positions that are no whole numbers"
-            raise InputError(f"{what}: it is not a table of scores", path=path,
-                             hint="mfd score-variants writes one beside the VCF")  # fmt: skip
+            raise InputError(
+                f"{what}: it is not a table of scores", path=path, hint="mfd score-variants writes one beside the VCF"
+            )
         if not self.rows:
             raise InputError("has no scored variants", path=path)
         self.half = [field.name for field in schema if pa.types.is_float16(field.type)]
         self.features = [
-            field.name for field in schema
+            field.name
+            for field in schema
             if (pa.types.is_floating(field.type) or pa.types.is_integer(field.type)) and not is_no_score(field.name)
-        ]  # fmt: skip
+        ]
         if not self.features:
             raise InputError("has no numeric features", path=path, hint="mfd score-variants writes them")
 
@@ -86,9 +88,10 @@ class ScoreTable:
         missing = [name for name in columns if name not in self.columns]
         if missing:
             raise InputError(
-                f"has no column {missing[0]!r}", path=self.path,
+                f"has no column {missing[0]!r}",
+                path=self.path,
                 hint="give the labels with chrom, pos, ref and alt" if missing == ["id"] else None,
-            )  # fmt: skip
+            )
         pieces = self.file.iter_batches(batch_size=size, columns=list(columns))
         while True:
             with self.errors():

@@ -31,9 +31,15 @@ def enriched(cuts: Iterable[Row], fdr: float) -> dict[str, list[Row]]:
 
 
 def write_selected(
-    path: Path, table: ScoreTable, joined: Joined, classes: tuple[str, str], cuts: Iterable[Row], fdr: float,
-    used_of: Callable[[Doubles], Doubles], progress: Progress | None,
-) -> int:  # fmt: skip
+    path: Path,
+    table: ScoreTable,
+    joined: Joined,
+    classes: tuple[str, str],
+    cuts: Iterable[Row],
+    fdr: float,
+    used_of: Callable[[Doubles], Doubles],
+    progress: Progress | None,
+) -> int:
     """Write the labelled variants that an enriched cut selects, with the features that select each; how many there are.
 
     Cuts apply to the score that was tested: `used_of` makes it of the stored one (signed or absolute).
@@ -57,8 +63,11 @@ def write_selected(
         for piece, places in labelled_pieces(table, naming, joined.rows):
             mask = unpacked(bits, places)
             any_feature = mask.sum(1) > 0
-            output.write(selected_columns(piece, mask[any_feature], joined.positive[places][any_feature], names, classes,
-                                          any_feature))  # fmt: skip
+            output.write(
+                selected_columns(
+                    piece, mask[any_feature], joined.positive[places][any_feature], names, classes, any_feature
+                )
+            )
             written += int(any_feature.sum())
     return written
 
@@ -87,6 +96,7 @@ def selected_columns(
     offsets = pa.array(np.append(0, np.cumsum(count)).astype(np.int32))
     columns = {name: piece[name].filter(pa.array(kept)) for name in piece.schema.names}
     return columns | {
-        "label": np.where(positive, *classes), "n_features": count.astype(np.int32),
+        "label": np.where(positive, *classes),
+        "n_features": count.astype(np.int32),
         "features": pa.ListArray.from_arrays(offsets, names.take(pa.array(np.nonzero(mask)[1]))),
-    }  # fmt: skip
+    }

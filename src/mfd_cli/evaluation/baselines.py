@@ -20,9 +20,13 @@ K, KMER_WINDOW, KMER_RIDGE = 5, 512, 300.0
 
 
 def from_other_tracks(
-    logits: Floats, metadata: MetadataEncoder, rows: Sequence[Mapping[str, str]], trained: Bools,
-    kinds: Sequence[str], same: Mapping[int, int] | None = None,
-) -> dict[str, Floats]:  # fmt: skip
+    logits: Floats,
+    metadata: MetadataEncoder,
+    rows: Sequence[Mapping[str, str]],
+    trained: Bools,
+    kinds: Sequence[str],
+    same: Mapping[int, int] | None = None,
+) -> dict[str, Floats]:
     """Means of the predicted logits (bins, tracks) over training tracks of the same kind (peaks, signal).
 
     average: over all of them (one shared prediction); same F: over those that share a level of factor F; nearest: over those

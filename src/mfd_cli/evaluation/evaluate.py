@@ -45,10 +45,19 @@ class Evaluation:
 
 
 def evaluate(
-    run: Run, dataset: Dataset, *, split: str = "test", output: Path | None = None, force: bool = False,
-    beside: Mapping[str, Run] | None = None, kmer: bool = False, probes: bool = True,
-    device: torch.device | str = "cpu", batch_size: int = 256, progress: Progress | None = None,
-) -> Evaluation:  # fmt: skip
+    run: Run,
+    dataset: Dataset,
+    *,
+    split: str = "test",
+    output: Path | None = None,
+    force: bool = False,
+    beside: Mapping[str, Run] | None = None,
+    kmer: bool = False,
+    probes: bool = True,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Evaluation:
     """Measure a model on one split of a dataset, both strands averaged; with `output`, write the folder of tables.
 
     tracks.tsv and tracks.parquet: one row per track: AUROC, AUROC among the bins where any track has a peak, AUPRC beside
@@ -96,9 +105,11 @@ def publish(result: Evaluation, folder: Path) -> None:
     write_tsv(folder / "tracks.tsv", result.tracks)
     write_parquet(folder / "tracks.parquet", result.tracks)
     for name, rows in (
-        ("levels", result.levels), ("baselines", result.baselines), ("independence", result.probes),
+        ("levels", result.levels),
+        ("baselines", result.baselines),
+        ("independence", result.probes),
         ("weights", result.weights),
-    ):  # fmt: skip
+    ):
         if rows:
             write_tsv(folder / f"{name}.tsv", rows)
     write_json(folder / "summary.json", result.summary)
@@ -144,14 +155,16 @@ def baseline_means(
     for name, chosen in (("training_tracks", True), ("held_out_tracks", False)):
         for baseline in dict.fromkeys(row["baseline"] for row in baselines):
             pairs = [
-                (row, own[row["track"]]) for row in baselines
+                (row, own[row["track"]])
+                for row in baselines
                 if row["baseline"] == baseline and row["track"] in own and own[row["track"]]["trained"] == chosen
-            ]  # fmt: skip
+            ]
             if pairs:
                 result.setdefault(name, {})[baseline] = {
-                    "tracks": len(pairs), **{key: float(np.mean([row[key] for row, _ in pairs])) for key in COMPARED},
+                    "tracks": len(pairs),
+                    **{key: float(np.mean([row[key] for row, _ in pairs])) for key in COMPARED},
                     **{f"model_{key}": float(np.mean([row[key] for _, row in pairs])) for key in COMPARED},
-                }  # fmt: skip
+                }
     return result
 
 
@@ -205,13 +218,19 @@ def peak_metrics(logits: torch.Tensor, labels: torch.Tensor, occupied: torch.Ten
         prevalence = positives[i] / counted[i] if counted[i] else np.nan
         rows.append(
             {
-                "bins": int(counted[i]), "positives": int(positives[i]), "prevalence": float(prevalence),
-                "auroc": float(auroc[i]), "auroc_occupied": float(auroc_occupied[i]), "auprc": float(auprc[i]),
+                "bins": int(counted[i]),
+                "positives": int(positives[i]),
+                "prevalence": float(prevalence),
+                "auroc": float(auroc[i]),
+                "auroc_occupied": float(auroc_occupied[i]),
+                "auprc": float(auprc[i]),
                 "auprc_over_prevalence": float(auprc[i] / prevalence) if positives[i] else np.nan,
                 "calibration": float(expected[i] / positives[i]) if positives[i] else np.nan,
-                "pearson": np.nan, "spearman": np.nan, "deviance_explained": np.nan,
+                "pearson": np.nan,
+                "spearman": np.nan,
+                "deviance_explained": np.nan,
             }
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -233,11 +252,14 @@ def signal_metrics(guess: torch.Tensor, truth: torch.Tensor, counts: torch.Tenso
     )
     return [
         {
-            "bins": int((~truth[:, i].isnan()).sum()), **nothing, "pearson": float(pearson[i]),
-            "spearman": float(spearman[i]), "deviance_explained": float(explained[i]),
+            "bins": int((~truth[:, i].isnan()).sum()),
+            **nothing,
+            "pearson": float(pearson[i]),
+            "spearman": float(spearman[i]),
+            "deviance_explained": float(explained[i]),
         }
         for i in range(truth.shape[1])
-    ]  # fmt: skip
+    ]
 
 
 def group_shares(predictor: Predictor, latents: Floats) -> dict[str, Floats]:

@@ -60,10 +60,18 @@ class Imputation:
 
 
 def impute(
-    run: Run, dataset: Dataset, *, metadata: Path | None = None, unseen: Unseen = "error", split: str = "test",
-    output: Path | None = None, force: bool = False, device: torch.device | str = "cpu", batch_size: int = 256,
+    run: Run,
+    dataset: Dataset,
+    *,
+    metadata: Path | None = None,
+    unseen: Unseen = "error",
+    split: str = "test",
+    output: Path | None = None,
+    force: bool = False,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
     progress: Progress | None = None,
-) -> Imputation:  # fmt: skip
+) -> Imputation:
     """Predict experiments on the bins of one split, both strands averaged.
 
     `metadata` is a table with the columns of the model's factors, one row per experiment; a row whose id is a track of the
@@ -89,12 +97,16 @@ def impute(
     scored = score(run, bins, wanted, logits)
     experiments = [
         {
-            "experiment": item.id, "kind": item.kind, "support": backed, "why": reason,
+            "experiment": item.id,
+            "kind": item.kind,
+            "support": backed,
+            "why": reason,
             **{name: row.get(column, "") for name, column in run.model.metadata.columns.items()},
-            "most_like": ", ".join(most_like(run, row)), **scores,
+            "most_like": ", ".join(most_like(run, row)),
+            **scores,
         }
         for item, row, (backed, reason), scores in zip(wanted, rows, backing, scored)
-    ]  # fmt: skip
+    ]
     baselines = baseline_scores(run, bins, wanted, Predictor(run.model, device).head.logits(latents), logits)
     result = Imputation(experiments, baselines, without_nan(summarise(experiments, baselines)))
     if output is not None:
@@ -215,9 +227,10 @@ def summarise(experiments: Sequence[Mapping[str, Any]], baselines: Sequence[Mapp
         rows = [row for row in baselines if row["baseline"] == name and row["experiment"] in own]
         if rows:
             result.setdefault("baselines", {})[name] = {
-                "experiments": len(rows), **{key: float(np.mean([r[key] for r in rows])) for key in ("auroc", "auprc")},
+                "experiments": len(rows),
+                **{key: float(np.mean([r[key] for r in rows])) for key in ("auroc", "auprc")},
                 "model_auroc": float(np.mean([own[r["experiment"]]["auroc"] for r in rows])),
-            }  # fmt: skip
+            }
     return result
 
 

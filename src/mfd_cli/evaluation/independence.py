@@ -129,9 +129,14 @@ def predictability(name: str, source: Reals, target: Reals, seed: int) -> dict[s
     resampled = [float(r2(own, rows).mean()) for rows in resamples(len(own[0]), seed)]
     low, high = np.quantile(resampled, [0.025, 0.975])
     return {
-        "measure": "r2", "probe": name, "value": float(r2(own).mean()), "low": float(low), "high": float(high),
-        "chance": float(np.mean([r2(errors(copy)).mean() for copy in copies])), "worst": float(r2(own).max()),
-    }  # fmt: skip
+        "measure": "r2",
+        "probe": name,
+        "value": float(r2(own).mean()),
+        "low": float(low),
+        "high": float(high),
+        "chance": float(np.mean([r2(errors(copy)).mean() for copy in copies])),
+        "worst": float(r2(own).max()),
+    }
 
 
 def resamples(count: int, seed: int, times: int = 200) -> list[Ints]:
@@ -153,8 +158,10 @@ def pair_accuracy(a: Reals, b: Reals, seed: int) -> dict[str, Any]:
 
     def examples(rows: slice) -> tuple[Reals, Bools]:
         other = np.random.default_rng(seed).permutation(len(b[rows]))
-        pairs = [np.hstack([a[rows], second, *(a[rows, i : i + 1] * second for i in range(min(4, a.shape[1])))])
-                 for second in (b[rows], b[rows][other])]  # fmt: skip
+        pairs = [
+            np.hstack([a[rows], second, *(a[rows, i : i + 1] * second for i in range(min(4, a.shape[1])))])
+            for second in (b[rows], b[rows][other])
+        ]
         return np.vstack(pairs), np.arange(2 * len(b[rows])) < len(b[rows])
 
     model = HistGradientBoostingClassifier(max_iter=60, max_depth=4, random_state=seed).fit(*examples(seen))
@@ -162,9 +169,14 @@ def pair_accuracy(a: Reals, b: Reals, seed: int) -> dict[str, Any]:
     right = (model.predict(inputs) == labels).reshape(2, -1).mean(0)
     low, high = np.quantile([right[rows].mean() for rows in resamples(len(right), seed)], [0.025, 0.975])
     return {
-        "measure": "accuracy", "probe": "shuffled pairs", "value": float(right.mean()), "low": float(low),
-        "high": float(high), "chance": 0.5, "worst": np.nan,
-    }  # fmt: skip
+        "measure": "accuracy",
+        "probe": "shuffled pairs",
+        "value": float(right.mean()),
+        "low": float(low),
+        "high": float(high),
+        "chance": 0.5,
+        "worst": np.nan,
+    }
 
 
 def canonical_correlation(a: Reals, b: Reals) -> dict[str, Any]:
@@ -184,9 +196,14 @@ def canonical_correlation(a: Reals, b: Reals) -> dict[str, Any]:
     own = first(a, b)
     low, high = np.quantile([r(own, rows) for rows in resamples(len(own[0]), 0)], [0.025, 0.975])
     return {
-        "measure": "canonical correlation", "probe": "first", "value": r(own), "low": float(low), "high": float(high),
-        "chance": float(np.mean([r(first(a, copy)) for copy in shifted(b)])), "worst": np.nan,
-    }  # fmt: skip
+        "measure": "canonical correlation",
+        "probe": "first",
+        "value": r(own),
+        "low": float(low),
+        "high": float(high),
+        "chance": float(np.mean([r(first(a, copy)) for copy in shifted(b)])),
+        "worst": np.nan,
+    }
 
 
 def _whitener(x: Reals, ridge: float = 1e-3) -> Reals:
@@ -231,10 +248,17 @@ def weight_leakage(
             rng = np.random.default_rng(seed)
             null = [accuracy(near, permuted_within(told, stratum[used], rng)) for _ in range(shuffles)]
             value = accuracy(near, told)
-            result.append({
-                "group": group, "factor": factor, "within": own[0], "tracks": len(used), "accuracy": value,
-                "chance": float(np.mean(null)), "p": float((1 + sum(n >= value for n in null)) / (1 + shuffles)),
-            })  # fmt: skip
+            result.append(
+                {
+                    "group": group,
+                    "factor": factor,
+                    "within": own[0],
+                    "tracks": len(used),
+                    "accuracy": value,
+                    "chance": float(np.mean(null)),
+                    "p": float((1 + sum(n >= value for n in null)) / (1 + shuffles)),
+                }
+            )
     return result
 
 

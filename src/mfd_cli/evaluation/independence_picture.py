@@ -24,9 +24,13 @@ def draw_independence(path: Path, probes: Sequence[Mapping[str, Any]], weights: 
     heights = [len(rows) for rows in panels] + ([len(weights)] if weights else [])
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
-            len(heights), 1, figsize=(7.5, 1.1 * len(heights) + 0.28 * sum(heights)), layout="constrained",
-            height_ratios=[height + 1 for height in heights], squeeze=False,
-        )  # fmt: skip
+            len(heights),
+            1,
+            figsize=(7.5, 1.1 * len(heights) + 0.28 * sum(heights)),
+            layout="constrained",
+            height_ratios=[height + 1 for height in heights],
+            squeeze=False,
+        )
         for axis, measure, rows in zip(axes[:, 0], measures, panels):
             labels = [f"{row['from']} → {row['to']}, {row['probe']}" for row in rows]
             _dots(axis, labels, rows, f"{measure[0].capitalize()}: {TITLES[measure[1]]}")

@@ -84,15 +84,25 @@ class QcSummary:
             f"{judged:,} pairs of track and factor judged, {self.summary['alone']:,} not (fewer than {FEWEST_TRACKS} other "
             f"tracks have the level): {len(flagged)} disagree with their metadata; {len(self.failed)} tracks are not "
             "predicted at all",
-            *told, f"wrote {self.folder}",
-        ]  # fmt: skip
+            *told,
+            f"wrote {self.folder}",
+        ]
 
 
 def qc(
-    run: Run, dataset: Dataset, output: Path, *, factors: Sequence[str] = (), fdr: float = 0.01, steps: int = 600,
-    seed: int = 0, device: torch.device | str = "cpu", batch_size: int = 256, force: bool = False,
+    run: Run,
+    dataset: Dataset,
+    output: Path,
+    *,
+    factors: Sequence[str] = (),
+    fdr: float = 0.01,
+    steps: int = 600,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+    force: bool = False,
     progress: Progress | None = None,
-) -> QcSummary:  # fmt: skip
+) -> QcSummary:
     """Judge every peak track's levels of some factors (default: all but numbers) and write the folder. `steps` are those in
     which each head is fitted.
 
@@ -131,9 +141,15 @@ def qc(
     failed = list({row["track"]: {"track": row["track"], "auroc": row["auroc_told"]} for row in failed}.values())
     verdicts = Counter(row["verdict"] for row in found)
     summary = {
-        "tracks": len(judged), "judged": len(found) - verdicts[ALONE], "alone": verdicts[ALONE], "flagged": verdicts[OTHER],
-        "failed": len(failed), "fdr": fdr, "bins": len(z), "factors": list(chosen),
-    }  # fmt: skip
+        "tracks": len(judged),
+        "judged": len(found) - verdicts[ALONE],
+        "alone": verdicts[ALONE],
+        "flagged": verdicts[OTHER],
+        "failed": len(failed),
+        "fdr": fdr,
+        "bins": len(z),
+        "factors": list(chosen),
+    }
     with whole_folder(output) as folder:
         write_tsv(folder / "tracks.tsv", [{k: v for k, v in row.items() if k != "p"} for row in found])
         write_tsv(folder / "failed.tsv", failed, ["track", "auroc"])
@@ -165,9 +181,15 @@ def held_out_bins(dataset: Dataset) -> Bins:
 
 
 def judge(
-    run: Run, head: RefittedHead, rows: Sequence[Mapping[str, str]], fitted: Bools, track: int,
-    factors: Sequence[str], latents: Floats, labels: Floats,
-) -> list[dict[str, Any]]:  # fmt: skip
+    run: Run,
+    head: RefittedHead,
+    rows: Sequence[Mapping[str, str]],
+    fitted: Bools,
+    track: int,
+    factors: Sequence[str],
+    latents: Floats,
+    labels: Floats,
+) -> list[dict[str, Any]]:
     """One row per factor: the told level against every other level that a fitted track has."""
     known = ~np.isnan(labels)
     z, y = latents[known], labels[known]
@@ -180,9 +202,20 @@ def judge(
         cells = Counter(level_cell(encoder, row[column]) for row, used in zip(rows, fitted) if used)
         told = level_cell(encoder, own[column])
         row: dict[str, Any] = {
-            "track": run.tracks[track].id, "factor": factor, "told": told, "best": told, "gain": 0.0, "share": 0.0, "z": 0.0,
-            "p": 1.0, "q": 1.0, "auroc_told": auroc, "auroc_best": auroc, "swapped_with": "", "verdict": AGREES,
-        }  # fmt: skip
+            "track": run.tracks[track].id,
+            "factor": factor,
+            "told": told,
+            "best": told,
+            "gain": 0.0,
+            "share": 0.0,
+            "z": 0.0,
+            "p": 1.0,
+            "q": 1.0,
+            "auroc_told": auroc,
+            "auroc_best": auroc,
+            "swapped_with": "",
+            "verdict": AGREES,
+        }
         others = [cell for cell in sorted(cells) if cell != told and cells[cell] >= FEWEST_TRACKS]
         if cells[told] < FEWEST_TRACKS:
             row["verdict"] = ALONE
@@ -218,9 +251,13 @@ def compare(told: Floats, others: Floats, names: Sequence[str], y: Floats) -> di
     nothing = float(np.asarray(np.where(y == 1, np.log(share), np.log1p(-share))).sum())
     explained = float(per_block[overall].sum() - nothing)
     return {
-        "best": names[tried[overall - 1]], "gain": float(gains.sum()), "z": z,
-        "share": float(gains.sum()) / explained if explained > 0 else 0.0, "p": float(ndtr(-z)), "auroc_best": auroc
-    }  # fmt: skip
+        "best": names[tried[overall - 1]],
+        "gain": float(gains.sum()),
+        "z": z,
+        "share": float(gains.sum()) / explained if explained > 0 else 0.0,
+        "p": float(ndtr(-z)),
+        "auroc_best": auroc,
+    }
 
 
 def log_likelihood(logits: Floats, y: Floats, rounds: int = 25) -> Doubles:
@@ -274,7 +311,8 @@ def settle(rows: list[dict[str, Any]], fdr: float) -> None:
     flagged = list(most.values())
     for row in flagged:
         partners = [
-            other["track"] for other in flagged
+            other["track"]
+            for other in flagged
             if other["factor"] == row["factor"] and other["told"] == row["best"] and other["best"] == row["told"]
-        ]  # fmt: skip
+        ]
         row["swapped_with"] = partners[0] if len(partners) == 1 else ""

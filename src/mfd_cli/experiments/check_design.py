@@ -44,9 +44,13 @@ def check_design(project: Project, *, output: Path | None = None, force: bool = 
         key=lambda pair: (-pair.together, -pair.cramers_v),
     )
     report = DesignReport(
-        len(rows), [describe(name, factor, levels[name]) for name, factor in factors.items()], pairs,
-        inseparable_sets(levels, factors), suggestions(levels, pairs), output,
-    )  # fmt: skip
+        len(rows),
+        [describe(name, factor, levels[name]) for name, factor in factors.items()],
+        pairs,
+        inseparable_sets(levels, factors),
+        suggestions(levels, pairs),
+        output,
+    )
     if output is not None:
         from mfd_cli.experiments.confounds_picture import draw_design
 

@@ -44,10 +44,12 @@ class DesignReport:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "tracks": self.tracks, "factors": list(self.factors), "pairs": [vars(pair) for pair in self.pairs],
+            "tracks": self.tracks,
+            "factors": list(self.factors),
+            "pairs": [vars(pair) for pair in self.pairs],
             "inseparable_sets": [{"factors": list(names), "tracks": count} for names, count in self.sets],
             "suggestions": list(self.suggestions),
-        }  # fmt: skip
+        }
 
     def lines(self) -> list[str]:
         lines = [f"{self.tracks} tracks", ""]
@@ -102,10 +104,15 @@ def describe(name: str, factor: FactorConfig, values: Sequence[str]) -> dict[str
     counts = Counter(values)
     common, most = counts.most_common(1)[0]
     return {
-        "factor": name, "group": factor.group, "type": factor.type, "levels": len(counts),
-        "single": sum(count == 1 for count in counts.values()), "missing": counts.get(MISSING, 0),
-        "most_common": common[:40], "most": most,
-    }  # fmt: skip
+        "factor": name,
+        "group": factor.group,
+        "type": factor.type,
+        "levels": len(counts),
+        "single": sum(count == 1 for count in counts.values()),
+        "missing": counts.get(MISSING, 0),
+        "most_common": common[:40],
+        "most": most,
+    }
 
 
 def pair_of(a: str, b: str, levels: Levels, factors: Mapping[str, FactorConfig]) -> Pair:

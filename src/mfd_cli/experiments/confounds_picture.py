@@ -31,8 +31,15 @@ def draw_design(stem: Path, factors: Sequence[str], pairs: Sequence[Pair], level
         left.set_xticks(range(len(factors)), factors, rotation=45, ha="right")
         left.set_yticks(range(len(factors)), factors)
         for i, j in np.ndindex(matrix.shape):
-            left.text(j, i, f"{matrix[i, j]:.2f}", ha="center", va="center", fontsize=7,
-                      color="black" if matrix[i, j] > 0.5 else "white")  # fmt: skip
+            left.text(
+                j,
+                i,
+                f"{matrix[i, j]:.2f}",
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="black" if matrix[i, j] > 0.5 else "white",
+            )
         left.set_title("Cramer's V (1: cannot be told apart)", loc="left")
         figure.colorbar(image, ax=left, shrink=0.8)
         if pairs:
@@ -47,7 +54,14 @@ def draw_design(stem: Path, factors: Sequence[str], pairs: Sequence[Pair], level
             for i, j in np.ndindex(counts.shape):
                 if counts[i, j]:
                     dark = counts[i, j] > 0.2 * counts.max()
-                    right.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", fontsize=7,
-                               color="white" if dark else "black")  # fmt: skip
+                    right.text(
+                        j,
+                        i,
+                        f"{counts[i, j]:.0f}",
+                        ha="center",
+                        va="center",
+                        fontsize=7,
+                        color="white" if dark else "black",
+                    )
             right.set_title(f"Tracks per level of {a} and {b} (the {MOST} most common)", loc="left")
         save(figure, stem)

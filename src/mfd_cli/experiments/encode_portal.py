@@ -62,9 +62,11 @@ def read_any_table(path: Path) -> Table:
         cells = [cell.strip('" ') for cell in first.decode("utf-8", "replace").split("\t")]
         if not any(find_column(what, cells) for what in NAMES):
             raise MetadataError(
-                f"the first line does not look like a header ({cells[0][:40]!r}, ...)", path=path, line=1,
+                f"the first line does not look like a header ({cells[0][:40]!r}, ...)",
+                path=path,
+                line=1,
                 hint="a header line must name the columns, such as File accession, File path, Assay",
-            )  # fmt: skip
+            )
     return read_table(path, header_line=2 if report else 1)
 
 
@@ -137,9 +139,10 @@ def choose_files(table: Table, assembly: str | None) -> Choice:
         formats = Counter(value(row, "format") or "?" for row in rows).most_common(4)
         held = ", ".join(f"{count} {name}" for name, count in formats)
         raise MetadataError(
-            f"holds no released peak or signal file{f' of {wanted}' if wanted else ''} (it lists {held})", path=table.path,
+            f"holds no released peak or signal file{f' of {wanted}' if wanted else ''} (it lists {held})",
+            path=table.path,
             hint="ask the portal for bed narrowPeak and bigWig files",
-        )  # fmt: skip
+        )
     return Choice(tuple(chosen), tuple(left), wanted)
 
 
@@ -185,7 +188,8 @@ def with_local_files(choice: Choice, table: Table) -> Choice:
     if not found:
         first = few(accession for accession, _ in missing)
         raise MetadataError(
-            f"none of the {len(missing)} files that were chosen is beside the table ({first})", path=table.path,
+            f"none of the {len(missing)} files that were chosen is beside the table ({first})",
+            path=table.path,
             hint="download them there (xargs -L 1 curl -O -J -L < files.txt), then run mfd init again",
-        )  # fmt: skip
+        )
     return replace(choice, rows=tuple(found), left_out=(*choice.left_out, *missing))

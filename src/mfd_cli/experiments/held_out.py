@@ -35,9 +35,10 @@ def matching_tracks(config: Config, rows: Mapping[str, Row], levels: Mapping[str
         if factor not in config.factors:
             raise ConfigError(f"train.held_out names the factor {factor!r}{nearest(factor, list(config.factors))}")
     found = {
-        name for name, row in rows.items()
+        name
+        for name, row in rows.items()
         if all(level in levels_of(config, factor, row) for factor, level in levels.items())
-    }  # fmt: skip
+    }
     if not found:
         for factor, level in levels.items():
             known = {known for row in rows.values() for known in levels_of(config, factor, row)}

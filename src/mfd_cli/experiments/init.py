@@ -113,8 +113,10 @@ def init_project(
     if identity is None or path is None:
         raise MetadataError(
             f"has no column that {'names the tracks' if identity is None else 'tells where their files are'}",
-            path=metadata, line=1, hint="name the columns File accession and File path",
-        )  # fmt: skip
+            path=metadata,
+            line=1,
+            hint="name the columns File accession and File path",
+        )
     factors, others = propose_factors(rows, columns)
     remarks = remarks_on(rows, columns, factors)
     text = write_toml(fasta, chosen_table, output, identity, path, columns, factors, others, genome.lengths)
@@ -217,9 +219,16 @@ def propose_split(lengths: Mapping[str, int]) -> tuple[list[str], list[str] | fl
 
 
 def write_toml(
-    fasta: Path, metadata: Path, output: Path, identity: str, path: str, columns: Sequence[str],
-    factors: Mapping[str, FactorConfig], others: Mapping[str, str], lengths: Mapping[str, int],
-) -> str:  # fmt: skip
+    fasta: Path,
+    metadata: Path,
+    output: Path,
+    identity: str,
+    path: str,
+    columns: Sequence[str],
+    factors: Mapping[str, FactorConfig],
+    others: Mapping[str, str],
+    lengths: Mapping[str, int],
+) -> str:
     """The text of mfd.toml; paths are relative to it where they lie below its folder."""
     base = output.absolute().parent
 
@@ -230,10 +239,16 @@ def write_toml(
     test, validation = propose_split(lengths)
     background = '"all"' if sum(lengths.values()) < _SMALL_GENOME else "1.0"
     lines = [
-        "# Written by mfd init. Every key is explained by: mfd --help, and the README.", "", "[data]",
-        f"fasta = {quoted(relative(fasta))}", f"metadata = {quoted(relative(metadata))}", "", "[tracks]",
-        f"id = {quoted(identity)}", f"path = {quoted(path)}",
-    ]  # fmt: skip
+        "# Written by mfd init. Every key is explained by: mfd --help, and the README.",
+        "",
+        "[data]",
+        f"fasta = {quoted(relative(fasta))}",
+        f"metadata = {quoted(relative(metadata))}",
+        "",
+        "[tracks]",
+        f"id = {quoted(identity)}",
+        f"path = {quoted(path)}",
+    ]
     if "Kind" in columns:
         lines.append('kind = "Kind"')
     lines += ["", "[bins]", f"background = {background}", '# exclude = "blacklist.bed"', "", "[split]"]

@@ -89,8 +89,9 @@ def _check_names(sources: Sequence[Source], path: Path) -> None:
             if len(name) > _LONGEST_NAME or any(unicodedata.category(letter)[0] == "C" for letter in name):
                 raise MetadataError(
                     f"the name of the {what}, {name[:40]!r}, is too long or has letters that cannot be seen",
-                    path=path, line=source.line,
-                )  # fmt: skip
+                    path=path,
+                    line=source.line,
+                )
             before = lines.setdefault((what, same), source.line)
             if before != source.line:
                 raise MetadataError(f"{what} {name[:60]!r} is on line {before} already", path=path, line=source.line)
@@ -105,9 +106,11 @@ def kind_of(told: str, file: str, path: Path, line: int) -> Kind:
         return "peaks"
     shown = f"the kind {told[:40]!r}" if told else f"the file name {file[-60:]!r}"
     raise MetadataError(
-        f"{shown} tells neither peaks nor signal", path=path, line=line,
+        f"{shown} tells neither peaks nor signal",
+        path=path,
+        line=line,
         hint="peaks are .bed, .narrowPeak or .broadPeak (.gz), signal is .bigWig or .bw; or set tracks.kind",
-    )  # fmt: skip
+    )
 
 
 def check_sources(sources: Sequence[Source]) -> None:

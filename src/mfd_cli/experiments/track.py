@@ -59,8 +59,12 @@ def tracks_of(stored: Sequence[Mapping[str, Any]]) -> tuple[Track, ...]:
     """Tracks from plain values that have been checked."""
     return tuple(
         Track(
-            id=row["id"], kind=row["kind"], metadata=row["metadata"], positives=row["positives"],
-            mean_signal=row["mean_signal"], assayed=None if row["assayed"] is None else tuple(row["assayed"]),
+            id=row["id"],
+            kind=row["kind"],
+            metadata=row["metadata"],
+            positives=row["positives"],
+            mean_signal=row["mean_signal"],
+            assayed=None if row["assayed"] is None else tuple(row["assayed"]),
         )
         for row in stored
-    )  # fmt: skip
+    )

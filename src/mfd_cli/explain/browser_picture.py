@@ -32,9 +32,14 @@ def draw_browser(one: OnDna, own: str) -> Figure:
         lanes.append(("genes", 0.3 + 0.22 * len(rows)))
     heights = [height for _, height in lanes]
     figure, grid = plt.subplots(
-        len(lanes), 1, figsize=(7.6, 1.0 + sum(heights)), sharex=True, layout="constrained", height_ratios=heights,
+        len(lanes),
+        1,
+        figsize=(7.6, 1.0 + sum(heights)),
+        sharex=True,
+        layout="constrained",
+        height_ratios=heights,
         squeeze=False,
-    )  # fmt: skip
+    )
     panels = dict(zip((name for name, _ in lanes), grid[:, 0]))
     values = one.contributions[0]
     begin = region.start - (len(values) - BIN) // 2
@@ -103,9 +108,14 @@ def _genes(axes: Axes, rows: Sequence[Sequence[Gene]], around: Surroundings) -> 
             axes.plot([low, high], [place, place], color="#31415e", linewidth=4, solid_capstyle="butt")
             arrow = {"+": " \u2192", "-": " \u2190"}.get(gene.strand, "")
             axes.annotate(
-                f"{plain(gene.name, 16)}{arrow}", (low, place), xytext=(2, 5), textcoords="offset points", fontsize=7,
-                annotation_clip=False, va="bottom",
-            )  # fmt: skip
+                f"{plain(gene.name, 16)}{arrow}",
+                (low, place),
+                xytext=(2, 5),
+                textcoords="offset points",
+                fontsize=7,
+                annotation_clip=False,
+                va="bottom",
+            )
     axes.set_ylim(-0.6, len(rows) - 0.1)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)

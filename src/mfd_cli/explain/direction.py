@@ -89,9 +89,18 @@ def track_parts(head: Head, index: int) -> dict[str, Floats]:
 
 
 def explain_directions(
-    run: Run, dataset: Dataset, subject: str, directions: Sequence[Direction], output: Path, *, look: Look | None = None,
-    device: torch.device | str = "cpu", batch_size: int = 256, force: bool = False, progress: Progress | None = None,
-) -> ExplainSummary:  # fmt: skip
+    run: Run,
+    dataset: Dataset,
+    subject: str,
+    directions: Sequence[Direction],
+    output: Path,
+    *,
+    look: Look | None = None,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ExplainSummary:
     """Write the folder `output`, whole, for at most MOST_DIRECTIONS directions in the latent."""
     look = look or Look()
     check_output(output, force)

@@ -41,9 +41,18 @@ from mfd_cli.runs.folder import Run
 
 
 def explain(
-    run: Run, dataset: Dataset, factor: str, output: Path, *, levels: Sequence[str] = (), look: Look | None = None,
-    device: torch.device | str = "cpu", batch_size: int = 256, force: bool = False, progress: Progress | None = None,
-) -> ExplainSummary:  # fmt: skip
+    run: Run,
+    dataset: Dataset,
+    factor: str,
+    output: Path,
+    *,
+    levels: Sequence[str] = (),
+    look: Look | None = None,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ExplainSummary:
     """Explain one factor of a trained model and write the folder `output`, whole.
 
     Shown on DNA are these `levels`, or those with the most tracks. Raises ConfigError for a factor that the model does not
@@ -69,9 +78,7 @@ def explain(
     shown = look_at(run, dataset, directions, split, bins, latents, look, given, device, progress)
     prints = fingerprints(dataset, bins, latents, directions, given.profiles)
     group = decomposition.group_of[factor]
-    result = Explanation(
-        run, factor, group, decomposition, rows, tracks, agreement, shown, prints, len(bins), split
-    )  # fmt: skip
+    result = Explanation(run, factor, group, decomposition, rows, tracks, agreement, shown, prints, len(bins), split)
     sentences = summary_sentences(result)
     with whole_folder(output) as folder:
         write_tables(folder, result, dataset)

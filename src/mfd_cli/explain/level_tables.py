@@ -52,9 +52,16 @@ def track_rows(run: Run, predictor: Predictor, decomposition: Decomposition, lat
 
 
 def level_rows(
-    run: Run, dataset: Dataset, predictor: Predictor, decomposition: Decomposition, factor: str, bins: Bins,
-    latents: Floats, tracks: Sequence[Mapping[str, Any]], seed: int = 0,
-) -> list[dict[str, Any]]:  # fmt: skip
+    run: Run,
+    dataset: Dataset,
+    predictor: Predictor,
+    decomposition: Decomposition,
+    factor: str,
+    bins: Bins,
+    latents: Floats,
+    tracks: Sequence[Mapping[str, Any]],
+    seed: int = 0,
+) -> list[dict[str, Any]]:
     """Per level with a training track: strength of its direction on real bins, share with interval, latents, G+C, confounds.
 
     Where exactly the same tracks have a level of another factor, the credit of the two cannot be told apart: there is no
@@ -86,8 +93,13 @@ def level_rows(
         strongest = np.argsort(-np.abs(direction) * spread, kind="stable")[:3]
         rows.append(
             {
-                "level": level, "tracks": int(members.sum()), "norm": float(np.linalg.norm(direction)),
-                "logit_sd": float(score.std()), "share_of_variance": own, "share_low": low, "share_high": high,
+                "level": level,
+                "tracks": int(members.sum()),
+                "norm": float(np.linalg.norm(direction)),
+                "logit_sd": float(score.std()),
+                "share_of_variance": own,
+                "share_low": low,
+                "share_high": high,
                 "cannot_be_told_from": ", ".join(f"{name} = {level}" for name, level in twins.items()),
                 "joint_share": joint,
                 "strongest_latents": ", ".join(f"{group}.{index}" for index in strongest),
@@ -95,7 +107,7 @@ def level_rows(
                 "confounded_with": sentence,
                 "sampling_error": decomposition.errors[factor],
             }
-        )  # fmt: skip
+        )
     return sorted(rows, key=lambda row: (-row["tracks"], row["level"]))
 
 
@@ -106,10 +118,11 @@ def same_tracks(decomposition: Decomposition, factor: str, members: Bools) -> di
         return {}  # a level that every track has is in the shared part
     return {
         other: level
-        for other, levels in decomposition.levels.items() if other != factor
+        for other, levels in decomposition.levels.items()
+        if other != factor
         for index, level in enumerate(levels)
         if np.array_equal(decomposition.members[other][trained, index], members[trained])
-    }  # fmt: skip
+    }
 
 
 def strongest_confound(decomposition: Decomposition, factor: str, members: Bools) -> tuple[str, str]:

@@ -30,11 +30,16 @@ def modisco_motifs(codes: Bytes, hypothetical: Floats) -> list[FoundMotif]:
     total = sum(len(pattern.seqlets) for pattern in patterns)
     return [
         FoundMotif(
-            np.asarray(pattern.contrib_scores, np.float32).T, np.asarray(pattern.sequence, np.float32).T,
-            _consensus(np.asarray(pattern.sequence)), len(pattern.seqlets), total, float("nan"), "modisco",
+            np.asarray(pattern.contrib_scores, np.float32).T,
+            np.asarray(pattern.sequence, np.float32).T,
+            _consensus(np.asarray(pattern.sequence)),
+            len(pattern.seqlets),
+            total,
+            float("nan"),
+            "modisco",
         )
         for pattern in patterns
-    ]  # fmt: skip
+    ]
 
 
 def _consensus(frequency: Reals) -> str:

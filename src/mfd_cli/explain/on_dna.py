@@ -90,9 +90,17 @@ def bins_to_look_at(dataset: Dataset) -> tuple[str, Bins]:
 
 
 def look_at(
-    run: Run, dataset: Dataset, directions: Sequence[Direction], split: str, bins: Bins, latents: Floats, look: Look,
-    given: Given, device: torch.device | str, progress: Progress | None,
-) -> list[OnDna]:  # fmt: skip
+    run: Run,
+    dataset: Dataset,
+    directions: Sequence[Direction],
+    split: str,
+    bins: Bins,
+    latents: Floats,
+    look: Look,
+    given: Given,
+    device: torch.device | str,
+    progress: Progress | None,
+) -> list[OnDna]:
     """Attributions, motifs and surroundings of each direction on its regions."""
     fixed = None if look.regions is None else given_regions(run, dataset, look.regions)
     known = {name: motif.probabilities for name, motif in given.motifs.items()}
@@ -152,7 +160,7 @@ def gc_content(dataset: Dataset, bins: Bins) -> Doubles:
 
 def fingerprints(
     dataset: Dataset, bins: Bins, latents: Floats, directions: Sequence[Direction], profiles: Mapping[str, Floats]
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """Which composition, and which profile, each direction's score goes with, over at most MOST_PRINTED bins."""
     chosen = evenly(len(bins), MOST_PRINTED)
     contigs, starts = bins.contig[chosen], bins.start[chosen]
@@ -178,10 +186,18 @@ def write_on_dna(folder: Path, shown: Sequence[OnDna], subject: str, run: Run, d
         pieces = [(r.contig, r.start - run.model.left, one.contributions[i]) for i, r in enumerate(one.regions)]
         write_bigwig(folder / f"{names[one.name]}.bw", dataset.genome.lengths, pieces)
     regions = [
-        {"level": one.name, "contig": region.contig, "start": region.start, "end": region.start + BIN, "score": region.score,
-         "sum_of_contributions": float(one.contributions[i].sum()), "convergence_error": float(one.error[i])}
-        for one in shown for i, region in enumerate(one.regions)
-    ]  # fmt: skip
+        {
+            "level": one.name,
+            "contig": region.contig,
+            "start": region.start,
+            "end": region.start + BIN,
+            "score": region.score,
+            "sum_of_contributions": float(one.contributions[i].sum()),
+            "convergence_error": float(one.error[i]),
+        }
+        for one in shown
+        for i, region in enumerate(one.regions)
+    ]
     write_tsv(folder / "regions.tsv", regions, REGION_COLUMNS)
     rows, matrices = [], {}
     for one in shown:
@@ -196,11 +212,17 @@ def write_on_dna(folder: Path, shown: Sequence[OnDna], subject: str, run: Run, d
 def motif_row(motif: FoundMotif, match: Match | None) -> dict[str, Any]:
     """The columns of motifs.tsv but the names."""
     return {
-        "found_by": motif.found_by, "sequence": motif.sequence, "stretches": motif.count, "of": motif.total,
-        "enrichment": float(motif.enrichment), "known_motif": match and match.name,
-        "known_strand": match and ("forward" if match.strand == "+" else "reverse"), "known_start": match and match.start,
-        "bits": match and match.bits, "e_value": match and match.e_value,
-    }  # fmt: skip
+        "found_by": motif.found_by,
+        "sequence": motif.sequence,
+        "stretches": motif.count,
+        "of": motif.total,
+        "enrichment": float(motif.enrichment),
+        "known_motif": match and match.name,
+        "known_strand": match and ("forward" if match.strand == "+" else "reverse"),
+        "known_start": match and match.start,
+        "bits": match and match.bits,
+        "e_value": match and match.e_value,
+    }
 
 
 def motif_words(one: OnDna) -> str:
@@ -217,5 +239,5 @@ def motif_table(shown: Sequence[OnDna]) -> str:
 
     rows = [
         {"level": one.name, **motif_row(motif, match)} for one in shown for motif, match in zip(one.motifs, one.matches)
-    ]  # fmt: skip
+    ]
     return table(rows, {"e_value": "E-value", "bits": "bits of the match"})

@@ -29,9 +29,16 @@ from mfd_cli.settings.config import ALL, SHARED
 
 
 def explain_all(
-    run: Run, dataset: Dataset, output: Path, *, device: torch.device | str = "cpu", batch_size: int = 256,
-    seed: int = 0, force: bool = False, progress: Progress | None = None,
-) -> ExplainSummary:  # fmt: skip
+    run: Run,
+    dataset: Dataset,
+    output: Path,
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+    seed: int = 0,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ExplainSummary:
     """Write the overview over all factors. ConfigError for a free head."""
     check_output(output, force)
     check_same_tracks(run, dataset)
@@ -47,10 +54,17 @@ def explain_all(
         latents, stretches(bins), predictor.head.matrix()[used], {n: part[used] for n, part in parts.items()}, seed
     )
     factors = [
-        {"part": name, "kind": kind_of(name, decomposition), "group": "" if name == SHARED else groups[name],
-         "levels": len(decomposition.levels.get(name, ())), "share": mean, "low": low, "high": high}
+        {
+            "part": name,
+            "kind": kind_of(name, decomposition),
+            "group": "" if name == SHARED else groups[name],
+            "levels": len(decomposition.levels.get(name, ())),
+            "share": mean,
+            "low": low,
+            "high": high,
+        }
         for name, (mean, low, high) in ((name, interval(values)) for name, values in draws.items())
-    ]  # fmt: skip
+    ]
     result = Overview(run, decomposition, factors, track_rows(run, predictor, decomposition, latents), len(bins), split)
     told = sentences(result)
     with whole_folder(output) as folder:
@@ -78,8 +92,9 @@ def sentences(result: Overview) -> list[str]:
     told += [f"The group {row['part']} carries {_percent(row)}." for row in ordered if row["kind"] == "group"]
     told += [
         f"{row['part']} ({row['group']}, {row['levels']} levels): {_percent(row)}."
-        for row in ordered if row["kind"] == "factor"
-    ]  # fmt: skip
+        for row in ordered
+        if row["kind"] == "factor"
+    ]
     return told
 
 

@@ -75,8 +75,16 @@ def draw_tracks(result: Overview) -> Figure:
     for number, name in enumerate(names):
         values = np.nan_to_num(np.array([row[f"share_{name}"] for row in rows]))
         bottom = np.where(values >= 0, above, below)
-        axes.bar(np.arange(len(rows)), values, bottom=bottom, width=1.0, color=COLOURS[number % 8], linewidth=0,
-                 hatch="//" if number >= 8 else None, label=plain(name))  # fmt: skip
+        axes.bar(
+            np.arange(len(rows)),
+            values,
+            bottom=bottom,
+            width=1.0,
+            color=COLOURS[number % 8],
+            linewidth=0,
+            hatch="//" if number >= 8 else None,
+            label=plain(name),
+        )
         above, below = above + np.maximum(values, 0), below + np.minimum(values, 0)
     axes.axhline(0, color="#444444", linewidth=0.6)
     axes.set_xlim(-0.5, len(rows) - 0.5)
@@ -106,10 +114,15 @@ def draw_groups(result: Overview, one: str, other: str) -> Figure:
         chosen = np.array([own == level if level is not None else own not in shown for own in levels])
         if chosen.any():
             axes.scatter(
-                shares[one][chosen], shares[other][chosen], s=24, linewidths=0, alpha=0.8,
-                color=COLOURS[number] if level is not None else "#999999", marker="osD^vP*X"[number],
+                shares[one][chosen],
+                shares[other][chosen],
+                s=24,
+                linewidths=0,
+                alpha=0.8,
+                color=COLOURS[number] if level is not None else "#999999",
+                marker="osD^vP*X"[number],
                 label=plain(level) if level else "(missing)" if level == "" else "other levels",
-            )  # fmt: skip
+            )
     axes.axhline(0, color="#bbbbbb", linewidth=0.6)
     axes.axvline(0, color="#bbbbbb", linewidth=0.6)
     axes.set_xlabel(f"share of the {one} part")

@@ -77,8 +77,16 @@ def draw_shares(result: Explanation) -> Figure:
         left, right = 0.0, 0.0
         for number, value in enumerate(values):
             start = left if value >= 0 else right
-            axes.barh(place, value, left=start, color=COLOURS[number % 8], height=0.7, edgecolor="white", linewidth=0.5,
-                      hatch="//" if number >= 8 else None)  # fmt: skip
+            axes.barh(
+                place,
+                value,
+                left=start,
+                color=COLOURS[number % 8],
+                height=0.7,
+                edgecolor="white",
+                linewidth=0.5,
+                hatch="//" if number >= 8 else None,
+            )
             left, right = (left + value, right) if value >= 0 else (left, right + value)
     axes.set_yticks(range(len(rows)), [plain(level) for level in rows])
     axes.invert_yaxis()
@@ -149,9 +157,16 @@ def draw_embedding(result: Explanation) -> Figure:
     for number, level in enumerate(shown):
         mine = result.decomposition.tracks_of(result.factor, level)[trained]
         rest &= ~mine
-        axes.scatter(points[mine, 0], points[mine, 1], s=26, color=COLOURS[number], marker="osD^vP*X"[number],
-                     label=plain(level),
-                     alpha=0.8, linewidths=0)  # fmt: skip
+        axes.scatter(
+            points[mine, 0],
+            points[mine, 1],
+            s=26,
+            color=COLOURS[number],
+            marker="osD^vP*X"[number],
+            label=plain(level),
+            alpha=0.8,
+            linewidths=0,
+        )
     if rest.any():
         axes.scatter(points[rest, 0], points[rest, 1], s=10, color="#999999", label="other levels", linewidths=0)
     axes.set_xlabel(f"first component ({share[0]:.0%} of the variance)")

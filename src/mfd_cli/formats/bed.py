@@ -50,9 +50,11 @@ def _check_last_line(line: bytes, before: bytes, path: Path, number: int) -> Non
     whole = before[before.rfind(b"\n", 0, -1) + 1 :]
     if line.count(b"\t") < whole.count(b"\t") and b"#" not in (whole[:1], line[:1]):
         raise RegionError(
-            "the last line was cut short: it has fewer columns than the one before, and no end", path=path, line=number,
+            "the last line was cut short: it has fewer columns than the one before, and no end",
+            path=path,
+            line=number,
             hint="fetch the file again; or end the line, if it is right",
-        )  # fmt: skip
+        )
 
 
 def _parse_lines(block: bytes, names: dict[bytes, int], number: int, path: Path) -> _Columns:

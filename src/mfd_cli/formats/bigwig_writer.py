@@ -133,9 +133,11 @@ class BigWigs:
         stream.write(struct.pack("<I", MAGIC))
         stream.seek(0)
         largest = max(24 + 8 * ITEMS, ZOOM.itemsize * RECORDS)
-        stream.write(struct.pack(
-            "<IHHQQQHHQQIQ", MAGIC, 4, len(zooms), HEADER, self.data_at, index_at, 0, 0, 0, HEADER - 40, largest, 0
-        ))  # fmt: skip
+        stream.write(
+            struct.pack(
+                "<IHHQQQHHQQIQ", MAGIC, 4, len(zooms), HEADER, self.data_at, index_at, 0, 0, 0, HEADER - 40, largest, 0
+            )
+        )
         stream.write(b"".join(zooms))
         stream.seek(HEADER - 40)
         stream.write(struct.pack("<Qdddd", *total))
@@ -173,9 +175,7 @@ def _put(stream: io.BufferedRandom, contig: int, start: int, end: int, raw: byte
 
 
 def _put_records(stream: io.BufferedRandom, records: NDArray[Any]) -> Block:
-    return _put(
-        stream, int(records["contig"][0]), int(records["start"][0]), int(records["end"][-1]), records.tobytes()
-    )  # fmt: skip
+    return _put(stream, int(records["contig"][0]), int(records["start"][0]), int(records["end"][-1]), records.tobytes())
 
 
 def _parts(records: NDArray[Any]) -> Iterator[NDArray[Any]]:
@@ -239,9 +239,18 @@ def spatial_index(blocks: Sequence[Block], at: int) -> bytes:
     """The R tree of blocks, which are in the order of the genome."""
     first, last = (blocks[0], blocks[-1]) if blocks else (Block(0, 0, 0, 0, 0),) * 2
     head = struct.pack(
-        "<IIQIIIIQII", INDEX_MAGIC, BRANCHES, len(blocks), first.contig, first.start, last.contig, last.end,
-        last.offset + last.size, ITEMS, 0,
-    )  # fmt: skip
+        "<IIQIIIIQII",
+        INDEX_MAGIC,
+        BRANCHES,
+        len(blocks),
+        first.contig,
+        first.start,
+        last.contig,
+        last.end,
+        last.offset + last.size,
+        ITEMS,
+        0,
+    )
     leaves = [
         (struct.pack("<IIII", b.contig, b.start, b.contig, b.end), struct.pack("<QQ", b.offset, b.size)) for b in blocks
     ]

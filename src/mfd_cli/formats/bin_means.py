@@ -31,8 +31,9 @@ def bin_means(path: Path, lengths: Mapping[str, int]) -> Floats:
             if signal.contigs[theirs] != lengths[ours]:
                 raise GenomeError(
                     f"has {signal.contigs[theirs]:,} bp for {theirs}, the genome {lengths[ours]:,}",
-                    path=path, hint="the file belongs to another assembly",
-                )  # fmt: skip
+                    path=path,
+                    hint="the file belongs to another assembly",
+                )
         means = [_contig_means(signal, mapping.get(name), length // BIN) for name, length in lengths.items()]
     result = np.concatenate(means) if means else np.zeros(0, np.float32)
     if len(result) and np.isnan(result).all():

@@ -101,9 +101,11 @@ def _bases(text: bytes, path: Path, number: int) -> bytes:
         wrong = _NO_BASE.search(text)
         assert wrong is not None
         raise GenomeError(
-            f"{chr(wrong[0][0])!r} is not a base", path=path, line=number + text.count(b"\n", 0, wrong.start()),
+            f"{chr(wrong[0][0])!r} is not a base",
+            path=path,
+            line=number + text.count(b"\n", 0, wrong.start()),
             hint="a FASTA of DNA is needed: A, C, G, T, N and the other letters of IUPAC, nothing else",
-        )  # fmt: skip
+        )
     return bases
 
 
@@ -134,5 +136,6 @@ def _check_index(genome: Genome, path: Path) -> None:
         )
         raise GenomeError(
             f"does not agree with its index {index.name} ({differing[:60]}: {here} against {there})",
-            path=path, hint="the FASTA was cut or changed, or the index is old: samtools faidx makes it anew",
-        )  # fmt: skip
+            path=path,
+            hint="the FASTA was cut or changed, or the index is old: samtools faidx makes it anew",
+        )

@@ -80,8 +80,10 @@ def _on_genome(features: list[Feature], mapping: dict[str, str], path: Path, gen
         if feature.end > lengths[contig]:
             raise RegionError(
                 f"end {feature.end} is beyond the contig {feature.contig} ({lengths[contig]:,} bp)",
-                path=path, line=feature.line, hint="the file belongs to another assembly",
-            )  # fmt: skip
+                path=path,
+                line=feature.line,
+                hint="the file belongs to another assembly",
+            )
         yield feature._replace(contig=contig)
 
 
@@ -129,9 +131,15 @@ def _columns(genes: list[Feature], sites: list[tuple[int, int]]) -> Genes:
     rows = np.array([(place[gene.contig], gene.start, gene.end) for gene in genes], np.int64).reshape(-1, 3)
     tss = np.array(sites, np.int64).reshape(-1, 2)
     return Genes(
-        contigs, tuple(gene.name for gene in genes), tuple(gene.strand for gene in genes),
-        rows[:, 0], rows[:, 1], rows[:, 2], tss[:, 0], tss[:, 1],
-    )  # fmt: skip
+        contigs,
+        tuple(gene.name for gene in genes),
+        tuple(gene.strand for gene in genes),
+        rows[:, 0],
+        rows[:, 1],
+        rows[:, 2],
+        tss[:, 0],
+        tss[:, 1],
+    )
 
 
 def read_elements(name: str, path: Path, genome: Genome) -> Elements:

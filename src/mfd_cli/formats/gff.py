@@ -104,8 +104,17 @@ def _feature(line: bytes, kind: str, number: int) -> Feature:
     if not genes:
         raise ValueError(f"the {cells[2].decode()} has no {', '.join(_NAMES[kind][:-1])} or {_NAMES[kind][-1]}")
     return Feature(
-        number, kind, _contig(cells), start, end, cells[6].decode(), genes, transcript[0] if transcript else "", name[0], ""
-    )  # fmt: skip
+        number,
+        kind,
+        _contig(cells),
+        start,
+        end,
+        cells[6].decode(),
+        genes,
+        transcript[0] if transcript else "",
+        name[0],
+        "",
+    )
 
 
 def _region(line: bytes, number: int) -> Feature | None:

@@ -27,9 +27,7 @@ def read_jaspar(path: Path) -> list[Motif]:
     headers = [number for number, line in enumerate(lines) if line.startswith(">")]
     if not headers or any(line.strip() for line in lines[: headers[0]]):
         raise InputError("does not begin with a matrix", path=path, line=1, hint="JASPAR: >ID NAME, then A [ 1 2 ... ]")
-    return [
-        _jaspar_matrix(lines[low:high], path, low + 1) for low, high in zip(headers, [*headers[1:], len(lines)])
-    ]  # fmt: skip
+    return [_jaspar_matrix(lines[low:high], path, low + 1) for low, high in zip(headers, [*headers[1:], len(lines)])]
 
 
 def _jaspar_matrix(lines: list[str], path: Path, line: int) -> Motif:

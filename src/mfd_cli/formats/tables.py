@@ -105,12 +105,13 @@ def write_attributions(path: Path, levels: Sequence[Any], factor: str) -> None:
     regions = [level.regions[index] for level, index in rows]
     table = pa.table(
         {
-            "level": [level.name for level, _ in rows], "contig": [region.contig for region in regions],
+            "level": [level.name for level, _ in rows],
+            "contig": [region.contig for region in regions],
             "start": pa.array([region.start for region in regions], pa.int64()),
             "score": pa.array([region.score for region in regions], pa.float32()),
             "contributions": pa.FixedSizeListArray.from_arrays(pa.array(flat.astype(np.float32)), max(4 * width, 1)),
         }
-    )  # fmt: skip
+    )
     layout = f"4 x {width}, all positions of A, then C, G, T; start is the 0-based start of the 128-bp bin"
     table = table.replace_schema_metadata({"factor": factor, "layout": layout})
     with whole_file(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:

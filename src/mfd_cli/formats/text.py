@@ -41,9 +41,10 @@ def read_blocks(path: Path, error: type[MfdError], size: int = _BLOCK) -> Iterat
                 read += len(block)
                 if read > max(_SMALL, _BOMB * raw.tell()):
                     raise error(
-                        f"its first {raw.tell():,} bytes unpack to {read:,}: this is no real data", path=path,
+                        f"its first {raw.tell():,} bytes unpack to {read:,}: this is no real data",
+                        path=path,
                         hint="if it is, unpack it first (gzip -d)",
-                    )  # fmt: skip
+                    )
                 yield _as_text(block, read - len(block), path, error)
     except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
         raise error("is damaged or was cut short (gzip)", path=path) from problem
@@ -65,9 +66,10 @@ def _as_text(block: bytes, before: int, path: Path, error: type[MfdError]) -> by
     text = block.replace(b"\r\n", b"\n")
     if b"\r" in text:
         raise error(
-            "has a carriage return (CR) that ends no line", path=path,
+            "has a carriage return (CR) that ends no line",
+            path=path,
             hint="lines must end as on Unix or Windows, not as on an old Macintosh",
-        )  # fmt: skip
+        )
     return text
 
 

@@ -40,9 +40,12 @@ def write_hub(
     place = folder / "hub" / assembly
     place.mkdir(parents=True)
     head = [
-        "hub mfd", "shortLabel mfd predictions", "longLabel Predictions by mfd", "genomesFile genomes.txt",
+        "hub mfd",
+        "shortLabel mfd predictions",
+        "longLabel Predictions by mfd",
+        "genomesFile genomes.txt",
         "email nobody@localhost",
-    ]  # fmt: skip
+    ]
     (folder / "hub" / "hub.txt").write_text("\n".join(head) + "\n", "ascii")
     (folder / "hub" / "genomes.txt").write_text(f"genome {assembly}\ntrackDb {assembly}/trackDb.txt\n", "ascii")
     short, long = labels(names, SHORT), labels(names, LONG)

@@ -191,8 +191,10 @@ def _read(stream: BinaryIO, name: str) -> VariantFile:
             if not _FORMAT.match(line):
                 raise VariantError(
                     f"does not start with ##fileformat=VCFv4.N ({line[:40].decode('utf-8', 'replace')!r})",
-                    path=name, line=1, hint="a VCF or BCF file is needed",
-                )  # fmt: skip
+                    path=name,
+                    line=1,
+                    hint="a VCF or BCF file is needed",
+                )
         if len(line) > _LONGEST_HEADER_LINE:
             raise VariantError(f"a header line has {len(line):,} characters", path=name, line=number)
         if not line:
@@ -238,9 +240,11 @@ def _records(lines: Iterator[tuple[int, bytes]], columns: int, name: str) -> Ite
     for number, line in lines:
         if line[:1] == b"#":
             raise VariantError(
-                "a line of the header, or a comment, stands among the records", path=name, line=number,
+                "a line of the header, or a comment, stands among the records",
+                path=name,
+                line=number,
                 hint="bcftools concat joins files",
-            )  # fmt: skip
+            )
         if line:
             yield _parse(line, number, columns, name)
 
@@ -250,9 +254,11 @@ def _parse(line: bytes, number: int, columns: int, name: str) -> Record:
     if len(cells) != columns:
         short = "the file was cut short, or its columns are not separated by tabs" if len(cells) < columns else None
         raise VariantError(
-            f"has {len(cells)} column{'s' * (len(cells) > 1)} where the #CHROM line has {columns}", path=name,
-            line=number, hint=short,
-        )  # fmt: skip
+            f"has {len(cells)} column{'s' * (len(cells) > 1)} where the #CHROM line has {columns}",
+            path=name,
+            line=number,
+            hint=short,
+        )
     contig, position, _, ref, alt = (cell.decode("utf-8", "replace") for cell in cells[:5])
     if not _NAME.fullmatch(cells[0]):
         raise VariantError(f"CHROM is not a contig name ({contig[:40]!r})", path=name, line=number)

@@ -25,9 +25,7 @@ class VcfWriter:
     records came in order, `own` are the INFO entries that are replaced. A BCF is complete when the block ends.
     """
 
-    def __init__(
-        self, path: Path | None, kind: Literal["v", "z", "b", "u"] = "v", own: Collection[str] = ()
-    ) -> None:  # fmt: skip
+    def __init__(self, path: Path | None, kind: Literal["v", "z", "b", "u"] = "v", own: Collection[str] = ()) -> None:
         self.path, self.kind, self.sorted, self.own = path, kind, True, {name.encode() for name in own}
         self.last: tuple[str, int] = ("", 0)
         self.finished: set[str] = set()

@@ -67,8 +67,10 @@ class Intervals:
                 first, length = beyond[0], lengths[mapping[name]]
                 raise RegionError(
                     f"{name[:60]}:{start[first]}-{end[first]} ends beyond the contig ({length:,} bp in the genome)",
-                    path=self.path, line=int(self.line[chosen][first]), hint="the file belongs to another assembly",
-                )  # fmt: skip
+                    path=self.path,
+                    line=int(self.line[chosen][first]),
+                    hint="the file belongs to another assembly",
+                )
             before = found.get(mapping[name])
             found[mapping[name]] = (
                 (start, end) if before is None else (np.append(before[0], start), np.append(before[1], end))

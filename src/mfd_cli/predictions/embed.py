@@ -56,19 +56,33 @@ class Places:
 
 
 def embed(
-    run: Run, genome: Genome, regions: Path, output: Path, *, aggregate: Aggregate = "mean",
-    device: torch.device | str = "cpu", batch_size: int = 256, force: bool = False, progress: Progress | None = None,
-) -> EmbedSummary:  # fmt: skip
+    run: Run,
+    genome: Genome,
+    regions: Path,
+    output: Path,
+    *,
+    aggregate: Aggregate = "mean",
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> EmbedSummary:
     """Write the latents of a BED file's intervals. RegionError where an interval is broken or ends beyond its contig."""
     check_output(output, force)
     places, left_out = places_of(regions, genome)
     predictor = Predictor(run.model, device, batch_size)
     names = latent_names(run)
     schema = pa.schema(
-        [("line", pa.int64()), ("contig", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("gc", pa.float32()),
-         *((name, pa.float32()) for name in names)],
+        [
+            ("line", pa.int64()),
+            ("contig", pa.string()),
+            ("start", pa.int64()),
+            ("end", pa.int64()),
+            ("gc", pa.float32()),
+            *((name, pa.float32()) for name in names),
+        ],
         metadata={"mfd_model": run.digest, "aggregate": aggregate},
-    )  # fmt: skip
+    )
     with whole_file(output) as temporary, ParquetRows(temporary, schema, 4) as table:
         for low in range(0, len(places.contig), REGIONS_AT_ONCE):
             part = slice(low, low + REGIONS_AT_ONCE)
@@ -110,7 +124,7 @@ def bins_of(start: int, end: int) -> Iterator[int]:
 
 def rows_of(
     predictor: Predictor, genome: Genome, places: Places, part: slice, names: list[str], aggregate: Aggregate
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Columns of the table for some of the intervals."""
     contigs, starts, ends = places.contig[part], places.start[part].tolist(), places.end[part].tolist()
     windows, owner = list[Bytes](), list[int]()

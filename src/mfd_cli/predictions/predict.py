@@ -67,11 +67,22 @@ class Output:
 
 
 def predict(
-    run: Run, genome: Genome, regions: Sequence[Interval], output: Path, *, tracks: str | None = None,
-    fixes: Sequence[str] = (), experiment: dict[str, str] | None = None, parts: Sequence[str] = (TOTAL,),
-    bigwig: bool = True, hub_genome: str | None = None, device: torch.device | str = "cpu", batch_size: int = 256,
-    force: bool = False, progress: Progress | None = None,
-) -> PredictSummary:  # fmt: skip
+    run: Run,
+    genome: Genome,
+    regions: Sequence[Interval],
+    output: Path,
+    *,
+    tracks: str | None = None,
+    fixes: Sequence[str] = (),
+    experiment: dict[str, str] | None = None,
+    parts: Sequence[str] = (TOTAL,),
+    bigwig: bool = True,
+    hub_genome: str | None = None,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> PredictSummary:
     """Predict the bins of the genome's grid that overlap the regions, both strands averaged, and write a folder, whole.
 
     `experiment` (factor -> level) takes the place of the run's tracks. Raises ConfigError for a part that the model does not
@@ -150,8 +161,9 @@ def outputs_of(run: Run, panel: Panel, parts: Sequence[str]) -> list[Output]:
     chosen = list(dict.fromkeys(parts))
     return [
         Output(str(name) if part == TOTAL else f"{name}.{part}", place, part)
-        for place, name in enumerate(panel.ids) for part in chosen
-    ]  # fmt: skip
+        for place, name in enumerate(panel.ids)
+        for part in chosen
+    ]
 
 
 def grid(regions: Sequence[Interval], genome: Genome) -> Iterator[tuple[str, Ints]]:
@@ -167,9 +179,14 @@ def grid(regions: Sequence[Interval], genome: Genome) -> Iterator[tuple[str, Int
 
 
 def values_of(
-    run: Run, predictor: Predictor, panel: Panel, outputs: Sequence[Output], genome: Genome, contig: str,
+    run: Run,
+    predictor: Predictor,
+    panel: Panel,
+    outputs: Sequence[Output],
+    genome: Genome,
+    contig: str,
     starts: Ints,
-) -> Floats:  # fmt: skip
+) -> Floats:
     """Predictions (bins, outputs)."""
     left, width = predictor.left, predictor.window
     latents = predictor.latents(np.stack([genome.codes(contig, s - left, s - left + width) for s in starts.tolist()]))
@@ -207,6 +224,10 @@ def described(run: Run, panel: Panel, one: Output, file: str) -> dict[str, Any]:
     peaks = bool(panel.peaks[one.place])
     scale = "logit" if one.part != TOTAL else "probability of a peak" if peaks else "signal"
     return {
-        "output": one.name, "file": f"{file}.bw", "part": one.part, "scale": scale, "support": panel.support[one.place],
+        "output": one.name,
+        "file": f"{file}.bw",
+        "part": one.part,
+        "scale": scale,
+        "support": panel.support[one.place],
         **{name: row.get(column, "") for name, column in columns.items()},
-    }  # fmt: skip
+    }

@@ -23,9 +23,13 @@ def check_same_tracks(run: Run, dataset: Dataset) -> None:
 
 
 def bin_latents(
-    run: Run, dataset: Dataset, bins: Bins, device: torch.device | str = "cpu", batch_size: int = 256,
+    run: Run,
+    dataset: Dataset,
+    bins: Bins,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
     progress: Progress | None = None,
-) -> Floats:  # fmt: skip
+) -> Floats:
     """Latents (bins, latent) of labelled bins, both strands averaged."""
     predictor = Predictor(run.model, device, batch_size)
     genome = GenomeOnDevice(dataset, predictor.window, predictor.left, predictor.device)

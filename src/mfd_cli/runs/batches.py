@@ -86,9 +86,14 @@ class LabelledBins:
     """The bins of one split with their labels, ready to be indexed. They live where the genome does."""
 
     def __init__(
-        self, genome: GenomeOnDevice, bins: Bins, dataset: Dataset, scale: SignalScale, device: torch.device,
+        self,
+        genome: GenomeOnDevice,
+        bins: Bins,
+        dataset: Dataset,
+        scale: SignalScale,
+        device: torch.device,
         partners: Partners | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.genome, self.scale, self.device, self.bins, self.partners = genome, scale, device, bins, partners
         self.counts = torch.as_tensor(scale.counts, device=device)
         self.peak_tracks, self.signal_tracks = len(dataset.peak_tracks), len(dataset.signal_tracks)

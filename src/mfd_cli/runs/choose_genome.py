@@ -36,8 +36,11 @@ def choose_genome(project: Project, run: Run, fasta: Path | None) -> tuple[Genom
     if manifest["genome_digest"] == expected:
         file = project.dataset / "genome.arrow"
         if not file.is_file() or sha256_of(file) != manifest["files"][file.name]["sha256"]:
-            raise DatasetError("is missing or damaged: its sha256 is not the one in manifest.json", path=file,
-                               hint="mfd preprocess --force makes the dataset again, --fasta FILE does without it")  # fmt: skip
+            raise DatasetError(
+                "is missing or damaged: its sha256 is not the one in manifest.json",
+                path=file,
+                hint="mfd preprocess --force makes the dataset again, --fasta FILE does without it",
+            )
         return replace(read_genome(file), known_digest=expected), ""
     if project.config.data.fasta is None:
         raise GenomeError("there is no dataset here to take the genome from", hint="--fasta FILE")

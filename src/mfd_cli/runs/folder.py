@@ -71,12 +71,16 @@ def save_run(run: Run) -> None:
     with whole_files(run.path / DESCRIPTION, run.path / WEIGHTS) as (description, weights):
         save_tensors(weights, dict(run.model.state_dict()))
         stored = {
-            "format": FORMAT, "version": VERSION, "configuration": run.config.model_dump(mode="json"),
-            "model": run.model.settings.model_dump(mode="json"), "metadata": run.model.metadata.to_json(),
-            "tracks": [asdict(track) for track in run.tracks], "trained": run.model.trained.tolist(),
+            "format": FORMAT,
+            "version": VERSION,
+            "configuration": run.config.model_dump(mode="json"),
+            "model": run.model.settings.model_dump(mode="json"),
+            "metadata": run.model.metadata.to_json(),
+            "tracks": [asdict(track) for track in run.tracks],
+            "trained": run.model.trained.tolist(),
             "signal_scale": run.signal_scale.to_json(),
             "about": {**run.about, "weights_sha256": sha256_of(weights)},
-        }  # fmt: skip
+        }
         write_stored(description, stored)
 
 
@@ -124,9 +128,13 @@ def _described(path: Path, stored: Mapping[str, Any], numbers: int) -> Run:
     trained = np.array(stored["trained"], bool)
     metadata.encode([track.metadata for track, used in zip(tracks, trained) if used])  # all their levels are known
     model = MfdModel(
-        settings, metadata, config.factors, [track.metadata for track in tracks], trained,
+        settings,
+        metadata,
+        config.factors,
+        [track.metadata for track in tracks],
+        trained,
         np.zeros(len(tracks), np.float32),
-    )  # fmt: skip
+    )
     model.stranded = bool((strand_partners(tracks, config) != np.arange(len(tracks))).any())
     return Run(path, config, model.eval(), tracks, SignalScale.from_json(stored["signal_scale"]), stored["about"])
 

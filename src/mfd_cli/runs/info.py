@@ -64,15 +64,24 @@ def _describe_dataset(folder: Path) -> dict[str, Any]:
     dataset = open_dataset(folder, verify=False)
     positives = sorted(track.positives for track in dataset.peak_tracks)
     return {
-        "what": "dataset", "folder": str(folder), "format_version": dataset.manifest["version"],
-        "peak_tracks": len(dataset.peak_tracks), "signal_tracks": len(dataset.signal_tracks),
-        "contigs": len(dataset.contigs), "genome_bp": sum(dataset.genome.lengths.values()),
+        "what": "dataset",
+        "folder": str(folder),
+        "format_version": dataset.manifest["version"],
+        "peak_tracks": len(dataset.peak_tracks),
+        "signal_tracks": len(dataset.signal_tracks),
+        "contigs": len(dataset.contigs),
+        "genome_bp": sum(dataset.genome.lengths.values()),
         "bins": {name: split["bins"] for name, split in dataset.manifest["splits"].items()},
         "positive_training_bins_per_track": {
-            "minimum": positives[0], "median": positives[len(positives) // 2], "maximum": positives[-1],
-        } if positives else {},
-        "genome_digest": dataset.manifest["genome_digest"], "digest": dataset.digest,
-    }  # fmt: skip
+            "minimum": positives[0],
+            "median": positives[len(positives) // 2],
+            "maximum": positives[-1],
+        }
+        if positives
+        else {},
+        "genome_digest": dataset.manifest["genome_digest"],
+        "digest": dataset.digest,
+    }
 
 
 def _describe_run(folder: Path) -> dict[str, Any]:
@@ -81,15 +90,23 @@ def _describe_run(folder: Path) -> dict[str, Any]:
     stored = read_description(folder)
     about, model = stored["about"], stored["model"]
     return {
-        "what": "run", "folder": str(folder), "format_version": stored["version"], "head": model["head"],
+        "what": "run",
+        "folder": str(folder),
+        "format_version": stored["version"],
+        "head": model["head"],
         "backbone": f"{model['backbone']}, width {model['width']}, window {model['window']} bp, "
-        f"{model['kmer']}-mer input", "latent": model["groups"],
+        f"{model['kmer']}-mer input",
+        "latent": model["groups"],
         "factors": {name: _size(factor) for name, factor in stored["metadata"].items()},
-        "tracks": len(stored["tracks"]), "held_out_tracks": stored["trained"].count(False),
-        "trained_on": ", ".join(about["trained_on"]), "windows": about["windows"], "validation": about["validation"],
-        "genome_digest": about["genome_digest"], "dataset_digest": about["dataset_digest"],
+        "tracks": len(stored["tracks"]),
+        "held_out_tracks": stored["trained"].count(False),
+        "trained_on": ", ".join(about["trained_on"]),
+        "windows": about["windows"],
+        "validation": about["validation"],
+        "genome_digest": about["genome_digest"],
+        "dataset_digest": about["dataset_digest"],
         "weights_sha256": about["weights_sha256"],
-    }  # fmt: skip
+    }
 
 
 def _size(factor: Mapping[str, Any]) -> str:

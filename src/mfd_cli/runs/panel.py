@@ -49,9 +49,14 @@ class Panel:
         head, kept = self.head, np.flatnonzero(chosen).tolist()
         groups = {group: weights[kept] for group, weights in head.groups.items()}
         return replace(
-            self, ids=self.ids[kept], peaks=self.peaks[kept], head=replace(head, bias=head.bias[kept], groups=groups),
-            rows=[self.rows[i] for i in kept], trained=self.trained[kept], support=[self.support[i] for i in kept],
-        )  # fmt: skip
+            self,
+            ids=self.ids[kept],
+            peaks=self.peaks[kept],
+            head=replace(head, bias=head.bias[kept], groups=groups),
+            rows=[self.rows[i] for i in kept],
+            trained=self.trained[kept],
+            support=[self.support[i] for i in kept],
+        )
 
     def weights(self, run: Run, groups: Sequence[str]) -> Doubles:
         """(outputs,) summing to one, each level of the factors of these groups weighing the same, over the trained ones."""
@@ -68,9 +73,13 @@ def panel_of(run: Run, head: Head, tracks: str | None = None, fixes: Sequence[st
     rows = [dict(row) for row in model.rows]
     known = Backing(model.metadata, model.rows, model.trained)
     panel = Panel(
-        np.array([track.id for track in run.tracks], object), np.array([track.kind == "peaks" for track in run.tracks]),
-        head, rows, model.trained, known.of_all(rows) if model.factors else ["measured"] * len(rows),
-    )  # fmt: skip
+        np.array([track.id for track in run.tracks], object),
+        np.array([track.kind == "peaks" for track in run.tracks]),
+        head,
+        rows,
+        model.trained,
+        known.of_all(rows) if model.factors else ["measured"] * len(rows),
+    )
     if tracks is not None:
         panel = panel.only(chosen_tracks(run, tracks))
     return fixed(run, panel, fixes, known) if fixes else panel
@@ -88,11 +97,17 @@ def query_rows(run: Run) -> list[dict[str, str]]:
     """What a query may ask of each track: its columns, its factors by name (a year is a year), `id` and `kind`."""
     columns = run.model.metadata.columns
     return [
-        {**track.metadata,
-         **{name: level_cell(run.model.metadata.encoders[name], track.metadata[column]) for name, column in columns.items()},
-         "id": track.id, "kind": track.kind}
+        {
+            **track.metadata,
+            **{
+                name: level_cell(run.model.metadata.encoders[name], track.metadata[column])
+                for name, column in columns.items()
+            },
+            "id": track.id,
+            "kind": track.kind,
+        }
         for track in run.tracks
-    ]  # fmt: skip
+    ]
 
 
 # -- experiments that nobody did ---------------------------------------------------------------------------------------
@@ -128,9 +143,14 @@ def experiment_panel(run: Run, levels: Mapping[str, str], kind: str = "peaks") -
     worst = max((backed for backed in support if backed != "impossible"), key=SUPPORT_ORDER.index)
     told = rows[0] if len(rows) == 1 else {**rows[0], **{model.metadata.columns[n]: "" for n in others}}
     return Panel(
-        np.array([name], object), np.array([kind == "peaks"]), head, [told], np.ones(1, bool), [worst],
+        np.array([name], object),
+        np.array([kind == "peaks"]),
+        head,
+        [told],
+        np.ones(1, bool),
+        [worst],
         len(candidates) - len(rows),
-    )  # fmt: skip
+    )
 
 
 # -- fixed factors -----------------------------------------------------------------------------------------------------
@@ -185,7 +205,7 @@ def fixed(run: Run, panel: Panel, texts: Sequence[str], known: Backing) -> Panel
     worst: list[Support] = [
         max((value for value, use in zip(values, uses) if use), key=SUPPORT_ORDER.index, default="impossible")
         for values, uses in zip(support.tolist(), possible)
-    ]  # fmt: skip
+    ]
     told = [{**row, **(candidates[0] if len(candidates) == 1 else {})} for row in panel.rows]
     whole = replace(panel, head=head, rows=told, support=worst, left_out=int((~possible.any(1)).sum()))
     return whole.only(possible.any(1))
@@ -201,9 +221,7 @@ def combinations_of(run: Run, fixes: Sequence[Fix]) -> list[dict[str, str]]:
     return [{**given, **dict(zip(averaged, values))} for values in distinct]
 
 
-def averaged_head(
-    run: Run, panel: Panel, rows: Sequence[Row], possible: Bools, groups: set[str]
-) -> Head:  # fmt: skip
+def averaged_head(run: Run, panel: Panel, rows: Sequence[Row], possible: Bools, groups: set[str]) -> Head:
     """Output weights of each track averaged over its possible `rows` (tracks x combinations), in the groups concerned.
 
     The bias moves by as much as its estimate from the metadata does.

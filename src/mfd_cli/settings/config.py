@@ -300,9 +300,17 @@ def resolve_model(model: ModelConfig, factor_groups: Sequence[str] = ()) -> Reso
     if latent < len(shares):
         raise ValueError(f"model.latent is {latent}, fewer than the {len(shares)} groups")
     return ResolvedModel(
-        backbone=filled["backbone"], width=width, window=window, kmer=filled["kmer"], latent=latent,
-        groups=_counts(shares, latent), hidden=filled["hidden"], head=model.head, gain=model.gain, centre=model.centre,
-    )  # fmt: skip
+        backbone=filled["backbone"],
+        width=width,
+        window=window,
+        kmer=filled["kmer"],
+        latent=latent,
+        groups=_counts(shares, latent),
+        hidden=filled["hidden"],
+        head=model.head,
+        gain=model.gain,
+        centre=model.centre,
+    )
 
 
 def _counts(shares: Mapping[str, float], total: int) -> dict[str, int]:

@@ -257,15 +257,21 @@ def landscape(length: int, rng: np.random.Generator, step: int = 2048) -> Double
 
 
 def make_variants(
-    genome: Mapping[str, Bytes], rows: Sequence[Mapping[str, str]], hidden: Bools | None, scale: Size,
-    rng: np.random.Generator, saturating: bool = False,
-) -> list[dict[str, Any]]:  # fmt: skip
+    genome: Mapping[str, Bytes],
+    rows: Sequence[Mapping[str, str]],
+    hidden: Bools | None,
+    scale: Size,
+    rng: np.random.Generator,
+    saturating: bool = False,
+) -> list[dict[str, Any]]:
     """Variants that break biological, technical or shared motifs, or nothing; with their true changes, in order."""
     motifs = built_in()
     kinds = {
         "biological": [TARGETS[r] for r in dict.fromkeys(row["target"] for row in rows)],
-        "technical": list(ASSAYS.values()), "shared": [SHARED], "none": [""],
-    }  # fmt: skip
+        "technical": list(ASSAYS.values()),
+        "shared": [SHARED],
+        "none": [""],
+    }
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for kind, names in kinds.items():
         wanted = scale.variants // 4
@@ -297,9 +303,14 @@ def make_variants(
             if any(abs(start + place - at) < 4 for name, at in found if name == contig):
                 continue
             found[contig, start + place] = {
-                "chrom": contig, "pos": start + place + 1, "ref": draft[0], "alt": draft[1], "kind": kind,
-                "motif": motif_name, **{f"true_{name}": round(value, 6) for name, value in effect.items()},
-            }  # fmt: skip
+                "chrom": contig,
+                "pos": start + place + 1,
+                "ref": draft[0],
+                "alt": draft[1],
+                "kind": kind,
+                "motif": motif_name,
+                **{f"true_{name}": round(value, 6) for name, value in effect.items()},
+            }
     return sorted(found.values(), key=lambda v: (list(genome).index(v["chrom"]), v["pos"]))
 
 
@@ -312,9 +323,14 @@ def _alleles(window: Bytes, place: int, rng: np.random.Generator) -> tuple[str, 
 
 
 def true_change(
-    codes: Bytes, position: int, ref: str, alt: str, rows: Sequence[Mapping[str, str]],
-    hidden: Bools | None, saturating: bool = False,
-) -> dict[str, float]:  # fmt: skip
+    codes: Bytes,
+    position: int,
+    ref: str,
+    alt: str,
+    rows: Sequence[Mapping[str, str]],
+    hidden: Bools | None,
+    saturating: bool = False,
+) -> dict[str, float]:
     """Alternate minus reference in the bin that holds the variant: root mean square over tracks of each centred part.
 
     `shared` is signed in the logit but its size is given here; `total` is the largest change of any track, signed.
@@ -331,4 +347,4 @@ def true_change(
         **{name: float(np.sqrt((change**2).mean())) for name, change in raw.items()},
         **{f"centred_{n}": float(np.sqrt((np.diff(getattr(both, n), axis=0)[0] ** 2).mean())) for n in raw},
         "total": float(total[np.abs(total).argmax()]),
-    }  # fmt: skip
+    }

@@ -100,9 +100,14 @@ class SimulateReport:
 
 
 def simulate(
-    output: Path, *, size: str = "tiny", seed: int = 1, options: SimulateOptions | None = None, force: bool = False,
+    output: Path,
+    *,
+    size: str = "tiny",
+    seed: int = 1,
+    options: SimulateOptions | None = None,
+    force: bool = False,
     progress: Progress | None = None,
-) -> SimulateReport:  # fmt: skip
+) -> SimulateReport:
     """Write a planted project, whole. The same size, seed and options give the same bytes."""
     if size not in SIZES:
         raise ConfigError(f"size is {size!r}{nearest(size, list(SIZES))}")
@@ -128,9 +133,16 @@ def simulate(
     say("planting", 3, 3)
     bins, tracks = world.peaks.shape
     return SimulateReport(
-        output, tracks, len(table) - tracks, bins, len(variants), float(world.peaks.mean()),
-        float(np.nanmean(list(ceilings.values()))), ceilings, world.held_out,
-    )  # fmt: skip
+        output,
+        tracks,
+        len(table) - tracks,
+        bins,
+        len(variants),
+        float(world.peaks.mean()),
+        float(np.nanmean(list(ceilings.values()))),
+        ceilings,
+        world.held_out,
+    )
 
 
 def make_world(scale: Size, options: SimulateOptions, rng: np.random.Generator) -> World:
@@ -161,9 +173,11 @@ def design(
     labs, years, assays = list(planted.LABS), list(planted.YEARS), list(planted.ASSAYS)
     made = [
         {"target": t, "biosample": s, "assay": a}
-        for t in targets for s in tissues for a in assays
+        for t in targets
+        for s in tissues
+        for a in assays
         if not (t == targets[-1] and len(tissues) > 2 and a == assays[-1] and s != tissues[0])
-    ]  # fmt: skip
+    ]
     held_out: list[dict[str, str]] = []
     for index in rng.permutation(len(made)):
         left = [c for c in made if c not in held_out and c != made[index]]
@@ -226,11 +240,18 @@ def metadata_row(
     suffix = "bigWig" if file_format == "bigWig" else "narrowPeak.gz"
     date = f"{row['year']}-{int(rng.integers(1, 13)):02d}-{int(rng.integers(1, 29)):02d}"
     return {
-        "File accession": accession, "File path": f"tracks/{accession}.{suffix}", "File format": file_format,
-        "Output type": output, "File assembly": "planted", "Experiment accession": experiment, "Assay": row["assay"],
-        "Experiment target": row["target"], "Biosample term name": row["biosample"], "Library lab": row["lab"],
+        "File accession": accession,
+        "File path": f"tracks/{accession}.{suffix}",
+        "File format": file_format,
+        "Output type": output,
+        "File assembly": "planted",
+        "Experiment accession": experiment,
+        "Assay": row["assay"],
+        "Experiment target": row["target"],
+        "Biosample term name": row["biosample"],
+        "Library lab": row["lab"],
         "Experiment date released": date,
-    }  # fmt: skip
+    }
 
 
 def write_peaks(path: Path, genome: Mapping[str, Bytes], labels: Bools, rng: np.random.Generator) -> None:
@@ -343,10 +364,17 @@ def write_truth(
     ceilings = dict(zip(names, world.ceiling()))
     defined = {name: None if np.isnan(value) else value for name, value in ceilings.items()}
     causes = {
-        "effects": planted.EFFECTS, "targets": planted.TARGETS, "tissues": planted.TISSUES, "assays": planted.ASSAYS,
-        "labs": planted.LABS, "years": planted.YEARS, "shared": planted.SHARED, "options": asdict(world.options),
-        "held_out_combinations": list(world.held_out), "ceiling_auroc": defined,
-    }  # fmt: skip
+        "effects": planted.EFFECTS,
+        "targets": planted.TARGETS,
+        "tissues": planted.TISSUES,
+        "assays": planted.ASSAYS,
+        "labs": planted.LABS,
+        "years": planted.YEARS,
+        "shared": planted.SHARED,
+        "options": asdict(world.options),
+        "held_out_combinations": list(world.held_out),
+        "ceiling_auroc": defined,
+    }
     (folder / "causes.json").write_text(json.dumps(causes, indent=1, allow_nan=False) + "\n", "utf-8")
     write_true_bins(folder / "bins.parquet", world, names)
     write_parquet(folder / "tracks.parquet", true_tracks(world, table))
@@ -372,9 +400,11 @@ def write_true_bins(path: Path, world: World, names: Sequence[str]) -> None:
         "shared": centred.shared[:, 0].astype(np.float32),
     }
     for what, values in (
-        ("peak", world.peaks), ("logit", world.logits.astype(np.float32)),
-        ("biological", centred.biological.astype(np.float32)), ("technical", centred.technical.astype(np.float32)),
-    ):  # fmt: skip
+        ("peak", world.peaks),
+        ("logit", world.logits.astype(np.float32)),
+        ("biological", centred.biological.astype(np.float32)),
+        ("technical", centred.technical.astype(np.float32)),
+    ):
         columns |= {f"{what}.{name}": np.ascontiguousarray(values[:, i]) for i, name in enumerate(names)}
     pq.write_table(pa.table(columns), path)
 
@@ -385,13 +415,17 @@ def true_tracks(world: World, table: Sequence[Mapping[str, Any]]) -> list[dict[s
     signals = {row["Experiment accession"]: row["File accession"] for row in table[tracks:]}
     return [
         {
-            "track": told["File accession"], "trained": bool(world.trained[i]), **row, "told_target": told["Experiment target"],
-            "signal": signals.get(told["Experiment accession"], ""), "bias": float(world.bias[i]),
+            "track": told["File accession"],
+            "trained": bool(world.trained[i]),
+            **row,
+            "told_target": told["Experiment target"],
+            "signal": signals.get(told["Experiment accession"], ""),
+            "bias": float(world.bias[i]),
             "hidden_batch": bool(world.hidden is not None and world.hidden[i]),
             "prevalence": float(world.peaks[:, i].mean()),
         }
         for i, (row, told) in enumerate(zip(world.rows, table[:tracks]))
-    ]  # fmt: skip
+    ]
 
 
 def auroc(scores: Doubles, labels: Bools) -> float:

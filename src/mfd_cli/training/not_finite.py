@@ -39,8 +39,9 @@ def check_gradients(trainer: Trainer) -> None:
         return
     spoilt = {
         name: ~torch.isfinite(parameter.grad)
-        for name, parameter in trainer.model.named_parameters() if parameter.grad is not None
-    }  # fmt: skip
+        for name, parameter in trainer.model.named_parameters()
+        if parameter.grad is not None
+    }
     tracks = few([trainer.tracks[i] for i in torch.nonzero(spoilt["head.bias"]).flatten().tolist()])
     weights = few([name for name, bad in spoilt.items() if bad.any()])
     raise NotFinite(trainer.step - 1, f"the gradient of {f'tracks {tracks}' if tracks else weights} is not finite")

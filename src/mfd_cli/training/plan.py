@@ -108,9 +108,14 @@ def plan_of(trainer: Trainer, training: LabelledBins, validation: LabelledBins) 
         if settings.max_minutes is not None:
             seconds = min(seconds, max(60 * settings.max_minutes - trainer.seconds, 0.0))
     return Plan(
-        int(trainer.used.sum()), len(training), sum(parameter.numel() for parameter in trainer.model.parameters()),
-        steps * size, f"{'bf16' if trainer.autocast else 'float32'} on {where}", seconds, memory,
-    )  # fmt: skip
+        int(trainer.used.sum()),
+        len(training),
+        sum(parameter.numel() for parameter in trainer.model.parameters()),
+        steps * size,
+        f"{'bf16' if trainer.autocast else 'float32'} on {where}",
+        seconds,
+        memory,
+    )
 
 
 def measured(trainer: Trainer, training: LabelledBins) -> tuple[float, int]:

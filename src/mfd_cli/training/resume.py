@@ -28,18 +28,27 @@ class Interrupted(MfdError):
 def save_state(trainer: Trainer, folder: Path) -> None:
     """Everything needed to go on exactly: weights, their average, adversary, both optimisers, counters."""
     tensors = {
-        **_prefixed("model", trainer.model.state_dict()), **_prefixed("average", trainer.average.state_dict()),
-        **_prefixed("penalties", trainer.penalties.state_dict()), **_prefixed("optimiser", _moments(trainer.optimiser)),
-    }  # fmt: skip
+        **_prefixed("model", trainer.model.state_dict()),
+        **_prefixed("average", trainer.average.state_dict()),
+        **_prefixed("penalties", trainer.penalties.state_dict()),
+        **_prefixed("optimiser", _moments(trainer.optimiser)),
+    }
     if trainer.adversary_optimiser is not None:
         tensors |= _prefixed("adversary", _moments(trainer.adversary_optimiser))
     state = {
-        "step": trainer.step, "total_steps": trainer.total_steps, "seconds": trainer.seconds,
+        "step": trainer.step,
+        "total_steps": trainer.total_steps,
+        "seconds": trainer.seconds,
         "sums": {name: float(value) for name, value in trainer.sums.items()},
-        "best": [trainer.best.skill if math.isfinite(trainer.best.skill) else None, trainer.best.step,
-                 trainer.best.without_improvement],
-        "threads": torch.get_num_threads(), "plan": _plan(trainer.config), "dataset": trainer.dataset,
-    }  # fmt: skip
+        "best": [
+            trainer.best.skill if math.isfinite(trainer.best.skill) else None,
+            trainer.best.step,
+            trainer.best.without_improvement,
+        ],
+        "threads": torch.get_num_threads(),
+        "plan": _plan(trainer.config),
+        "dataset": trainer.dataset,
+    }
     save_last(folder, tensors, state)
 
 
@@ -49,9 +58,10 @@ def restore(trainer: Trainer, folder: Path, tensors: Mapping[str, Tensor], state
     file = folder / LAST / "state.json"
     if state["plan"] != _plan(trainer.config):
         raise ConfigError(
-            "the configuration has changed since this run was started", path=file,
+            "the configuration has changed since this run was started",
+            path=file,
             hint="--force starts it anew, from step 0",
-        )  # fmt: skip
+        )
     if state["dataset"] != trainer.dataset:
         raise RunError(
             "was made on another dataset than the project has now", path=file, hint="mfd train --force starts anew"
@@ -76,8 +86,10 @@ def restore(trainer: Trainer, folder: Path, tensors: Mapping[str, Tensor], state
 def _check_state(trainer: Trainer, tensors: Mapping[str, Tensor], file: Path) -> None:
     """RunError where a file has not exactly the tensors that this trainer saves."""
     modules: dict[str, torch.nn.Module] = {
-        "model": trainer.model, "average": trainer.average, "penalties": trainer.penalties
-    }  # fmt: skip
+        "model": trainer.model,
+        "average": trainer.average,
+        "penalties": trainer.penalties,
+    }
     expected = {name: value for key, m in modules.items() for name, value in _prefixed(key, m.state_dict()).items()}
     for prefix, optimiser in (("optimiser", trainer.optimiser), ("adversary", trainer.adversary_optimiser)):
         if optimiser is not None:

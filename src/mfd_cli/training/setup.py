@@ -89,9 +89,13 @@ def outputs_of(dataset: Dataset) -> tuple[Track, ...]:
 
 
 def build(
-    config: Config, dataset: Dataset, bins: Bins, trained: Bools, device: torch.device,
+    config: Config,
+    dataset: Dataset,
+    bins: Bins,
+    trained: Bools,
+    device: torch.device,
     processes: Processes = ALONE,
-) -> Trainer:  # fmt: skip
+) -> Trainer:
     """The model, its running average, the penalties and the optimisers, at step 0."""
     settings, tracks = config.resolved_model(), outputs_of(dataset)
     rows = [track.metadata for track in tracks]
@@ -117,14 +121,22 @@ def build(
     fused = device.type in ("cuda", "cpu")
     objective = config.objective
     return Trainer(
-        config, model, backbone, processes, average, penalties,
+        config,
+        model,
+        backbone,
+        processes,
+        average,
+        penalties,
         torch.optim.AdamW(parameter_groups(model, config), lr=config.train.lr, fused=fused),
         torch.optim.AdamW(adversary, lr=objective.adversary_lr, fused=fused) if adversary else None,
-        device, tuple(track.id for track in tracks), torch.from_numpy(trained.astype(np.float32)).to(device),
+        device,
+        tuple(track.id for track in tracks),
+        torch.from_numpy(trained.astype(np.float32)).to(device),
         planned_steps(config, len(bins)),
         autocast=config.train.precision == "bf16" or (config.train.precision == "auto" and device.type == "cuda"),
-        prior_loss=prior_loss(bias, trained, len(dataset.peak_tracks), objective.signal_weight), dataset=dataset.digest,
-    )  # fmt: skip
+        prior_loss=prior_loss(bias, trained, len(dataset.peak_tracks), objective.signal_weight),
+        dataset=dataset.digest,
+    )
 
 
 def start_bias(dataset: Dataset, bins: int) -> Floats:

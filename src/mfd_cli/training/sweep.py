@@ -55,10 +55,18 @@ def parse_sweep(text: str) -> tuple[str, list[str]]:
 
 
 def sweep(
-    project: Project, text: str, *, seeds: Sequence[int] = (), tolerance: float = TOLERANCE, gpus: int | None = None,
-    resume: bool = False, force: bool = False, overrides: Sequence[str] = (), say: Callable[[str], None] | None = None,
+    project: Project,
+    text: str,
+    *,
+    seeds: Sequence[int] = (),
+    tolerance: float = TOLERANCE,
+    gpus: int | None = None,
+    resume: bool = False,
+    force: bool = False,
+    overrides: Sequence[str] = (),
+    say: Callable[[str], None] | None = None,
     **callbacks: Any,
-) -> SweepResult:  # fmt: skip
+) -> SweepResult:
     """Train every value with every seed (default: the configuration's) and recommend one.
 
     A run that is finished is not trained again with `resume`; one that was interrupted goes on. `overrides` are the --set
@@ -72,9 +80,10 @@ def sweep(
         for seed in seeds:
             place = folder / value.replace("/", "_") / f"seed-{seed}"
             one = load_project(
-                project.file, [*overrides, f"{key}={value}"],
+                project.file,
+                [*overrides, f"{key}={value}"],
                 {"data.dataset": project.dataset, "data.run": place, "train.seed": seed},
-            )  # fmt: skip
+            )
             if say:
                 say(f"{key} = {value}, seed {seed}")
             rows.append({"value": value, "seed": seed, **measured(one, gpus, resume, force, callbacks)})

@@ -38,10 +38,15 @@ from mfd_cli.training.validate import due, out_of_time, validate
 
 
 def train(
-    project: Project, *, gpus: int | None = None, resume: bool = False, force: bool = False,
-    progress: Progress | None = None, warn: Callable[[str], None] | None = None,
+    project: Project,
+    *,
+    gpus: int | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
     note: Callable[[str], None] | None = None,
-) -> Run:  # fmt: skip
+) -> Run:
     """Train a model on the project's dataset and return the best one, saved in the project's run folder.
 
     `gpus` None takes a CUDA device if there is one. Raises OutputError where a run is in the way (neither `resume` nor
@@ -65,9 +70,14 @@ def plan(project: Project, *, gpus: int | None = None, resume: bool = False, for
 
 
 def _train(
-    project: Project, gpus: int | None, resume: bool, force: bool, progress: Progress | None,
-    warn: Callable[[str], None] | None, note: Callable[[str], None] | None,
-) -> Run:  # fmt: skip
+    project: Project,
+    gpus: int | None,
+    resume: bool,
+    force: bool,
+    progress: Progress | None,
+    warn: Callable[[str], None] | None,
+    note: Callable[[str], None] | None,
+) -> Run:
     config, folder, processes = project.config, project.run, join()
     device = device_of(int(torch.cuda.is_available()) if gpus is None else gpus, processes.local)
     if processes.first:
@@ -188,7 +198,10 @@ _OURS = (DESCRIPTION, LAST, METRICS, WEIGHTS)
 def about_run(dataset: Dataset, bins: Bins) -> dict[str, Any]:
     """What a model must remember of the data it was made from."""
     return {
-        "mfd_version": __version__, "genome_digest": dataset.manifest["genome_digest"],
-        "dataset_digest": dataset.digest, "contigs": dataset.genome.lengths,
-        "trained_on": [dataset.contigs[index] for index in np.unique(bins.contig)], "training_bins": len(bins),
-    }  # fmt: skip
+        "mfd_version": __version__,
+        "genome_digest": dataset.manifest["genome_digest"],
+        "dataset_digest": dataset.digest,
+        "contigs": dataset.genome.lengths,
+        "trained_on": [dataset.contigs[index] for index in np.unique(bins.contig)],
+        "training_bins": len(bins),
+    }

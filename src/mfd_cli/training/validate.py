@@ -53,10 +53,14 @@ def validate(
         trainer.best.without_improvement += 1
     trainer.seconds += time.monotonic() - started
     line = {
-        "step": trainer.step, "windows": trainer.step * trainer.config.train.batch_size,
-        "seconds": round(trainer.seconds, 1), "lr": trainer.optimiser.param_groups[0]["lr"], **averages, **measured,
+        "step": trainer.step,
+        "windows": trainer.step * trainer.config.train.batch_size,
+        "seconds": round(trainer.seconds, 1),
+        "lr": trainer.optimiser.param_groups[0]["lr"],
+        **averages,
+        **measured,
         "best": better,
-    }  # fmt: skip
+    }
     append_metrics(folder / METRICS, line)
     if better:
         summary = {**about, "step": trainer.step, "windows": line["windows"], "validation": measured}
@@ -92,9 +96,11 @@ def measure(model: MfdModel, data: LabelledBins, signal_weight: float, used: Ten
     result = {"loss": losses / len(scores), "skill": float(skills.mean()) if len(skills) else 0.0}
     if rated.any():
         result |= {
-            "auroc_mean": float(auroc[rated].mean()), "auroc_median": float(auroc[rated].median()),
-            "auprc_mean": float(auprc[rated].mean()), "rated_tracks": float(rated.sum()),
-        }  # fmt: skip
+            "auroc_mean": float(auroc[rated].mean()),
+            "auroc_median": float(auroc[rated].median()),
+            "auprc_mean": float(auprc[rated].mean()),
+            "rated_tracks": float(rated.sum()),
+        }
     if (~r.isnan()).any():
         result["pearson_mean"] = float(r[~r.isnan()].mean())
     return result

@@ -139,10 +139,18 @@ def read_background(path: Path, fields: Sequence[str]) -> Background:
 
 
 def background(
-    scorer: Scorer, genome: Genome, genome_digest: str, folder: Path, *, source: str | Path | None = None,
-    count: int = 20_000, match: str | Path | None = None, seed: int = 0, force: bool = False,
+    scorer: Scorer,
+    genome: Genome,
+    genome_digest: str,
+    folder: Path,
+    *,
+    source: str | Path | None = None,
+    count: int = 20_000,
+    match: str | Path | None = None,
+    seed: int = 0,
+    force: bool = False,
     progress: Progress | None = None,
-) -> BackgroundSummary:  # fmt: skip
+) -> BackgroundSummary:
     """Score a background set and store it in the run folder.
 
     `source` is a VCF of common variants (at most `count` of its records, evenly spread, if there are more); otherwise `count`
@@ -184,9 +192,11 @@ def scored(
         if progress:
             progress("scoring background variants", low + len(some), len(variants))
     places: dict[str, Any] = {
-        "contig": [v.contig for v in variants], "position": [v.position for v in variants],
-        "ref": [v.ref for v in variants], "alt": [v.alt for v in variants],
-    }  # fmt: skip
+        "contig": [v.contig for v in variants],
+        "position": [v.position for v in variants],
+        "ref": [v.ref for v in variants],
+        "alt": [v.alt for v in variants],
+    }
     return places | {name: np.concatenate([piece[name] for piece in pieces]) for name in scorer.fields}
 
 
@@ -202,9 +212,10 @@ def known_variants(source: str | Path, genome: Genome) -> list[Variant]:
                     result[allele.variant] = None
     if wrong > MOST_MISMATCHES * (wrong + len(result)):
         raise VariantError(
-            f"{wrong:,} of {wrong + len(result):,} reference alleles are not in the genome", path=source,
+            f"{wrong:,} of {wrong + len(result):,} reference alleles are not in the genome",
+            path=source,
             hint="the file belongs to another assembly",
-        )  # fmt: skip
+        )
     return list(result)
 
 
@@ -254,9 +265,7 @@ def draw_like(counts: Counter[int], genome: Genome, count: int, rng: np.random.G
     return _accepted(genome, count, rng, wanted)
 
 
-def _accepted(
-    genome: Genome, count: int, rng: np.random.Generator, wanted: Counter[int] | None
-) -> list[Variant]:  # fmt: skip
+def _accepted(genome: Genome, count: int, rng: np.random.Generator, wanted: Counter[int] | None) -> list[Variant]:
     """Candidates at different places until there are `count`, or until each context has as many as `wanted`."""
     names, found = list(genome.lengths), dict[tuple[int, int], Variant]()
     for _ in range(ROUNDS):

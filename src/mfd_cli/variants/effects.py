@@ -215,9 +215,12 @@ class Scorer:
     """Scores variants with one model or with several of the same tracks (seeds), whose parts are averaged."""
 
     def __init__(
-        self, runs: Run | Sequence[Run], device: torch.device | str = "cpu", batch_size: int = 256,
+        self,
+        runs: Run | Sequence[Run],
+        device: torch.device | str = "cpu",
+        batch_size: int = 256,
         settings: Settings | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.runs = [runs] if isinstance(runs, Run) else list(runs)
         self.settings = settings or Settings()
         check_alike(self.runs)
@@ -337,9 +340,11 @@ def mean_of(found: Sequence[Effects]) -> Effects:
         return found[0]
     groups = {group: np.mean([one.groups[group] for one in found], axis=0) for group in found[0].groups}
     return Effects(
-        np.mean([one.reference for one in found], axis=0), np.mean([one.shared for one in found], axis=0), groups,
+        np.mean([one.reference for one in found], axis=0),
+        np.mean([one.shared for one in found], axis=0),
+        groups,
         np.mean([one.levels for one in found], axis=0),
-    )  # fmt: skip
+    )
 
 
 def _pieces(values: Sequence[Any], size: int) -> Iterator[Any]:

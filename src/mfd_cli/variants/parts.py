@@ -88,8 +88,19 @@ def plan_of(scorer: Scorer, genome_digest: str, per_track: bool) -> str:
     import torch
 
     settings = scorer.settings
-    return json.dumps([
-        __version__, torch.__version__, [run.digest for run in scorer.runs], genome_digest, settings.placement,
-        settings.precision, settings.tracks, list(settings.fixes), per_track, str(scorer.device), scorer.batch_size,
-        torch.get_num_threads(),
-    ])  # fmt: skip
+    return json.dumps(
+        [
+            __version__,
+            torch.__version__,
+            [run.digest for run in scorer.runs],
+            genome_digest,
+            settings.placement,
+            settings.precision,
+            settings.tracks,
+            list(settings.fixes),
+            per_track,
+            str(scorer.device),
+            scorer.batch_size,
+            torch.get_num_threads(),
+        ]
+    )

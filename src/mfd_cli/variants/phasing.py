@@ -129,7 +129,7 @@ def _joins(first: Variant, last: Variant, new: Variant) -> bool:
 
 def together(
     written: Sequence[Variant], variants: Sequence[Variant], groups: dict[int, Group], genome: Genome
-) -> tuple[list[Variant], dict[int, Group]]:  # fmt: skip
+) -> tuple[list[Variant], dict[int, Group]]:
     """What is scored for each allele, the change of its whole group or its own; and the groups that could be formed.
 
     `written` are the alleles where the file has them, `variants` the same normalised. A group whose haplotype would be longer

@@ -48,10 +48,16 @@ class ScorePlan:
 
 
 def plan(
-    runs: Run | Sequence[Run], genome: Genome, source: str | Path, options: Options | None = None, *,
-    settings: Settings | None = None, device: torch.device | str = "cpu", batch_size: int = 256,
+    runs: Run | Sequence[Run],
+    genome: Genome,
+    source: str | Path,
+    options: Options | None = None,
+    *,
+    settings: Settings | None = None,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
     progress: Progress | None = None,
-) -> ScorePlan:  # fmt: skip
+) -> ScorePlan:
     """The plan of `score_variants` with the same arguments; raises the same."""
     options = options or Options()
     places, scorer, counts = free_places(source, options), Scorer(runs, device, batch_size, settings), ScoreSummary()

@@ -93,10 +93,14 @@ def alleles_of(record: Record, genome: Genome) -> list[Allele]:
 def skip_row(allele: Allele) -> dict[str, Any]:
     record = allele.record
     return {
-        "line": record.line, "contig": record.contig, "position": record.position,
-        "id": record.cells[2].decode("utf-8", "replace"), "ref": record.ref[:200],
-        "alt": record.alts[allele.number][:200], "reason": allele.reason,
-    }  # fmt: skip
+        "line": record.line,
+        "contig": record.contig,
+        "position": record.position,
+        "id": record.cells[2].decode("utf-8", "replace"),
+        "ref": record.ref[:200],
+        "alt": record.alts[allele.number][:200],
+        "reason": allele.reason,
+    }
 
 
 def peeked(variants: VariantFile) -> tuple[Record | None, VariantFile]:

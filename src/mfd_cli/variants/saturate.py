@@ -57,15 +57,26 @@ class SaturationSummary:
     def lines(self) -> list[str]:
         rate = self.scored / self.seconds if self.seconds else 0
         skipped = f"; {self.unknown:,} unknown bases of the genome were left out" if self.unknown else ""
-        return [f"{self.scored:,} substitutions at {self.positions:,} positions scored ({rate:,.0f}/s){skipped}",
-                f"wrote {self.path}"]  # fmt: skip
+        return [
+            f"{self.scored:,} substitutions at {self.positions:,} positions scored ({rate:,.0f}/s){skipped}",
+            f"wrote {self.path}",
+        ]
 
 
 def saturate(
-    runs: Run | Sequence[Run], genome: Genome, region: str, output: Path | None = None, *,
-    settings: Settings | None = None, shard: tuple[int, int] = (1, 1), per_track: bool = False,
-    device: torch.device | str = "cpu", batch_size: int = 256, force: bool = False, progress: Progress | None = None,
-) -> SaturationSummary:  # fmt: skip
+    runs: Run | Sequence[Run],
+    genome: Genome,
+    region: str,
+    output: Path | None = None,
+    *,
+    settings: Settings | None = None,
+    shard: tuple[int, int] = (1, 1),
+    per_track: bool = False,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> SaturationSummary:
     """Score all substitutions of a region (`chr1:1001-2000`, 1-based, both ends included; `chr1`; `all`) into a Parquet file.
 
     `shard` (i, n) takes the i-th of n parts. Raises GenomeError where the region is not on the genome.
@@ -135,10 +146,12 @@ def _substitutions(stretches: Sequence[Stretch], genome: Genome) -> Iterator[Var
 def columns_of(variants: Sequence[Variant], scorer: Scorer, genome: Genome, per_track: bool) -> dict[str, Any]:
     """The table's columns."""
     return {
-        "contig": [variant.contig for variant in variants], "position": [variant.position for variant in variants],
-        "ref": [variant.ref for variant in variants], "alt": [variant.alt for variant in variants],
+        "contig": [variant.contig for variant in variants],
+        "position": [variant.position for variant in variants],
+        "ref": [variant.ref for variant in variants],
+        "alt": [variant.alt for variant in variants],
         **scorer.columns(variants, genome, per_track),
-    }  # fmt: skip
+    }
 
 
 def schema_of(scorer: Scorer, per_track: bool) -> pa.Schema:

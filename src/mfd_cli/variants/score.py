@@ -95,10 +95,16 @@ class ScoreSummary:
 
 
 def score_variants(
-    runs: Run | Sequence[Run], genome: Genome, source: str | Path, options: Options | None = None, *,
-    settings: Settings | None = None, device: torch.device | str = "cpu", batch_size: int = 256,
+    runs: Run | Sequence[Run],
+    genome: Genome,
+    source: str | Path,
+    options: Options | None = None,
+    *,
+    settings: Settings | None = None,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
     progress: Progress | None = None,
-) -> ScoreSummary:  # fmt: skip
+) -> ScoreSummary:
     """Score every record of a VCF or BCF and write it back, annotated, with a Parquet table and the skipped alleles.
 
     Several runs of the same tracks are averaged. Raises VariantError for a broken record or when more than 5 % of the
@@ -249,12 +255,15 @@ class Work:
         told = [allele.record for allele in alleles]
         keys = [variant.key(self.genome) for variant in own]
         columns: dict[str, Any] = {
-            "line": [record.line for record in told], "contig": [record.contig for record in told],
+            "line": [record.line for record in told],
+            "contig": [record.contig for record in told],
             "position": [record.position for record in told],
             "id": [record.cells[2].decode("utf-8", "replace") for record in told],
-            "ref": [record.ref for record in told], "alt": [a.record.alts[a.number] for a in alleles],
-            "key": keys, **self.parts.columns(variants, lambda: self.scores(variants)),
-        }  # fmt: skip
+            "ref": [record.ref for record in told],
+            "alt": [a.record.alts[a.number] for a in alleles],
+            "key": keys,
+            **self.parts.columns(variants, lambda: self.scores(variants)),
+        }
         if self.background is not None:
             columns |= self.background.columns(columns)
         if self.options.phased:
@@ -337,9 +346,10 @@ class Work:
         told = f"{mismatches:,} of {checked:,} reference alleles are not in the genome ({self.mismatch})"
         if self.options.check_ref != "warn":
             raise VariantError(
-                told, path=variants.name,
+                told,
+                path=variants.name,
                 hint="the file belongs to another assembly; give its genome with --fasta, or --check-ref warn goes on",
-            )  # fmt: skip
+            )
         if finished:
             self.summary.warnings.append(f"{told}: the file seems to belong to another assembly")
 

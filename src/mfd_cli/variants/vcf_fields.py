@@ -29,9 +29,14 @@ FLAGS = (
 
 
 def header_of(
-    variants: VariantFile, scorer: Scorer, genome: Genome, note: str, background: Background | None, phased: str | None,
+    variants: VariantFile,
+    scorer: Scorer,
+    genome: Genome,
+    note: str,
+    background: Background | None,
+    phased: str | None,
     told: Callable[[str], str] = str,
-) -> list[bytes]:  # fmt: skip
+) -> list[bytes]:
     """The header of the output: the input's, our fields in place of older ones, the model, the genome, the settings.
 
     `told` is what the file calls a contig of the genome.
@@ -93,8 +98,9 @@ def info_columns(columns: Mapping[str, Any], scorer: Scorer) -> dict[str, list[s
     numbers = [*scorer.fields, *(name for name in QUANTILE_FIELDS.values() if name in columns)]
     texts = {name: [f"{value:.6g}" for value in columns[name].tolist()] for name in numbers}
     return texts | {
-        "MFD_TRACK": [percent_encoded(name) for name in columns["MFD_TRACK"]], "MFD_FLAGS": list(columns["MFD_FLAGS"])
-    }  # fmt: skip
+        "MFD_TRACK": [percent_encoded(name) for name in columns["MFD_TRACK"]],
+        "MFD_FLAGS": list(columns["MFD_FLAGS"]),
+    }
 
 
 def info_of(found: Sequence[int | None], infos: Mapping[str, Sequence[str]]) -> dict[str, str]:
