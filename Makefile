@@ -10,7 +10,7 @@ DEMO    ?= demo
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint soak bench bench-gpu bench-truth bench-truth-full clean install
+.PHONY: demo test test-isa lint soak bench bench-gpu bench-truth bench-truth-full clean install
 
 install: $(VENV)/.installed
 
@@ -26,6 +26,22 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n 2
+
+# Other processors' kernels, and sums over two threads, as far as this machine can play them: every test that trains, or
+# compares numbers of a model. Each line is another machine; what passes on one only is not mended but lucky.
+ISA_TESTS := tests/core tests/engine tests/evaluation tests/explain tests/predictions tests/runs tests/training tests/variants \
+  tests/experiments/test_strands.py tests/whole/test_disentangling.py tests/whole/test_upstream_defects.py
+DEFAULT := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2
+AVX2    := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+AVX512  := ATEN_CPU_CAPABILITY=avx512 ONEDNN_MAX_CPU_ISA=AVX512_CORE_AMX MKL_ENABLE_INSTRUCTIONS=AVX512
+
+test-isa: install
+	$(DEFAULT) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ISA_TESTS)
+	$(DEFAULT) OMP_NUM_THREADS=2 $(BIN)/python -m pytest $(ISA_TESTS)
+	$(AVX2) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ISA_TESTS)
+	$(AVX2) OMP_NUM_THREADS=2 $(BIN)/python -m pytest $(ISA_TESTS)
+	$(AVX512) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ISA_TESTS)
+	$(AVX512) OMP_NUM_THREADS=2 $(BIN)/python -m pytest $(ISA_TESTS)
 
 lint: install
 	$(BIN)/ruff check .

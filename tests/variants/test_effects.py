@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +102,15 @@ def test_half_precision_says_how_far_it_agrees(trained: tuple[Run, Dataset], tmp
     (tmp_path / "a.vcf").write_text(header + "".join(lines))
     half = Settings(precision="bf16")
     summary = score_variants(run, dataset.genome, tmp_path / "a.vcf", Options(tmp_path / "o.vcf"), settings=half)
-    (told,) = summary.warnings
-    assert "bf16" in told and float(told.rpartition("r = ")[2]) > 0.9
+    # How far bf16 agrees differs between processors; that what is told is the truth does not.
+    columns = [Scorer(run, settings=Settings(precision=p)).columns(some, dataset.genome) for p in ("bf16", "float32")]
+    halves, full = (np.asarray(scores["MFD_MAX_DLOGIT"]) for scores in columns)
+    (warning,) = summary.warnings
+    numbers = re.fullmatch(r".*bf16.* first 40 alleles .* by at most ([0-9.e-]+), r = ([0-9.-]+)", warning)
+    assert numbers is not None
+    assert float(numbers[1]) == pytest.approx(np.abs(halves - full).max(), rel=0.06)  # two digits are told
+    assert float(numbers[2]) == pytest.approx(np.corrcoef(halves, full)[0, 1], abs=1e-4)
+    assert 0 < np.abs(halves - full).max() < 0.5  # it was computed in bf16, whose numbers have three digits
     assert "precision=bf16" in (tmp_path / "o.vcf").read_text()
     with pytest.raises(ConfigError, match="tf32 is a format of CUDA"):
         member(run, precision="tf32")
