@@ -20,6 +20,7 @@ from mfd_cli.evaluation.evaluate import evaluate
 from mfd_cli.experiments.strands import count_tracks, strand_partners, swapped_signs
 from mfd_cli.experiments.track import Track
 from mfd_cli.genome.sequence import Genome
+from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.batches import GenomeOnDevice, LabelledBins, Partners
 from mfd_cli.settings.config import Config
 from mfd_cli.settings.project import Project
@@ -27,6 +28,10 @@ from mfd_cli.training.train import train
 
 CPU = torch.device("cpu")
 STRAND = {"column": "Strand", "group": "technical"}
+LEARNT = 0.75
+"""Correlation of a track's prediction with its strand. Over ten seeds: 0.940 to 0.993, mean 0.980, standard deviation 0.015."""
+APART = 0.25
+"""What a track takes from the other strand, relative to its own. Over ten seeds: at most 0.10, mean 0.02, standard deviation 0.02."""
 
 
 def config(**tracks: Any) -> Config:
@@ -85,9 +90,21 @@ def test_counts_are_declared() -> None:
         count_tracks([Track("X", "signal", {"Scale": "maybe"})], tiny.config(tracks={"counts": "Scale"}))
 
 
+def both_ways(genome: Genome) -> Genome:
+    """The same genome with every second CCA repeat turned round, so that each strand has as many of them."""
+    repeat = tiny.MOTIFS["CTCF"]
+    turned = repeat.translate(str.maketrans("ACGT", "TGCA"))[::-1]
+    contigs = {}
+    for name, bases in genome.sequences.items():
+        pieces = bases.tobytes().decode().split(repeat)
+        joined = "".join(piece + (repeat, turned)[i % 2] for i, piece in enumerate(pieces[:-1])) + pieces[-1]
+        contigs[name] = np.frombuffer(joined.encode(), np.uint8)
+    return Genome(contigs, "both.fa")
+
+
 def world(folder: Path) -> Dataset:
     """Two contigs; the plus strand counts CCA repeats as they read, the minus strand (below zero) on the other strand."""
-    genome, shards = tiny.genome(), {}
+    genome, shards = both_ways(tiny.genome()), {}
     (folder / "shards").mkdir(parents=True)
     contigs = list(genome.sequences)
     for split in SPLITS:
@@ -136,22 +153,32 @@ def test_a_stranded_pair_is_learnt_and_told_apart(tmp_path: Path) -> None:
         factors={**tiny.FACTORS, "strand": STRAND},
         tracks={"strand": "Strand"},
         train=settings,
+        model={"window": 128, "width": 16},
         objective={"signal_weight": 1.0},
     )
     run = train(Project(config=tree, folder=tmp_path), gpus=0)
     assert run.model.stranded and Predictor(run.model).strands == "forward"
     plus, _ = evaluate(run, dataset, probes=False).tracks
-    assert plus["pearson"] > 0.8
-    predictor, bins = Predictor(run.model), dataset.split("test")
-    starts = bins.start - run.model.left
-    codes = np.stack([dataset.genome.codes("chr2", int(s), int(s) + run.model.window) for s in starts])
-    there = predictor.head.logits(predictor.latents(reverse_complement(torch.from_numpy(codes)).numpy()))
-    here = predictor.head.logits(predictor.latents(codes))
-    truth = bins.signal[:, 0]
-    assert np.corrcoef(-there[:, 1], truth)[0, 1] > 0.6  # the minus track sees on the other strand what plus sees here
-    assert abs(np.corrcoef(here[:, 1], truth)[0, 1]) < 0.5
+    bins = dataset.split("test")
+    predicted = Predictor(run.model).head.logits(bin_latents(run, dataset, bins))
+    assert plus["pearson"] == pytest.approx(
+        np.corrcoef(predicted[:, 0], run.signal_scale.forward(torch.from_numpy(np.array(bins.signal)))[:, 0])[0, 1],
+        abs=1e-3,
+    )
+    # What each track's prediction takes from its own and from the other strand, by least squares.
+    strands = np.stack([bins.signal[:, 0], -bins.signal[:, 1]], 1)
+    (plus_own, plus_other), (minus_other, minus_own) = np.linalg.lstsq(
+        strands - strands.mean(0), predicted - predicted.mean(0), rcond=None
+    )[0].T
+    assert np.corrcoef(predicted[:, 0], strands[:, 0])[0, 1] > LEARNT
+    assert np.corrcoef(predicted[:, 1], strands[:, 1])[0, 1] < -LEARNT
+    assert abs(plus_other / plus_own) < APART and abs(minus_other / minus_own) < APART
 
 
-def test_genome_is_random_enough_to_be_stranded() -> None:
-    text = tiny.genome().sequences["chr1"].tobytes().decode()
-    assert isinstance(tiny.genome(), Genome) and text.count("CCACCA") > 3 * text.count("TGGTGG")
+def test_each_strand_of_the_world_has_as_many_repeats() -> None:
+    genome = both_ways(tiny.genome())
+    assert genome.lengths == tiny.genome().lengths
+    for bases in genome.sequences.values():
+        text, repeat = bases.tobytes().decode(), tiny.MOTIFS["CTCF"]
+        turned = text.translate(str.maketrans("ACGT", "TGCA"))[::-1]
+        assert text.count(repeat) - turned.count(repeat) in (0, 1) and turned.count(repeat) > 20

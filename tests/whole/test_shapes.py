@@ -1,0 +1,186 @@
+"""Every command on every shape of project: it works and says something sane, or it refuses in words.
+
+A project of bigWigs alone once crashed under three thousand green tests. kit/shapes.py has the table of shapes; a shape that a
+user brings and that breaks something becomes one entry there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pyBigWig
+import pytest
+
+from kit import shapes
+from kit.harm import Outcome, in_process
+from kit.shapes import SHAPES, Shape
+
+CPU = ("--gpus", "0", "--threads", "1")
+Check = Callable[[Shape, Path, Outcome], None]
+
+
+def sections(shape: Shape) -> set[str]:
+    """The groups that the project declares."""
+    return set(re.findall(r'group = "([a-z]+)"', " ".join(shape.factors.values())))
+
+
+def finite(values: Any) -> bool:
+    return bool(np.isfinite(np.asarray(values, float)).all())
+
+
+# -- what a command must have left -------------------------------------------------------------------------------------
+
+
+def dataset_is_there(shape: Shape, folder: Path, done: Outcome) -> None:
+    manifest = json.loads((folder / "dataset/manifest.json").read_text())
+    bins = {split: sum(shard["bins"] for shard in manifest["splits"][split]["shards"]) for split in manifest["splits"]}
+    assert bins["train"] > 50, bins
+    assert f"tracks: {shape.peaks} with peaks" in done.said
+
+
+def run_is_there(shape: Shape, folder: Path, done: Outcome) -> None:
+    lines = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
+    assert lines and all(finite(line["loss"]) for line in lines)
+
+
+def evaluation_is_sane(shape: Shape, folder: Path, done: Outcome) -> None:
+    json.loads(done.said, parse_constant=lambda word: pytest.fail(f"{word} in JSON"))
+    (table,) = (folder / "run").glob("evaluation-*/tracks.tsv")
+    rows = pd.read_csv(table, sep="\t", keep_default_na=False, na_values=[""])
+    assert len(rows) == len(shape.rows)
+    trained = rows[rows["trained"].astype(str).str.lower() == "true"]
+    figures = pd.to_numeric(trained["auroc"].where(trained["kind"] == "peaks", trained["pearson"]))
+    assert finite(figures), "every training track has its own figure"
+    shares = trained[[name for name in rows if name.startswith("share_")]].apply(pd.to_numeric)
+    assert {f"share_{group}" for group in sections(shape)} <= set(shares) and finite(shares)
+    assert np.allclose(shares.sum(axis=1), 1, atol=2e-3)
+
+
+def scores_are_sane(shape: Shape, folder: Path, done: Outcome) -> None:
+    table = pq.read_table(folder / "input.mfd.parquet").to_pandas()
+    records = [line for line in (folder / "input.vcf").read_text().splitlines() if not line.startswith("#")]
+    skipped = (folder / "input.mfd.skipped.tsv").read_text().splitlines()[1:]
+    assert len(table) == len(records) and table["MFD_SHARED"].notna().sum() == len(records) - len(skipped)
+    scored = table[table["MFD_SHARED"].notna()]
+    assert len(scored) and finite(scored["MFD_MAX_DLOGIT"]) and finite(scored["MFD_SHARED"])
+    for group, name in (("biological", "MFD_BIO"), ("technical", "MFD_TECH")):
+        if group in sections(shape):
+            assert finite(scored[name]) and (scored[name] >= 0).all()
+        else:
+            assert name not in table or (scored[name].fillna(0) == 0).all()
+
+
+def explanation_is_sane(shape: Shape, folder: Path, done: Outcome) -> None:
+    for page in (folder / "explain").glob("*/report.html"):
+        assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", page.read_text()), re.IGNORECASE), page
+    assert "nan" not in done.said.lower()
+
+
+def parts_are_sane(shape: Shape, folder: Path, done: Outcome) -> None:
+    explanation_is_sane(shape, folder, done)
+    rows = pd.read_csv(folder / "explain/all/factors.tsv", sep="\t", keep_default_na=False)
+    share = dict(zip(rows["part"], pd.to_numeric(rows["share"])))
+    assert finite(list(share.values()))
+    kinds = dict(zip(rows["part"], rows["kind"]))
+    assert sum(v for k, v in share.items() if kinds[k] != "group") == pytest.approx(1, abs=1e-3)
+
+
+def predictions_are_sane(shape: Shape, folder: Path, done: Outcome) -> None:
+    written = sorted((folder / "predictions").rglob("*.bigWig")) + sorted((folder / "predictions").rglob("*.bw"))
+    assert written
+    for path in written:
+        with pyBigWig.open(str(path)) as file:
+            assert file.header()["nBasesCovered"] > 0 and finite([file.header()["minVal"], file.header()["maxVal"]])
+
+
+def latents_are_sane(shape: Shape, folder: Path, done: Outcome) -> None:
+    table = pq.read_table(folder / "latents.parquet").to_pandas()
+    columns = [name for name in table if re.fullmatch(r"[a-z]+\.[0-9]+", name)]
+    assert len(columns) == 16 and finite(table[columns])
+
+
+def is_json(shape: Shape, folder: Path, done: Outcome) -> None:
+    json.loads(done.said)
+
+
+def anything(shape: Shape, folder: Path, done: Outcome) -> None:
+    """The command has said what it did by its exit code."""
+
+
+def first_level(shape: Shape) -> str:
+    """FACTOR=LEVEL of the first factor of the project, as an experiment to predict."""
+    factor = next(iter(shape.factors))
+    column = re.search(r'column = "([^"]+)"', shape.factors[factor])
+    assert column is not None
+    return f"{factor}={shape.rows[0][column[1]]}"
+
+
+def commands(shape: Shape) -> dict[str, tuple[tuple[str, ...], Check]]:
+    """Name, words and check of everything that is done with a project, in the order in which a user would."""
+    factor, contig = next(iter(shape.factors)), next(iter(shape.contigs))
+    group = re.findall(r'group = "([a-z]+)"', shape.factors[factor])[0]
+    split = ("--split", "test" if "test" in shape.split else "validation")
+    region = f"{contig}:1-4000"
+    return {
+        "init": (("init", "--fasta", "genome.fa", "--metadata", "metadata.tsv", "-o", "other.toml"), anything),
+        "check-design": (("check-design", "-o", "design"), anything),
+        "preprocess": (("preprocess", "--threads", "1"), dataset_is_there),
+        "train": (("train", *CPU), run_is_there),
+        "evaluate": (("evaluate", *split, "--json", "--kmer", *CPU), evaluation_is_sane),
+        "score-variants": (("score-variants", "input.vcf", *CPU), scores_are_sane),
+        "background": (("background", "-n", "100", *CPU), anything),
+        "enrich": (("enrich", "input.mfd.parquet", "--labels", "labels.tsv"), anything),
+        "explain": (("explain", "--factor", factor, "--top", "3", *CPU), explanation_is_sane),
+        "explain all": (("explain", "--factor", "all", *CPU), parts_are_sane),
+        "explain latent": (("explain", "--latent", f"{group}.0", "--top", "3", *CPU), explanation_is_sane),
+        "explain track": (("explain", "--track", "T0", "--part", "total", "--top", "3", *CPU), explanation_is_sane),
+        "predict": (("predict", "-r", region, *CPU), predictions_are_sane),
+        "predict experiment": (
+            ("predict", "-r", region, "--experiment", first_level(shape), "-o", "predictions/new", *CPU),
+            predictions_are_sane,
+        ),
+        "impute": (("impute", *split, "--json", *CPU), is_json),
+        "embed": (("embed", "regions.bed", *CPU), latents_are_sane),
+        "qc": (("qc", *CPU), anything),
+        "info": (("info", "--json"), is_json),
+        "verify": (("verify",), anything),
+    }
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_every_command(shape: Shape, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    shapes.make(shape, folder)
+    holes = []
+    for name, (words, check) in commands(shape).items():
+        done = in_process(words, folder)
+        expected = {**NOTHING_HELD_OUT, **shape.refused} if "held_out" not in shape.train else shape.refused
+        try:
+            assert "Traceback" not in done.told and "Warning" not in done.told, "a traceback or a library's warning"
+            if name in expected:
+                assert done.code == 2 and expected[name] in done.told, f"should be refused with {expected[name]!r}"
+            else:
+                assert done.code == 0, f"exit {done.code}"
+                check(shape, folder, done)
+        except (AssertionError, KeyError, ValueError, OSError) as error:
+            holes.append(f"mfd {' '.join(words)}\n    {type(error).__name__}: {error}\n    {done.told[-600:]}")
+            if name in ("preprocess", "train"):
+                break
+    assert not holes, "\n".join(holes)
+
+
+NOTHING_HELD_OUT = {"impute": "no track was held out"}
+
+
+def test_the_table_has_every_kind() -> None:
+    """Names are unique, and the table holds what the project once broke on."""
+    names = [shape.name for shape in SHAPES]
+    assert len(names) == len(set(names)) >= 24
+    assert any(not shape.peaks for shape in SHAPES) and any(len(shape.rows) == 1 for shape in SHAPES)
