@@ -10,7 +10,7 @@ DEMO    ?= demo
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint soak bench bench-gpu bench-truth bench-truth-full clean install
+.PHONY: demo test lint docs soak bench bench-gpu bench-truth bench-truth-full clean install
 
 install: $(VENV)/.installed
 
@@ -31,6 +31,11 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation, as site/index.html, which opens without a network. A broken link fails.
+docs: install
+	$(INSTALL) -e ".[docs]"
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 # Everything that can be broken, for hours rather than minutes: each bad input in a process of its own, a kill before every moment
 # at which something reaches the disk and at random times, a full disk for every command, twenty times the fuzzing.
@@ -56,5 +61,5 @@ bench-truth-full: install
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python examples/bench_truth.py $(BENCH) --full
 
 clean:
-	rm -rf $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(DEMO) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
