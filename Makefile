@@ -35,7 +35,7 @@ lint: install
 # The documentation, as site/index.html, which opens without a network. A broken link fails.
 docs: install
 	$(INSTALL) -e ".[docs]"
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # Everything that can be broken, for hours rather than minutes: each bad input in a process of its own, a kill before every moment
 # at which something reaches the disk and at random times, a full disk for every command, twenty times the fuzzing.
