@@ -84,9 +84,9 @@ def command_reference() -> str:
     lines = [
         "# Command reference",
         "",
-        "This page is written by the program itself: it lists every command of `mfd` with all of its arguments and options.",
-        "The same text is shown by `mfd COMMAND --help`. Options of `mfd` itself are `--version`, which prints the version, and",
-        "`--debug`, which shows the traceback of an error.",
+        "This page is written by the program itself. It lists every command of `mfd` with all arguments and options, which",
+        "`mfd COMMAND --help` shows too. Options of `mfd` itself are `--version`, which prints the version, and `--debug`,",
+        "which shows the traceback of an error.",
     ]
     for name in COMMANDS:
         command = commands[name]
@@ -140,9 +140,9 @@ def settings_reference() -> str:
     lines = [
         "# Settings",
         "",
-        "This page is written by the program itself: it lists every setting that `mfd.toml` may hold. Each heading is a table of",
-        "the file. Every setting can also be given on the command line, as in `mfd train --set train.epochs=5`. A misspelt",
-        "setting is answered with the nearest right one.",
+        "This page is written by the program itself. It lists every setting that `mfd.toml` may hold. Each heading is a",
+        "table of that file. Every setting can also be given on the command line, as in `mfd train --set train.epochs=5`.",
+        "A misspelt setting is answered with the nearest right one.",
     ]
     for name, field in Config.model_fields.items():
         if name in NAMED:
@@ -152,7 +152,9 @@ def settings_reference() -> str:
     lines += ["", "## Presets of the model", "", "What `model.preset` fixes where the setting itself is not given:", ""]
     columns = list(PRESETS["default"])
     lines += [f"| preset | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    lines += [f"| `{name}` | " + " | ".join(str(preset[key]) for key in columns) + " |" for name, preset in PRESETS.items()]
+    lines += [
+        f"| `{name}` | " + " | ".join(str(preset[key]) for key in columns) + " |" for name, preset in PRESETS.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -163,7 +165,12 @@ def _section(name: str, node: type[BaseModel]) -> list[str]:
     if name in known:
         what, listed = known[name]
         lines += [f"The {what} that are known: {', '.join(f'`{each}`' for each in listed)}.", ""]
-    lines += [markdown((node.__doc__ or "").strip()), "", "| setting | values | default | meaning |", "|---|---|---|---|"]
+    lines += [
+        markdown((node.__doc__ or "").strip()),
+        "",
+        "| setting | values | default | meaning |",
+        "|---|---|---|---|",
+    ]
     inner: list[str] = []
     for key, field in node.model_fields.items():
         meaning = _safe(field.description or "").replace("|", "\\|")
@@ -178,8 +185,10 @@ def _as_toml(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, dict):
-        shown = ", ".join(f"{key} = {{weight = {each.weight}}}" for key, each in value.items())
-        return f"`{{{shown}}}`"
+        inside = (f"{key} = {_as_toml(each).strip('`')}" for key, each in value.items())
+        return f"`{{{', '.join(inside)}}}`"
+    if isinstance(value, BaseModel):
+        return _as_toml(value.model_dump(exclude_defaults=True))
     shown = json.dumps(list(value) if isinstance(value, tuple) else value)
     return f"`{shown}`"
 
@@ -221,7 +230,12 @@ def python_reference() -> str:
     for command, place in {**VERBS, **MORE_VERBS}.items():
         module, _, name = place.rpartition(".")
         verb = getattr(import_module(f"mfd_cli.{module}"), name)
-        lines += ["", f"### mfd {command}", "", *described(verb, f"{name}", "", f"from mfd_cli.{module} import {name}\n\n")]
+        lines += [
+            "",
+            f"### mfd {command}",
+            "",
+            *described(verb, f"{name}", "", f"from mfd_cli.{module} import {name}\n\n"),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -237,12 +251,12 @@ def described(thing: Any, name: str, heading: str, before: str = "") -> list[str
 
 
 def members(kind: type) -> Iterator[tuple[str, Any]]:
-    """Yield the public methods and properties that a class defines and documents itself."""
+    """Yield the public methods and properties that a class itself defines and documents."""
     for name, member in vars(kind).items():
         plain = member.__func__ if isinstance(member, classmethod | staticmethod) else member
-        if isinstance(member, property) or inspect.isfunction(plain):
-            if not name.startswith("_") and inspect.getdoc(plain):
-                yield name, plain if not isinstance(member, property) else member
+        shown = isinstance(member, property) or inspect.isfunction(plain)
+        if shown and inspect.getdoc(plain) and not name.startswith("_"):
+            yield name, plain
 
 
 def signature(thing: Any, name: str) -> str:
@@ -297,5 +311,6 @@ def _safe(line: str) -> str:
     """Escape what Markdown or HTML would read as markup, but not between backticks."""
     parts: Sequence[str] = re.split(r"(`[^`]*`)", line)
     return "".join(
-        part if part.startswith("`") else re.sub(r"([*_\[\]])", r"\\\1", html.escape(part, quote=False)) for part in parts
+        part if part.startswith("`") else re.sub(r"([*_\[\]])", r"\\\1", html.escape(part, quote=False))
+        for part in parts
     )
