@@ -127,6 +127,21 @@ def test_every_option_named_alone_is_one_of_some_command(option: str) -> None:
     assert option in own or any(option in options_of(name) for name in COMMANDS) or option.startswith("-0.")
 
 
+def test_the_tour_of_the_tutorial_runs(tmp_path: Path) -> None:
+    tour = TEXT[DOCS / "tutorial.md"].split("\n## A tour of a planted project\n", 1)[1]
+    _, _, inside = FENCE.findall(tour)[0]
+    folder, last = tmp_path, ""
+    for line in inside.splitlines():
+        program, *words = line.split()
+        if program == "cd":
+            folder /= words[0]
+            continue
+        outcome = harm.in_process(words, folder)
+        assert program == "mfd" and outcome.code == 0, outcome.told
+        last = outcome.said
+    assert last.startswith("dataset: every file")
+
+
 @pytest.mark.parametrize("setting", cases(SETTINGS))
 def test_every_setting_that_is_named_exists(setting: str) -> None:
     node: Any = Config
