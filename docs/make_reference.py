@@ -160,17 +160,12 @@ def settings_reference() -> str:
 
 def _section(name: str, node: type[BaseModel]) -> list[str]:
     """One table of mfd.toml, and after it those of its keys that are tables themselves."""
-    lines = ["", f"## [{name}]", ""]
+    lines = ["", f"## [{name}]", "", markdown((node.__doc__ or "").strip()), ""]
     known = {"factors.NAME": ("types", ENCODERS), "objective.penalties.NAME": ("names", PENALTIES)}
     if name in known:
         what, listed = known[name]
         lines += [f"The {what} that are known: {', '.join(f'`{each}`' for each in listed)}.", ""]
-    lines += [
-        markdown((node.__doc__ or "").strip()),
-        "",
-        "| setting | values | default | meaning |",
-        "|---|---|---|---|",
-    ]
+    lines += ["| setting | values | default | meaning |", "|---|---|---|---|"]
     inner: list[str] = []
     for key, field in node.model_fields.items():
         meaning = _safe(field.description or "").replace("|", "\\|")
