@@ -35,8 +35,6 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")
 TEXT = {page: page.read_text("utf-8") for page in PAGES}
 COMMANDS = harm.command().commands
 GENERATED = ("command-reference.md", "settings.md", "python-reference.md")
-MADE_LATER = {"site/index.html"}
-"""Paths that a command makes, and a checkout does not have."""
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 
@@ -89,6 +87,7 @@ SETTINGS = {
     ]
     for page in PAGES
 }
+SCRIPTS = {page: [w for line in shown(page) for w in re.findall(r"^python (examples/.*)", line)] for page in PAGES}
 TARGETS = {
     page: [words for line in shown(page) for words in re.findall(r"^make ([a-z][a-z-]*)", line)] for page in PAGES
 }
@@ -158,6 +157,16 @@ def inner(annotation: Any) -> Iterator[Any]:
     elif not str(annotation).startswith("dict"):  # below a dictionary come names, which are the user's
         for argument in getattr(annotation, "__args__", ()):
             yield from inner(argument)
+
+
+@pytest.mark.parametrize("words", cases(SCRIPTS))
+def test_options_and_subjects_of_examples_exist(words: str) -> None:
+    """An example is called with options, and with words in small letters, that stand in its file."""
+    script, *others = words.split()
+    text = (ROOT / script).read_text()
+    for word in others:
+        if re.fullmatch("--[a-z-]+|[a-z-]+", word):
+            assert re.search(rf'["\'{{ ]{word}["\' ]', text), f"{script} knows no {word}"
 
 
 @pytest.mark.parametrize("target", cases(TARGETS))
