@@ -10,7 +10,7 @@ DEMO    ?= demo
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint docs soak bench bench-gpu bench-truth bench-truth-full clean install
+.PHONY: demo test lint soak bench bench-gpu bench-truth bench-truth-full clean install
 
 install: $(VENV)/.installed
 
@@ -33,6 +33,7 @@ lint: install
 	$(BIN)/mypy
 
 # The documentation, as site/index.html, which opens without a network. A broken link fails.
+.PHONY: docs
 docs: install
 	$(INSTALL) -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
