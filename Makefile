@@ -48,6 +48,12 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The documentation, as site/index.html, which opens without a network. A broken link fails.
+.PHONY: docs
+docs: install
+	$(INSTALL) -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 # Everything that can be broken, for hours rather than minutes: each bad input in a process of its own, a kill before every moment
 # at which something reaches the disk and at random times, a full disk for every command, twenty times the fuzzing.
 soak: install
@@ -72,5 +78,5 @@ bench-truth-full: install
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python examples/bench_truth.py $(BENCH) --full
 
 clean:
-	rm -rf $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(DEMO) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

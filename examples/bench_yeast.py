@@ -2,10 +2,11 @@
 
     python examples/bench_yeast.py DATA FOLDER [--windows N] [--folds N]
 
-DATA holds genome.fa.gz, metadata.tsv, tracks/ and rossi_excluded_regions.bed (536 yeast tracks, see the README); FOLDER
-is made, with a project per fold. The test is one chromosome, all bins that are not masked; another is the validation. Rated
-are the peak tracks with at least 100 intervals and at least 5 positive bins on the test chromosome. As many trainings as
-there are cores run at a time, one thread each. A run that is there already is not made again. Writes FOLDER/bench_yeast.json.
+DATA holds genome.fa.gz, metadata.tsv, tracks/ and rossi_excluded_regions.bed (536 yeast tracks); FOLDER is made, with a
+project per fold. The results are in docs/measured-quality.md. The test is one chromosome, all bins that are not masked; another
+is the validation. Rated are the peak tracks with at least 100 intervals and at least 5 positive bins on the test chromosome. As
+many trainings as there are cores run at a time, one thread each. A run that is there already is not made again. Writes
+FOLDER/bench_yeast.json.
 """
 
 from __future__ import annotations
