@@ -46,12 +46,19 @@ odd_row = st.sampled_from(
         "\ufeffchr1\t5\t9",
         "chr1\t\t9",
         "chr1\t5\t9\t",
+        "chr1    5\t9",
+        "chr1\t5    9",
+        "chr1 \t5\t 9\tname one",
+        "chr1\t5\t9 x",
+        "chr1\t7\t7",
+        "chr9 7 7",
+        "\t",
     ]
 )
 
 
 def same(one: Intervals, other: Intervals) -> bool:
-    return one.names == other.names and all(
+    return (one.names, one.empty) == (other.names, other.empty) and all(
         np.array_equal(getattr(one, name), getattr(other, name)) for name in ("contig", "start", "end", "line")
     )
 
@@ -100,3 +107,70 @@ def test_comments_count_as_lines(tmp_path: Path) -> None:
     assert read_intervals(path).line.tolist() == [2, 4]
     with pytest.raises(RegionError, match=r"a\.bed:4: chr2:5-900 ends beyond"):
         read_intervals(path).on({"chr1": 100, "chr2": 100})
+
+
+# Shapes that the public set of hoffmangroup/acidbio calls good, one row each, and what they mean.
+SHAPES = {
+    "tabs": "chr1\t100\t200",
+    "blanks": "chr1    100    200",
+    "one blank": "chr1 100 200",
+    "blanks, then a tab": "chr1    100\t200",
+    "a tab, then blanks": "chr1\t100    200",
+    "a blank before the start": "chr1\t 100\t200",
+    "a blank behind the start": "chr1\t100 \t200",
+    "a blank before the end": "chr1\t100\t 200",
+    "blanks behind the end": "chr1\t100\t200  ",
+    "a tab behind the end": "chr1\t100\t200\t",
+    "leading zeros": "chr1\t0100\t000200",
+    "six columns, blanks in three": "chr1\t 100 \t 200\tpeak 1\t790\t+",
+    "twelve columns": "chr1\t100\t200\tname\t790\t+\t101\t199\t0,0,0\t2\t10,10\t0,90",
+    "twelve columns, all blanks": "chr1  100  200  name  790  +  101  199  0,0,0  2  10,10  0,90",
+    "twelve columns, a comma and a tab behind": "chr1\t100\t200\t#$%\t0\t.\t101\t199\t0\t2\t10,10,\t0,90,\t",
+    "twelve columns, blanks once": "chr1    100    200\tB\t910\t-\t101\t199\t0,0,0\t2\t10,10\t0,90",
+}
+
+
+@pytest.mark.parametrize("row", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("around", ["{}", "{}\n", "chr1\t1\t2\n{}\nchr2\t7\t9\n", "#c\n\n \t\n{}\n\t"])
+def test_rows_that_the_specification_allows(tmp_path: Path, row: str, around: str) -> None:
+    path = tmp_path / "a.bed"
+    path.write_text(around.format(row))
+    intervals = read_intervals(path)
+    assert (100, 200) in zip(intervals.start.tolist(), intervals.end.tolist())
+    assert len(intervals) == (3 if "chr2" in around else 1) and intervals.empty == 0
+
+
+def test_intervals_without_bases_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.bed"
+    path.write_text("chr1\t5\t9\nchr3\t7\t7\nchr1 0 0\nchr2\t5\t6\n")
+    intervals = read_intervals(path)
+    assert intervals.start.tolist() == [5, 5] and intervals.line.tolist() == [1, 4]
+    assert intervals.empty == 2 and intervals.names == ("chr1", "chr2")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    {
+        "an empty start": ("chr1\t\t200\n", r"start is not a whole number \(''\)"),
+        "an empty start before two numbers": ("chr1\t\t200\t300\n", r"start is not a whole number \(''\)"),
+        "an empty end": ("chr1\t100\t\tname\n", r"end is not a whole number \(''\)"),
+        "no contig": ("\t100\t200\n", "'' is not a contig name"),
+        "a blank before the contig": (" chr1\t100\t200\n", "' chr1' is not a contig name"),
+        "two columns and blanks": ("chr1\t100  \t \n", "has 2 columns"),
+        "end before start": ("chr1 9 5\n", "end 5 is before start 9"),
+    }.values(),
+)
+def test_rows_that_it_does_not_allow(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "a.bed"
+    path.write_text("chr1\t5\t9\n" + text)
+    with pytest.raises(RegionError, match=f"a.bed:2: {says}"):
+        read_intervals(path)
+
+
+def test_a_last_line_that_was_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "a.bed"
+    path.write_text("chr1\t5\t9\tname one\nchr1\t5\t90")
+    with pytest.raises(RegionError, match="a.bed:2: the last line was cut short"):
+        read_intervals(path)
+    path.write_text("chr1\t5\t9\tname one\t\nchr1\t5\t90\tname")  # all columns are there, however they are separated
+    assert len(read_intervals(path)) == 2

@@ -419,7 +419,7 @@ def test_elements_without_names_say_yes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("chr1\t5\t9\nchr1\t9\t5\n", RegionError, "e.bed:2: end 5 is not after start 9"),
+        ("chr1\t5\t9\nchr1\t9\t5\n", RegionError, "e.bed:2: end 5 is before start 9"),
         ("chr1\t5\t9\n1\t900\t1001\tx\n", RegionError, "e.bed:2: 1:900-1001 ends beyond the contig"),
         ("chrX\t5\t9\n", GenomeError, "no contig of .*e.bed is in the genome"),
     ],

@@ -20,7 +20,9 @@ _NUMBER = re.compile(rb"0*([0-9]{1,10})")
 _NAME = re.compile(rb"[!-~]+")
 _SKIPPED = (b"#", b"track ", b"track\t", b"browser ", b"browser\t")
 _ODD_START = np.isin(np.arange(256), np.frombuffer(b"tb \t\r\n", np.uint8))
-_HINT = "BED columns are chrom, start, end, with tabs between; a header line begins with #"
+_SEPARATOR = re.compile(rb" *\t *| +")
+"""What stands between two columns: one tab, with blanks around it or not, or blanks alone. Two tabs hold an empty cell."""
+_HINT = "BED columns are chrom, start, end, with tabs or blanks between; a header line begins with #"
 _BYTES_BEFORE = np.array([(1 << 8 * (8 - width)) - 1 for width in range(9)], np.uint64)
 _ASCII_ZEROS = np.uint64(0x3030303030303030)
 _BLOCK = 1 << 24
@@ -29,26 +31,36 @@ _Columns = tuple[Ints, Ints, Ints, Ints]
 
 
 def read_intervals(path: Path, size: int = _BLOCK) -> Intervals:
-    """The first three columns of a BED-like file, of which `size` bytes are parsed together. RegionError with line and value
-    for anything else."""
+    """Return the intervals of a BED-like file, of which `size` bytes are parsed together.
+
+    Only the first three columns are read. Columns may be separated by tabs, blanks or both; an interval without bases
+    (start equal to end, which the specification allows) is left out and counted in `Intervals.empty`. Raises RegionError
+    with the line and the value where a row is not an interval.
+    """
     check_input(path, RegionError)
     names: dict[bytes, int] = {}
-    pieces, before, number = list[_Columns](), b"", 1
+    pieces, empty, before, number = list[_Columns](), 0, b"", 1
     for block in whole_lines(path, RegionError, size):
         if not block.endswith(b"\n"):
             _check_last_line(block, before, path, number)
             block += b"\n"
-        plain, lines = _parse_block(block, names, number)
-        pieces.append(_parse_lines(block, names, number, path) if plain is None else plain)
+        columns, lines = _parse_block(block, names, number)
+        if columns is None:
+            columns, skipped = _parse_lines(block, names, number, path)
+            empty += skipped
+        pieces.append(columns)
         before, number = block, number + lines
     contig, start, end, line = (np.concatenate([p[i] for p in pieces] or [np.zeros(0, np.int64)]) for i in range(4))
-    return Intervals(path, tuple(name.decode("ascii") for name in names), contig.astype(np.int32), start, end, line)
+    known = tuple(name.decode("ascii") for name in names)
+    return Intervals(path, known, contig.astype(np.int32), start, end, line, empty)
 
 
 def _check_last_line(line: bytes, before: bytes, path: Path, number: int) -> None:
-    """A last line without its end that has fewer columns than the one `before` was cut short, maybe within a number."""
-    whole = before[before.rfind(b"\n", 0, -1) + 1 :]
-    if line.count(b"\t") < whole.count(b"\t") and b"#" not in (whole[:1], line[:1]):
+    """Raise RegionError where a last line without its end has fewer columns than the one `before`: it was cut short, maybe
+    within a number. Names may hold blanks: columns must be fewer by tabs and by all separators."""
+    whole, line = (text.strip(b" \t\n") for text in (before[before.rfind(b"\n", 0, -1) + 1 :], line))
+    fewer = line.count(b"\t") < whole.count(b"\t") and len(_SEPARATOR.split(line)) < len(_SEPARATOR.split(whole))
+    if line and fewer and b"#" not in (whole[:1], line[:1]):
         raise RegionError(
             "the last line was cut short: it has fewer columns than the one before, and no end",
             path=path,
@@ -57,24 +69,30 @@ def _check_last_line(line: bytes, before: bytes, path: Path, number: int) -> Non
         )
 
 
-def _parse_lines(block: bytes, names: dict[bytes, int], number: int, path: Path) -> _Columns:
-    """Contig, start, end and line number of every row of some whole lines, with every check and every liberty of the format.
-    Adds to `names`."""
-    rows = list[tuple[int, int, int, int]]()
+def _parse_lines(block: bytes, names: dict[bytes, int], number: int, path: Path) -> tuple[_Columns, int]:
+    """Return contig, start, end and line number of every row of some whole lines, and how many had no bases.
+
+    Makes every check and knows every liberty of the format. Adds to `names`.
+    """
+    rows, empty = list[tuple[int, int, int, int]](), 0
     for line_number, line in enumerate(block.rstrip(b"\n").split(b"\n"), start=number):  # a block may be line ends only
         if not line.strip(b" \t") or line.startswith(_SKIPPED):
             continue
-        cells = line.split(b"\t", 3) if b"\t" in line else [cell for cell in line.split(b" ") if cell]
-        start, end = _checked(cells, path, line_number)
+        cells = _SEPARATOR.split(line.rstrip(b" \t"), 3)
+        start, end = _checked(cells, line, path, line_number)
+        if start == end:
+            empty += 1
+            continue
         rows.append((names.setdefault(cells[0], len(names)), start, end, line_number))
     contigs, starts, ends, lines = np.array(rows, np.int64).reshape(-1, 4).T
-    return contigs, starts, ends, lines
+    return (contigs, starts, ends, lines), empty
 
 
 def _parse_block(data: bytes, names: dict[bytes, int], number: int) -> tuple[_Columns | None, int]:
-    """The same for plain lines, tabs between all columns and nothing odd, all at once, and how many lines there are.
+    """Return contig, start, end and line number of every row of plain lines, and how many lines there are.
 
-    None where one is not plain. Faults are not judged here: `_parse_lines` finds them again and says what they are.
+    Plain is a line with one tab between columns, one base or more, and nothing odd; None for the columns where one line is
+    not. Faults are not judged here: `_parse_lines` finds them again and says what they are.
     """
     raw = np.frombuffer(data, np.uint8)
     if _ODD_START[raw[0]]:
@@ -157,23 +175,25 @@ def _name_numbers(data: bytes, raw: Bytes, low: Ints, high: Ints, names: dict[by
     return np.array(numbers, np.int64)[np.cumsum(~same) - 1]
 
 
-def _checked(cells: list[bytes], path: Path, number: int) -> tuple[int, int]:
+def _checked(cells: list[bytes], line: bytes, path: Path, number: int) -> tuple[int, int]:
+    """Return start and end of a line's cells. RegionError for what is not an interval."""
     if len(cells) < 3:
         count = "one column" if len(cells) == 1 else f"{len(cells)} columns"
         raise RegionError(f"has {count}, not three or more", path=path, line=number, hint=_HINT)
     if not _NAME.fullmatch(cells[0]):
-        shown = cells[0][:40].decode("utf-8", "replace")
+        shown = (cells[0] or line.split(b"\t", 1)[0])[:40].decode("utf-8", "replace")
         raise RegionError(f"{shown!r} is not a contig name", path=path, line=number, hint=_HINT)
-    start, end = _place("start", cells[1], path, number), _place("end", cells[2], path, number)
-    if end <= start:
-        raise RegionError(f"end {end} is not after start {start}", path=path, line=number, hint=_HINT)
+    start, end = _position("start", cells[1], path, number), _position("end", cells[2], path, number)
+    if end < start:
+        raise RegionError(f"end {end} is before start {start}", path=path, line=number, hint=_HINT)
     return start, end
 
 
-def _place(what: str, cell: bytes, path: Path, number: int) -> int:
-    found = _NUMBER.fullmatch(cell)
-    if found:
-        return int(found[1])
+def _position(what: str, cell: bytes, path: Path, number: int) -> int:
+    """Return the number in a cell. RegionError that names `what` it should have been."""
+    digits = _NUMBER.fullmatch(cell)
+    if digits:
+        return int(digits[1])
     wrong = "is not a whole number"
     if cell.removeprefix(b"-").isdigit():
         wrong = "is negative" if cell[:1] == b"-" else "is too large"

@@ -38,7 +38,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Many intervals in columns: `contig` (n,) index into `names`; `start`, `end` and `line` (n,) int64."""
+    """Many intervals in columns: `contig` (n,) index into `names`; `start`, `end` and `line` (n,) int64.
+
+    `empty` is how many rows of the file had no bases (start equal to end) and are not among them.
+    """
 
     path: Path
     names: tuple[str, ...]
@@ -46,6 +49,7 @@ class Intervals:
     start: Ints
     end: Ints
     line: Ints
+    empty: int = 0
 
     def __len__(self) -> int:
         return len(self.start)
