@@ -170,7 +170,7 @@ def test_rows_that_it_does_not_allow(tmp_path: Path, text: str, says: str) -> No
 def test_a_last_line_that_was_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "a.bed"
     path.write_text("chr1\t5\t9\tname one\nchr1\t5\t90")
-    with pytest.raises(RegionError, match="a.bed:2: the last line was cut short"):
+    with pytest.raises(RegionError, match=r"a\.bed:2: the last line was cut short"):
         read_intervals(path)
     path.write_text("chr1\t5\t9\tname one\t\nchr1\t5\t90\tname")  # all columns are there, however they are separated
     assert len(read_intervals(path)) == 2

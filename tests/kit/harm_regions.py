@@ -104,7 +104,9 @@ def places() -> Iterator[Change]:
         "end before start", each_row(lambda c: [c[0], c[2], c[1], *c[3:]]), says=r":1: end \d+ is before start"
     )
     yield Change(
-        "end before start in one row", line_changed(5, lambda line: "chr1\t300\t200"), says=":6: end 200 is before start 300"
+        "end before start in one row",
+        line_changed(5, lambda line: "chr1\t300\t200"),
+        says=":6: end 200 is before start 300",
     )
     # As the specification allows: a place between two bases, which can label nothing and is counted.
     yield Change("end is start", line_changed(5, lambda line: "chr1\t300\t300"), "read")

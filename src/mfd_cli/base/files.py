@@ -35,7 +35,9 @@ def check_input(path: Path, error: type[MfdError] = InputError) -> Path:
     """
     text = os.fspath(path)
     if re.match(r"^[A-Za-z][A-Za-z0-9+.-]+:", text):
-        raise error("is a URL; only local files are read", path=text, hint="download the file first")
+        # A Path has lost slashes: "https://x" became "https:/x", and "file:///x" became "file:/x".
+        written = re.sub("^([^/]+):/+", r"\1:///" if text.lower().startswith("file:") else r"\1://", text)
+        raise error("is a URL; only local files are read", path=written, hint="download the file first")
     try:
         info = path.stat()
     except FileNotFoundError:
