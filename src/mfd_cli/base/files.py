@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mfd_cli.base.errors import InputError, MfdError, OutputError
-from mfd_cli.base.locks import claim, mark_of_process
+from mfd_cli.base.locks import claim, mark_of_process, renewed
 
 MARK = ".mfd-folder"
 """A file in every folder that may be replaced by a later result: we wrote it, and all that is in it."""
@@ -85,7 +85,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_sibling(path)
     try:
-        with disk_errors(path):
+        with disk_errors(path), renewed(temporary):
             yield temporary
             sync(temporary)
             temporary.replace(path)
@@ -101,7 +101,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
     mark_folder(temporary)
     try:
-        with disk_errors(path):
+        with disk_errors(path), renewed(temporary):
             yield temporary
             publish_folder(temporary, path)
     finally:
@@ -119,6 +119,7 @@ def publish_folder(temporary: Path, path: Path) -> None:
     """Give a complete folder its name. An older one is moved aside first and removed last."""
     old = path.with_name(f".{path.name}.old-{mark_of_process()}")
     if path.exists():
+        os.utime(path)  # from here on its time of change is its lease
         path.replace(old)
     temporary.replace(path)
     shutil.rmtree(old, ignore_errors=True)
@@ -188,10 +189,11 @@ def whole_files(*paths: Path) -> Iterator[list[Path]]:
     its own, for libraries that look at the name."""
     folders = [temporary_sibling(path) for path in paths]
     try:
-        with disk_errors(paths[0] if paths else Path()):
+        with contextlib.ExitStack() as leases, disk_errors(paths[0] if paths else Path()):
             for folder in folders:
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
+                leases.enter_context(renewed(folder))
             places = [folder / path.name for folder, path in zip(folders, paths)]
             yield places
             for place, path in zip(places, paths):
