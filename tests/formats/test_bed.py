@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mfd_cli.base.errors import RegionError
@@ -20,7 +20,7 @@ plain_row = st.tuples(
     st.sampled_from(["chr1", "chr2", "chr10", "1", "X", "scaffold_77"]),
     st.integers(0, 10**9),
     st.integers(1, 10**6),
-    st.sampled_from(["", "\tname\t100", "\t.\t0\t.\t1.5"]),
+    st.sampled_from(["", "\tname\t100", "\t.\t0\t.\t1.5", "\tname one\t-1", '\t\xe9\t"x']),
 ).map(lambda row: f"{row[0]}\t{row[1]}\t{row[1] + row[2]}{row[3]}")
 odd_row = st.sampled_from(
     [
@@ -70,8 +70,9 @@ def by_line(path: Path, size: int) -> Intervals:
         return read_intervals(path, size)
 
 
+@settings(deadline=None)
 @given(
-    rows=st.lists(plain_row, min_size=1, max_size=30),
+    rows=st.lists(plain_row | st.just("#a\tcomment"), min_size=1, max_size=30),
     packed=st.booleans(),
     size=st.sampled_from([7, 64, 1 << 24]),
 )
@@ -79,14 +80,22 @@ def test_plain_files_are_read_alike(
     tmp_path_factory: pytest.TempPathFactory, rows: list[str], packed: bool, size: int
 ) -> None:
     path = tmp_path_factory.mktemp("bed") / "a.bed"
-    data = ("\n".join(rows) + "\n").encode()
+    data = ("\n".join(rows) + "\n").encode("latin-1")
     path.write_bytes(gzip.compress(data) if packed else data)
     plain, lines = regions._parse_block(data, {}, 1)
     assert plain is not None and lines == len(rows)
     assert same(read_intervals(path, size), by_line(path, size))
 
 
-@given(rows=st.lists(st.one_of(plain_row, odd_row), max_size=12), size=st.sampled_from([7, 64, 1 << 24]))
+numbers = st.text("0123456789 -+xX.e_\f", max_size=4) | st.sampled_from(["0x5", "-0", "-0x1", " 0X5", "007", "9" * 11])
+odd_numbers = st.tuples(numbers, numbers).map(lambda cells: f"chr1\t{cells[0]}\t{cells[1]}")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    rows=st.lists(st.one_of(plain_row, odd_row, odd_numbers), max_size=6) | odd_numbers.map(lambda row: [row, ""]),
+    size=st.sampled_from([7, 64, 1 << 24]),
+)
 def test_odd_files_are_read_alike_or_refused_alike(
     tmp_path_factory: pytest.TempPathFactory, rows: list[str], size: int
 ) -> None:
