@@ -305,7 +305,7 @@ def resolve_model(model: ModelConfig, factor_groups: Sequence[str] = ()) -> Reso
         window=window,
         kmer=filled["kmer"],
         latent=latent,
-        groups=_counts(shares, latent),
+        groups=_latent_counts(shares, latent),
         hidden=filled["hidden"],
         head=model.head,
         gain=model.gain,
@@ -313,7 +313,7 @@ def resolve_model(model: ModelConfig, factor_groups: Sequence[str] = ()) -> Reso
     )
 
 
-def _counts(shares: Mapping[str, float], total: int) -> dict[str, int]:
+def _latent_counts(shares: Mapping[str, float], total: int) -> dict[str, int]:
     """Whole numbers of at least 1 that sum to `total`, proportional to the shares (largest remainders)."""
     spare = total - len(shares)
     exact = {name: spare * share / sum(shares.values()) for name, share in shares.items()}

@@ -15,7 +15,7 @@ from mfd_cli.settings.config import Config, PenaltyName
 
 
 def parse_config(tree: Mapping[str, Any], path: Path = Path("configuration"), lines: Sequence[str] = ()) -> Config:
-    """A configuration from plain values: those of mfd.toml, or as stored in a manifest or a model.
+    """Return the configuration that plain values make: those of mfd.toml, or as stored in a manifest or a model.
 
     `path` and `lines` are the file they come from and its lines, which an error names. Raises ConfigError.
     """
@@ -35,15 +35,15 @@ _PLAINER = {
 
 def _fault(error: ValidationError, tree: Mapping[str, Any]) -> tuple[list[str], str, bool]:
     """The keys that an error is about, what is wrong with them in words, and whether the last of them is missing."""
-    found = [(_keys_of(each, tree), each) for each in error.errors()]
+    faults = [(_keys_of(each, tree), each) for each in error.errors()]
     # A misspelt key also leaves the right one missing: the misspelling is what the user can see.
-    keys, first = next((pair for pair in found if pair[1]["type"] == "extra_forbidden"), found[0])
+    keys, first = next((pair for pair in faults if pair[1]["type"] == "extra_forbidden"), faults[0])
     kind, dotted, missing = first["type"], ".".join(keys)[:120], first["type"] == "missing"
     if kind == "extra_forbidden":
         return keys, f"unknown key {dotted}{nearest(keys[-1], _known_keys(keys[:-1]))}", missing
     if kind == "literal_error" and first["loc"][-1] == "[key]":
         return keys, f"unknown key {dotted}{nearest(keys[-1], get_args(PenaltyName))}", missing
-    alternatives = [_PLAINER.get(e["type"], e["msg"].removeprefix("Value error, ")) for own, e in found if own == keys]
+    alternatives = [_PLAINER.get(e["type"], e["msg"].removeprefix("Value error, ")) for own, e in faults if own == keys]
     others = [alternative.removeprefix("Input should ") for alternative in alternatives[1:]]
     message = " or ".join(dict.fromkeys([alternatives[0], *others]))
     if not keys:  # found by Config's own check, whose message begins with the key

@@ -29,26 +29,28 @@ class Project(Node):
     file: Path | None = None
 
     def path(self, value: str) -> Path:
-        """A path of the configuration as seen from the current folder."""
+        """Return a path of the configuration as seen from the current folder."""
         return located(self.folder, value)
 
     @property
     def dataset(self) -> Path:
+        """The dataset folder, as seen from the current folder."""
         return self.path(self.config.data.dataset)
 
     @property
     def run(self) -> Path:
+        """The run folder, as seen from the current folder."""
         return self.path(self.config.data.run)
 
 
 def located(folder: Path, name: str) -> Path:
-    """A path that is relative to a folder. A URL stays as it is, so that `check_input` can say what it is."""
+    """Return a path that is relative to a folder. A URL stays as it is, so that `check_input` can say what it is."""
     return Path(name) if re.match("[A-Za-z][A-Za-z0-9+.-]+:", name) else folder / name
 
 
 @contextmanager
 def errors_name(project: Project) -> Iterator[None]:
-    """Where a setting does not fit the data, the error names the project's file."""
+    """Name the project's file in an error that a setting inside the block does not fit the data."""
     try:
         yield
     except ConfigError as error:
@@ -102,8 +104,8 @@ def _read_toml(text: str, path: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise ConfigError("is not TOML: too many brackets in each other", path=path) from error
     except ValueError as error:  # not always a TOMLDecodeError: a number may have too many digits
-        found = re.search(r"at line (\d+)", str(error))
-        line = int(found[1]) if found else None
+        position = re.search(r"at line (\d+)", str(error))
+        line = int(position[1]) if position else None
         raise ConfigError(f"is not TOML: {str(error).split(' (at')[0]}", path=path, line=line) from error
 
 
