@@ -83,7 +83,7 @@ def _parse_lines(block: bytes, names: dict[bytes, int], number: int, path: Path)
     for line_number, line in enumerate(block.rstrip(b"\n").split(b"\n"), start=number):  # a block may be line ends only
         if not line.strip(b" \t") or line.startswith(_SKIPPED):
             continue
-        cells = _SEPARATOR.split(line.rstrip(b" \t"), 3)
+        cells = columns_of(line)
         start, end = _checked(cells, line, path, line_number)
         if start == end:
             empty += 1
@@ -91,6 +91,11 @@ def _parse_lines(block: bytes, names: dict[bytes, int], number: int, path: Path)
         rows.append((names.setdefault(cells[0], len(names)), start, end, line_number))
     contigs, starts, ends, lines = np.array(rows, np.int64).reshape(-1, 4).T
     return (contigs, starts, ends, lines), empty
+
+
+def columns_of(line: bytes) -> list[bytes]:
+    """Return the first three columns of a line, as far as it has them, and the text of all others as the fourth."""
+    return _SEPARATOR.split(line.rstrip(b" \t"), 3)
 
 
 def _parse_block(data: bytes, names: dict[bytes, int], number: int) -> tuple[_Columns | None, int]:
@@ -102,7 +107,7 @@ def _parse_block(data: bytes, names: dict[bytes, int], number: int) -> tuple[_Co
     raw = np.frombuffer(data, np.uint8)
     if _ODD_START[raw[0]]:
         return None, data.count(b"\n")
-    # Tabs and line ends are all there is below 11 in a plain file; the cells of a line lie between neighbours of this list.
+    # Tabs and line ends are the only bytes up to a line end (10) in a plain file: cells lie between neighbours of this list.
     marks = np.flatnonzero(raw <= ord("\n"))
     kinds = raw[marks]
     ends = np.flatnonzero(kinds == ord("\n"))
@@ -127,23 +132,26 @@ def _parse_block(data: bytes, names: dict[bytes, int], number: int) -> tuple[_Co
 
 
 def _last_eight(raw: Bytes, end: Ints, width: Ints) -> NDArray[np.uint64]:
-    """The last eight bytes before each `end`, as one number each; those beyond `width` bytes are zero."""
+    """Return the last eight bytes before each `end`, as one number each, (rows,); those beyond `width` bytes are zero."""
     if len(end) and end[0] < 8:  # the first line may begin too near the start of the text
         raw, end = np.concatenate([np.zeros(8, np.uint8), raw]), end + 8
-    words = np.ndarray((max(len(raw) - 7, 0),), "<u8", raw, strides=(1,))  # the eight bytes from every place on
-    found: NDArray[np.uint64] = words[end - 8] & ~_BYTES_BEFORE[np.minimum(width, 8)]
-    return found
+    words = np.ndarray((max(len(raw) - 7, 0),), "<u8", raw, strides=(1,))  # the eight bytes from every position on
+    last: NDArray[np.uint64] = words[end - 8] & ~_BYTES_BEFORE[np.minimum(width, 8)]
+    return last
 
 
 def _numbers(raw: Bytes, low: Ints, high: Ints) -> Ints | None:
-    """The whole numbers at [low, high) of some text; None unless all are of one to ten digits.
+    """Return the whole numbers at [low, high) of a text, (rows,); None unless all are of one to ten digits.
 
-    Eight digits at a time, as the bytes of one number: neighbours are joined to pairs, pairs to fours, fours to eight.
+    Eight digits at a time, as the bytes of one number: neighbours are joined to pairs, pairs to fours, fours to eight. One
+    multiplication joins all neighbours of a number: 2561 = 10 * 2^8 + 1, 6553601 = 100 * 2^16 + 1, and 42949672960001 =
+    10000 * 2^32 + 1.
     """
     width = high - low
     if width.min() < 1 or width.max() > 10:
         return None
     eight = _last_eight(raw, high, width) | (_ASCII_ZEROS & _BYTES_BEFORE[np.minimum(width, 8)])
+    # A digit has 3 in its upper half, and still has when 6 is added (0x39 + 6 = 0x3F); any other byte fails one of the two.
     high_halves = np.uint64(0xF0F0F0F0F0F0F0F0)
     digits = ((eight & high_halves) | (((eight + np.uint64(0x0606060606060606)) & high_halves) >> np.uint64(4))) == (
         _ASCII_ZEROS | _ASCII_ZEROS >> np.uint64(4)
@@ -153,22 +161,25 @@ def _numbers(raw: Bytes, low: Ints, high: Ints) -> Ints | None:
     pairs = (eight & np.uint64(0x0F0F0F0F0F0F0F0F)) * np.uint64(2561) >> np.uint64(8)
     fours = (pairs & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601) >> np.uint64(16)
     value = ((fours & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001) >> np.uint64(32)).astype(np.int64)
-    for place in (8, 9):
-        rows = np.flatnonzero(width > place)
+    for digit_index in (8, 9):
+        rows = np.flatnonzero(width > digit_index)
         if len(rows):
-            digit = raw[high[rows] - 1 - place].astype(np.int64) - ord("0")
+            digit = raw[high[rows] - 1 - digit_index].astype(np.int64) - ord("0")
             if ((digit < 0) | (digit > 9)).any():
                 return None
-            value[rows] += digit * 10**place
+            value[rows] += digit * 10**digit_index
     return value
 
 
 def _name_numbers(data: bytes, raw: Bytes, low: Ints, high: Ints, names: dict[bytes, int]) -> Ints | None:
-    """The number of each name at [low, high); None where one is no contig name. Only the first of a run of equals is read."""
+    """Return the number of each name at [low, high), (rows,); None where one is no contig name. Adds to `names`.
+
+    Files come sorted: only the first name of a run of equal ones is looked up.
+    """
     width = high - low
     same = np.concatenate([[False], width[1:] == width[:-1]])
-    for place in range(0, int(width.max()), 8):
-        words = _last_eight(raw, np.maximum(high - place, low), np.clip(width - place, 0, 8))
+    for done in range(0, int(width.max()), 8):
+        words = _last_eight(raw, np.maximum(high - done, low), np.clip(width - done, 0, 8))
         same[1:] &= words[1:] == words[:-1]
     heads = np.flatnonzero(~same)
     numbers = []
@@ -207,7 +218,7 @@ def _position(what: str, cell: bytes, path: Path, number: int) -> int:
 
 
 def read_known_intervals(path: Path, lengths: Mapping[str, int]) -> dict[str, tuple[Ints, Ints]]:
-    """Intervals of a file per contig of a genome, see Intervals.on; an error names the file."""
+    """Return the intervals of a file per contig of a genome, see Intervals.on; every error names the file."""
     intervals = read_intervals(path)
     try:
         return intervals.on(lengths)
@@ -216,18 +227,21 @@ def read_known_intervals(path: Path, lengths: Mapping[str, int]) -> dict[str, tu
 
 
 def parse_regions(texts: Sequence[str], file: Path | None, genome: Genome) -> tuple[Interval, ...]:
-    """The regions of `-r` options (each one region, or several with commas between) and of a BED file."""
-    found = [parse_region(part, genome) for text in texts for part in _parts(text, genome)]
+    """Return the regions of `-r` options (each one region, or several with commas between) and of a BED file.
+
+    Raises GenomeError where there is none, or one is not on the genome.
+    """
+    regions = [parse_region(part, genome) for text in texts for part in _single_regions(text, genome)]
     if file is not None:
         for contig, (starts, ends) in read_intervals(file).on(genome.lengths).items():
-            found += [Interval(contig, start, end) for start, end in zip(starts.tolist(), ends.tolist())]
-    if not found:
+            regions += [Interval(contig, start, end) for start, end in zip(starts.tolist(), ends.tolist())]
+    if not regions:
         raise GenomeError("no region is named", path=file, hint="-r chr1:1001-2000, or -R regions.bed")
-    return tuple(found)
+    return tuple(regions)
 
 
-def _parts(text: str, genome: Genome) -> list[str]:
-    """One region, whose numbers may hold commas, or several."""
+def _single_regions(text: str, genome: Genome) -> list[str]:
+    """Return one region, whose numbers may hold commas, or several."""
     try:
         parse_region(text, genome)
     except GenomeError:
