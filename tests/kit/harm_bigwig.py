@@ -16,7 +16,7 @@ import numpy as np
 import pyBigWig
 
 from kit.harm import CONTIGS, Change, Expected, Kind, any_file, bytes_changed, flipped, replaced
-from mfd_cli.formats.bigwig_writer import MAGIC, Block, contig_tree, spatial_index
+from mfd_cli.formats.bigwig_writer import MAGIC, StoredBlock, contig_tree, spatial_index
 
 Section = tuple[int, bytes]
 """The number of a contig, and a section as it stands before it is compressed."""
@@ -71,7 +71,7 @@ def built(
     for contig, raw in sections:
         stored = pack(raw) if packed else raw
         start = int.from_bytes(raw[4:8], "little")
-        blocks.append(Block(contig, start, start + 1, at, len(stored)))
+        blocks.append(StoredBlock(contig, start, start + 1, at, len(stored)))
         body.append(stored)
         at += len(stored)
     header = struct.pack(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mfd_cli.base.arrays import Bytes, Ints
 from mfd_cli.base.errors import GenomeError, RegionError
 from mfd_cli.base.files import check_input
-from mfd_cli.formats.text import whole_lines
+from mfd_cli.formats.text import BLOCK, whole_lines
 from mfd_cli.genome.intervals import Interval, Intervals, parse_region
 from mfd_cli.genome.sequence import Genome
 
@@ -30,12 +30,10 @@ _SEPARATOR = re.compile(rb" *\t *| +")
 _HINT = "BED columns are chrom, start, end, with tabs or blanks between; a header line begins with #"
 _BYTES_BEFORE = np.array([(1 << 8 * (8 - width)) - 1 for width in range(9)], np.uint64)
 _ASCII_ZEROS = np.uint64(0x3030303030303030)
-_BLOCK = 1 << 24
-"""Bytes of text that are parsed together."""
 _Columns = tuple[Ints, Ints, Ints, Ints]
 
 
-def read_intervals(path: Path, size: int = _BLOCK) -> Intervals:
+def read_intervals(path: Path, size: int = BLOCK) -> Intervals:
     """Return the intervals of a BED-like file, of which `size` bytes are parsed together.
 
     Only the first three columns are read. Columns may be separated by tabs, blanks or both; an interval without bases
