@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mfd_cli.base.arrays import Floats, Ints, Reals
+from mfd_cli.base.arrays import Doubles, Floats, Ints, Reals
 
 Entry = tuple[bytes, bytes]
 MAGIC, TREE_MAGIC, INDEX_MAGIC = 0x888FFC26, 0x78CA8C91, 0x2468ACE0
@@ -162,7 +162,10 @@ class BigWigs:
                 records = np.zeros(len(values), ZOOM)
                 records["contig"], records["start"], records["valid"] = contig, starts, self.span
                 records["low"] = records["high"] = values
-                records["sum"], records["squares"] = wide * self.span, wide**2 * self.span
+                records["sum"], records["squares"] = (
+                    _within_float32(wide * self.span),
+                    _within_float32(wide**2 * self.span),
+                )
                 pieces.append(joined(records, bases, list(self.lengths.values())))
         summary = (covered, low, high, total, squares) if covered else (0, 0.0, 0.0, 0.0, 0.0)
         # A record may begin in one section and go on in the next.
@@ -204,6 +207,12 @@ def _values(stream: io.BufferedReader, blocks: Sequence[StoredBlock], span: int)
             yield block.contig, items["start"].astype(np.int64), items["value"]
 
 
+def _within_float32(sums: Doubles) -> Doubles:
+    """Return sums cut at the largest number of float32, in which zoom records hold them: the square of 2e19 is beyond it."""
+    largest = float(np.finfo(np.float32).max)
+    return np.clip(sums, -largest, largest)
+
+
 def joined(records: NDArray[Any], bases: int, lengths: Sequence[int]) -> NDArray[Any]:
     """Return zoom records, in order, put together to records of `bases` bp: one for every stretch that any begins in."""
     if not len(records):
@@ -222,7 +231,7 @@ def joined(records: NDArray[Any], bases: int, lengths: Sequence[int]) -> NDArray
         np.maximum.reduceat(records["high"], first),
     )
     for name in ("sum", "squares"):
-        result[name] = np.add.reduceat(records[name].astype(np.float64), first)
+        result[name] = _within_float32(np.add.reduceat(records[name].astype(np.float64), first))
     return result
 
 
