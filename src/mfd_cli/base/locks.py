@@ -1,6 +1,6 @@
 """One run, one result: a command holds the names of its results while it works, and tidies what a killed run left of them.
 
-A *claim* is a lock (filelock, that is flock) on a hidden file beside the result, `.NAME.lock`. The system releases it when
+A *claim* is a lock (filelock, that is flock) on a hidden file beside the result, `.NAME.mfd-lock`. The system releases it when
 the process ends, however it ends; on a shared disk it holds between machines, and between containers, which share neither
 process numbers nor a folder for temporary files. The file is removed when the command ends.
 
@@ -99,7 +99,7 @@ def _claimed(resolved: Path, path: Path) -> _Claim | None:
     """
     from filelock import FileLock, Timeout  # here: it takes long to load, and `mfd --help` does without
 
-    for file in (resolved.with_name(f".{resolved.name}.lock"), _lock_of_machine(resolved)):
+    for file in (resolved.with_name(f".{resolved.name}.mfd-lock"), _lock_of_machine(resolved)):
         made = [folder for folder in file.parents if not folder.exists()]
         # Members of a group share a folder of results: each must be able to open the lock of another.
         lock = FileLock(file, mode=0o666, thread_local=False, fallback_to_soft=False)

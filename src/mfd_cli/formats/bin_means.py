@@ -54,7 +54,7 @@ def _names_in_file(signal: BigWig, lengths: Mapping[str, int]) -> dict[str, str]
 
 
 def _measured_nowhere(signal: BigWig, lengths: Mapping[str, int]) -> SignalError:
-    """The error for a file of which no value lies in a bin: a header may list contigs on which there is nothing."""
+    """Return the error for a file of which no value lies in a bin: a header may list contigs on which there is nothing."""
     with_values = set(signal.blocks["first"].tolist())
     names = [name for name, number in signal.numbers.items() if number in with_values]
     against = f" ({few(names)} against {few(sorted(lengths))})" if names else ""

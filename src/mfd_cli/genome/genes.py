@@ -191,13 +191,16 @@ class Genes:
 
 
 def _same_contig(site: Ints, high: Ints) -> Bools:
-    """Whether sites lie on the contig of queries that end at `high`; only the start may be before a contig's first base."""
+    """Return whether sites lie on the contig of queries that end at `high`: a start may be before a contig's first base."""
     same: Bools = site // _SPAN == (high - 1) // _SPAN
     return same
 
 
 def _keys(known: Sequence[str], contigs: Sequence[str], starts: Ints, ends: Ints) -> tuple[Ints, Ints]:
-    """First and last base (excluded) of variants as keys, below zero for contigs that are not known."""
+    """Return start and end of variants as keys, (n,) each, below zero for contigs that are not known.
+
+    An insertion between two bases gets both.
+    """
     index_of = {name: i for i, name in enumerate(known)}
     base = np.array([index_of.get(name, -1) for name in contigs], np.int64) * _SPAN
     starts, ends = np.asarray(starts, np.int64), np.asarray(ends, np.int64)
@@ -206,14 +209,14 @@ def _keys(known: Sequence[str], contigs: Sequence[str], starts: Ints, ends: Ints
 
 
 def _flat(low: Ints, high: Ints) -> tuple[Ints, Ints]:
-    """All i in [low, high) of every row, one after the other: their rows, and the i."""
+    """Return all i in [low, high) of every row, one after the other: their rows, and the i."""
     count = high - low
     row = np.repeat(np.arange(len(count)), count)
     return row, np.arange(len(row)) + np.repeat(low - (np.cumsum(count) - count), count)
 
 
 def _lowest(values: Ints, low: Ints, high: Ints) -> Ints:
-    """The smallest of values[low:high] per row; no range is empty."""
+    """Return the smallest of values[low:high] per row; no range is empty."""
     result = values[low]
     for at in range(0, len(low), _TOGETHER):
         one = slice(at, at + _TOGETHER)

@@ -124,7 +124,7 @@ class Genome:
 
 
 def match_contigs(names: Iterable[str], genome_names: Iterable[str], what: str) -> dict[str, str]:
-    """Map the contig names of a file to the genome's, resolving `chr1`/`1` and `chrM`/`MT`.
+    """Return the genome's name for each contig of a file, resolving `chr1`/`1` and `chrM`/`MT`.
 
     Names that the genome lacks are left out of the answer. Raises GenomeError when none is shared, showing both.
     """

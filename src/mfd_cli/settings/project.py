@@ -86,6 +86,7 @@ def load_project(
 
 
 def _read_text(path: Path) -> str:
+    """Read a file of settings as text. ConfigError where it is too large or no UTF-8."""
     size = check_input(path, ConfigError).stat().st_size
     if size > _LARGEST:
         raise ConfigError(f"is too large for a file of settings ({size:,} bytes)", path=path)
@@ -96,6 +97,7 @@ def _read_text(path: Path) -> str:
 
 
 def _read_toml(text: str, path: Path) -> dict[str, Any]:
+    """Return the tree of values of a TOML text. ConfigError with the line where it is none."""
     if long := _LONG_KEY.search(text):
         before = text.count("\n", 0, long.start())
         raise ConfigError("is no file of settings: a key has more than 100 names", path=path, line=before + 1)
@@ -110,7 +112,7 @@ def _read_toml(text: str, path: Path) -> dict[str, Any]:
 
 
 def _toml_value(text: str) -> Any:
-    """The value of KEY=VALUE: TOML where it parses (numbers, lists, true), otherwise the text itself."""
+    """Return the value of KEY=VALUE: TOML where it parses (numbers, lists, true), otherwise the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
@@ -118,6 +120,7 @@ def _toml_value(text: str) -> Any:
 
 
 def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set a value in a tree of sections by its dotted name. ConfigError where a value is in the way of a section."""
     *parents, last = dotted.split(".")
     for parent in parents:
         child = tree.setdefault(parent, {})
