@@ -184,7 +184,7 @@ def test_an_interrupted_run_is_taken_up(tmp_path: Path) -> None:
     ("file", "text", "error", "message"),
     [
         ("tracks/a.bed", "chr1\t5\n", RegionError, "a.bed:1: has 2 columns"),
-        ("tracks/a.bed", "chr1\t90\t80\n", RegionError, "a.bed:1: end 80 is not after start 90"),
+        ("tracks/a.bed", "chr1\t90\t80\n", RegionError, "a.bed:1: end 80 is before start 90"),
         ("tracks/a.bed", "chr1\t1_0\t80\n", RegionError, "start is not a whole number"),
         ("tracks/a.bed", "chr1\t10\t99999\n", RegionError, "a.bed:1: chr1:10-99999 ends beyond the contig"),
         ("tracks/a.bed", "scaffold\t10\t99\n", GenomeError, "no contig of .*a.bed is in the genome"),

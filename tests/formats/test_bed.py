@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mfd_cli.base.errors import RegionError
@@ -20,7 +20,7 @@ plain_row = st.tuples(
     st.sampled_from(["chr1", "chr2", "chr10", "1", "X", "scaffold_77"]),
     st.integers(0, 10**9),
     st.integers(1, 10**6),
-    st.sampled_from(["", "\tname\t100", "\t.\t0\t.\t1.5"]),
+    st.sampled_from(["", "\tname\t100", "\t.\t0\t.\t1.5", "\tname one\t-1", '\t\xe9\t"x']),
 ).map(lambda row: f"{row[0]}\t{row[1]}\t{row[1] + row[2]}{row[3]}")
 odd_row = st.sampled_from(
     [
@@ -46,12 +46,19 @@ odd_row = st.sampled_from(
         "\ufeffchr1\t5\t9",
         "chr1\t\t9",
         "chr1\t5\t9\t",
+        "chr1    5\t9",
+        "chr1\t5    9",
+        "chr1 \t5\t 9\tname one",
+        "chr1\t5\t9 x",
+        "chr1\t7\t7",
+        "chr9 7 7",
+        "\t",
     ]
 )
 
 
 def same(one: Intervals, other: Intervals) -> bool:
-    return one.names == other.names and all(
+    return (one.names, one.empty) == (other.names, other.empty) and all(
         np.array_equal(getattr(one, name), getattr(other, name)) for name in ("contig", "start", "end", "line")
     )
 
@@ -63,8 +70,9 @@ def by_line(path: Path, size: int) -> Intervals:
         return read_intervals(path, size)
 
 
+@settings(deadline=None)
 @given(
-    rows=st.lists(plain_row, min_size=1, max_size=30),
+    rows=st.lists(plain_row | st.just("#a\tcomment"), min_size=1, max_size=30),
     packed=st.booleans(),
     size=st.sampled_from([7, 64, 1 << 24]),
 )
@@ -72,14 +80,22 @@ def test_plain_files_are_read_alike(
     tmp_path_factory: pytest.TempPathFactory, rows: list[str], packed: bool, size: int
 ) -> None:
     path = tmp_path_factory.mktemp("bed") / "a.bed"
-    data = ("\n".join(rows) + "\n").encode()
+    data = ("\n".join(rows) + "\n").encode("latin-1")
     path.write_bytes(gzip.compress(data) if packed else data)
     plain, lines = regions._parse_block(data, {}, 1)
     assert plain is not None and lines == len(rows)
     assert same(read_intervals(path, size), by_line(path, size))
 
 
-@given(rows=st.lists(st.one_of(plain_row, odd_row), max_size=12), size=st.sampled_from([7, 64, 1 << 24]))
+numbers = st.text("0123456789 -+xX.e_\f", max_size=4) | st.sampled_from(["0x5", "-0", "-0x1", " 0X5", "007", "9" * 11])
+odd_numbers = st.tuples(numbers, numbers).map(lambda cells: f"chr1\t{cells[0]}\t{cells[1]}")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    rows=st.lists(st.one_of(plain_row, odd_row, odd_numbers), max_size=6) | odd_numbers.map(lambda row: [row, ""]),
+    size=st.sampled_from([7, 64, 1 << 24]),
+)
 def test_odd_files_are_read_alike_or_refused_alike(
     tmp_path_factory: pytest.TempPathFactory, rows: list[str], size: int
 ) -> None:
@@ -100,3 +116,70 @@ def test_comments_count_as_lines(tmp_path: Path) -> None:
     assert read_intervals(path).line.tolist() == [2, 4]
     with pytest.raises(RegionError, match=r"a\.bed:4: chr2:5-900 ends beyond"):
         read_intervals(path).on({"chr1": 100, "chr2": 100})
+
+
+# Shapes that the public set of hoffmangroup/acidbio calls good, one row each, and what they mean.
+SHAPES = {
+    "tabs": "chr1\t100\t200",
+    "blanks": "chr1    100    200",
+    "one blank": "chr1 100 200",
+    "blanks, then a tab": "chr1    100\t200",
+    "a tab, then blanks": "chr1\t100    200",
+    "a blank before the start": "chr1\t 100\t200",
+    "a blank behind the start": "chr1\t100 \t200",
+    "a blank before the end": "chr1\t100\t 200",
+    "blanks behind the end": "chr1\t100\t200  ",
+    "a tab behind the end": "chr1\t100\t200\t",
+    "leading zeros": "chr1\t0100\t000200",
+    "six columns, blanks in three": "chr1\t 100 \t 200\tpeak 1\t790\t+",
+    "twelve columns": "chr1\t100\t200\tname\t790\t+\t101\t199\t0,0,0\t2\t10,10\t0,90",
+    "twelve columns, all blanks": "chr1  100  200  name  790  +  101  199  0,0,0  2  10,10  0,90",
+    "twelve columns, a comma and a tab behind": "chr1\t100\t200\t#$%\t0\t.\t101\t199\t0\t2\t10,10,\t0,90,\t",
+    "twelve columns, blanks once": "chr1    100    200\tB\t910\t-\t101\t199\t0,0,0\t2\t10,10\t0,90",
+}
+
+
+@pytest.mark.parametrize("row", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("around", ["{}", "{}\n", "chr1\t1\t2\n{}\nchr2\t7\t9\n", "#c\n\n \t\n{}\n\t"])
+def test_rows_that_the_specification_allows(tmp_path: Path, row: str, around: str) -> None:
+    path = tmp_path / "a.bed"
+    path.write_text(around.format(row))
+    intervals = read_intervals(path)
+    assert (100, 200) in zip(intervals.start.tolist(), intervals.end.tolist())
+    assert len(intervals) == (3 if "chr2" in around else 1) and intervals.empty == 0
+
+
+def test_intervals_without_bases_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.bed"
+    path.write_text("chr1\t5\t9\nchr3\t7\t7\nchr1 0 0\nchr2\t5\t6\n")
+    intervals = read_intervals(path)
+    assert intervals.start.tolist() == [5, 5] and intervals.line.tolist() == [1, 4]
+    assert intervals.empty == 2 and intervals.names == ("chr1", "chr2")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    {
+        "an empty start": ("chr1\t\t200\n", r"start is not a whole number \(''\)"),
+        "an empty start before two numbers": ("chr1\t\t200\t300\n", r"start is not a whole number \(''\)"),
+        "an empty end": ("chr1\t100\t\tname\n", r"end is not a whole number \(''\)"),
+        "no contig": ("\t100\t200\n", "'' is not a contig name"),
+        "a blank before the contig": (" chr1\t100\t200\n", "' chr1' is not a contig name"),
+        "two columns and blanks": ("chr1\t100  \t \n", "has 2 columns"),
+        "end before start": ("chr1 9 5\n", "end 5 is before start 9"),
+    }.values(),
+)
+def test_rows_that_it_does_not_allow(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "a.bed"
+    path.write_text("chr1\t5\t9\n" + text)
+    with pytest.raises(RegionError, match=f"a.bed:2: {says}"):
+        read_intervals(path)
+
+
+def test_a_last_line_that_was_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "a.bed"
+    path.write_text("chr1\t5\t9\tname one\nchr1\t5\t90")
+    with pytest.raises(RegionError, match=r"a\.bed:2: the last line was cut short"):
+        read_intervals(path)
+    path.write_text("chr1\t5\t9\tname one\t\nchr1\t5\t90\tname")  # all columns are there, however they are separated
+    assert len(read_intervals(path)) == 2

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kit import harm
 from mfd_cli.base.errors import MfdError, SignalError
 from mfd_cli.formats import bigwig_reader as bigwig
 from mfd_cli.formats.bigwig_reader import check_bigwig, open_bigwig
@@ -64,6 +65,31 @@ def test_means_are_those_of_pybigwig(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bigwig, "_GROUP", group)
         assert np.allclose(bin_means(path, LENGTHS), plain(path), atol=1e-6, equal_nan=True)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_largest_values_of_float32_keep_their_mean(tmp_path: Path) -> None:
+    """The sum over a bin is far beyond float32, the mean is not: it is summed in float64, and stored as float32."""
+    largest = float(np.finfo(np.float32).max)
+    with pyBigWig.open(str(tmp_path / "a.bw"), "w") as file:
+        file.addHeader([("chr1", 9000)])
+        file.addEntries(
+            ["chr1"] * 4, [0, 600, 1280, 2000], ends=[512, 664, 1920, 2100], values=[largest, 3e38, 3e38, 1.0]
+        )
+    means = bin_means(tmp_path / "a.bw", {"chr1": 9000})
+    assert means.dtype == np.float32 and np.isfinite(means).all()
+    assert means[:4].tolist() == [largest] * 4 and np.allclose(means[10:15], 3e38)
+    assert np.isclose(means[4], 3e38 * 40 / 128) and np.isclose(means[5], 3e38 * 24 / 128)
+
+
+def test_no_warning_of_huge_values_reaches_the_user(tmp_path: Path) -> None:
+    harm.good_project(tmp_path / "p")
+    with pyBigWig.open(str(tmp_path / "p/tracks/five.bw"), "w") as file:
+        file.addHeader(list(harm.CONTIGS.items()))
+        for name, length in harm.CONTIGS.items():
+            file.addEntries([name], [0], ends=[length], values=[3e38])
+    done = harm.in_subprocess(["preprocess", "-q", "--threads", "1"], tmp_path / "p")
+    assert (done.code, done.told) == (0, "")
 
 
 def test_many_blocks_and_an_index_of_several_levels(tmp_path: Path) -> None:

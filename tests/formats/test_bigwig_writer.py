@@ -136,3 +136,14 @@ def test_many_contigs_have_a_tree_of_several_levels(tmp_path: Path) -> None:
         assert all(file.values(name, 5, 6) == [float(lengths[name])] for name in list(lengths)[::700])
     assert check_bigwig(tmp_path / "x.bw") == lengths
     assert contig_tree({}, 0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_squares_that_float32_cannot_hold_are_cut_at_its_largest(tmp_path: Path) -> None:
+    """Zoom records keep sums and sums of squares in float32; values do, too, and come back as they were."""
+    path, starts = tmp_path / "a.bw", np.arange(0, 9000, 10)
+    with BigWigs([path], {"chr1": 9000}) as file:
+        file.write("chr1", starts, np.full((len(starts), 1), 3e38), 10)
+    with pyBigWig.open(str(path)) as file:
+        assert np.allclose(file.stats("chr1", 0, 9000, type="max"), 3e38)
+        assert np.isfinite(file.stats("chr1", 0, 9000, type="sum", nBins=2)).all()

@@ -392,7 +392,7 @@ def test_chunks_are_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     elements = Elements("e", ("c",), tuple("abcde"), np.zeros(50, np.int64), start, start + 30, rng.integers(0, 5, 50))
     places = ["c"] * 100, np.arange(0, 1000, 10), np.arange(5, 1005, 10)
     whole = elements.annotate(*places)
-    monkeypatch.setattr(annotation, "_CHUNK", 7)
+    monkeypatch.setattr(annotation, "_TOGETHER", 7)
     assert elements.annotate(*places) == whole
 
 
@@ -419,7 +419,7 @@ def test_elements_without_names_say_yes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("chr1\t5\t9\nchr1\t9\t5\n", RegionError, "e.bed:2: end 5 is not after start 9"),
+        ("chr1\t5\t9\nchr1\t9\t5\n", RegionError, "e.bed:2: end 5 is before start 9"),
         ("chr1\t5\t9\n1\t900\t1001\tx\n", RegionError, "e.bed:2: 1:900-1001 ends beyond the contig"),
         ("chrX\t5\t9\n", GenomeError, "no contig of .*e.bed is in the genome"),
     ],
@@ -521,3 +521,19 @@ def test_genes_as_bedtools_has_them(tmp_path: Path, seed: int) -> None:
     bodies = write_bed(tmp_path / "g.bed", [(c, s, e, f"g{i:03}") for i, (c, s, e) in enumerate(spans)])
     lines = bedtools("map", "-a", query, "-b", bodies, "-c", "4", "-o", "distinct")
     assert found["within_gene"] == [line[3].replace(".", "") for line in lines]
+
+
+def test_names_of_elements_stand_in_column_four_however_columns_are_separated(tmp_path: Path) -> None:
+    rows = {
+        "chr1\t5\t9\tone name\t0": "one name",
+        "chr1\t 15\t19\ttwo": "two",
+        "chr1    25\t29\tthree\t7": "three",
+        "chr1 35 39 four 7": "four",
+        "chr1\t45    49\t.": "yes",
+        "chr1 55\t59": "yes",
+    }
+    (tmp_path / "e.bed").write_text("\n".join(rows) + "\n")
+    elements = read_elements("e", tmp_path / "e.bed", Genome({"chr1": np.frombuffer(b"A" * 100, np.uint8)}))
+    starts = elements.start.tolist()
+    assert starts == [5, 15, 25, 35, 45, 55]
+    assert [elements.names[i] for i in elements.label.tolist()] == list(rows.values())

@@ -16,7 +16,7 @@ import numpy as np
 import pyBigWig
 
 from kit.harm import CONTIGS, Change, Expected, Kind, any_file, bytes_changed, flipped, replaced
-from mfd_cli.formats.bigwig_writer import MAGIC, Block, contig_tree, spatial_index
+from mfd_cli.formats.bigwig_writer import MAGIC, StoredBlock, contig_tree, spatial_index
 
 Section = tuple[int, bytes]
 """The number of a contig, and a section as it stands before it is compressed."""
@@ -71,7 +71,7 @@ def built(
     for contig, raw in sections:
         stored = pack(raw) if packed else raw
         start = int.from_bytes(raw[4:8], "little")
-        blocks.append(Block(contig, start, start + 1, at, len(stored)))
+        blocks.append(StoredBlock(contig, start, start + 1, at, len(stored)))
         body.append(stored)
         at += len(stored)
     header = struct.pack(
@@ -220,6 +220,10 @@ def headers() -> list[Change]:
     ]
 
 
+NEITHER = r"no contig of \S*five\.bw is in the genome \(scaffold40000, .* against chr1, chr10, chr2\)"
+"""Both vocabularies are named."""
+
+
 def contigs() -> list[Change]:
     """The tree of contigs."""
     said = "list of contigs"
@@ -256,7 +260,12 @@ def contigs() -> list[Change]:
         Change("contigs: 0 bp long", within("tree", LEAF + 9, "<I", 0), says=said),
         Change("contigs: 4 Gbp long", within("tree", LEAF + 9, "<I", (1 << 32) - 1), says="another assembly"),
         Change("contigs: one bp longer", within("tree", LEAF + 9, "<I", CONTIGS["chr1"] + 1), says="another assembly"),
-        Change("no contig of the genome", renamed({f"scaffold{n}": n for n in CONTIGS.values()}), says="no contig of"),
+        Change("no contig of the genome", renamed({f"scaffold{n}": n for n in CONTIGS.values()}), says=NEITHER),
+        Change(
+            "values only on contigs that the genome lacks",
+            of([section(1, [(0, 50, 1.0)])], lengths={"chr1": 40_000, "chrUn_7": 500, "chr2": 20_000}),
+            says=r"no values on any contig of the genome \(chrUn_7 against chr1, chr10, chr2\)",
+        ),
         Change(
             "one contig under two names",
             of(good_sections(), lengths={"chr1": 40_000, "1": 40_000, "chr10": 12_000}),

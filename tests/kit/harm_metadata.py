@@ -163,7 +163,11 @@ def file_changes() -> Iterator[Change]:
     yield Change("a path in the home folder", cell_changed(1, FILE, "~/nowhere.bed"), says="nowhere.bed: no such file")
     yield Change("a path of Windows", cell_changed(1, FILE, "tracks\\nowhere.bed"), says="nowhere.bed: no such file")
     yield Change("a path to a folder", cell_changed(1, FILE, "tracks/nowhere.bed/.."), says="nowhere|neither")
-    yield Change("a URL", cell_changed(1, FILE, "https://nowhere.org/x.bed.gz"), says="is a URL")
+    yield Change(
+        "a URL",
+        cell_changed(1, FILE, "https://nowhere.org/x.bed.gz"),
+        says="error: https://nowhere.org/x.bed.gz: is a URL",
+    )
     yield Change("a URL of a cloud", cell_changed(1, FILE, "s3://nowhere/x.bw"), says="is a URL")
     yield Change("another sort of file", cell_changed(1, FILE, "tracks/one.fastq"), says=":2: .*one.fastq.*neither")
     yield Change("no ending", cell_changed(1, FILE, "tracks/one"), says=":2: .*neither")

@@ -230,7 +230,11 @@ def misfits() -> Iterator[Change]:
     """Settings that are right by themselves and do not fit the files."""
     yield Change("a genome that is not there", told("genome.fa", "nowhere.fa"), says="nowhere.fa: no such file")
     yield Change("a table that is not there", told("metadata.tsv", "nowhere.tsv"), says="nowhere.tsv: no such file")
-    yield Change("a genome on the network", told("genome.fa", "https://nowhere.org/genome.fa"), says="is a URL")
+    yield Change(
+        "a genome on the network",
+        told("genome.fa", "https://nowhere.org/genome.fa"),
+        says="error: https://nowhere.org/genome.fa: is a URL",
+    )
     yield Change("the table for the genome", told('"genome.fa"', '"metadata.tsv"'), says="metadata.tsv:1: ")
     yield Change("the genome for the table", told('"metadata.tsv"', '"genome.fa"'), says="genome.fa:1: ")
     yield Change("a dataset without a name", added("data", 'dataset = ""'), says="data.dataset")

@@ -15,7 +15,7 @@ from mfd_cli.base.files import names_of_files
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.dataset.folder import Dataset
-from mfd_cli.formats.track_hub import check_assembly, known_assembly, labels
+from mfd_cli.formats.track_hub import check_assembly, known_assembly, short_names
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.predictions.embed import bins_of, embed, latent_names, pooled
 from mfd_cli.predictions.predict import grid, predict
@@ -143,4 +143,4 @@ def test_hubs_are_named_after_the_genome_or_not_written() -> None:
             check_assembly(wrong)
     check_assembly("GCF_000146045.2")
     long = ["assay=CUT&RUN,target=x", "assay=CUT&RUN,target=y", "é"]
-    assert labels(long, 17) == ["assay=CUT&RUN,tar", "assay=CUT&RUN,t 2", "_"]
+    assert short_names(long, 17) == ["assay=CUT&RUN,tar", "assay=CUT&RUN,t 2", "_"]

@@ -258,15 +258,14 @@ def test_a_second_run_into_one_output_is_told_so(tmp_path: Path) -> None:
 
 def test_what_dead_processes_left_is_removed_and_what_they_moved_aside_comes_back(tmp_path: Path) -> None:
     with whole_folder(tmp_path / "out") as place:
-        mine = place.name
+        assert place.name == f".out.tmp-{mark_of_process()}"
         (place / "new").touch()
-    machine = re.fullmatch(r"\.out\.tmp-(.+)-\d+", mine)
-    assert machine
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    shutil.move(tmp_path / "out", tmp_path / f".out.old-{machine[1]}-{dead.pid}")  # killed between two renames
-    others = [f".out.tmp-elsewhere-{dead.pid}", f".out.tmp-{machine[1]}-{os.getppid()}"]
-    for name in (f".out.tmp-{machine[1]}-{dead.pid}", *others):
+    dead = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    mark = mark_of_process(dead.pid)
+    dead.communicate()
+    shutil.move(tmp_path / "out", tmp_path / f".out.old-{mark}")  # killed between two renames
+    others = [f".out.tmp-{'0' * 12}-{dead.pid}-7", f".out.tmp-{mark_of_process(os.getppid())}"]
+    for name in (f".out.tmp-{mark}", *others):
         (tmp_path / name).mkdir()
     with claims():
         claim(tmp_path / "out")
@@ -295,10 +294,7 @@ def test_weights_get_their_name_after_a_kill_between_two_renames(template: Path,
     good = (run / "model.safetensors").read_bytes()
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    with whole_folder(tmp_path / "x") as place:
-        machine = re.fullmatch(r"\.x\.tmp-(.+)-\d+", place.name)
-    assert machine
-    waiting = run / f".model.safetensors.tmp-{machine[1]}-{dead.pid}"
+    waiting = run / f".model.safetensors.tmp-{mark_of_process(dead.pid)}"
     waiting.mkdir()
     shutil.move(run / "model.safetensors", waiting)
     (run / "model.safetensors").write_bytes(b"of the validation before")

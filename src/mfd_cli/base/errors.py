@@ -97,7 +97,8 @@ class InputErrors(InputError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` for the nearest known word, whatever its case, or some of them, as the end of an error message."""
+    """Return the end of an error message: `; did you mean X?` with the nearest known word, whatever its case, or else the
+    known words."""
     import difflib  # here: it takes long to load, and most commands make no mistake
 
     words = {name.lower(): name for name in sorted(known)}  # of `Target` and `target` the latter
@@ -108,6 +109,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def few(names: Iterable[str], most: int = 5) -> str:
-    """The first of some names, each cut to 60 characters: `a, b, ...`."""
+    """Return the first of these names, each cut to 60 characters: `a, b, ...`."""
     first = [name[:60] for name in islice(names, most + 1)]
     return ", ".join([*first[:most], *(["..."] if len(first) > most else [])])

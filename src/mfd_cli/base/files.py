@@ -14,14 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from mfd_cli.base.errors import InputError, MfdError, OutputError
-from mfd_cli.base.locks import claim, mark_of_process
+from mfd_cli.base.locks import claim, mark_of_process, renewed
 
 MARK = ".mfd-folder"
 """A file in every folder that may be replaced by a later result: we wrote it, and all that is in it."""
 
 
+_LIBRARY_BLOCK = 1 << 16
+"""Bytes that htslib writes together (a block of BGZF): a disk with less space than that is full for it."""
+
+
 def sha256_of(path: Path) -> str:
-    """sha256 of a file's bytes, in hexadecimal."""
+    """Return the sha256 of a file's bytes, in hexadecimal."""
     import hashlib  # here: it takes long to load, and `mfd --help` does without
 
     with path.open("rb") as file:
@@ -29,13 +33,15 @@ def sha256_of(path: Path) -> str:
 
 
 def check_input(path: Path, error: type[MfdError] = InputError) -> Path:
-    """The path, if it is a regular, readable, non-empty file; otherwise an error of the given class.
+    """Return the path, if it is a regular, readable, non-empty file; otherwise raise an error of this class.
 
     A URL, a folder, a FIFO or a device would make the libraries behind us hang or reach for the network.
     """
     text = os.fspath(path)
     if re.match(r"^[A-Za-z][A-Za-z0-9+.-]+:", text):
-        raise error("is a URL; only local files are read", path=text, hint="download the file first")
+        # A Path has lost slashes: "https://x" became "https:/x", and "file:///x" became "file:/x".
+        written = re.sub("^([^/]+):/+", r"\1:///" if text.lower().startswith("file:") else r"\1://", text)
+        raise error("is a URL; only local files are read", path=written, hint="download the file first")
     try:
         info = path.stat()
     except FileNotFoundError:
@@ -54,8 +60,10 @@ def check_input(path: Path, error: type[MfdError] = InputError) -> Path:
 
 
 def check_output(path: Path, force: bool) -> Path:
-    """The path, if it may be written: it does not exist yet, or `force` is set, and no other command is about to write it.
-    OutputError otherwise."""
+    """Claim a path, and return it, if it may be written: it does not exist yet, or `force` is set.
+
+    Raises OutputError otherwise, and where another command is about to write it.
+    """
     claim(path)
     if path.exists() and not force:
         raise OutputError("exists already", path=path, hint="--force replaces it")
@@ -70,7 +78,7 @@ def check_output(path: Path, force: bool) -> Path:
 
 
 def temporary_sibling(path: Path) -> Path:
-    """Where a result is built before it takes its name: same folder, so that the rename is atomic."""
+    """Return where a result is built before it takes its name: in the same folder, so that the rename is atomic."""
     return path.with_name(f".{path.name}.tmp-{mark_of_process()}")
 
 
@@ -83,7 +91,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_sibling(path)
     try:
-        with disk_errors(path):
+        with disk_errors(path), renewed(temporary):
             yield temporary
             sync(temporary)
             temporary.replace(path)
@@ -93,13 +101,16 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder; an older folder of that name is replaced when the new one is complete."""
+    """Yield a temporary sibling folder to fill; it becomes `path` if the block succeeds and disappears if it fails.
+
+    An older folder of that name is replaced when the new one is complete. Raises OutputError when the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_sibling(path)
     shutil.rmtree(temporary, ignore_errors=True)
     mark_folder(temporary)
     try:
-        with disk_errors(path):
+        with disk_errors(path), renewed(temporary):
             yield temporary
             publish_folder(temporary, path)
     finally:
@@ -117,6 +128,7 @@ def publish_folder(temporary: Path, path: Path) -> None:
     """Give a complete folder its name. An older one is moved aside first and removed last."""
     old = path.with_name(f".{path.name}.old-{mark_of_process()}")
     if path.exists():
+        os.utime(path)  # from here on its time of change is its lease
         path.replace(old)
     temporary.replace(path)
     shutil.rmtree(old, ignore_errors=True)
@@ -132,15 +144,15 @@ def sync(path: Path) -> None:
 
 
 def is_full(problem: BaseException) -> bool:
-    """Whether an error says that the disk is full; libraries that are not written in Python say it in words."""
+    """Return whether an error says that the disk is full; libraries that are not written in Python say it in words."""
     known = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
     return known or os.strerror(errno.ENOSPC) in str(problem)
 
 
 def check_space(path: Path, problem: BaseException) -> None:
-    """OutputError where a library that says only that it failed to write `path` has met a full disk: no block of its fits."""
+    """Raise OutputError where a library that says only that it failed to write `path` has met a full disk."""
     free = shutil.disk_usage(path.absolute().parent).free
-    if free < 1 << 16:
+    if free < _LIBRARY_BLOCK:
         raise OutputError(f"no space left ({free:,} bytes free)", path=path) from problem
 
 
@@ -159,16 +171,17 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def names_of_files(names: Sequence[str]) -> list[str]:
-    """Any texts as names of files, each once: letters, digits, dot, dash, equals and comma; the rest becomes an underscore."""
-    found: set[str] = set()
+    """Return any texts as names of files, each once: letters, digits, dot, dash, equals and comma; the rest becomes an
+    underscore."""
+    taken: set[str] = set()
     result = []
     for name in names:
         plain = re.sub(r"[^A-Za-z0-9.=,-]+", "_", name).strip("._")[:100] or "unnamed"
         number, chosen = 1, plain
-        while chosen.lower() in found:  # some file systems take upper and lower case for the same
+        while chosen.lower() in taken:  # some file systems take upper and lower case for the same
             number += 1
             chosen = f"{plain}_{number}"
-        found.add(chosen.lower())
+        taken.add(chosen.lower())
         result.append(chosen)
     return result
 
@@ -181,21 +194,24 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def whole_files(*paths: Path) -> Iterator[list[Path]]:
-    """Yield a temporary place for each of several files that belong together; those that were written get their names
-    when all are complete, and none does if the block fails. A temporary file has the final file's name, in a folder of
-    its own, for libraries that look at the name."""
+    """Yield a temporary path for each of several files that belong together.
+
+    Those that were written get their names when all are complete, and none does if the block fails. A temporary file has the
+    final file's name, in a folder of its own, for libraries that look at the name.
+    """
     folders = [temporary_sibling(path) for path in paths]
     try:
-        with disk_errors(paths[0] if paths else Path()):
+        with contextlib.ExitStack() as leases, disk_errors(paths[0] if paths else Path()):
             for folder in folders:
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
-            places = [folder / path.name for folder, path in zip(folders, paths)]
-            yield places
-            for place, path in zip(places, paths):
-                if place.exists():
-                    sync(place)
-                    place.replace(path)
+                leases.enter_context(renewed(folder))
+            temporaries = [folder / path.name for folder, path in zip(folders, paths)]
+            yield temporaries
+            for temporary, path in zip(temporaries, paths):
+                if temporary.exists():
+                    sync(temporary)
+                    temporary.replace(path)
     finally:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)

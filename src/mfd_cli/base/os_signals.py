@@ -14,7 +14,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], int]]:
-    """Inside the block SIGINT and SIGTERM are remembered, not acted on; yields what tells which one came (0: none)."""
+    """Remember SIGINT and SIGTERM inside the block instead of acting on them.
+
+    Yields a function that returns the number of the one that came last (0: none). Outside the main thread, where Python
+    handles no signals, nothing is remembered.
+    """
     caught = [0]
     if threading.current_thread() is not threading.main_thread():
         yield lambda: caught[0]
@@ -33,7 +37,7 @@ def stop_signals() -> Iterator[Callable[[], int]]:
 
 @contextmanager
 def without_interrupts() -> Iterator[None]:
-    """What is started inside the block never sees SIGINT: Ctrl-C reaches all processes of a terminal, and the first decides."""
+    """Keep SIGINT from what is started inside the block: Ctrl-C reaches all processes of a terminal, and the first decides."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -42,7 +46,7 @@ def without_interrupts() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """In a worker: end when the process that started it is gone. A pool's own workers wait for work for ever after SIGKILL."""
+    """End this worker when the process that started it is gone. A pool's own workers wait for work for ever after SIGKILL."""
     parent = multiprocessing.parent_process()
     assert parent is not None, "this is no worker"
 

@@ -9,7 +9,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def lasting(seconds: float) -> str:
-    """A time in the unit that people would use.
+    """Return a length of time in the unit that people would use.
 
     >>> [lasting(seconds) for seconds in (0.4, 90, 200, 3600 * 5)]
     ['1 second', '90 seconds', '3 minutes', '5.0 hours']

@@ -35,14 +35,17 @@ def write_stored(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def digest_of(value: Mapping[str, Any]) -> str:
-    """sha256 of plain values, however they are laid out in a file."""
+    """Return the sha256 of plain values, however they are laid out in a file."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def read_stored(
     path: Path, schema: type[Stored], error: type[MfdError], hint: str, version: tuple[str, int] | None = None
 ) -> dict[str, Any]:
-    """What `write_stored` wrote; an `error` that names the entry where it is damaged, or of another format and version."""
+    """Read what `write_stored` wrote, without its digest.
+
+    Raises an `error` that names the entry where it is damaged, or of another format and version than `version`.
+    """
     check_input(path, error)
     try:
         stored = json.loads(path.read_text("utf-8"), parse_constant=_not_json)
@@ -50,10 +53,10 @@ def read_stored(
         raise error("is not JSON text", path=path, hint=hint) from cause
     if not isinstance(stored, dict):
         raise error("is not a JSON object", path=path, hint=hint)
-    found = (stored.get("format"), stored.get("version"))
-    if version is not None and (found != version or isinstance(found[1], bool)):
-        told = f"{str(found[0])[:40]} version {str(found[1])[:20]}"
-        raise error(f"is {told}, not {version[0]} version {version[1]}", path=path, hint=hint)
+    own = (stored.get("format"), stored.get("version"))
+    if version is not None and (own != version or isinstance(own[1], bool)):  # in JSON true == 1
+        shown = f"{str(own[0])[:40]} version {str(own[1])[:20]}"
+        raise error(f"is {shown}, not {version[0]} version {version[1]}", path=path, hint=hint)
     if stored.pop(DIGEST, None) != digest_of(stored):
         raise error("is damaged: it says something else than when it was written", path=path, hint=hint)
     check_stored(stored, schema, path, error, hint)
@@ -61,7 +64,7 @@ def read_stored(
 
 
 def check_stored(value: Any, schema: type[Stored], path: Path, error: type[MfdError], hint: str) -> None:
-    """`error` naming the first entry that is missing or not what it should be."""
+    """Raise an `error` that names the first entry which is missing, or not what it should be."""
     try:
         schema.model_validate(value, strict=True)
     except ValidationError as cause:
@@ -76,7 +79,7 @@ def _not_json(constant: str) -> NoReturn:
 
 
 def without_nan(value: Any) -> Any:
-    """The same with NaN as None, which JSON knows."""
+    """Return plain values with None, which JSON knows, in place of NaN, which it does not."""
     if isinstance(value, Mapping):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
-    """The items, made in a thread of their own, at most `depth` of them before they are asked for.
+    """Yield the items, made in a thread of their own, at most `depth` of them before they are asked for.
 
     What goes wrong there is raised here, in its place. Closing the iterator ends the thread.
     """
@@ -55,7 +55,7 @@ def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
 
 @contextmanager
 def in_background() -> Iterator[Callable[..., None]]:
-    """Yields a function that calls others one after the other in a thread, one waiting at most.
+    """Yield a function that calls others one after the other in a thread, one waiting at most.
 
     All are done when the block ends; what goes wrong in one is raised by the next call, or at the end.
     """

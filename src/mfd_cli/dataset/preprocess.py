@@ -305,7 +305,7 @@ def cut_bins(
             if i in masks:
                 packed[~known[:, i], column // 8] &= np.uint8(255 - (1 << column % 8))
         measured = pack_bits(known)
-    contig, start = grid.place()
+    contig, start = grid.positions()
     return Bins(contig[chosen], start[chosen], packed, signal, measured)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mfd_cli.base.arrays import Floats, Ints, Reals
+from mfd_cli.base.arrays import Doubles, Floats, Ints, Reals
 
 Entry = tuple[bytes, bytes]
 MAGIC, TREE_MAGIC, INDEX_MAGIC = 0x888FFC26, 0x78CA8C91, 0x2468ACE0
@@ -33,7 +33,7 @@ ZOOM = np.dtype([(name, "<u4") for name in COUNTS] + [(name, "<f4") for name in 
 
 
 @dataclass
-class Block:
+class StoredBlock:
     """Where a section or block of zoom records lies in the genome and in the file."""
 
     contig: int
@@ -45,9 +45,11 @@ class Block:
 
 @dataclass
 class _File:
+    """A bigWig that is being written, and where its sections lie so far."""
+
     stream: io.BufferedRandom
     path: Path
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[StoredBlock] = field(default_factory=list)
 
 
 class BigWigs:
@@ -58,7 +60,7 @@ class BigWigs:
 
     def __init__(self, paths: Sequence[Path], lengths: Mapping[str, int]) -> None:
         self.lengths = dict(lengths)
-        self.number = {name: place for place, name in enumerate(self.lengths)}
+        self.number = {name: number for number, name in enumerate(self.lengths)}
         self.last = (-1, -1)
         self.span = 1
         self.files = [_File(path.open("w+b"), path) for path in paths]
@@ -80,9 +82,9 @@ class BigWigs:
                 file.stream.close()
 
     def write(self, contig: str, starts: Ints, values: Reals, span: int) -> None:
-        """Values (starts, files) of intervals of `span` bp, 0-based; NaN and infinity are left out.
+        """Write the values (starts, files) of intervals of `span` bp, 0-based; NaN and infinity are left out.
 
-        ValueError where contigs or starts are not in order, or an interval ends behind its contig.
+        Raises ValueError where contigs or starts are not in order, or an interval ends behind its contig.
         """
         if not len(starts):
             return
@@ -93,9 +95,9 @@ class BigWigs:
         self.last, self.span = (number, int(starts[-1]) + span), span
         for file, column in zip(self.files, values.T.astype(np.float32)):
             known = np.isfinite(column)
-            places, kept = (starts, column) if known.all() else (starts[known], column[known])
-            for low in range(0, len(places), ITEMS):
-                self._section(file, number, places[low : low + ITEMS], kept[low : low + ITEMS], span)
+            low_ends, numbers = (starts, column) if known.all() else (starts[known], column[known])
+            for low in range(0, len(low_ends), ITEMS):
+                self._section(file, number, low_ends[low : low + ITEMS], numbers[low : low + ITEMS], span)
 
     def _section(self, file: _File, contig: int, starts: Ints, values: Floats, span: int) -> None:
         even = bool((np.diff(starts) == span).all())
@@ -108,10 +110,10 @@ class BigWigs:
             items = np.empty(len(starts), [("start", "<u4"), ("value", "<f4")])
             items["start"], items["value"] = starts, values
             body = items.tobytes()
-        file.blocks.append(_put(file.stream, contig, begin, end, head + body))
+        file.blocks.append(_put_packed(file.stream, contig, begin, end, head + body))
 
     def _finish(self, file: _File) -> None:
-        """Index, zoom levels, header, closing magic number."""
+        """Write index, zoom levels, header and closing magic number."""
         stream = file.stream
         index_at = stream.tell()
         stream.write(spatial_index(file.blocks, index_at))
@@ -121,7 +123,7 @@ class BigWigs:
         while len(records) and len(zooms) < ZOOMS and bases < 1 << 31:
             data_at = stream.tell()
             stream.write(struct.pack("<I", len(records)))
-            blocks = [_put_records(stream, part) for part in _parts(records)]
+            blocks = [_put_records(stream, part) for part in _of_one_contig(records)]
             zoom_at = stream.tell()
             stream.write(spatial_index(blocks, zoom_at))
             zooms.append(struct.pack("<IIQQ", bases, 0, data_at, zoom_at))
@@ -146,8 +148,8 @@ class BigWigs:
         stream.flush()
 
     def _first_zoom(self, file: _File) -> tuple[tuple[int, float, float, float, float], NDArray[Any]]:
-        """Summary (bases, low, high, sum, sum of squares) of a file's values, and the records of the first zoom level."""
-        bases, found = FIRST_ZOOM * self.span, []
+        """Return the summary (bases, low, high, sum, sum of squares) of a file's values, and the records of the first zoom."""
+        bases, pieces = FIRST_ZOOM * self.span, []
         covered, low, high, total, squares = 0, np.inf, -np.inf, 0.0, 0.0
         file.stream.flush()
         with file.path.open("rb") as written:
@@ -160,34 +162,39 @@ class BigWigs:
                 records = np.zeros(len(values), ZOOM)
                 records["contig"], records["start"], records["valid"] = contig, starts, self.span
                 records["low"] = records["high"] = values
-                records["sum"], records["squares"] = wide * self.span, wide**2 * self.span
-                found.append(joined(records, bases, list(self.lengths.values())))
+                records["sum"], records["squares"] = (
+                    _within_float32(wide * self.span),
+                    _within_float32(wide**2 * self.span),
+                )
+                pieces.append(joined(records, bases, list(self.lengths.values())))
         summary = (covered, low, high, total, squares) if covered else (0, 0.0, 0.0, 0.0, 0.0)
         # A record may begin in one section and go on in the next.
-        everything = np.concatenate(found) if found else np.zeros(0, ZOOM)
+        everything = np.concatenate(pieces) if pieces else np.zeros(0, ZOOM)
         return summary, joined(everything, bases, list(self.lengths.values()))
 
 
-def _put(stream: io.BufferedRandom, contig: int, start: int, end: int, raw: bytes) -> Block:
+def _put_packed(stream: io.BufferedRandom, contig: int, start: int, end: int, raw: bytes) -> StoredBlock:
     packed, offset = zlib.compress(raw, 1), stream.tell()
     stream.write(packed)
-    return Block(contig, start, end, offset, len(packed))
+    return StoredBlock(contig, start, end, offset, len(packed))
 
 
-def _put_records(stream: io.BufferedRandom, records: NDArray[Any]) -> Block:
-    return _put(stream, int(records["contig"][0]), int(records["start"][0]), int(records["end"][-1]), records.tobytes())
+def _put_records(stream: io.BufferedRandom, records: NDArray[Any]) -> StoredBlock:
+    return _put_packed(
+        stream, int(records["contig"][0]), int(records["start"][0]), int(records["end"][-1]), records.tobytes()
+    )
 
 
-def _parts(records: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Zoom records in blocks of one contig."""
+def _of_one_contig(records: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield zoom records in blocks of one contig."""
     edges = np.flatnonzero(np.diff(records["contig"])) + 1
     for part in np.split(records, edges):
         for low in range(0, len(part), RECORDS):
             yield part[low : low + RECORDS]
 
 
-def _values(stream: io.BufferedReader, blocks: Sequence[Block], span: int) -> Iterator[tuple[int, Ints, Floats]]:
-    """The values as they were written: contig, starts, values of each section."""
+def _values(stream: io.BufferedReader, blocks: Sequence[StoredBlock], span: int) -> Iterator[tuple[int, Ints, Floats]]:
+    """Yield contig, starts and values of each section, as they were written."""
     for block in blocks:
         stream.seek(block.offset)
         raw = zlib.decompress(stream.read(block.size))
@@ -200,8 +207,14 @@ def _values(stream: io.BufferedReader, blocks: Sequence[Block], span: int) -> It
             yield block.contig, items["start"].astype(np.int64), items["value"]
 
 
+def _within_float32(sums: Doubles) -> Doubles:
+    """Return sums cut at the largest number of float32, in which zoom records hold them: the square of 2e19 is beyond it."""
+    largest = float(np.finfo(np.float32).max)
+    return np.clip(sums, -largest, largest)
+
+
 def joined(records: NDArray[Any], bases: int, lengths: Sequence[int]) -> NDArray[Any]:
-    """Zoom records, in order, put together to records of `bases` bp: one for every stretch that any begins in."""
+    """Return zoom records, in order, put together to records of `bases` bp: one for every stretch that any begins in."""
     if not len(records):
         return records
     stretch = records["start"].astype(np.int64) // bases
@@ -218,26 +231,26 @@ def joined(records: NDArray[Any], bases: int, lengths: Sequence[int]) -> NDArray
         np.maximum.reduceat(records["high"], first),
     )
     for name in ("sum", "squares"):
-        result[name] = np.add.reduceat(records[name].astype(np.float64), first)
+        result[name] = _within_float32(np.add.reduceat(records[name].astype(np.float64), first))
     return result
 
 
 def contig_tree(lengths: Mapping[str, int], at: int) -> bytes:
-    """The B+ tree of contigs: names in the order of their bytes, numbers in the order of `lengths`."""
+    """Return the B+ tree of contigs: names in the order of their bytes, numbers in the order of `lengths`."""
     names = [name.encode() for name in lengths]
     width = max((len(name) for name in names), default=1)
-    told = {
-        name: struct.pack("<II", place, length) for place, (name, length) in enumerate(zip(names, lengths.values()))
+    entries = {
+        name: struct.pack("<II", number, length) for number, (name, length) in enumerate(zip(names, lengths.values()))
     }
     branches = min(max(len(names), 1), BRANCHES)
     head = struct.pack("<IIIIQQ", TREE_MAGIC, branches, width, 8, len(names), 0)
-    leaves = [(name.ljust(width, b"\0"), told[name]) for name in sorted(names)]
+    leaves = [(name.ljust(width, b"\0"), entries[name]) for name in sorted(names)]
     return head + tree(leaves, branches, at + len(head), lambda node: node[0][0])
 
 
-def spatial_index(blocks: Sequence[Block], at: int) -> bytes:
-    """The R tree of blocks, which are in the order of the genome."""
-    first, last = (blocks[0], blocks[-1]) if blocks else (Block(0, 0, 0, 0, 0),) * 2
+def spatial_index(blocks: Sequence[StoredBlock], at: int) -> bytes:
+    """Return the R tree of blocks, which are in the order of the genome."""
+    first, last = (blocks[0], blocks[-1]) if blocks else (StoredBlock(0, 0, 0, 0, 0),) * 2
     head = struct.pack(
         "<IIQIIIIQII",
         INDEX_MAGIC,
@@ -258,7 +271,7 @@ def spatial_index(blocks: Sequence[Block], at: int) -> bytes:
 
 
 def tree(leaves: Sequence[Entry], branches: int, at: int, key_of: Callable[[Sequence[Entry]], bytes]) -> bytes:
-    """Nodes of at most so many (key, value) entries, the root first, level by level, for a place in the file.
+    """Return nodes of at most so many (key, value) entries, the root first, level by level, for a position in the file.
 
     An inner node's entry has the key that `key_of` gives its child, and where the child lies.
     """
@@ -267,13 +280,13 @@ def tree(leaves: Sequence[Entry], branches: int, at: int, key_of: Callable[[Sequ
         levels.insert(0, _nodes([(key_of(node), bytes(8)) for node in levels[0]], branches))
     pieces: list[bytes] = []
     for depth, level in enumerate(levels):
-        at += sum(_size(node) for node in level)  # where the next level begins
+        at += sum(_bytes_of(node) for node in level)  # where the next level begins
         leaf, child, below = depth == len(levels) - 1, at, iter(levels[depth + 1] if depth + 1 < len(levels) else ())
         for node in level:
             pieces.append(struct.pack("<BBH", leaf, 0, len(node)))
             for key, value in node:
                 pieces += [key, value if leaf else struct.pack("<Q", child)]
-                child += 0 if leaf else _size(next(below))
+                child += 0 if leaf else _bytes_of(next(below))
     return b"".join(pieces)
 
 
@@ -281,18 +294,18 @@ def _nodes(entries: Sequence[Entry], branches: int) -> list[Sequence[Entry]]:
     return [entries[low : low + branches] for low in range(0, max(len(entries), 1), branches)]
 
 
-def _size(node: Sequence[Entry]) -> int:
+def _bytes_of(node: Sequence[Entry]) -> int:
     return 4 + sum(len(key) + len(value) for key, value in node)
 
 
 def write_bigwig(path: Path, lengths: Mapping[str, int], pieces: Sequence[tuple[str, int, Any]]) -> None:
-    """bigWig of per-base values: (contig, start, values (n,)); where pieces overlap the first one counts."""
+    """Write a bigWig of per-base values: (contig, start, values (n,)); where pieces overlap the first one counts."""
     with BigWigs([path], lengths) as file:
         for contig in lengths:
             here = [(start + np.arange(len(values)), values) for name, start, values in pieces if name == contig]
             if here:
-                places = np.concatenate([place for place, _ in here])
-                positions, first = np.unique(places, return_index=True)  # the first of each position
+                every = np.concatenate([positions for positions, _ in here])
+                positions, first = np.unique(every, return_index=True)  # the first of each position
                 inside = (positions >= 0) & (positions < lengths[contig])
                 values = np.concatenate([values for _, values in here])[first]
                 file.write(contig, positions[inside], values[inside, None], 1)

@@ -10,7 +10,7 @@ import numpy as np
 from mfd_cli.base.arrays import Ints
 from mfd_cli.base.errors import RegionError
 from mfd_cli.base.files import check_input
-from mfd_cli.formats.bed import read_intervals
+from mfd_cli.formats.bed import columns_of, read_intervals
 from mfd_cli.formats.gff import Feature, read_features
 from mfd_cli.formats.text import read_lines
 from mfd_cli.genome.genes import Elements, Genes
@@ -18,7 +18,7 @@ from mfd_cli.genome.sequence import Genome, aliases, match_contigs
 
 
 def read_gtf(path: Path, genome: Genome) -> Genes:
-    """The genes of a GTF or GFF3 file that lie on the genome's contigs; what is on other contigs is left out.
+    """Read the genes of a GTF or GFF3 file that lie on the genome's contigs; what is on other contigs is left out.
 
     Start sites are those of all transcripts, or of the gene where it has none. Genes without a row of their own are made from
     their transcripts, and in a file without either from exons and CDS. RegionError with the line where the file is
@@ -33,25 +33,27 @@ def read_gtf(path: Path, genome: Genome) -> Genes:
         raise RegionError(
             "holds no gene", path=path, hint="a GTF or GFF3 with gene, transcript, exon or CDS rows is needed"
         )
-    mapping = _contigs(features, chromosomes, path, genome)
+    mapping = _contigs_of_genome(features, chromosomes, path, genome)
     return _assembled(_on_genome(features, mapping, path, genome))
 
 
 def _transcripts_of(parts: Iterable[Feature]) -> list[Feature]:
-    """Transcripts from their exons and CDS."""
-    found: dict[tuple[str, ...], Feature] = {}
+    """Return transcripts made from their exons and CDS."""
+    transcripts: dict[tuple[str, ...], Feature] = {}
     for part in parts:
         key = (part.contig, part.strand, part.transcript, *part.genes)
-        before = found.get(key, part)
+        before = transcripts.get(key, part)
         start, end = min(before.start, part.start), max(before.end, part.end)
         # The line of the part that ends last, which is the one to show if it lies beyond the contig.
         line = part.line if part.end > before.end else before.line
-        found[key] = before._replace(kind="transcript", start=start, end=end, line=line)
-    return list(found.values())
+        transcripts[key] = before._replace(kind="transcript", start=start, end=end, line=line)
+    return list(transcripts.values())
 
 
-def _contigs(features: list[Feature], chromosomes: list[Feature], path: Path, genome: Genome) -> dict[str, str]:
-    """The genome's name per contig of the file.
+def _contigs_of_genome(
+    features: list[Feature], chromosomes: list[Feature], path: Path, genome: Genome
+) -> dict[str, str]:
+    """Return the genome's name per contig of the file.
 
     An accession of RefSeq goes by the chromosome that its `region` row tells, if that has the same length in the genome.
     """
@@ -71,7 +73,7 @@ def _genome_name(contig: str, genome: Genome) -> str:
 
 
 def _on_genome(features: list[Feature], mapping: dict[str, str], path: Path, genome: Genome) -> Iterator[Feature]:
-    """The features on the genome's contigs, by its names; RegionError where one ends beyond the contig."""
+    """Yield the features on the genome's contigs, by its names. RegionError where one ends beyond the contig."""
     lengths = genome.lengths
     for feature in features:
         contig = mapping.get(feature.contig)
@@ -88,24 +90,24 @@ def _on_genome(features: list[Feature], mapping: dict[str, str], path: Path, gen
 
 
 def _assembled(features: Iterable[Feature]) -> Genes:
-    """Genes with their start sites. A gene is told by contig, strand and id: UCSC gives copies of a gene one id."""
+    """Return genes with their start sites. Contig, strand and id make a gene: UCSC gives copies of a gene one id."""
     features = list(features)
     genes = [feature for feature in features if feature.kind == "gene"]
     transcripts = [feature for feature in features if feature.kind == "transcript"]
     names = {gene.genes[0]: gene.name for gene in genes}
     # In GFF3 a transcript may be part of another (a miRNA of its primary transcript): it starts no gene.
     inner = {transcript.transcript for transcript in transcripts} - {"", *names}
-    place = {_key(gene, gene.genes[0]): i for i, gene in reversed(list(enumerate(genes)))}
+    index_of = {_key(gene, gene.genes[0]): i for i, gene in reversed(list(enumerate(genes)))}
     sites = list[tuple[int, int]]()
     for transcript in transcripts:
         for one in transcript.genes:
             if one in inner and one != transcript.transcript:
                 continue
-            at = place.setdefault(_key(transcript, one), len(genes))
+            at = index_of.setdefault(_key(transcript, one), len(genes))
             if at == len(genes):
                 genes.append(transcript._replace(name=names.get(one, transcript.name)))
             if genes[at].kind == "transcript":  # this gene has no row: it is what its transcripts cover
-                genes[at] = _joined(genes[at], transcript)
+                genes[at] = _extended(genes[at], transcript)
             sites.append((_tss(transcript), at))
     started = {at for _, at in sites}
     sites += [(_tss(gene), at) for at, gene in enumerate(genes) if at not in started]
@@ -116,19 +118,19 @@ def _key(feature: Feature, gene: str) -> tuple[str, str, str]:
     return feature.contig, feature.strand, gene
 
 
-def _joined(gene: Feature, other: Feature) -> Feature:
+def _extended(gene: Feature, other: Feature) -> Feature:
     return gene._replace(start=min(gene.start, other.start), end=max(gene.end, other.end))
 
 
 def _tss(feature: Feature) -> int:
-    """The base that is read first."""
+    """Return the position of the base that is read first."""
     return feature.end - 1 if feature.strand == "-" else feature.start
 
 
 def _columns(genes: list[Feature], sites: list[tuple[int, int]]) -> Genes:
     contigs = tuple(dict.fromkeys(gene.contig for gene in genes))
-    place = {name: i for i, name in enumerate(contigs)}
-    rows = np.array([(place[gene.contig], gene.start, gene.end) for gene in genes], np.int64).reshape(-1, 3)
+    index_of = {name: i for i, name in enumerate(contigs)}
+    rows = np.array([(index_of[gene.contig], gene.start, gene.end) for gene in genes], np.int64).reshape(-1, 3)
     tss = np.array(sites, np.int64).reshape(-1, 2)
     return Genes(
         contigs,
@@ -143,7 +145,7 @@ def _columns(genes: list[Feature], sites: list[tuple[int, int]]) -> Genes:
 
 
 def read_elements(name: str, path: Path, genome: Genome) -> Elements:
-    """The intervals of a BED file on the genome's contigs, named by column 4, or "yes" where that is missing or a dot.
+    """Read the intervals of a BED file on the genome's contigs, named by column 4, or "yes" where that is missing or a dot.
 
     RegionError with the line where the file is broken or reaches beyond a contig; GenomeError where no contig is shared.
     """
@@ -162,13 +164,14 @@ def read_elements(name: str, path: Path, genome: Genome) -> Elements:
 
 
 def _fourth_column(path: Path, lines: Ints) -> list[str]:
-    """The fourth cell of the lines with these numbers, which ascend."""
-    wanted, found = iter(lines.tolist()), list[str]()
+    """Return the fourth cell of the lines with these numbers, which ascend; "yes" where it is missing or a dot."""
+    wanted, names = iter(lines.tolist()), list[str]()
     next_line = next(wanted, None)
     for number, line in read_lines(path, RegionError):
         if number == next_line:
-            cells = line.split(b"\t", 4) if b"\t" in line else line.split(None, 4)
-            text = cells[3].decode("utf-8", "replace").strip() if len(cells) > 3 else ""
-            found.append("yes" if text in ("", ".") else text)
+            *_, further = [*columns_of(line), b""][:4]
+            # Where there are tabs a name may hold blanks.
+            text = further.split(b"\t" if b"\t" in line else b" ", 1)[0].decode("utf-8", "replace").strip()
+            names.append("yes" if text in ("", ".") else text)
             next_line = next(wanted, None)
-    return found
+    return names

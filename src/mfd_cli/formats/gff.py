@@ -2,6 +2,9 @@
 
 Ensembl, GENCODE, RefSeq/NCBI, UCSC and SGD each write these formats in their own way; here they become one `Feature`.
 The syntax of the attributes is told apart row by row: `key "value";` is GTF, `key=value;` is GFF3.
+
+Why not a library: gffutils, which reads both, builds a database of every row first, where genes and transcripts, a tenth of
+them, are wanted; and a row that is wrong must be told with its line.
 """
 
 from __future__ import annotations
@@ -65,7 +68,7 @@ _SKIPPED = (b"#", b"track ", b"browser ")
 
 
 def read_features(path: Path, kinds: Collection[str]) -> Iterator[Feature]:
-    """The rows of the given kinds, in the order of the file. RegionError with the line where one is broken.
+    """Yield the rows of these kinds, in the order of the file. RegionError with the line where one is broken.
 
     Every row must have nine columns; what is in them is checked only in the rows that are asked for. In GFF3, sequence may
     follow after `##FASTA`, which ends the features.
@@ -90,17 +93,18 @@ def read_features(path: Path, kinds: Collection[str]) -> Iterator[Feature]:
 
 @lru_cache(maxsize=1000)
 def _kind(feature: bytes) -> str:
-    """The kind of a feature type of the Sequence Ontology, such as `lnc_RNA` or `ncRNA_gene`; empty for all others."""
+    """Return the kind of a feature type of the Sequence Ontology, such as `lnc_RNA` or `ncRNA_gene`; empty for all others."""
     return next((kind for kind, pattern in _KINDS.items() if pattern.fullmatch(feature)), "")
 
 
 def _feature(line: bytes, kind: str, number: int) -> Feature:
+    """Return a row that is a gene, transcript or part. ValueError that says what is wrong with it."""
     cells = line.split(b"\t")
-    start, end = _place(cells)
+    start, end = _start_and_end(cells)
     if cells[6] not in (b"+", b"-", b".", b"?"):
         raise ValueError(f"the strand is {_shown(cells[6])}, not one of + - . ?")
-    told = attributes(cells[8].decode("utf-8", "replace"))
-    genes, transcript, name = (_first(told, keys[kind]) for keys in (_GENE_IDS, _TRANSCRIPT_IDS, _NAMES))
+    values_of = attributes(cells[8].decode("utf-8", "replace"))
+    genes, transcript, name = (_first(values_of, keys[kind]) for keys in (_GENE_IDS, _TRANSCRIPT_IDS, _NAMES))
     if not genes:
         raise ValueError(f"the {cells[2].decode()} has no {', '.join(_NAMES[kind][:-1])} or {_NAMES[kind][-1]}")
     return Feature(
@@ -118,13 +122,13 @@ def _feature(line: bytes, kind: str, number: int) -> Feature:
 
 
 def _region(line: bytes, number: int) -> Feature | None:
-    """RefSeq names contigs by accession; a row for each whole chromosome says which one it is. None for other regions."""
-    told = attributes(line.rpartition(b"\t")[2].decode("utf-8", "replace"))
-    if told.get("genome") not in (("chromosome",), ("mitochondrion",)):
+    """Return the row that says which chromosome a contig is (RefSeq names contigs by accession); None for other regions."""
+    values_of = attributes(line.rpartition(b"\t")[2].decode("utf-8", "replace"))
+    if values_of.get("genome") not in (("chromosome",), ("mitochondrion",)):
         return None
     cells = line.split(b"\t")
-    start, end = _place(cells)
-    name = _first(told, ("chromosome", "Name") if told["genome"] == ("chromosome",) else ("Name",))
+    start, end = _start_and_end(cells)
+    name = _first(values_of, ("chromosome", "Name") if values_of["genome"] == ("chromosome",) else ("Name",))
     return Feature(number, "region", _contig(cells), start, end, ".", (), "", "", name[0]) if name else None
 
 
@@ -134,8 +138,8 @@ def _contig(cells: list[bytes]) -> str:
     return unquote(cells[0].decode("utf-8", "replace"))
 
 
-def _place(cells: list[bytes]) -> tuple[int, int]:
-    """Start, 0-based, and end, excluded; the file has them 1-based, the end included."""
+def _start_and_end(cells: list[bytes]) -> tuple[int, int]:
+    """Return start, 0-based, and end, excluded; the file has them 1-based, the end included."""
     for what, cell in (("start", cells[3]), ("end", cells[4])):
         if not _NUMBER.fullmatch(cell):
             raise ValueError(f"{what} is not a whole number ({_shown(cell)})")
@@ -151,13 +155,13 @@ def _shown(cell: bytes) -> str:
     return repr(cell[:40].decode("utf-8", "replace"))
 
 
-def _first(told: Attributes, keys: tuple[str, ...]) -> tuple[str, ...]:
-    """The values of the first key that has any."""
-    return next((told[key] for key in keys if key in told), ())
+def _first(values_of: Attributes, keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the values of the first key that has any."""
+    return next((values_of[key] for key in keys if key in values_of), ())
 
 
 def attributes(text: str) -> dict[str, tuple[str, ...]]:
-    """The ninth column: values per key, empty ones left out. ValueError where it is neither GTF nor GFF3.
+    """Return the values per key of a ninth column, empty ones left out. ValueError where it is neither GTF nor GFF3.
 
     >>> attributes('gene_id "A1"; tag "basic"; tag "CCDS"; level 2')
     {'gene_id': ('A1',), 'tag': ('basic', 'CCDS'), 'level': ('2',)}
@@ -170,8 +174,11 @@ def attributes(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def _gtf_attributes(text: str) -> dict[str, tuple[str, ...]]:
-    """Keys may come more than once. Nothing may lie between the entries: a quote that is not closed shows there."""
-    told: dict[str, tuple[str, ...]] = {}
+    """Return the values per key of GTF, where keys may come more than once.
+
+    Nothing may lie between the entries: a quote that is not closed shows there.
+    """
+    values_of: dict[str, tuple[str, ...]] = {}
     at = 0
     while at < len(text):
         entry = _GTF_ENTRY.match(text, at)
@@ -180,27 +187,28 @@ def _gtf_attributes(text: str) -> dict[str, tuple[str, ...]]:
         at = entry.end()
         key, value = entry[1], entry[2] if entry[2] is not None else entry[3]
         if value:
-            told[key] = (*told.get(key, ()), re.sub(r"\\(.)", r"\1", value) if "\\" in value else value)
-    return told
+            values_of[key] = (*values_of.get(key, ()), re.sub(r"\\(.)", r"\1", value) if "\\" in value else value)
+    return values_of
 
 
 def _gff3_attributes(text: str) -> dict[str, tuple[str, ...]]:
-    """Only Parent is split on commas: several parents are common, and names with a bare comma are too.
+    """Return the values per key of GFF3.
 
-    Pieces without `=` come from a note with a bare semicolon and are left out.
+    Only Parent is split on commas: several parents are common, and names with a bare comma are too. Pieces without `=`
+    come from a note with a bare semicolon and are left out.
     """
-    told: dict[str, tuple[str, ...]] = {}
+    values_of: dict[str, tuple[str, ...]] = {}
     for piece in text.split(";"):
         key, equals, raw = piece.partition("=")
         pieces = raw.split(",") if key.strip() == "Parent" else [raw]
         values = tuple(value for value in map(_unescaped, pieces) if value)
         if equals and values:
-            told.setdefault(key.strip(), values)
-    return told
+            values_of.setdefault(key.strip(), values)
+    return values_of
 
 
 def _unescaped(value: str) -> str:
-    """The value without %XX, and without the quotes that some programs put around it."""
+    """Return a value without %XX, and without the quotes that programs may put around it."""
     value = value.strip()
     if len(value) > 1 and value[0] == value[-1] == '"':
         value = value[1:-1]
@@ -208,5 +216,5 @@ def _unescaped(value: str) -> str:
 
 
 def unquote(text: str) -> str:
-    """`%20` and its like as the characters they stand for (UTF-8), as GFF3 has it."""
+    """Return a text with the characters that `%20` and its like stand for (UTF-8), as GFF3 has it."""
     return _ESCAPED.sub(lambda run: bytes.fromhex(run[0].replace("%", "")).decode("utf-8", "replace"), text)

@@ -1,4 +1,7 @@
-"""A strict reader of tab-separated tables with a header, as ENCODE's portal gives them."""
+"""A strict reader of tab-separated tables with a header, as ENCODE's portal gives them.
+
+Why not csv or pandas: they fill up rows with too few cells, and a quote that is not closed swallows the lines behind it.
+"""
 
 from __future__ import annotations
 
@@ -62,9 +65,9 @@ def _cells(line: str) -> tuple[str, ...]:
 
 
 def _unquoted(cell: str) -> str:
-    """`"a ""b"" c"` as a spreadsheet means it; any other quotes are a part of the value."""
-    found = re.fullmatch('"((?:[^"]|"")*)"', cell)
-    return found[1].replace('""', '"').strip() if found else cell
+    """Return what a spreadsheet means by `"a ""b"" c"`; any other quotes are a part of the value."""
+    quoted = re.fullmatch('"((?:[^"]|"")*)"', cell)
+    return quoted[1].replace('""', '"').strip() if quoted else cell
 
 
 def _check_header(columns: tuple[str, ...], path: Path, line: int) -> None:
@@ -73,9 +76,9 @@ def _check_header(columns: tuple[str, ...], path: Path, line: int) -> None:
             f"has one column only ({columns[0][:40]!r})", path=path, line=line, hint="columns are separated by tabs"
         )
     seen: set[str] = set()
-    for place, name in enumerate(columns, start=1):
+    for number, name in enumerate(columns, start=1):
         if not name:
-            raise MetadataError(f"column {place} has no name", path=path, line=line)
+            raise MetadataError(f"column {number} has no name", path=path, line=line)
         if name in seen:
             raise MetadataError(f"has the column {name[:40]!r} twice", path=path, line=line)
         seen.add(name)

@@ -19,7 +19,7 @@ SITES = 20.0
 
 
 def read_jaspar(path: Path) -> list[Motif]:
-    """The matrices of a JASPAR file (`>ID NAME`, then rows A, C, G, T), named by NAME.
+    """Read the matrices of a JASPAR file (`>ID NAME`, then rows A, C, G, T), named by NAME.
 
     InputError, with the line of its header, where a matrix is not complete, or where there is none.
     """
@@ -47,13 +47,13 @@ def _jaspar_matrix(lines: list[str], path: Path, line: int) -> Motif:
 
 
 def read_meme(path: Path) -> list[Motif]:
-    """The matrices of a file in MEME's minimal format: `MOTIF ID NAME`, `letter-probability matrix:`, rows of A, C, G, T.
+    """Read the matrices of a file in MEME's minimal format: `MOTIF ID NAME`, `letter-probability matrix:`, rows of A, C, G, T.
 
     Probabilities become counts with the file's `nsites` (20 where it says none). InputError, with its line, for a matrix that
     is not one.
     """
     lines = check_input(path).read_text("utf-8", "replace").splitlines()
-    found: list[Motif] = []
+    motifs: list[Motif] = []
     name, at = "", 0
     while at < len(lines):
         words = lines[at].split()
@@ -62,12 +62,12 @@ def read_meme(path: Path) -> list[Motif]:
         elif words[:2] == ["letter-probability", "matrix:"]:
             rows = list(takewhile(_is_row, lines[at + 1 :]))
             sites = re.search(r"nsites=\s*([0-9.]+)", lines[at])
-            found.append(_meme_matrix(name, rows, float(sites[1]) if sites else SITES, path, at + 1))
+            motifs.append(_meme_matrix(name, rows, float(sites[1]) if sites else SITES, path, at + 1))
             name, at = "", at + len(rows)
         at += 1
-    if not found:
+    if not motifs:
         raise InputError("holds no letter-probability matrix", path=path, hint="MEME's minimal format, or JASPAR's")
-    return found
+    return motifs
 
 
 def _is_row(text: str) -> bool:
@@ -87,24 +87,24 @@ def _meme_matrix(name: str, rows: list[str], sites: float, path: Path, line: int
 
 
 def read_motifs(path: Path) -> dict[str, Motif]:
-    """The matrices of a JASPAR or MEME file by name; a name that is there twice gets a number."""
+    """Read the matrices of a JASPAR or MEME file by name; a name that is there twice gets a number."""
     with check_input(path).open("rb") as file:
         first = file.read(4096).lstrip()
-    found: dict[str, Motif] = {}
+    motifs: dict[str, Motif] = {}
     for motif in read_jaspar(path) if first.startswith(b">") else read_meme(path):
         number = 2
         name = motif.name
-        while name in found:
+        while name in motifs:
             name, number = f"{motif.name}.{number}", number + 1
-        found[name] = Motif(name, motif.counts)
-    return found
+        motifs[name] = Motif(name, motif.counts)
+    return motifs
 
 
 def write_meme(path: Path, motifs: Mapping[str, Any]) -> None:
-    """Base frequencies (4, width) per name as a MEME motif file."""
+    """Write base frequencies (4, width) per name as a MEME motif file."""
     lines = ["MEME version 4", "", "ALPHABET= ACGT", "", "strands: + -", ""]
     for name, frequency in motifs.items():
-        columns = frequency.T + 1e-6
+        columns = frequency.T + 1e-6  # no base is impossible: programs take logarithms of these
         lines += [f"MOTIF {name}", f"letter-probability matrix: alength= 4 w= {len(columns)}"]
         lines += [" ".join(f"{value:.6f}" for value in column / column.sum()) for column in columns]
         lines.append("")

@@ -15,7 +15,7 @@ from mfd_cli.base.files import whole_file
 
 
 def write_tsv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
-    """Rows as tab-separated text with a header; NaN and None are empty, floats keep six significant digits.
+    """Write rows as tab-separated text with a header; NaN and None are empty, floats keep six significant digits.
 
     Tabs, line ends and control characters inside a value become spaces, and a text that a spreadsheet would take for a
     formula is quoted with an apostrophe.
@@ -25,7 +25,7 @@ def write_tsv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
 
 
 class TsvRows:
-    """The same written in pieces, so that memory does not grow with the length of the file."""
+    """Tab-separated text as `write_tsv` writes it, in pieces, so that memory does not grow with the length of the file."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self.columns, self.stream = columns, path.open("w", encoding="utf-8", newline="\n")
@@ -62,7 +62,7 @@ def _is_number(text: str) -> bool:
 
 
 def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as a Parquet file with the columns of the first row; NaN stays NaN."""
+    """Write rows as a Parquet file with the columns of the first row; NaN stays NaN."""
     columns = {name: [row.get(name) for row in rows] for name in (rows[0] if rows else ())}
     with whole_file(path) as temporary:
         pq.write_table(pa.table(columns), temporary)
@@ -95,7 +95,7 @@ class ParquetRows:
 
 
 def write_attributions(path: Path, levels: Sequence[Any], factor: str) -> None:
-    """Arrow file, one row per region and level: where, the score, and 4 x window hypothetical contributions.
+    """Write an Arrow file, one row per region and level: where, the score, and 4 x window hypothetical contributions.
 
     The contributions are a fixed-size list in channel-major order: all positions of A, then C, G, T.
     """

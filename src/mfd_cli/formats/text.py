@@ -10,19 +10,16 @@ from pathlib import Path
 from mfd_cli.base.errors import MfdError
 
 BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-_BLOCK = 1 << 24
+BLOCK = 1 << 24
 """Bytes of text that are read together."""
-_LONGEST_LINE = 1 << 24
+LONGEST_LINE = 1 << 24
 """No line of a table, and no header line, has more bytes; a sequence may be on one line, however long."""
 _BOMB, _SMALL = 200, 1 << 26
-"""Real files shrink a few times, runs of N apart. More than 64 MiB that shrank 200 times would fill the memory."""
+"""Real files shrink a few times, runs of N apart. More than 64 MiB (in bytes) that shrank 200 times would fill the memory."""
 
 
-# -- text --------------------------------------------------------------------------------------------------------------
-
-
-def read_blocks(path: Path, error: type[MfdError], size: int = _BLOCK) -> Iterator[bytes]:
-    """The text of a plain, gzip or bgzip file, about `size` bytes at a time; `error` where it is damaged or is no text.
+def read_blocks(path: Path, error: type[MfdError], size: int = BLOCK) -> Iterator[bytes]:
+    """Yield the text of a plain, gzip or bgzip file, about `size` bytes at a time; `error` where it is damaged or no text.
 
     LF and CRLF are line ends, and come as LF; a UTF-8 byte order mark at the start is dropped.
     """
@@ -53,7 +50,7 @@ def read_blocks(path: Path, error: type[MfdError], size: int = _BLOCK) -> Iterat
 
 
 def _as_text(block: bytes, before: int, path: Path, error: type[MfdError]) -> bytes:
-    """A block, `before` bytes from the start, with LF for all line ends; `error` where it is no text."""
+    """Return a block, `before` bytes from the start, with LF for all line ends; `error` where it is no text."""
     if not before:
         if block[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise error("is UTF-16 text", path=path, hint="save it as plain text")
@@ -73,8 +70,8 @@ def _as_text(block: bytes, before: int, path: Path, error: type[MfdError]) -> by
     return text
 
 
-def whole_lines(path: Path, error: type[MfdError], size: int = _BLOCK) -> Iterator[bytes]:
-    """The same in blocks that end where a line ends; only the last one may do without, where the file does."""
+def whole_lines(path: Path, error: type[MfdError], size: int = BLOCK) -> Iterator[bytes]:
+    """Yield the text of a file in blocks that end where a line ends, see `read_blocks`; the last line may have no end."""
     rest = b""
     for block in read_blocks(path, error, size):
         end = block.rfind(b"\n") + 1
@@ -83,13 +80,13 @@ def whole_lines(path: Path, error: type[MfdError], size: int = _BLOCK) -> Iterat
             rest = block[end:]
         else:
             rest += block
-            _check_length(rest, path, error)
+            check_length(rest, path, error)
     if rest:
         yield rest
 
 
 def read_lines(path: Path, error: type[MfdError]) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines (1-based, without their ends) of a file, see `read_blocks`."""
+    """Yield the numbered lines (1-based, without their ends) of a file, see `read_blocks`."""
     number = 0
     for block in whole_lines(path, error, 1 << 20):
         for line in block.removesuffix(b"\n").split(b"\n"):
@@ -97,13 +94,14 @@ def read_lines(path: Path, error: type[MfdError]) -> Iterator[tuple[int, bytes]]
             yield number, line
 
 
-def _check_length(line: bytes, path: Path, error: type[MfdError], number: int | None = None) -> None:
-    if len(line) > _LONGEST_LINE:
-        raise error(f"a line has more than {_LONGEST_LINE:,} bytes", path=path, line=number)
+def check_length(line: bytes, path: Path, error: type[MfdError], number: int | None = None) -> None:
+    """Raise `error` where a line is so long that it is none."""
+    if len(line) > LONGEST_LINE:
+        raise error(f"a line has more than {LONGEST_LINE:,} bytes", path=path, line=number)
 
 
 def check_bgzf_end(path: Path, error: type[MfdError]) -> None:
-    """A bgzip file ends with an empty block; without it the file was cut short."""
+    """Raise `error` where a bgzip file does not end with the empty block that tells that it was not cut short."""
     with path.open("rb") as file:
         file.seek(max(path.stat().st_size - len(BGZF_EOF), 0))
         if file.read() != BGZF_EOF:

@@ -21,12 +21,12 @@ ASSEMBLIES = {
 
 
 def known_assembly(lengths: Mapping[str, int]) -> str | None:
-    """UCSC's name of a genome that can be told by its contigs, which must have UCSC's names; None of any other."""
+    """Return UCSC's name of a genome that can be told by its contigs, which must have UCSC's names; None of any other."""
     return next((name for (contig, length), name in ASSEMBLIES.items() if lengths.get(contig) == length), None)
 
 
 def check_assembly(name: str) -> None:
-    """ConfigError for what cannot be the name of a genome: it becomes a word in a file and the name of a folder."""
+    """Raise ConfigError for what cannot be the name of a genome: it becomes a word in a file and the name of a folder."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*(\.[0-9]+)?", name):
         raise ConfigError(
             f"--hub-genome {name!r} is no name of a genome", hint="UCSC's name, such as hg38 or GCF_000146045.2"
@@ -37,8 +37,8 @@ def write_hub(
     folder: Path, names: Sequence[str], files: Sequence[str], probabilities: Sequence[bool], assembly: str
 ) -> None:
     """Write `folder`/hub for bigWigs `folder`/FILE.bw. Serve the whole folder from any web server, and give UCSC hub.txt."""
-    place = folder / "hub" / assembly
-    place.mkdir(parents=True)
+    of_assembly = folder / "hub" / assembly
+    of_assembly.mkdir(parents=True)
     head = [
         "hub mfd",
         "shortLabel mfd predictions",
@@ -48,24 +48,24 @@ def write_hub(
     ]
     (folder / "hub" / "hub.txt").write_text("\n".join(head) + "\n", "ascii")
     (folder / "hub" / "genomes.txt").write_text(f"genome {assembly}\ntrackDb {assembly}/trackDb.txt\n", "ascii")
-    short, long = labels(names, SHORT), labels(names, LONG)
+    short, long = short_names(names, SHORT), short_names(names, LONG)
     stanzas = [
         f"track mfd_{number + 1}\nbigDataUrl ../../{file}.bw\nshortLabel {short[number]}\nlongLabel {long[number]}\n"
         f"type bigWig\n{'viewLimits 0:1' if probabilities[number] else 'autoScale on'}\n"
         f"visibility {'full' if number < FIRST_SHOWN else 'hide'}"
         for number, file in enumerate(files)
     ]
-    (place / "trackDb.txt").write_text("\n\n".join(stanzas) + "\n", "ascii")
+    (of_assembly / "trackDb.txt").write_text("\n\n".join(stanzas) + "\n", "ascii")
 
 
-def labels(names: Sequence[str], most: int) -> list[str]:
-    """Names in at most so many printable letters, each once: of those that would be cut the same, the end is a number."""
-    found: dict[str, int] = {}
+def short_names(names: Sequence[str], most: int) -> list[str]:
+    """Return names in at most so many printable letters, each once: those that would be cut the same end in a number."""
+    times: dict[str, int] = {}
     result = []
     for name in names:
         clean = re.sub(r"[^ -~]", "_", name)
         text = clean[:most]
-        number = found[text] = found.get(text, 0) + 1
+        number = times[text] = times.get(text, 0) + 1
         if number > 1:
             text = f"{text[: most - len(str(number)) - 1]} {number}"
         result.append(text)

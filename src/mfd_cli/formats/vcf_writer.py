@@ -1,4 +1,8 @@
-"""VCF, bgzipped VCF and BCF out: records pass through byte for byte but for our entries in INFO."""
+"""VCF, bgzipped VCF and BCF out: records pass through byte for byte but for our entries in INFO.
+
+Text is written here because pysam formats every field anew and refuses tags that a header does not define; compression, BCF and
+the index are htslib's.
+"""
 
 from __future__ import annotations
 
@@ -55,17 +59,17 @@ class VcfWriter:
                 if kind is None:
                     self._convert(Path(self.scratch.name, "records.bcf"))
 
-    def _do(self, action: Callable[..., object], *given: object) -> None:
-        """Write or close; of htslib's failures, which have no number, a full disk is told apart."""
+    def _do(self, action: Callable[..., object], *arguments: object) -> None:
+        """Write or close. OutputError where htslib, whose failures have no number, has met a full disk."""
         try:
-            action(*given)
+            action(*arguments)
         except OSError as error:
             if error.errno is None and self.path is not None:
                 check_space(self.path, error)
             raise
 
     def _convert(self, made: Path) -> None:
-        """Text to BCF. VariantError where a record is no valid VCF, which text can carry and BCF cannot."""
+        """Convert the text to BCF. VariantError where a record is no valid VCF, which text can carry and BCF cannot."""
         quiet_htslib()
         try:
             pysam.bcftools.view("--no-version", f"-O{self.kind}", "-o", str(made), str(self.text), catch_stdout=False)
@@ -83,13 +87,14 @@ class VcfWriter:
         sys.stdout.buffer.flush()
 
     def write_header(self, lines: Sequence[bytes]) -> None:
+        """Write the header lines, which come without line ends."""
         self._do(self.stream.write, b"\n".join(lines) + b"\n")
 
     def write(self, record: Record, info: Mapping[str, str]) -> None:
         """Write a record with these entries added to INFO, in place of older ones of ours."""
-        kept = [entry for entry in split_info(record.cells[7]) if entry.partition(b"=")[0] not in self.own]
+        others = [entry for entry in split_info(record.cells[7]) if entry.partition(b"=")[0] not in self.own]
         ours = [f"{name}={value}".encode() for name, value in info.items()]
-        cells = [*record.cells[:7], b";".join([*kept, *ours]) or b".", *record.cells[8:]]
+        cells = [*record.cells[:7], b";".join([*others, *ours]) or b".", *record.cells[8:]]
         self._do(self.stream.write, b"\t".join(cells) + b"\n")
         contig, position = self.last
         if record.contig != contig:

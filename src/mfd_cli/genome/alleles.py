@@ -59,7 +59,7 @@ class Variant:
         return f"{self.contig}:{self.position}:{self.ref or '-'}>{self.alt or '-'}"
 
     def trimmed(self) -> Variant:
-        """The same variant without the bases that both alleles share, at the end first; an allele may become empty.
+        """Return the variant without the bases that both alleles share, at the end first; an allele may become empty.
 
         >>> str(Variant("1", 5, "CAT", "CT").trimmed()), str(Variant("1", 5, "AC", "AG").trimmed())
         ('1:6:A>-', '1:6:C>G')
@@ -73,7 +73,8 @@ class Variant:
         return Variant(self.contig, position + shared, ref[shared:], alt[shared:])
 
     def as_written(self) -> Variant:
-        """The same, the bases at the start first: where the file says that it happens, when other variants are near.
+        """Return the variant without the bases that both alleles share, at the start first: where the file says that it
+        happens, when other variants are near.
 
         >>> str(Variant("1", 5, "AA", "A").as_written()), str(Variant("1", 5, "AA", "A").trimmed())
         ('1:6:A>-', '1:5:A>-')
@@ -87,17 +88,17 @@ class Variant:
         return Variant(self.contig, self.position + shared, ref, alt)
 
     def moved(self, by: int) -> Variant:
-        """An insertion or deletion written so many bases further right, where `slide` says that it is the same."""
+        """Return an insertion or deletion written so many bases further right, where `slide` says that it is the same."""
         ref, alt = (_rotated(allele, by) for allele in (self.ref, self.alt))
         return Variant(self.contig, self.position + by, ref, alt)
 
     def normalised(self, genome: Genome) -> Variant:
-        """The same variant trimmed and as far left as it can be written (Tan et al. 2015), without an anchor base."""
+        """Return the variant trimmed and as far left as it can be written (Tan et al. 2015), without an anchor base."""
         small = self.trimmed()
         return small.moved(-slide(small, genome).left)
 
     def key(self, genome: Genome) -> str:
-        """CHROM:POS:REF>ALT of the normalised variant with VCF's anchor base, as `bcftools norm` writes it."""
+        """Return CHROM:POS:REF>ALT of the normalised variant with VCF's anchor base, as `bcftools norm` writes it."""
         small = self.normalised(genome)
         if small.ref and small.alt:
             return str(small)
@@ -109,7 +110,7 @@ class Variant:
 
 
 def _rotated(allele: str, by: int) -> str:
-    """An allele that is read in a repeat from `by` bases further right."""
+    """Return an allele that is read in a repeat from `by` bases further right."""
     by %= max(len(allele), 1)
     return allele[by:] + allele[:by]
 
@@ -122,7 +123,7 @@ class Slide(NamedTuple):
 
 
 def slide(variant: Variant, genome: Genome) -> Slide:
-    """How far a trimmed variant can be moved without changing what it means; nowhere unless one allele is empty."""
+    """Return how far a trimmed variant can be moved without changing what it means; nowhere unless one allele is empty."""
     if bool(variant.ref) == bool(variant.alt):
         return Slide(0, 0)
     unit, bases = encode(variant.ref or variant.alt), genome.sequences[variant.contig]
@@ -131,8 +132,8 @@ def slide(variant: Variant, genome: Genome) -> Slide:
 
 
 def _repeats(bases: Bytes, unit: Bytes) -> int:
-    """How many of the first bases (ASCII) follow the unit (codes), repeated without end."""
-    at, step = 0, 64
+    """Return how many of the first bases (ASCII) follow the unit (codes), repeated without end."""
+    at, step = 0, 64  # most repeats are short, a few go on for thousands of bases: each piece is twice the last
     while at < len(bases):
         piece = CODES[bases[at : at + step]]
         wrong = piece != unit[np.arange(at, at + len(piece)) % len(unit)]
@@ -153,7 +154,7 @@ MISMATCH = "REF is"
 
 
 def why_not(position: int, ref: str, alt: str, genome: Genome, contig: str | None) -> str | None:
-    """The reason why an allele is not scored, in words; None if it can be. Reference mismatches start with MISMATCH."""
+    """Return the reason why an allele is not scored, in words; None if it can be. Mismatches of REF begin with MISMATCH."""
     if alt in (".", ""):
         return "no alternate allele"
     if alt in ("*", "<*>"):
@@ -173,7 +174,7 @@ def why_not(position: int, ref: str, alt: str, genome: Genome, contig: str | Non
         return BEYOND
     here = genome.bases(contig, position - 1, end)
     if not _agree(ref.upper(), here):
-        return f"{MISMATCH} {_shown(ref)}, the genome has {_shown(here)} (ALT {_shown(alt)})"
+        return f"{MISMATCH} {_shortened(ref)}, the genome has {_shortened(here)} (ALT {_shortened(alt)})"
     if here == alt.upper():
         return "both alleles are the same"
     trimmed = Variant(contig, position, here, alt).trimmed()
@@ -184,7 +185,7 @@ def why_not(position: int, ref: str, alt: str, genome: Genome, contig: str | Non
     return None
 
 
-def _shown(allele: str) -> str:
+def _shortened(allele: str) -> str:
     return allele if len(allele) <= 20 else f"{allele[:17]}..."
 
 
@@ -196,7 +197,7 @@ _MEANS = {
 
 
 def _agree(ref: str, genome: str) -> bool:
-    """Whether two sequences of one length can be the same: a letter of the file may stand for several bases."""
+    """Return whether two sequences of one length can be the same: a letter of the file may stand for several bases."""
     return all(a == b or b in _MEANS.get(a, "") or b == "N" for a, b in zip(ref, genome))
 
 
@@ -211,13 +212,13 @@ class Haplotype:
     at: int
 
     def window(self, start: int, width: int) -> Bytes:
-        """`width` codes that begin `start` bases after the allele's first base (before it, where negative)."""
+        """Return `width` codes that begin `start` bases after the allele's first base (before it, where negative)."""
         low = self.at + start
         return self.codes[low : low + width]
 
 
 def haplotype(variant: Variant, allele: str, genome: Genome, reach: int) -> Haplotype:
-    """The allele in the genome, with `reach` bases to either side; beyond the contig's ends bases are unknown."""
+    """Return an allele in the genome, with `reach` bases to either side; beyond the contig's ends bases are unknown."""
     before = genome.codes(variant.contig, variant.start - reach, variant.start)
     after = genome.codes(variant.contig, variant.end, variant.end + reach)
     return Haplotype(np.concatenate([before, encode(allele), after]), reach)
@@ -233,7 +234,7 @@ class WeightedWindows(NamedTuple):
 
 
 def indel_windows(variant: Variant, genome: Genome, width: int, centre: int) -> WeightedWindows:
-    """The windows in which an allele of another length than its reference is measured.
+    """Return the windows in which an allele of another length than its reference is measured.
 
     The bases beside an indel slide against the bins, and that alone changes a prediction. So both haplotypes are seen at
     matching places: the longer one in windows that share their left, or their right, edge with the window of the shorter one;
@@ -260,7 +261,7 @@ def indel_windows(variant: Variant, genome: Genome, width: int, centre: int) -> 
 
 
 def substituted(codes: Bytes, variant: Variant, start: int) -> Bytes:
-    """A window of reference codes that begins at `start` with the bases of a substitution in their place."""
+    """Return a window of reference codes that begins at `start` with the alternate bases of a substitution in it."""
     changed = codes.copy()
     low = variant.start - start
     alt = encode(variant.alt)
@@ -270,7 +271,7 @@ def substituted(codes: Bytes, variant: Variant, start: int) -> Bytes:
 
 
 def merged(variants: Sequence[Variant], genome: Genome) -> Variant:
-    """Variants of one haplotype as one: the stretch from the first to the last, with all alternate alleles in place.
+    """Return the variants of one haplotype as one: the stretch from the first to the last, with all alternate alleles.
 
     They are trimmed, on one contig, sorted and do not overlap.
     """

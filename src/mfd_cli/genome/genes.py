@@ -17,9 +17,10 @@ from mfd_cli.base.arrays import Bools, Ints
 
 _SPAN = 1 << 40
 """Position p of contig i is the number i * _SPAN + p, so that one sorted array holds all contigs."""
-_CHUNK = 1 << 16
+_TOGETHER = 1 << 16
 """Variants that are annotated together; what they overlap is held in memory at once."""
 _FAR = 1 << 60
+"""Further than any gene: the distance to the side on which there is none."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,15 @@ class Elements:
         return len(self.start)
 
     def annotate(self, contigs: Sequence[str], starts: Ints, ends: Ints) -> list[str]:
-        """For each variant the names of the elements it overlaps, in alphabetical order with commas; empty for none."""
+        """Return for each variant the names of the elements it overlaps, in alphabetical order with commas; empty for none."""
         low, high = _keys(self.contigs, contigs, starts, ends)
-        parts = [self._texts(low[at : at + _CHUNK], high[at : at + _CHUNK]) for at in range(0, len(low), _CHUNK)]
+        parts = [
+            self._texts(low[at : at + _TOGETHER], high[at : at + _TOGETHER]) for at in range(0, len(low), _TOGETHER)
+        ]
         return [text for part in parts for text in part]
 
     def _texts(self, low: Ints, high: Ints) -> list[str]:
-        """Names per query [low, high) in keys."""
+        """Return the names per query [low, high) in keys."""
         row, label = self._hits(low, high)
         texts = np.full(len(low), "", object)
         pairs = np.unique(row * len(self.names) + label)  # by query, then by name; each name once
@@ -61,7 +64,7 @@ class Elements:
         return list(texts)
 
     def _hits(self, low: Ints, high: Ints) -> tuple[Ints, Ints]:
-        """All pairs of a query [low, high) and the label of an interval it overlaps."""
+        """Return all pairs of a query [low, high) and the label of an interval it overlaps: rows and labels, (pairs,)."""
         rows, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for longest, start, end, label in self._classes:
             row, index = _flat(np.searchsorted(start, low - longest, "right"), np.searchsorted(start, high, "left"))
@@ -79,15 +82,15 @@ class Elements:
         """
         length = self.end - self.start
         kind = np.frexp(length.astype(np.float64))[1] // 2  # a factor of four each
-        found = []
+        classes = []
         for one in np.unique(kind):
-            chosen = np.flatnonzero(kind == one)
-            chosen = chosen[np.lexsort((self.start[chosen], self.contig[chosen]))]
-            base = self.contig[chosen] * _SPAN
-            found.append(
-                (int(length[chosen].max()), base + self.start[chosen], base + self.end[chosen], self.label[chosen])
+            members = np.flatnonzero(kind == one)
+            members = members[np.lexsort((self.start[members], self.contig[members]))]
+            base = self.contig[members] * _SPAN
+            classes.append(
+                (int(length[members].max()), base + self.start[members], base + self.end[members], self.label[members])
             )
-        return found
+        return classes
 
 
 class _Sites(NamedTuple):
@@ -119,13 +122,13 @@ class Genes:
         return len(self.names)
 
     def nearest(self, contig: str, start: int, end: int) -> tuple[str, int] | None:
-        """Name and signed distance of the gene with the nearest TSS, see `annotate`; None on a contig without genes."""
-        found = self.annotate([contig], np.array([start]), np.array([end]))
-        name, distance = found["gene"][0], found["tss_distance"][0]
+        """Return name and signed distance of the gene with the nearest TSS, see `annotate`; None on a contig without genes."""
+        columns = self.annotate([contig], np.array([start]), np.array([end]))
+        name, distance = columns["gene"][0], columns["tss_distance"][0]
         return None if name is None else (name, distance)
 
     def annotate(self, contigs: Sequence[str], starts: Ints, ends: Ints) -> dict[str, list[Any]]:
-        """Columns for variants: `gene`, `tss_distance`, `within_gene`.
+        """Return the columns `gene`, `tss_distance` and `within_gene` of variants.
 
         gene: the one with the nearest TSS; of several equally near the alphabetically first one. tss_distance: bp from that TSS
         to the nearest base of the variant, negative upstream of the TSS as the gene is read, 0 where the TSS base is in the
@@ -152,7 +155,7 @@ class Genes:
 
     @cached_property
     def _ranks(self) -> Ints:
-        """Place of each gene's name in alphabetical order."""
+        """Rank of each gene's name in alphabetical order, (n,)."""
         rank = {name: i for i, name in enumerate(self._sorted_names)}
         return np.array([rank[name] for name in self.names], np.int64)
 
@@ -162,13 +165,12 @@ class Genes:
         key, rank = self.contig[gene] * _SPAN + self.tss, self._ranks[gene]
         sign = np.where(np.array(self.strand, object)[gene] == "-", -1, 1)
         order = np.lexsort((rank, key))
-        first = order[
-            np.flatnonzero(np.diff(key[order], prepend=-1))
-        ]  # of genes that start at one base the first by name
+        # Of genes that start at one base the first by name.
+        first = order[np.flatnonzero(np.diff(key[order], prepend=-1))]
         return _Sites(key[first], rank[first], sign[first])
 
     def _nearest(self, low: Ints, high: Ints) -> tuple[Ints, Ints]:
-        """Rank of the nearest site's gene and its signed distance per query [low, high); rank -1 where there is none."""
+        """Return the rank of the nearest site's gene and its signed distance per query [low, high); rank -1 for none."""
         sites = self._sites
         if not len(sites.key):
             return np.full(len(low), -1), np.zeros(len(low), np.int64)
@@ -189,32 +191,35 @@ class Genes:
 
 
 def _same_contig(site: Ints, high: Ints) -> Bools:
-    """Whether sites lie on the contig of queries that end at `high`; only the start may be before a contig's first base."""
+    """Return whether sites lie on the contig of queries that end at `high`: a start may be before a contig's first base."""
     same: Bools = site // _SPAN == (high - 1) // _SPAN
     return same
 
 
 def _keys(known: Sequence[str], contigs: Sequence[str], starts: Ints, ends: Ints) -> tuple[Ints, Ints]:
-    """First and last base (excluded) of variants as keys, below zero for contigs that are not known."""
-    place = {name: i for i, name in enumerate(known)}
-    base = np.array([place.get(name, -1) for name in contigs], np.int64) * _SPAN
+    """Return start and end of variants as keys, (n,) each, below zero for contigs that are not known.
+
+    An insertion between two bases gets both.
+    """
+    index_of = {name: i for i, name in enumerate(known)}
+    base = np.array([index_of.get(name, -1) for name in contigs], np.int64) * _SPAN
     starts, ends = np.asarray(starts, np.int64), np.asarray(ends, np.int64)
     insertion = (starts == ends).astype(np.int64)
     return base + starts - insertion, base + ends + insertion
 
 
 def _flat(low: Ints, high: Ints) -> tuple[Ints, Ints]:
-    """All i in [low, high) of every row, one after the other: their rows, and the i."""
+    """Return all i in [low, high) of every row, one after the other: their rows, and the i."""
     count = high - low
     row = np.repeat(np.arange(len(count)), count)
     return row, np.arange(len(row)) + np.repeat(low - (np.cumsum(count) - count), count)
 
 
 def _lowest(values: Ints, low: Ints, high: Ints) -> Ints:
-    """The smallest of values[low:high] per row; no range is empty."""
+    """Return the smallest of values[low:high] per row; no range is empty."""
     result = values[low]
-    for at in range(0, len(low), _CHUNK):
-        one = slice(at, at + _CHUNK)
+    for at in range(0, len(low), _TOGETHER):
+        one = slice(at, at + _TOGETHER)
         _, index = _flat(low[one], high[one])
         count = (high - low)[one]
         result[one] = np.minimum.reduceat(values[index], np.cumsum(count) - count)

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from mfd_cli.base.arrays import Bools, Ints
 
 BIN = 128
-SHIFT = 7  # BIN is 2^7: shifts are much faster than divisions
+"""Bases of a bin."""
+SHIFT = 7
+"""BIN is 2^SHIFT: shifts are much faster than divisions."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,11 @@ class BinGrid:
 
     @property
     def total(self) -> int:
+        """Bins of the whole genome."""
         return sum(self.counts.values())
 
-    def place(self) -> tuple[NDArray[np.int32], Ints]:
-        """Contig index and 0-based start of every bin, (total,) each."""
+    def positions(self) -> tuple[NDArray[np.int32], Ints]:
+        """Return the contig index and the 0-based start of every bin, (total,) each."""
         counts = list(self.counts.values())
         contig = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
         start = np.concatenate([np.arange(count, dtype=np.int64) * BIN for count in counts] or [np.zeros(0, np.int64)])
@@ -50,7 +53,7 @@ class BinGrid:
 
 
 def labelled_bins(start: Ints, end: Ints, bins: int, min_overlap: int) -> tuple[Ints, int]:
-    """Indices of the bins of one contig that these peaks label, sorted and unique; and how many peaks label none.
+    """Return the indices of the bins of one contig that these peaks label, sorted and unique; and how many peaks label none.
 
     Only a peak whose midpoint lies in the incomplete stretch after the last whole bin labels nothing.
     """
@@ -69,22 +72,23 @@ def labelled_bins(start: Ints, end: Ints, bins: int, min_overlap: int) -> tuple[
 
 
 def expand(first: Ints, last: Ints) -> Ints:
-    """All whole numbers from each `first` to its `last`, both included, sorted and unique."""
+    """Return all whole numbers from each `first` to its `last`, both included, sorted and unique."""
     if (np.diff(first) < 0).any():
         order = np.argsort(first, kind="stable")
         first, last = first[order], last[order]
     # What an earlier range has covered is cut off the later ones: then their numbers are sorted and unique as they come.
     first = np.concatenate([first[:1], np.maximum(first[1:], np.maximum.accumulate(last)[:-1] + 1)])
-    kept = last >= first
-    if not kept.all():
-        first, last = first[kept], last[kept]
+    not_empty = last >= first
+    if not not_empty.all():
+        first, last = first[not_empty], last[not_empty]
     counts = last - first + 1
     ends = np.cumsum(counts)
     return np.repeat(first - ends + counts, counts) + np.arange(ends[-1] if len(ends) else 0, dtype=np.int64)
 
 
 def inside_bins(start: Ints, end: Ints, bins: int) -> Bools:
-    """(bins,) which bins of a contig lie wholly inside the union of these intervals."""
+    """Return which bins of a contig lie wholly inside the union of these intervals, (bins,)."""
+    # Plus one where an interval begins, minus one where it ends: the running sum is how many cover a base.
     covered = np.zeros(bins * BIN + 1, np.int32)
     np.add.at(covered, np.minimum(start, bins * BIN), 1)
     np.add.at(covered, np.minimum(end, bins * BIN), -1)
@@ -93,7 +97,7 @@ def inside_bins(start: Ints, end: Ints, bins: int) -> Bools:
 
 
 def touched_bins(start: Ints, end: Ints, bins: int) -> Bools:
-    """(bins,) which bins of a contig overlap any of these intervals by a base or more."""
+    """Return which bins of a contig overlap any of these intervals by a base or more, (bins,)."""
     touched = np.zeros(bins, bool)
     index = expand(start // BIN, (end - 1) // BIN)
     touched[index[index < bins]] = True
@@ -101,5 +105,5 @@ def touched_bins(start: Ints, end: Ints, bins: int) -> Bools:
 
 
 def evenly(count: int, most: int) -> Ints:
-    """Evenly spaced places in a row of `count`, from the first to the last, at most `most` of them; each once, in order."""
+    """Return the indices of at most `most` evenly spaced items of `count`, from the first to the last; each once, in order."""
     return np.linspace(0, count - 1, min(most, count)).round().astype(np.int64)

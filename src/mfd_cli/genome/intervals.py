@@ -38,7 +38,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Many intervals in columns: `contig` (n,) index into `names`; `start`, `end` and `line` (n,) int64."""
+    """Many intervals in columns: `contig` (n,) index into `names`; `start`, `end` and `line` (n,) int64.
+
+    `empty` is how many rows of the file had no bases (start equal to end) and are not among them.
+    """
 
     path: Path
     names: tuple[str, ...]
@@ -46,36 +49,37 @@ class Intervals:
     start: Ints
     end: Ints
     line: Ints
+    empty: int = 0
 
     def __len__(self) -> int:
         return len(self.start)
 
     def on(self, lengths: Mapping[str, int]) -> dict[str, tuple[Ints, Ints]]:
-        """Starts and ends per contig of a genome, aliases resolved; those on other contigs are left out.
+        """Return starts and ends per contig of a genome, aliases resolved; those on other contigs are left out.
 
         Raises GenomeError where no contig is shared, RegionError where an interval ends beyond its contig.
         """
         mapping = match_contigs(self.names, lengths, str(self.path))
-        found: dict[str, tuple[Ints, Ints]] = {}
+        places: dict[str, tuple[Ints, Ints]] = {}
         for index, name in enumerate(self.names):
             if name not in mapping:
                 continue
-            chosen = self.contig == index
-            start, end = self.start[chosen], self.end[chosen]
-            beyond = np.flatnonzero(end > lengths[mapping[name]])
+            on_contig, length = self.contig == index, lengths[mapping[name]]
+            start, end = self.start[on_contig], self.end[on_contig]
+            beyond = np.flatnonzero(end > length)
             if len(beyond):
-                first, length = beyond[0], lengths[mapping[name]]
+                first = beyond[0]
                 raise RegionError(
                     f"{name[:60]}:{start[first]}-{end[first]} ends beyond the contig ({length:,} bp in the genome)",
                     path=self.path,
-                    line=int(self.line[chosen][first]),
+                    line=int(self.line[on_contig][first]),
                     hint="the file belongs to another assembly",
                 )
-            before = found.get(mapping[name])
-            found[mapping[name]] = (
-                (start, end) if before is None else (np.append(before[0], start), np.append(before[1], end))
-            )
-        return found
+            if mapping[name] in places:  # a file may call one contig both chr1 and 1
+                before = places[mapping[name]]
+                start, end = np.append(before[0], start), np.append(before[1], end)
+            places[mapping[name]] = start, end
+        return places
 
 
 _COUNT = "[0-9][0-9,]{0,19}"
@@ -86,19 +90,22 @@ _REGION = re.compile(rf"(?P<contig>.+?)(?::(?P<first>{_COUNT})(?:(?P<dash>-)(?P<
 
 
 def parse_region(text: str, genome: Genome) -> Interval:
-    """`chr1:1001-2000` (1-based, both ends included), `chr1:1001-` (to its end), `chr1:1001` (one base) or `chr1`, aliases of
-    contigs resolved; an end beyond the contig is its end. GenomeError where the region does not begin on the genome.
+    """Return the interval that a user means by `chr1:1001-2000` (1-based, both ends included), `chr1:1001-` (to the contig's
+    end), `chr1:1001` (one base) or `chr1`.
+
+    Aliases of contigs are resolved, and an end beyond the contig is its end. Raises GenomeError where the region does not
+    begin on the genome.
     """
     whole = contig_of(text, genome)  # a contig's own name may hold a colon: the whole text is tried first
     if whole is not None:
         return Interval(whole, 0, genome.lengths[whole])
-    found = _REGION.fullmatch(text)
-    contig = contig_of(found["contig"], genome) if found else None
-    if found is None or contig is None or found["first"] is None:
+    match = _REGION.fullmatch(text)
+    contig = contig_of(match["contig"], genome) if match else None
+    if match is None or contig is None or match["first"] is None:
         raise GenomeError(f"{text!r} is no region of the genome", hint=f"contigs are {few(genome.sequences)}")
-    length, first = genome.lengths[contig], int(found["first"].replace(",", ""))
-    open_ended = length if found["dash"] else first
-    last = int(found["last"].replace(",", "")) if found["last"] else open_ended
+    length, first = genome.lengths[contig], int(match["first"].replace(",", ""))
+    open_ended = length if match["dash"] else first
+    last = int(match["last"].replace(",", "")) if match["last"] else open_ended
     if not 1 <= first <= length:
         raise GenomeError(f"region {text!r} is not on {contig}, which has {length:,} bp")
     if last < first:

@@ -21,12 +21,12 @@ CODES: Bytes = np.full(256, UNKNOWN, np.uint8)
 for _code, _letters in enumerate(("Aa", "Cc", "Gg", "Tt")):
     for _letter in _letters:
         CODES[ord(_letter)] = _code
-LETTERS: Bytes = np.frombuffer(b"ACGTN", np.uint8)
-"""The inverse of CODES: `LETTERS[codes]` are ASCII bases."""
+BASES: Bytes = np.frombuffer(b"ACGTN", np.uint8)
+"""The inverse of CODES: `BASES[codes]` are ASCII bases."""
 
 
 def encode(sequence: str | bytes) -> Bytes:
-    """Base codes of a sequence: A, C, G, T (either case) are 0 to 3, everything else is UNKNOWN.
+    """Return the base codes of a sequence: A, C, G, T (either case) are 0 to 3, everything else is UNKNOWN.
 
     >>> encode("ACgtN").tolist()
     [0, 1, 2, 3, 4]
@@ -36,16 +36,16 @@ def encode(sequence: str | bytes) -> Bytes:
 
 
 def decode(codes: Bytes) -> str:
-    """The inverse of `encode`, in upper case.
+    """Return the bases, in upper case, that codes stand for.
 
     >>> decode(encode("acgtR"))
     'ACGTN'
     """
-    return LETTERS[codes].tobytes().decode("ascii")
+    return BASES[codes].tobytes().decode("ascii")
 
 
 def reverse_complement(codes: Bytes) -> Bytes:
-    """The other strand, read in its own direction, along the last axis.
+    """Return the other strand, read in its own direction, along the last axis.
 
     >>> decode(reverse_complement(encode("AACGN")))
     'NCGTT'
@@ -55,7 +55,7 @@ def reverse_complement(codes: Bytes) -> Bytes:
 
 
 def gc_share(codes: Bytes) -> float:
-    """Share of G and C among the known bases; NaN where none is known.
+    """Return the share of G and C among the known bases; NaN where none is known.
 
     >>> gc_share(encode("ACGTNN"))
     0.5
@@ -82,7 +82,7 @@ class Genome:
         return f"{self.source}: {len(self.sequences)} contigs, {sum(self.lengths.values()):,} bp"
 
     def digest(self) -> str:
-        """sha256 over names, lengths and bases: the same for plain, gzip and soft-masked copies of one genome."""
+        """Return the sha256 over names, lengths and bases: the same for plain, gzip and soft-masked copies of one genome."""
         if self.known_digest:
             return self.known_digest
         total = hashlib.sha256()
@@ -92,7 +92,7 @@ class Genome:
         return total.hexdigest()
 
     def bases(self, contig: str, start: int, end: int) -> str:
-        """Upper-case bases of an interval; GenomeError where it does not lie on the contig."""
+        """Return the upper-case bases of an interval. GenomeError where it does not lie on the contig."""
         if contig not in self.sequences:
             raise GenomeError(f"the genome has no contig {contig!r}", path=self.source)
         if not 0 <= start <= end <= len(self.sequences[contig]):
@@ -102,7 +102,7 @@ class Genome:
         return self.sequences[contig][start:end].tobytes().decode("ascii")
 
     def codes(self, contig: str, start: int, end: int) -> Bytes:
-        """Base codes of an interval that may reach beyond the contig on both sides; UNKNOWN there."""
+        """Return the base codes of an interval that may reach beyond the contig on both sides; UNKNOWN there."""
         bases = self.sequences[contig]
         inside = CODES[bases[max(start, 0) : max(min(end, len(bases)), 0)]]
         if len(inside) == end - start:
@@ -111,10 +111,8 @@ class Genome:
         return np.pad(inside, (left, end - start - left - len(inside)), constant_values=UNKNOWN)
 
     def flat(self, pad: int) -> tuple[Bytes, dict[str, int]]:
-        """All contigs as codes in one array, with at least `pad` UNKNOWN before and after each.
-
-        Returns the array and where position 0 of each contig lies in it: what a batch on a device is cut from.
-        """
+        """Return all contigs as codes in one array, with at least `pad` UNKNOWN before and after each, and where position 0
+        of each contig lies in it: what a batch on a device is cut from."""
         offsets, at = {}, pad
         for name, length in self.lengths.items():
             offsets[name] = at
@@ -126,7 +124,7 @@ class Genome:
 
 
 def match_contigs(names: Iterable[str], genome_names: Iterable[str], what: str) -> dict[str, str]:
-    """Map the contig names of a file to the genome's, resolving `chr1`/`1` and `chrM`/`MT`.
+    """Return the genome's name for each contig of a file, resolving `chr1`/`1` and `chrM`/`MT`.
 
     Names that the genome lacks are left out of the answer. Raises GenomeError when none is shared, showing both.
     """
@@ -146,14 +144,14 @@ def match_contigs(names: Iterable[str], genome_names: Iterable[str], what: str) 
 
 
 def aliases(name: str) -> list[str]:
-    """The ways a contig may be named: as it is, without and with `chr`, M and MT."""
+    """Return the ways a contig may be named: as it is, without and with `chr`, M and MT."""
     bare = name.removeprefix("chr")
     mito = {"M": ["chrM", "chrMT", "MT", "M"], "MT": ["MT", "chrMT", "chrM", "M"]}
     return [name, bare, f"chr{bare}", *mito.get(bare, [])]
 
 
 def contig_of(name: str, genome: Genome) -> str | None:
-    """The genome's name for a contig, `chr1` and `1` being the same; None if it has none."""
+    """Return the genome's name for a contig, `chr1` and `1` being the same; None if it has none."""
     if name in genome.sequences:
         return name
     return next((alias for alias in aliases(name) if alias in genome.sequences), None)

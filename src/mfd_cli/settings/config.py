@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from mfd_cli.base.errors import nearest
 
 _MOST = (1 << 31) - 1
-"""Nothing is counted further."""
+"""Nothing is counted further: no training comes near, and a slip of the keyboard is told."""
 Count = Annotated[int, Field(ge=1, le=_MOST)]
 Share = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
@@ -28,7 +28,7 @@ class Node(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """`epochs = true` would otherwise be one epoch."""
+        """Refuse true and false as numbers: `epochs = true` would otherwise be one epoch."""
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
             raise ValueError("Input should not be true or false")
         return value
@@ -207,7 +207,7 @@ def _factor_name(name: str) -> str:
 
 
 def _check_group_names(names: Sequence[str]) -> None:
-    """Group names become columns and INFO fields, which keep letters and digits, all in upper case."""
+    """Raise ValueError where names of groups would be the same as columns or INFO fields: letters and digits, in upper case."""
     plain: dict[str, str] = {}
     for name in names:
         if name.lower() in (TOTAL, SHARED, DEBIASED):
@@ -252,7 +252,7 @@ class Config(Node):
         return tuple(self.resolved_model().groups)
 
     def resolved_model(self) -> ResolvedModel:
-        """The model's settings with the preset's values filled in, checked against each other."""
+        """Return the model's settings with the preset's values filled in, checked against each other."""
         return resolve_model(self.model, [factor.group for factor in self.factors.values()])
 
 
@@ -305,7 +305,7 @@ def resolve_model(model: ModelConfig, factor_groups: Sequence[str] = ()) -> Reso
         window=window,
         kmer=filled["kmer"],
         latent=latent,
-        groups=_counts(shares, latent),
+        groups=_latent_counts(shares, latent),
         hidden=filled["hidden"],
         head=model.head,
         gain=model.gain,
@@ -313,8 +313,8 @@ def resolve_model(model: ModelConfig, factor_groups: Sequence[str] = ()) -> Reso
     )
 
 
-def _counts(shares: Mapping[str, float], total: int) -> dict[str, int]:
-    """Whole numbers of at least 1 that sum to `total`, proportional to the shares (largest remainders)."""
+def _latent_counts(shares: Mapping[str, float], total: int) -> dict[str, int]:
+    """Return whole numbers of at least 1 that sum to `total`, proportional to the shares (largest remainders)."""
     spare = total - len(shares)
     exact = {name: spare * share / sum(shares.values()) for name, share in shares.items()}
     counts = {name: 1 + int(value) for name, value in exact.items()}

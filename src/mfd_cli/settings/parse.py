@@ -15,7 +15,7 @@ from mfd_cli.settings.config import Config, PenaltyName
 
 
 def parse_config(tree: Mapping[str, Any], path: Path = Path("configuration"), lines: Sequence[str] = ()) -> Config:
-    """A configuration from plain values: those of mfd.toml, or as stored in a manifest or a model.
+    """Return the configuration that plain values make: those of mfd.toml, or as stored in a manifest or a model.
 
     `path` and `lines` are the file they come from and its lines, which an error names. Raises ConfigError.
     """
@@ -34,16 +34,16 @@ _PLAINER = {
 
 
 def _fault(error: ValidationError, tree: Mapping[str, Any]) -> tuple[list[str], str, bool]:
-    """The keys that an error is about, what is wrong with them in words, and whether the last of them is missing."""
-    found = [(_keys_of(each, tree), each) for each in error.errors()]
+    """Return the keys that an error is about, what is wrong with them in words, and whether the last of them is missing."""
+    faults = [(_keys_of(each, tree), each) for each in error.errors()]
     # A misspelt key also leaves the right one missing: the misspelling is what the user can see.
-    keys, first = next((pair for pair in found if pair[1]["type"] == "extra_forbidden"), found[0])
+    keys, first = next((pair for pair in faults if pair[1]["type"] == "extra_forbidden"), faults[0])
     kind, dotted, missing = first["type"], ".".join(keys)[:120], first["type"] == "missing"
     if kind == "extra_forbidden":
         return keys, f"unknown key {dotted}{nearest(keys[-1], _known_keys(keys[:-1]))}", missing
     if kind == "literal_error" and first["loc"][-1] == "[key]":
         return keys, f"unknown key {dotted}{nearest(keys[-1], get_args(PenaltyName))}", missing
-    alternatives = [_PLAINER.get(e["type"], e["msg"].removeprefix("Value error, ")) for own, e in found if own == keys]
+    alternatives = [_PLAINER.get(e["type"], e["msg"].removeprefix("Value error, ")) for own, e in faults if own == keys]
     others = [alternative.removeprefix("Input should ") for alternative in alternatives[1:]]
     message = " or ".join(dict.fromkeys([alternatives[0], *others]))
     if not keys:  # found by Config's own check, whose message begins with the key
@@ -54,7 +54,7 @@ def _fault(error: ValidationError, tree: Mapping[str, Any]) -> tuple[list[str], 
 
 
 def _keys_of(error: Any, tree: Any) -> list[str]:
-    """The keys of the file that lead to an error: without places in lists, and without pydantic's names of alternatives."""
+    """Return the keys of the file that lead to an error, without indices of lists and pydantic's names of alternatives."""
     keys = []
     for part in error["loc"]:
         if isinstance(tree, Mapping) and part in tree:
@@ -66,7 +66,7 @@ def _keys_of(error: Any, tree: Any) -> list[str]:
 
 
 def _known_keys(parents: Sequence[str]) -> list[str]:
-    """The keys that may stand under a dotted name."""
+    """Return the keys that may stand under a dotted name."""
     node: type[BaseModel] = Config
     for index, parent in enumerate(parents):
         field = node.model_fields.get(parent)
@@ -81,20 +81,20 @@ def _known_keys(parents: Sequence[str]) -> list[str]:
 
 
 def _line_of(keys: Sequence[str], lines: Sequence[str]) -> int | None:
-    """The line of a key in the file: the last line that assigns it inside its section, or the section's header."""
+    """Return the line of a key in the file: the last line that assigns it inside its section, or the section's header."""
     section, best = list[str](), None
     for number, line in enumerate(lines, start=1):
         if header := re.match(r"\s*\[+([^\]]+)\]", line):
-            section = _parts(header[1])
+            section = _names_in(header[1])
             if section == keys:
                 return number
         elif assigned := re.match(r"\s*([^=#\[\]]+)=", line):
-            whole = [*section, *_parts(assigned[1])]
+            whole = [*section, *_names_in(assigned[1])]
             if whole == keys[: len(whole)]:
                 best = number
     return best
 
 
-def _parts(dotted: str) -> list[str]:
-    """`factors."my lab"` as its parts."""
+def _names_in(dotted: str) -> list[str]:
+    """Return the parts of a dotted name such as `factors."my lab"`, without quotes."""
     return [part.strip().strip("\"'") for part in dotted.split(".")]

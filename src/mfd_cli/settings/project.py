@@ -29,26 +29,28 @@ class Project(Node):
     file: Path | None = None
 
     def path(self, value: str) -> Path:
-        """A path of the configuration as seen from the current folder."""
+        """Return a path of the configuration as seen from the current folder."""
         return located(self.folder, value)
 
     @property
     def dataset(self) -> Path:
+        """The dataset folder, as seen from the current folder."""
         return self.path(self.config.data.dataset)
 
     @property
     def run(self) -> Path:
+        """The run folder, as seen from the current folder."""
         return self.path(self.config.data.run)
 
 
 def located(folder: Path, name: str) -> Path:
-    """A path that is relative to a folder. A URL stays as it is, so that `check_input` can say what it is."""
+    """Return a path that is relative to a folder. A URL stays as it is, so that `check_input` can say what it is."""
     return Path(name) if re.match("[A-Za-z][A-Za-z0-9+.-]+:", name) else folder / name
 
 
 @contextmanager
 def errors_name(project: Project) -> Iterator[None]:
-    """Where a setting does not fit the data, the error names the project's file."""
+    """Name the project's file in an error that a setting inside the block does not fit the data."""
     try:
         yield
     except ConfigError as error:
@@ -84,6 +86,7 @@ def load_project(
 
 
 def _read_text(path: Path) -> str:
+    """Read a file of settings as text. ConfigError where it is too large or no UTF-8."""
     size = check_input(path, ConfigError).stat().st_size
     if size > _LARGEST:
         raise ConfigError(f"is too large for a file of settings ({size:,} bytes)", path=path)
@@ -94,6 +97,7 @@ def _read_text(path: Path) -> str:
 
 
 def _read_toml(text: str, path: Path) -> dict[str, Any]:
+    """Return the tree of values of a TOML text. ConfigError with the line where it is none."""
     if long := _LONG_KEY.search(text):
         before = text.count("\n", 0, long.start())
         raise ConfigError("is no file of settings: a key has more than 100 names", path=path, line=before + 1)
@@ -102,13 +106,13 @@ def _read_toml(text: str, path: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise ConfigError("is not TOML: too many brackets in each other", path=path) from error
     except ValueError as error:  # not always a TOMLDecodeError: a number may have too many digits
-        found = re.search(r"at line (\d+)", str(error))
-        line = int(found[1]) if found else None
+        position = re.search(r"at line (\d+)", str(error))
+        line = int(position[1]) if position else None
         raise ConfigError(f"is not TOML: {str(error).split(' (at')[0]}", path=path, line=line) from error
 
 
 def _toml_value(text: str) -> Any:
-    """The value of KEY=VALUE: TOML where it parses (numbers, lists, true), otherwise the text itself."""
+    """Return the value of KEY=VALUE: TOML where it parses (numbers, lists, true), otherwise the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
@@ -116,6 +120,7 @@ def _toml_value(text: str) -> Any:
 
 
 def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set a value in a tree of sections by its dotted name. ConfigError where a value is in the way of a section."""
     *parents, last = dotted.split(".")
     for parent in parents:
         child = tree.setdefault(parent, {})
