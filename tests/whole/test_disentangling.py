@@ -23,6 +23,13 @@ from mfd_cli.training.train import train
 
 LAB_SIGN = {"A": 1.0, "B": -1.0, "": 0.0}
 HELD = {"target": "GATA1", "lab": "B"}
+# Thresholds, and beside each what ten seeds gave (mean and standard deviation): no seed may come near one.
+ACCURATE = 0.75  # AUROC_MEASURED
+NOT_BEHIND = 0.03  # BEHIND_MEASURED
+LESS_LEAKAGE = 0.5  # LEAK_MEASURED
+BIOLOGY_FOLLOWED = 0.5  # BIO_MEASURED
+TECHNIQUE_FOLLOWED = 0.7  # TECH_MEASURED
+BETTER_THAN_SAME_TARGET = 0.2  # IMPUTED_MEASURED
 
 
 def world() -> Genome:
@@ -97,9 +104,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measured]:
 
 def test_a_penalty_lowers_what_one_group_tells_of_the_other_and_costs_no_accuracy(runs: dict[str, Measured]) -> None:
     aurocs = {name: run.auroc(run.logits, run.trained) for name, run in runs.items()}
-    assert aurocs["penalty"] > 0.75
-    assert aurocs["penalty"] > aurocs["free"] - 0.02
-    assert runs["penalty"].leakage() < runs["none"].leakage() - 0.2
+    assert aurocs["penalty"] > ACCURATE
+    assert aurocs["penalty"] > aurocs["free"] - NOT_BEHIND
+    assert runs["penalty"].leakage() < runs["none"].leakage() - LESS_LEAKAGE
 
 
 def test_each_part_follows_its_own_cause(runs: dict[str, Measured]) -> None:
@@ -131,7 +138,7 @@ def test_imputation_beats_the_mean_of_the_same_target(runs: dict[str, Measured])
     assert [rows[i]["Target"] + rows[i]["Lab"] for i in np.flatnonzero(unseen)] == ["GATA1B"] * int(unseen.sum())
     same = [i for i in np.flatnonzero(run.trained) if rows[i]["Target"] == "GATA1"]
     mean = np.repeat(run.logits[:, same].mean(1)[:, None], 12, 1)
-    assert run.auroc(run.logits, unseen) > run.auroc(mean, unseen) + 0.02
+    assert run.auroc(run.logits, unseen) > run.auroc(mean, unseen) + BETTER_THAN_SAME_TARGET
 
 
 def test_the_motifs_of_the_targets_are_those_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
