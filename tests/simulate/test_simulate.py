@@ -167,7 +167,7 @@ def test_options_do_what_they_say(tmp_path: Path) -> None:
         assert same.any() and not truth["trained"][same].any()
     simulate(tmp_path / "same", size="tiny", options=SimulateOptions(complete_confounding=True))
     project = load_project(tmp_path / "same" / "mfd.toml")
-    sources = read_sources(project)
+    sources = read_sources(project).tracks
     factors = project.config.factors
     sets = dict(inseparable_sets(levels_of([s.row for s in sources], factors), factors))
     assert sets["assay", "lab", "year"] == len(sources)

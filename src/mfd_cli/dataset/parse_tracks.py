@@ -30,7 +30,7 @@ from mfd_cli.experiments.track import Kind
 from mfd_cli.formats.bed import read_intervals
 from mfd_cli.formats.bin_means import bin_means
 from mfd_cli.genome.grid import BIN, BinGrid, labelled_bins
-from mfd_cli.genome.sequence import Genome, match_contigs
+from mfd_cli.genome.sequence import Genome
 from mfd_cli.settings.config import Config
 
 
@@ -150,11 +150,7 @@ def parse_peaks(
         bins, missed = labelled_bins(start, end, grid.counts[contig], min_overlap)
         found.append(bins + grid.offsets[contig])
         lost += missed
-    mapping = match_contigs(intervals.names, lengths, str(path))
-    ignored = {
-        name: int((intervals.contig == i).sum()) for i, name in enumerate(intervals.names) if name not in mapping
-    }
-    parsed = Parsed(file, digest, path.stat().st_size, len(intervals), lost, ignored)
+    parsed = Parsed(file, digest, path.stat().st_size, len(intervals), lost, intervals.elsewhere(lengths))
     return np.sort(np.concatenate(found)), parsed
 
 

@@ -35,7 +35,8 @@ def check_design(project: Project, *, output: Path | None = None, force: bool = 
         raise ConfigError("there are no factors to check", hint="mfd init proposes [factors]")
     if output is not None:
         check_output(output, force)
-    sources = read_sources(project)
+    table = read_sources(project)
+    sources = table.tracks
     held_out = held_out_tracks(project.config, {source.id: source.row for source in sources})
     rows = [source.row for source in sources if source.id not in held_out]
     levels = levels_of(rows, factors)
