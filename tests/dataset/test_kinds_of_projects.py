@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pyBigWig
 import pytest
 
@@ -77,6 +79,41 @@ def test_bigwigs_alone_take_all_usable_bins(tmp_path: Path, background: str) -> 
     dataset = open_dataset(folder / "dataset")
     assert sum(len(dataset.split(name)) for name in ("train", "validation", "test")) == usable
     run(folder, *TRAIN)
+
+
+def test_every_command_reads_a_model_of_bigwigs_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    signals_only(folder)
+    run(folder, "init", "--fasta", "genome.fa", "--metadata", "metadata.tsv", "-o", "proposed.toml")
+    for words in (["check-design"], PREPROCESS, TRAIN, ["verify"]):
+        run(folder, *words)
+    said = run(folder, "info")
+    assert "signal tracks: 4" in said and "positive" not in said
+    run(folder, "evaluate", "-q", "--no-probes")
+    tables = {file.name: file for file in folder.glob("run/evaluation-test/*.tsv")}
+    rated = read_rows(tables["tracks.tsv"])
+    assert len(rated) == 4 and all(np.isfinite(float(row["pearson"])) for row in rated)
+    run(folder, "score-variants", "input.vcf", "-q", "--per-track", "-o", "scored.vcf.gz")
+    scores = pq.read_table(folder / "scored.parquet").to_pydict()
+    for column in ("MFD_BIO", "MFD_TECH", *(f"track.S{number}" for number in range(4))):
+        values = np.array(scores[column], float)
+        assert np.isfinite(values).all() and len(np.unique(values)) > len(values) // 2, column
+    moved = np.array([scores[f"track.S{number}"] for number in range(4)], float)
+    top = [abs(moved[:, row]).argmax() for row in range(moved.shape[1])]
+    assert scores["MFD_TRACK"] == [f"S{number}" for number in top]
+    run(folder, "explain", "-q", "--factor", "all")
+    run(folder, "predict", "-q", "-r", "chr2:1-6400")
+    with pyBigWig.open(str(next((folder / "predictions").glob("*S0*.bw")))) as file:
+        assert file.intervals("chr2", 0, 6400)
+    (folder / "regions.bed").write_text("chr2\t0\t6400\n")
+    run(folder, "embed", "-q", "regions.bed")
+    assert "qc judges peak tracks, of which this run has none" in refused(folder, "qc", "-q")
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table that mfd wrote."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
 
 
 def test_all_peak_tracks_held_out(tmp_path: Path) -> None:
