@@ -78,9 +78,12 @@ class Choice:
     left_out: tuple[tuple[str, str], ...]
     assembly: str | None
 
-    def reasons(self) -> dict[str, int]:
-        """How many rows were left out, by reason, most first."""
-        return dict(Counter(reason for _, reason in self.left_out).most_common())
+    def reasons(self) -> dict[str, list[str]]:
+        """Return the ids of the rows that were left out, by reason, the most frequent reason first."""
+        ids: dict[str, list[str]] = {}
+        for name, reason in self.left_out:
+            ids.setdefault(reason, []).append(name or "no accession")
+        return dict(sorted(ids.items(), key=lambda item: -len(item[1])))
 
 
 def is_encode(table: Table) -> bool:
@@ -107,10 +110,10 @@ def choose_files(table: Table, assembly: str | None) -> Choice:
     usable = []
     for row in rows:
         kind = kind_of_row(value(row, "format"), value(row, "output"))
-        status = value(row, "status").lower()
+        status = value(row, "status").strip().lower() or "not given"
         if kind is None:
             drop(row, f"format {value(row, 'format') or 'not given'} is neither peaks (bed) nor signal (bigWig)")
-        elif status not in ("", "released", "in progress"):
+        elif names["status"] is not None and status != "released":
             drop(row, f"status {status}")
         else:
             usable.append((row, kind))

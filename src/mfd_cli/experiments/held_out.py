@@ -37,11 +37,11 @@ def matching_tracks(config: Config, rows: Mapping[str, Row], levels: Mapping[str
     found = {
         name
         for name, row in rows.items()
-        if all(level in levels_of(config, factor, row) for factor, level in levels.items())
+        if all(level in levels_of_row(config, factor, row) for factor, level in levels.items())
     }
     if not found:
         for factor, level in levels.items():
-            known = {known for row in rows.values() for known in levels_of(config, factor, row)}
+            known = {known for row in rows.values() for known in levels_of_row(config, factor, row)}
             if level not in known:
                 raise ConfigError(f"train.held_out: {factor} has no level {level!r}{nearest(level, known)}")
         wanted = ", ".join(f"{factor} = {level}" for factor, level in levels.items())
@@ -51,7 +51,7 @@ def matching_tracks(config: Config, rows: Mapping[str, Row], levels: Mapping[str
     return found
 
 
-def levels_of(config: Config, factor: str, row: Row) -> list[str]:
+def levels_of_row(config: Config, factor: str, row: Row) -> list[str]:
     """The levels of one factor that a metadata row has; a number is its own level."""
     settings = config.factors[factor]
     value, encoder = row.get(settings.column, ""), ENCODERS[settings.type]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfd_cli.base.errors import MetadataError
+from mfd_cli.base.errors import MetadataError, few
 from mfd_cli.base.files import check_input, check_output, whole_file
 from mfd_cli.experiments.confounds import worst_confounds
 from mfd_cli.experiments.encode_portal import (
@@ -68,7 +68,7 @@ class InitReport:
     output: Path
     tracks: int
     assembly: str | None
-    left_out: Mapping[str, int]
+    left_out: Mapping[str, Sequence[str]]
     factors: Mapping[str, FactorConfig]
     levels: Mapping[str, int]
     columns: Mapping[str, str]
@@ -76,7 +76,8 @@ class InitReport:
 
     def lines(self) -> list[str]:
         lines = [f"{self.tracks} tracks{f', assembly {self.assembly}' if self.assembly else ''}"]
-        lines += [f"left out: {count} rows, {reason}" for reason, count in self.left_out.items()]
+        for reason, ids in self.left_out.items():
+            lines.append(f"left out: {len(ids)} row{'s' if len(ids) > 1 else ''}, {reason} ({few(ids)})")
         lines.append("factors:")
         for name, factor in self.factors.items():
             lines.append(
@@ -100,7 +101,7 @@ def init_project(
     check_input(metadata, MetadataError)
     table = read_any_table(metadata)
     genome = read_fasta(fasta)
-    left_out: dict[str, int] = {}
+    left_out: dict[str, list[str]] = {}
     rows, chosen_table = list(table.rows), metadata
     if is_encode(table):
         told = assembly or next((_KNOWN_CONTIGS[n] for n in genome.lengths.values() if n in _KNOWN_CONTIGS), None)
@@ -186,6 +187,8 @@ def remarks_on(
     """Levels with one track, confounds, controls, strand pairs."""
     remarks = []
     for name, factor in factors.items():
+        if factor.type == "number":
+            continue  # its values are no levels
         counts = Counter(row[factor.column] for row in rows)
         single = sum(count == 1 for count in counts.values())
         if single:
