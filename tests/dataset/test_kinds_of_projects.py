@@ -257,13 +257,17 @@ def test_init_proposes_a_split_that_works_for_few_contigs(tmp_path: Path, number
     write_signal(folder / "tracks/five.bw", {name: CONTIGS[name] for name in names})
     run(folder, "init", "--fasta", "genome.fa", "--metadata", "metadata.tsv", "--force")
     small = [f"--set=model.{key}={value}" for key, value in (("preset", "small"), ("width", 8), ("window", 128))]
-    run(folder, *PREPROCESS, *small)
+    said = run(folder, *PREPROCESS, *small)
+    assert ("no bins to test on (split.test): mfd evaluate needs --split validation" in said) == (number == 1)
     run(folder, *TRAIN, *small)
+    run(folder, "evaluate", "-q", "--no-probes", "--split", "validation" if number == 1 else "test")
     dataset = open_dataset(folder / "dataset")
     assert len(dataset.split("train")) and len(dataset.split("validation"))
     if number == 1:
         told = refused(folder, *PREPROCESS, *small, "--force", "--set", 'split.test=["chr1"]')
-        assert "no bin is left for training" in told and "all contigs" in told and "split.validation" in told
+        assert "no bin is left for training" in told and "all contigs" in told and "split.validation = 0.1" in told
+        told = refused(folder, *PREPROCESS, *small, "--force", "--set", 'split.test=["chr9"]')
+        assert "split.test names 'chr9', which the genome lacks" in told and "split.validation = 0.1" in told
 
 
 def test_contigs_shorter_than_the_window(tmp_path: Path) -> None:

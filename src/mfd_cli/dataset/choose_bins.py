@@ -26,6 +26,7 @@ BLOCKS = 10
 """Stretches of the genome, of as many bins each, that give the middle of each to validation where it is a share."""
 EXTRA_GUARD = 16
 """Bases beyond the model's window that stay free between splits by default: room for the random shifts of training."""
+SHARE_HINT = "of few contigs a share can be kept for validation: split.test = [], split.validation = 0.1"
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def check_splits(splits: Mapping[str, Ints], split_of: Mapping[str, str]) -> Non
         if "train" not in split_of.values():
             raise ConfigError(
                 "no bin is left for training: [split] gives all contigs of the genome to test and validation",
-                hint="of a single contig a share can be kept for validation: split.test = [], split.validation = 0.1",
+                hint=SHARE_HINT,
             )
         raise ConfigError(
             "no bin is left for training", hint="look at [split] (with its guard), bins.regions and bins.exclude"
@@ -209,7 +210,10 @@ def contig_splits(config: Config, genome: Genome) -> dict[str, str]:
                 contig = match_contigs([name], genome.sequences, "[split]")[name]
             except MfdError:
                 near = nearest(name, list(genome.sequences))
-                raise ConfigError(f"split.{split} names {name!r}, which the genome lacks{near}") from None
+                raise ConfigError(
+                    f"split.{split} names {name!r}, which the genome lacks{near}",
+                    hint=SHARE_HINT if len(genome.sequences) < len(SPLITS) else None,
+                ) from None
             if result[contig] not in ("train", split):
                 raise ConfigError(f"split: {contig} is in {result[contig]} and in {split}")
             result[contig] = split

@@ -50,6 +50,7 @@ class PreprocessSummary:
             *controls_sentence(self.controls, self.control_column),
             "bins: " + ", ".join(f"{count:,} {split}" for split, count in self.bins.items()),
             *([self.rule] if self.rule else []),
+            *([] if self.bins["test"] else ["no bins to test on (split.test): mfd evaluate needs --split validation"]),
             "bins left out: " + (", ".join(f"{n:,} {why}" for why, n in self.dropped.items() if n) or "none"),
             *unknown_contig_sentences(self.unknown_contigs),
             f"contigs: {self.contigs:,}",
