@@ -11,6 +11,7 @@ import pyBigWig
 import pytest
 
 from kit.harm import CONTIGS, METADATA, good_project, in_process
+from kit.places import SHARED
 from mfd_cli.dataset.folder import open_dataset
 
 TRAIN = ["train", "-q", "--gpus", "0", "--threads", "1", "--set", "train.epochs=2"]
@@ -279,3 +280,15 @@ def test_contigs_shorter_than_the_window(tmp_path: Path) -> None:
     run(folder, *PREPROCESS)
     assert open_dataset(folder / "dataset").contigs == (*CONTIGS, "short", "shorter")
     run(folder, *TRAIN)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the developers' data are not here")
+def test_the_real_human_tracks(tmp_path: Path) -> None:
+    """109 peak sets on a megabase of one contig: what init proposes can be preprocessed and trained on."""
+    human = SHARED / "human_chr20_1Mb_hs37d5"
+    said = run(tmp_path, "init", "--fasta", str(human / "z.fa"), "--metadata", str(human / "metadata.tsv"))
+    assert "109 tracks" in said and "no factor is technical" in said
+    said = run(tmp_path, *PREPROCESS)
+    assert "tracks: 109 with peaks" in said and "no bins to test on" in said
+    small = [f"--set=model.{key}={value}" for key, value in (("preset", "small"), ("width", 8), ("window", 384))]
+    run(tmp_path, *TRAIN, "--set", "train.epochs=1", *small)
