@@ -199,7 +199,7 @@ def check_splits(splits: Mapping[str, Ints], split_of: Mapping[str, str]) -> Non
 
 
 def contig_splits(config: Config, genome: Genome) -> dict[str, str]:
-    """Split of every contig: test, validation, or train. ConfigError for a name that the genome lacks."""
+    """Return the split of every contig: test, validation, or train. ConfigError for a name that the genome lacks."""
     result = dict.fromkeys(genome.sequences, "train")
     if config.split.folds is not None:
         result |= dict.fromkeys(fold_of(genome.lengths, config.split.folds, config.split.fold), "test")
@@ -221,7 +221,10 @@ def contig_splits(config: Config, genome: Genome) -> dict[str, str]:
 
 
 def fold_of(lengths: Mapping[str, int], folds: int, fold: int) -> list[str]:
-    """The contigs of a fold, counted from 1. Each contig goes to the fold that is shortest so far, the longest contig first.
+    """Return the contigs of a fold, counted from 1.
+
+    Each contig goes to the fold that is shortest so far, the longest contig first. Raises ConfigError for more folds than
+    contigs.
 
     >>> [fold_of({"I": 5, "II": 9, "III": 3, "IV": 6}, 2, fold) for fold in (1, 2)]
     [['II', 'III'], ['I', 'IV']]
@@ -237,14 +240,14 @@ def fold_of(lengths: Mapping[str, int], folds: int, fold: int) -> list[str]:
 
 
 def assign_splits(config: Config, grid: BinGrid, split_of: Mapping[str, str]) -> NDArray[np.int8]:
-    """(bins,) number of the split of every bin; a validation share becomes blocks spread over what is not test."""
+    """Return (bins,) the number of the split of every bin; a validation share becomes blocks spread over what is not test."""
     numbers = {name: number for number, name in enumerate(SPLITS)}
     split = np.concatenate([np.full(n, numbers[split_of[name]], np.int8) for name, n in grid.counts.items()])
     share = config.split.validation
     if isinstance(share, float):
         rest = np.flatnonzero(split == numbers["train"])
-        blocks = np.array_split(rest, BLOCKS)
-        for block in blocks:
+        # The middle of each block: validation then sees all of the genome, and few bins fall to the guard band.
+        for block in np.array_split(rest, BLOCKS):
             size = round(len(block) * share)
             middle = (len(block) - size) // 2
             split[block[middle : middle + size]] = numbers["validation"]
@@ -252,7 +255,7 @@ def assign_splits(config: Config, grid: BinGrid, split_of: Mapping[str, str]) ->
 
 
 def guarded(chosen: Bools, split: NDArray[np.int8], grid: BinGrid, guard: int) -> Bools:
-    """(bins,) training bins that lie within `guard` bp (start to start) of a bin of another split on their contig."""
+    """Return (bins,) the training bins within `guard` bp (start to start) of a bin of another split on their contig."""
     near = np.zeros(len(split), bool)
     reach = -(-guard // BIN) - 1 if guard else 0  # bins whose starts are less than `guard` apart
     for name, count in grid.counts.items():

@@ -143,11 +143,11 @@ def is_nested(inner: Sequence[str], outer: Sequence[str]) -> bool:
     """Return whether each level of `inner` occurs with one level of `outer` only, and there are more of them.
 
     Such are the antibodies of a target: another level of `inner` within the same one of `outer` can be compared, but no level
-    of `inner` across those of `outer`. Tracks without a value of `inner` say nothing. What chance would often do, because
+    of `inner` across those of `outer`. Tracks without a value of either say nothing. What chance would often do, because
     most levels have a single track, is not nesting: the tracks of a level, drawn independently, agree with a probability of
     sum p^n, where p are the shares of the levels of `outer` and n is their number.
     """
-    pairs = [(x, y) for x, y in zip(inner, outer) if x != MISSING]
+    pairs = [(x, y) for x, y in zip(inner, outer) if MISSING not in (x, y)]
     partners = dict(pairs)
     if any(partners[x] != y for x, y in pairs):
         return False

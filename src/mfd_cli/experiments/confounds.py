@@ -120,7 +120,7 @@ class DesignReport:
         lines.append("")
         lines += [set_sentence(names, count, self.tracks) for names, count in self.sets]
         lines += [pair.number_sentence(self.tracks) for pair in self.pairs if pair.numeric]
-        lines += [pair.nested_sentence() for pair in self.pairs if pair.nested]
+        lines += [pair.nested_sentence() for pair in self.pairs if pair.nested and pair.across_groups]
         lines += [pair.line(self.tracks) for pair in self.pairs[:SHOWN_PAIRS]]
         if self.suggestions:
             lines += ["", "experiments that would help most to tell them apart:"]
