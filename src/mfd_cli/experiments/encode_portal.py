@@ -130,10 +130,10 @@ def choose_files(table: Table, assembly: str | None) -> Choice:
             released.append(row)
     wanted = assembly or most_common_assembly(released, columns)
     experiments: dict[tuple[str, str, str], list[Candidate]] = {}
-    for row in released:
-        candidate = candidate_of(row, columns, wanted)
+    for file in released:
+        candidate = candidate_of(file, columns, wanted)
         if isinstance(candidate, str):
-            left_out.append((columns.cell(row, "id"), candidate))
+            left_out.append((columns.cell(file, "id"), candidate))
         else:
             experiments.setdefault(experiment_key(candidate, columns), []).append(candidate)
     chosen = []
