@@ -142,8 +142,8 @@ def worst_confounds(
     sets = inseparable_sets({name: list(value.levels) for name, value in values.items()}, factors)
     worst = [(names, count) for names, count in sets[:limit] if count >= MOST_TRACKS * len(rows)]
     pairs = pairs_of(values, factors)
-    told = [set(names) for names, _ in worst]
-    numeric = [pair for pair in pairs if pair.numeric and not any(names >= set(pair.names) for names in told)]
+    in_sets = [set(names) for names, _ in worst]
+    numeric = [pair for pair in pairs if pair.numeric and not any(names >= set(pair.names) for names in in_sets)]
     nested = [pair for pair in pairs if pair.nested and pair.across_groups]
     return [
         *(set_sentence(names, count, len(rows)) for names, count in worst),
