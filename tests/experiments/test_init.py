@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from kit.harm import in_process
 from kit.places import SHARED
 from mfd_cli.base.errors import MetadataError, OutputError
 from mfd_cli.experiments.check_design import check_design
-from mfd_cli.experiments.confounds import cramers_v, inseparable_sets, moving_together, worst_confounds
+from mfd_cli.experiments.confounds import inseparable_sets, worst_confounds
 from mfd_cli.experiments.encode_portal import choose_files, is_encode, read_any_table, with_local_files
 from mfd_cli.experiments.init import init_project, propose_split
 from mfd_cli.settings.config import FactorConfig
@@ -111,6 +112,25 @@ def test_files_are_chosen_and_the_others_named(tmp_path: Path) -> None:
     assert set(project.config.factors) == {"target", "lab"}
 
 
+def test_only_released_files_are_taken(tmp_path: Path) -> None:
+    """A table like ENCODE's: every other status is left out and listed, with the accessions."""
+    statuses = ("released", "in progress", "archived", "revoked", "content error", "deleted", "", "Released")
+    rows = [
+        encode_row(f"F{i}", **{"File Status": status, "Experiment accession": f"E{i}", "Lab": f"L{i}"})
+        for i, status in enumerate(statuses)
+    ]
+    encode_table(tmp_path, rows)
+    for i in range(len(rows)):
+        (tmp_path / f"F{i}.bed.gz").write_bytes(b"x")
+    fasta(tmp_path)
+    done = in_process(["init", "--fasta", "g.fa", "--metadata", "metadata.tsv"], tmp_path)
+    assert done.code == 0, done.told
+    assert "2 tracks, assembly hg19" in done.said
+    for i, status in enumerate((*statuses[1:6], "not given"), start=1):
+        assert f"left out: 1 row, status {status} (F{i})" in done.said
+    assert [row["File accession"] for row in read_any_table(tmp_path / "metadata.mfd.tsv").rows] == ["F0", "F7"]
+
+
 def test_the_report_format_has_its_header_on_line_2(tmp_path: Path) -> None:
     path = tmp_path / "r.tsv"
     path.write_text(
@@ -157,11 +177,8 @@ def test_splits_of_large_small_and_single_genomes() -> None:
     assert propose_split({"only": 1000}) == ([], 0.1)
 
 
-def test_moving_together_and_cramers_v_by_hand() -> None:
+def test_sets_that_cannot_be_told_apart_by_hand() -> None:
     a, b = list("xxyyzz"), list("ppqqqr")
-    assert moving_together(a, b).tolist() == [True, True, False, False, False, False]
-    assert cramers_v(list("xyxyxyxy"), list("pqpqpqpq")) == pytest.approx(1, abs=0.02)
-    assert cramers_v(list("xxyy" * 20), list("pqpq" * 20)) == 0
     factors = {n: FactorConfig(column=n, group="technical") for n in ("assay", "lab", "year")}
     levels = {"assay": a, "lab": [x.upper() for x in a], "year": b}
     sets = inseparable_sets(levels, factors)

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from mfd_cli.base.errors import ConfigError
-from mfd_cli.experiments.confounds import inseparable_sets, levels_of
+from mfd_cli.experiments.confounds import inseparable_sets, levels_by_factor
 from mfd_cli.experiments.held_out import held_out_tracks
 from mfd_cli.experiments.sources import read_sources
 from mfd_cli.formats.fasta import read_fasta
@@ -167,9 +167,9 @@ def test_options_do_what_they_say(tmp_path: Path) -> None:
         assert same.any() and not truth["trained"][same].any()
     simulate(tmp_path / "same", size="tiny", options=SimulateOptions(complete_confounding=True))
     project = load_project(tmp_path / "same" / "mfd.toml")
-    sources = read_sources(project)
+    sources = read_sources(project).tracks
     factors = project.config.factors
-    sets = dict(inseparable_sets(levels_of([s.row for s in sources], factors), factors))
+    sets = dict(inseparable_sets(levels_by_factor([s.row for s in sources], factors), factors))
     assert sets["assay", "lab", "year"] == len(sources)
     simulate(tmp_path / "both", size="tiny", options=SimulateOptions(correlation=1.0))
     planted_together = []

@@ -109,12 +109,12 @@ def preprocess_command(
 ) -> None:
     """Turn FASTA, BED and bigWig files into the dataset folder (Arrow shards)."""
     from mfd_cli.cli.console import Display
-    from mfd_cli.dataset.preprocess import plan, preprocess
+    from mfd_cli.dataset.preprocess import plan_preprocess, preprocess
 
     flags = {"data.fasta": fasta, "data.metadata": metadata, "data.dataset": dataset, "train.seed": seed}
     project = load(config, sets, flags)
     if dry_run:
-        say_all(plan(project, force=force).lines())
+        say_all(plan_preprocess(project, force=force).lines())
         return
     with Display(quiet) as display:
         summary = preprocess(project, force=force, threads=threads, progress=display)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,41 +20,117 @@ from mfd_cli.genome.sequence import CODES, UNKNOWN, Genome, match_contigs
 from mfd_cli.settings.config import Config
 from mfd_cli.settings.project import Project
 
-_GC_STRATA = 20
-_BLOCKS = 10
+GC_STRATA = 20
+"""Strata of GC content, of 5 % each, in which the background is matched."""
+BLOCKS = 10
+"""Stretches of the genome, of as many bins each, that give the middle of each to validation where it is a share."""
+EXTRA_GUARD = 16
+"""Bases beyond the model's window that stay free between splits by default: room for the random shifts of training."""
+SHARE_HINT = "of few contigs a share can be kept for validation: split.test = [], split.validation = 0.1"
 
 
-def usable_bins(project: Project, genome: Genome, grid: BinGrid) -> tuple[Bools, dict[str, int]]:
-    """(bins,) which bins may be used at all, and how many are not, by reason."""
-    config, kept, dropped = project.config.bins, np.ones(grid.total, bool), dict[str, int]()
+@dataclass(frozen=True)
+class UsableBins:
+    """Which bins may be used: `mask` (bins,), and how many may not, by reason.
+
+    `unknown_contigs` counts, for each BED that a setting names, its lines on contigs that the genome lacks, by contig.
+    """
+
+    mask: Bools
+    dropped: Mapping[str, int]
+    unknown_contigs: Mapping[str, UnknownContigs]
+
+
+@dataclass(frozen=True)
+class UnknownContigs:
+    """Lines of a BED file that are on contigs which the genome lacks, by contig, of how many lines."""
+
+    lines: Mapping[str, int]
+    of: int
+
+
+@dataclass(frozen=True)
+class ChosenBins:
+    """The bins of each split (global indices in genome order), how they were chosen, and how many were left out, by reason.
+
+    `rule` says in words how they were chosen, where that is not what the settings alone say.
+    """
+
+    splits: Mapping[str, Ints]
+    dropped: Mapping[str, int]
+    rule: str = ""
+
+
+@dataclass
+class Background:
+    """A draw of bins without any peak: `chosen` (bins,), and what could not be had.
+
+    `asked` bins were asked for; `unmatched` of those chosen have another GC content than they should, because the bins of
+    their stratum had run out.
+    """
+
+    chosen: Bools
+    asked: int = 0
+    unmatched: int = 0
+
+    def add(self, other: Background) -> None:
+        self.chosen |= other.chosen
+        self.asked += other.asked
+        self.unmatched += other.unmatched
+
+    def __str__(self) -> str:
+        count = int(self.chosen.sum())
+        fewer = f" (of the {self.asked:,} that bins.background asks for)" if count < self.asked else ""
+        matched = f"{self.unmatched:,} of them not matched for GC" if self.unmatched else "all matched for GC"
+        return f"background: {count:,} bins without any peak{fewer}, {matched}"
+
+
+def usable_bins(project: Project, genome: Genome, grid: BinGrid) -> UsableBins:
+    """Return which bins the settings under [bins] let a dataset use.
+
+    Raises RegionError or SignalError where a file that they name cannot be read or is of another genome.
+    """
+    config, mask = project.config.bins, np.ones(grid.total, bool)
+    dropped, unknown_contigs = dict[str, int](), dict[str, UnknownContigs]()
 
     def drop(reason: str, bad: Bools) -> None:
-        dropped[reason] = int((bad & kept).sum())
-        kept[bad] = False
+        dropped[reason] = int((bad & mask).sum())
+        mask[bad] = False
+
+    def covered(setting: str, file: str, rule: Callable[..., Bools]) -> Bools:
+        bins, unknown_contigs[setting] = bins_of_bed(project.path(file), grid, rule)
+        return bins
 
     if config.exclude:
-        drop("excluded", per_contig(project.path(config.exclude), grid, touched_bins))
+        drop("excluded", covered("bins.exclude", config.exclude, touched_bins))
     if config.regions:
-        drop("outside the regions", ~per_contig(project.path(config.regions), grid, inside_bins))
+        drop("outside the regions", ~covered("bins.regions", config.regions, inside_bins))
     unknown = np.concatenate(
         [bin_shares(CODES[genome.sequences[name]] == UNKNOWN, n) for name, n in grid.counts.items()] or [np.zeros(0)]
     )
     drop("unknown sequence", unknown > config.max_unknown)
     if config.mappability:
         means = bin_means(check_input(project.path(config.mappability), SignalError), grid.lengths)
-        drop("hardly mappable", ~(means >= config.min_mappability))
-    return kept, dropped
+        drop(
+            "hardly mappable", ~(means >= config.min_mappability)
+        )  # so written, NaN (the file is silent) is dropped too
+    return UsableBins(mask, dropped, unknown_contigs)
 
 
-def per_contig(path: Path, grid: BinGrid, rule: Callable[..., Bools]) -> Bools:
-    """(bins,) a rule of data.tracks applied to the intervals of a BED file, contig by contig."""
-    found = read_known_intervals(path, grid.lengths)
-    empty = np.zeros(0, np.int64)
-    return np.concatenate([rule(*found.get(name, (empty, empty)), count) for name, count in grid.counts.items()])
+def bins_of_bed(path: Path, grid: BinGrid, rule: Callable[..., Bools]) -> tuple[Bools, UnknownContigs]:
+    """Return (bins,) a rule of genome.grid applied to the intervals of a BED file, and its lines that are on no contig.
+
+    Raises RegionError where the genome has none of the file's contigs.
+    """
+    intervals, elsewhere = read_known_intervals(path, grid.lengths)
+    nothing = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    bins = np.concatenate([rule(*intervals.get(name, nothing), count) for name, count in grid.counts.items()])
+    lines = sum(len(start) for start, _ in intervals.values()) + sum(elsewhere.values())
+    return bins, UnknownContigs(elsewhere, lines)
 
 
 def bin_shares(flags: Bools, bins: int) -> Doubles:
-    """Share of the bases of each bin where a flag is set."""
+    """Return (bins,) the share of the bases of each bin where a flag is set; `flags` are those of a whole contig."""
     shares: Doubles = flags[: bins * BIN].reshape(bins, BIN).mean(1)
     return shares
 
@@ -63,44 +140,66 @@ def choose_bins(
     genome: Genome,
     grid: BinGrid,
     peak_files: Sequence[Path],
-    kept: Bools,
+    usable: Bools,
     split_of: Mapping[str, str],
-) -> tuple[dict[str, Ints], dict[str, int]]:
-    """Global indices of the bins of each split, in genome order, and how many bins were left out, by reason.
+) -> ChosenBins:
+    """Choose the bins of each split among the usable ones (bins,): those with peaks, their background, a guard band.
 
-    `peak_files` hold the labelled bins of the peak tracks that have a say (not of held-out ones), as .npy.
+    `peak_files` hold the labelled bins of the peak tracks that have a say (not of held-out ones), as .npy; where there is
+    none, all usable bins are taken. Raises ConfigError where no bin is left for training or for the test split.
     """
-    counts = np.zeros(grid.total, np.int32)
-    for file in peak_files:
-        counts[np.load(file, mmap_mode="r")] += 1
     split = assign_splits(config, grid, split_of)
     dropped: dict[str, int] = {}
     if config.bins.background == "all":
-        chosen = kept
+        chosen, rule = usable, ""
+    elif not peak_files:
+        chosen, rule = usable, f"all {int(usable.sum()):,} usable bins"
     else:
-        if not peak_files:
-            raise ConfigError("there is no peak track to choose bins by", hint='set bins.background = "all"')
-        chosen = kept & (counts >= config.bins.min_tracks)
-        gc = gc_of_bins(genome, grid)
-        rng = np.random.default_rng([config.train.seed, 0])
-        for number in range(len(SPLITS)):
-            peaks, empty = chosen & (split == number), kept & (counts == 0) & (split == number)
-            chosen = chosen | matched_background(gc, peaks, empty, config.bins.background, rng)
-        dropped["background not asked for"] = int((kept & ~chosen).sum())
-    guard = config.split.guard if config.split.guard is not None else config.resolved_model().window + 16
-    near = guarded(chosen, split, grid, guard)
+        chosen, background = peaks_and_background(config, genome, grid, peak_files, usable, split)
+        rule = str(background)
+        dropped["background not asked for"] = int((usable & ~chosen).sum())
+    guard = config.split.guard
+    near = guarded(chosen, split, grid, config.resolved_model().window + EXTRA_GUARD if guard is None else guard)
     dropped["in the guard band"] = int((chosen & near).sum())
     chosen = chosen & ~near
     splits = {name: np.flatnonzero(chosen & (split == number)) for number, name in enumerate(SPLITS)}
+    check_splits(splits, split_of)
+    return ChosenBins(splits, dropped, rule)
+
+
+def peaks_and_background(
+    config: Config, genome: Genome, grid: BinGrid, peak_files: Sequence[Path], usable: Bools, split: NDArray[np.int8]
+) -> tuple[Bools, Background]:
+    """Return (bins,) the peak bins with a background for those of each split, and that background."""
+    counts = np.zeros(grid.total, np.int32)  # peak tracks with a peak in each bin
+    for file in peak_files:
+        counts[np.load(file, mmap_mode="r")] += 1
+    peaks, empty = usable & (counts >= config.bins.min_tracks), usable & (counts == 0)
+    background, gc = Background(np.zeros(grid.total, bool)), gc_of_bins(genome, grid)
+    rng, ratio = np.random.default_rng([config.train.seed, 0]), config.bins.background
+    assert ratio != "all"
+    for number in range(len(SPLITS)):
+        background.add(matched_background(gc, peaks & (split == number), empty & (split == number), ratio, rng))
+    return peaks | background.chosen, background
+
+
+def check_splits(splits: Mapping[str, Ints], split_of: Mapping[str, str]) -> None:
+    """Raise ConfigError where no bin is left to train on, or for a test that the settings ask for."""
     if not len(splits["train"]):
-        raise ConfigError("no bin is left for training", hint="look at [split], bins.regions and bins.exclude")
+        if "train" not in split_of.values():
+            raise ConfigError(
+                "no bin is left for training: [split] gives all contigs of the genome to test and validation",
+                hint=SHARE_HINT,
+            )
+        raise ConfigError(
+            "no bin is left for training", hint="look at [split] (with its guard), bins.regions and bins.exclude"
+        )
     if "test" in split_of.values() and not len(splits["test"]):
         raise ConfigError("no bin is left for the test split", hint="look at [split], bins.regions, bins.exclude")
-    return splits, dropped
 
 
 def contig_splits(config: Config, genome: Genome) -> dict[str, str]:
-    """Split of every contig: test, validation, or train. ConfigError for a name that the genome lacks."""
+    """Return the split of every contig: test, validation, or train. ConfigError for a name that the genome lacks."""
     result = dict.fromkeys(genome.sequences, "train")
     if config.split.folds is not None:
         result |= dict.fromkeys(fold_of(genome.lengths, config.split.folds, config.split.fold), "test")
@@ -111,7 +210,10 @@ def contig_splits(config: Config, genome: Genome) -> dict[str, str]:
                 contig = match_contigs([name], genome.sequences, "[split]")[name]
             except MfdError:
                 near = nearest(name, list(genome.sequences))
-                raise ConfigError(f"split.{split} names {name!r}, which the genome lacks{near}") from None
+                raise ConfigError(
+                    f"split.{split} names {name!r}, which the genome lacks{near}",
+                    hint=SHARE_HINT if len(genome.sequences) < len(SPLITS) else None,
+                ) from None
             if result[contig] not in ("train", split):
                 raise ConfigError(f"split: {contig} is in {result[contig]} and in {split}")
             result[contig] = split
@@ -119,7 +221,10 @@ def contig_splits(config: Config, genome: Genome) -> dict[str, str]:
 
 
 def fold_of(lengths: Mapping[str, int], folds: int, fold: int) -> list[str]:
-    """The contigs of a fold, counted from 1. Each contig goes to the fold that is shortest so far, the longest contig first.
+    """Return the contigs of a fold, counted from 1.
+
+    Each contig goes to the fold that is shortest so far, the longest contig first. Raises ConfigError for more folds than
+    contigs.
 
     >>> [fold_of({"I": 5, "II": 9, "III": 3, "IV": 6}, 2, fold) for fold in (1, 2)]
     [['II', 'III'], ['I', 'IV']]
@@ -135,14 +240,14 @@ def fold_of(lengths: Mapping[str, int], folds: int, fold: int) -> list[str]:
 
 
 def assign_splits(config: Config, grid: BinGrid, split_of: Mapping[str, str]) -> NDArray[np.int8]:
-    """(bins,) number of the split of every bin; a validation share becomes blocks spread over what is not test."""
+    """Return (bins,) the number of the split of every bin; a validation share becomes blocks spread over what is not test."""
     numbers = {name: number for number, name in enumerate(SPLITS)}
     split = np.concatenate([np.full(n, numbers[split_of[name]], np.int8) for name, n in grid.counts.items()])
     share = config.split.validation
     if isinstance(share, float):
         rest = np.flatnonzero(split == numbers["train"])
-        blocks = np.array_split(rest, _BLOCKS)
-        for block in blocks:
+        # The middle of each block: validation then sees all of the genome, and few bins fall to the guard band.
+        for block in np.array_split(rest, BLOCKS):
             size = round(len(block) * share)
             middle = (len(block) - size) // 2
             split[block[middle : middle + size]] = numbers["validation"]
@@ -150,7 +255,7 @@ def assign_splits(config: Config, grid: BinGrid, split_of: Mapping[str, str]) ->
 
 
 def guarded(chosen: Bools, split: NDArray[np.int8], grid: BinGrid, guard: int) -> Bools:
-    """(bins,) training bins that lie within `guard` bp (start to start) of a bin of another split on their contig."""
+    """Return (bins,) the training bins within `guard` bp (start to start) of a bin of another split on their contig."""
     near = np.zeros(len(split), bool)
     reach = -(-guard // BIN) - 1 if guard else 0  # bins whose starts are less than `guard` apart
     for name, count in grid.counts.items():
@@ -168,7 +273,7 @@ def guarded(chosen: Bools, split: NDArray[np.int8], grid: BinGrid, guard: int) -
 
 
 def gc_of_bins(genome: Genome, grid: BinGrid) -> Doubles:
-    """(bins,) share of G and C in every bin."""
+    """Return (bins,) the share of G and C in every bin."""
     return np.concatenate(
         [
             bin_shares((CODES[genome.sequences[name]] == 1) | (CODES[genome.sequences[name]] == 2), count)
@@ -177,21 +282,35 @@ def gc_of_bins(genome: Genome, grid: BinGrid) -> Doubles:
     )
 
 
-def matched_background(gc: Doubles, peaks: Bools, empty: Bools, ratio: float, rng: np.random.Generator) -> Bools:
-    """(bins,) a draw of empty bins, `ratio` per peak bin, with the GC content of the peak bins (in strata of 5 %).
+def matched_background(gc: Doubles, peaks: Bools, empty: Bools, ratio: float, rng: np.random.Generator) -> Background:
+    """Draw `ratio` empty bins per peak bin, with the GC content (bins,) of the peak bins, in strata of 5 %.
 
-    Where a stratum runs out of empty bins, the rest is drawn from all that are left.
+    A background of another GC content would let a model tell peaks by GC alone. Where a stratum runs out of empty bins, the
+    rest is drawn from all that are left, and counted.
     """
-    chosen = np.zeros(len(gc), bool)
-    wanted = min(round(ratio * peaks.sum()), int(empty.sum()))
+    background = Background(np.zeros(len(gc), bool), asked=round(ratio * int(peaks.sum())))
+    wanted = min(background.asked, int(empty.sum()))
     if not wanted:
-        return chosen
-    strata = np.minimum((gc * _GC_STRATA).astype(int), _GC_STRATA - 1)
-    share = np.bincount(strata[peaks], minlength=_GC_STRATA) / peaks.sum()
-    for stratum in range(_GC_STRATA):
+        return background
+    strata = np.minimum((gc * GC_STRATA).astype(int), GC_STRATA - 1)
+    quotas = shared_out(wanted, np.bincount(strata[peaks], minlength=GC_STRATA))
+    for stratum, quota in enumerate(quotas.tolist()):
         pool = np.flatnonzero(empty & (strata == stratum))
-        take = min(int(share[stratum] * wanted), len(pool))
-        chosen[rng.choice(pool, take, replace=False)] = True
-    rest = np.flatnonzero(empty & ~chosen)
-    chosen[rng.choice(rest, wanted - int(chosen.sum()), replace=False)] = True
-    return chosen
+        background.chosen[rng.choice(pool, min(quota, len(pool)), replace=False)] = True
+    background.unmatched = wanted - int(background.chosen.sum())
+    rest = np.flatnonzero(empty & ~background.chosen)
+    background.chosen[rng.choice(rest, background.unmatched, replace=False)] = True
+    return background
+
+
+def shared_out(total: int, weights: Ints) -> Ints:
+    """Share out a total in proportion to weights, in whole numbers: what rounding down leaves goes to the largest remainders.
+
+    >>> shared_out(10, np.array([1, 1, 1])).tolist()
+    [4, 3, 3]
+    """
+    exact = total * weights / weights.sum()
+    shares = np.floor(exact).astype(np.int64)
+    largest = np.argsort(-(exact - shares), kind="stable")[: total - int(shares.sum())]
+    shares[largest] += 1
+    return shares

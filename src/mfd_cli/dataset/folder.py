@@ -51,7 +51,7 @@ class Bins:
         return len(self.start)
 
     def thinned(self, most: int) -> Bins:
-        """At most this many of the bins, evenly spaced."""
+        """Return at most this many of the bins, evenly spaced."""
         if len(self) <= most:
             return self
         index = evenly(len(self), most)
@@ -60,12 +60,12 @@ class Bins:
 
 
 def pack_bits(labels: Bools) -> Bytes:
-    """(bins, tracks) booleans as (bins, ceil(tracks / 8)) bytes, least significant bit first."""
+    """Return (bins, tracks) booleans as (bins, ceil(tracks / 8)) bytes, least significant bit first."""
     return np.packbits(labels, axis=1, bitorder="little")
 
 
 def unpack_bits(packed: Bytes, tracks: int) -> Bools:
-    """The inverse of `pack_bits`."""
+    """Return the (bins, tracks) booleans that `pack_bits` packed."""
     return np.unpackbits(packed, axis=1, count=tracks, bitorder="little").astype(bool)
 
 
@@ -80,14 +80,17 @@ class Dataset:
 
     @cached_property
     def peak_tracks(self) -> tuple[Track, ...]:
+        """The peak tracks, in the order of their bits."""
         return tuple(track for track in self.tracks if track.kind == "peaks")
 
     @cached_property
     def signal_tracks(self) -> tuple[Track, ...]:
+        """The signal tracks, in the order of their columns."""
         return tuple(track for track in self.tracks if track.kind == "signal")
 
     @cached_property
     def contigs(self) -> tuple[str, ...]:
+        """The names of the genome's contigs, of which `Bins.contig` is an index."""
         return tuple(self.genome.sequences)
 
     @property
@@ -96,12 +99,12 @@ class Dataset:
         return sha256_of(self.path / "manifest.json")
 
     def split(self, name: str) -> Bins:
-        """The bins of `train`, `validation` or `test`. DatasetError where a shard is not one of this dataset."""
+        """Return the bins of `train`, `validation` or `test`. DatasetError where a shard is not one of this dataset."""
         return concatenate([_read_shard(self, shard) for shard in self.manifest["splits"][name]["shards"]], self)
 
 
 def concatenate(parts: Sequence[Bins], dataset: Dataset) -> Bins:
-    """Several runs of bins as one; an empty one of the right widths if there is none."""
+    """Return several runs of bins as one; an empty one of the right widths if there is none."""
     if len(parts) == 1:
         return parts[0]
     peaks, signals = len(dataset.peak_tracks), len(dataset.signal_tracks)
@@ -154,7 +157,7 @@ def open_dataset(path: str | Path, verify: bool = True) -> Dataset:
 
 
 def write_genome(path: Path, genome: Genome) -> None:
-    """genome.arrow: one row per contig."""
+    """Write genome.arrow: one row per contig."""
     names, lengths = list(genome.sequences), list(genome.lengths.values())
     schema = pa.schema([("name", pa.string()), ("length", pa.int64()), ("sequence", pa.large_binary())])
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
@@ -167,7 +170,7 @@ def write_genome(path: Path, genome: Genome) -> None:
 
 
 def read_genome(path: Path) -> Genome:
-    """The genome of a dataset, memory-mapped. DatasetError where the file is none."""
+    """Return the genome of a dataset, memory-mapped. DatasetError where the file is none."""
     table = _read_arrow(path, {"name": pa.string(), "length": pa.int64(), "sequence": pa.large_binary()})
     names = table["name"].to_pylist()
     sequences = {
@@ -180,7 +183,7 @@ def read_genome(path: Path) -> Genome:
 
 
 def write_tracks(path: Path, tracks: Sequence[Track]) -> None:
-    """tracks.arrow: one row per track, in the order of the label bits (peak tracks and signal tracks each in order)."""
+    """Write tracks.arrow: one row per track, in the order of the label bits (peak tracks and signal tracks each in order)."""
     columns: dict[str, Any] = {
         "id": [track.id for track in tracks],
         "kind": [track.kind for track in tracks],
@@ -205,7 +208,7 @@ def _read_tracks(path: Path) -> tuple[Track, ...]:
 
 
 def write_shard(path: Path, bins: Bins, contigs: Sequence[str]) -> None:
-    """One shard, as one record batch so that it can be memory-mapped without copying."""
+    """Write one shard, as one record batch so that it can be memory-mapped without copying."""
     columns: dict[str, pa.Array] = {
         "contig": pa.DictionaryArray.from_arrays(pa.array(bins.contig, pa.int32()), pa.array(list(contigs))),
         "start": pa.array(bins.start, pa.int64()),

@@ -19,16 +19,22 @@ AGAIN = "run mfd preprocess --force to make the dataset again"
 
 
 class StoredFile(Stored):
+    """What is known of a file: whether it is whole can be checked."""
+
     bytes: Natural
     sha256: Sha256
 
 
 class StoredShard(StoredFile):
+    """A shard of a split, and how many bins it holds."""
+
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]  # a name, not a path to elsewhere
     bins: Natural
 
 
 class StoredSplit(Stored):
+    """A split: its shards in order, whose bins add up."""
+
     bins: Natural
     shards: list[StoredShard]
 
@@ -41,11 +47,15 @@ class StoredSplit(Stored):
 
 
 class StoredContig(Stored):
+    """A contig of the genome; its length is in bases."""
+
     name: str
     length: Natural
 
 
 class StoredSplits(Stored):
+    """The three splits; no shard is in two of them."""
+
     train: StoredSplit
     validation: StoredSplit
     test: StoredSplit
@@ -59,6 +69,8 @@ class StoredSplits(Stored):
 
 
 class StoredFiles(Stored):
+    """The files of a dataset beside its shards."""
+
     genome: Annotated[StoredFile, Field(alias="genome.arrow")]
     tracks: Annotated[StoredFile, Field(alias="tracks.arrow")]
 
@@ -75,7 +87,7 @@ class Manifest(Stored):
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a dataset folder; DatasetError where there is none, it is damaged or of another version."""
+    """Return the manifest of a dataset folder; DatasetError where there is none, it is damaged or of another version."""
     file = path / "manifest.json"
     if not file.exists():
         raise DatasetError("there is no dataset here (no manifest.json)", path=path, hint="run mfd preprocess first")
@@ -92,7 +104,7 @@ def write_manifest(
     inputs: Sequence[Mapping[str, Any]],
     summary: Mapping[str, Any],
 ) -> None:
-    """manifest.json, written last: a folder without it is not a dataset. `shards` maps a split to (file, bins)."""
+    """Write manifest.json, the last file: a folder without it is not a dataset. `shards` maps a split to (file, bins)."""
 
     def described(file: Path) -> dict[str, Any]:
         return {"bytes": file.stat().st_size, "sha256": sha256_of(file)}

@@ -30,13 +30,20 @@ from mfd_cli.experiments.track import Kind
 from mfd_cli.formats.bed import read_intervals
 from mfd_cli.formats.bin_means import bin_means
 from mfd_cli.genome.grid import BIN, BinGrid, labelled_bins
-from mfd_cli.genome.sequence import Genome, match_contigs
+from mfd_cli.genome.sequence import Genome
 from mfd_cli.settings.config import Config
+
+INTERMEDIATES = 1
+"""Version of the intermediate files: those of another one are not taken over."""
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """One parsed track: its intermediate file, and the counts that go into the summary."""
+    """One parsed track: its intermediate file, the digest of its input, and the counts that go into the summary.
+
+    `lost` of the `peaks` lie in the incomplete last bin of a contig; `ignored` counts intervals on contigs that the genome
+    lacks, by contig.
+    """
 
     file: Path
     sha256: str
@@ -49,10 +56,13 @@ class Parsed:
 def parse_tracks(
     sources: Sequence[Source], genome: Genome, config: Config, work: Path, threads: int, progress: Progress | None
 ) -> list[Parsed]:
-    """Parse every track file with a pool of processes, taking over what an earlier run left in `work`."""
+    """Parse every track file with a pool of processes, taking over what an earlier run left in `work`.
+
+    Raises InputErrors naming every faulty file, or the one error; MfdError where a process was killed.
+    """
     work.mkdir(parents=True, exist_ok=True)
     lengths = genome.lengths
-    plan = hashlib.sha256(json.dumps([lengths, config.bins.min_overlap, BIN, 1]).encode()).hexdigest()
+    plan = hashlib.sha256(json.dumps([lengths, config.bins.min_overlap, BIN, INTERMEDIATES]).encode()).hexdigest()
     done: dict[int, Parsed] = {}
     errors: list[tuple[int, MfdError]] = []
     # Signals wait for the file that is being read: a process that is half started would outlive us and complain.
@@ -111,12 +121,16 @@ def _parse_all(
 
 
 def parse_track(path: Path, kind: Kind, lengths: Mapping[str, int], min_overlap: int, stem: Path, plan: str) -> Parsed:
-    """One file to its intermediate: global indices of labelled bins, or the mean of every bin. Runs in a worker."""
+    """Parse one file to its intermediate: global indices of labelled bins, or the mean of every bin. Runs in a worker.
+
+    Raises RegionError or SignalError where the file is wrong. `plan` is a digest of all else that the result depends on: an
+    intermediate of the same input and plan is taken over.
+    """
     digest, sidecar, file = sha256_of(path), stem.with_suffix(".json"), stem.with_suffix(".npy")
     if sidecar.is_file() and file.is_file():
-        told = json.loads(sidecar.read_text())
-        if told["input"] == digest and told["plan"] == plan and told["output"] == sha256_of(file):
-            return Parsed(file, digest, path.stat().st_size, told["peaks"], told["lost"], told["ignored"])
+        before = json.loads(sidecar.read_text())
+        if before["input"] == digest and before["plan"] == plan and before["output"] == sha256_of(file):
+            return Parsed(file, digest, path.stat().st_size, before["peaks"], before["lost"], before["ignored"])
     if kind == "signal":
         values: NDArray[Any] = bin_means(path, lengths)
         result = Parsed(file, digest, path.stat().st_size)
@@ -124,7 +138,7 @@ def parse_track(path: Path, kind: Kind, lengths: Mapping[str, int], min_overlap:
         values, result = parse_peaks(path, lengths, min_overlap, file, digest)
     with whole_file(file) as temporary, temporary.open("wb") as out:
         np.save(out, values)
-    told = {
+    made = {
         "input": digest,
         "plan": plan,
         "output": sha256_of(file),
@@ -132,30 +146,26 @@ def parse_track(path: Path, kind: Kind, lengths: Mapping[str, int], min_overlap:
         "lost": result.lost,
         "ignored": dict(result.ignored),
     }
-    write_json(sidecar, told)
+    write_json(sidecar, made)
     return result
 
 
 def parse_peaks(
     path: Path, lengths: Mapping[str, int], min_overlap: int, file: Path, digest: str
 ) -> tuple[Ints, Parsed]:
-    """Global indices of the bins that a peak file labels, sorted. RegionError where it holds no interval."""
+    """Return the global indices of the bins that a peak file labels, sorted, and the counts; RegionError for no interval."""
     grid, intervals = BinGrid(lengths), read_intervals(path)
     if not len(intervals):
         raise RegionError(
             "holds no interval", path=path, hint="a track without any peak cannot be learnt: leave it out"
         )
-    found, lost = [np.zeros(0, np.int64)], 0
+    labelled, lost = [np.zeros(0, np.int64)], 0
     for contig, (start, end) in intervals.on(lengths).items():
         bins, missed = labelled_bins(start, end, grid.counts[contig], min_overlap)
-        found.append(bins + grid.offsets[contig])
+        labelled.append(bins + grid.offsets[contig])
         lost += missed
-    mapping = match_contigs(intervals.names, lengths, str(path))
-    ignored = {
-        name: int((intervals.contig == i).sum()) for i, name in enumerate(intervals.names) if name not in mapping
-    }
-    parsed = Parsed(file, digest, path.stat().st_size, len(intervals), lost, ignored)
-    return np.sort(np.concatenate(found)), parsed
+    parsed = Parsed(file, digest, path.stat().st_size, len(intervals), lost, intervals.elsewhere(lengths))
+    return np.sort(np.concatenate(labelled)), parsed
 
 
 class Mapped(Sequence[NDArray[Any]]):

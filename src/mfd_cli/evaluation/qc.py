@@ -110,6 +110,8 @@ def qc(
     """
     check_output(output, force)
     check_same_tracks(run, dataset)
+    if not run.peak_tracks:
+        raise ConfigError("qc judges peak tracks, of which this run has none", hint="mfd evaluate rates signal tracks")
     chosen = factors_of(run, factors)
     fit, measure = dataset.split("train").thinned(MOST_BINS), held_out_bins(dataset)
     count = run.peak_tracks

@@ -2,12 +2,13 @@
 
 Two factors move together on the tracks of a pair of levels that always occur with each other (one to one): there,
 nothing distinguishes the one from the other. A set of factors is inseparable on the tracks where all its pairs do so.
-Cramer's V (0: independent, 1: one determines the other) says how far two factors go together over all tracks.
+How far two factors go together over all tracks is measured by Cramer's V, the correlation ratio or a rank correlation,
+as their types ask (0: independent, 1: one determines the other). A factor is nested within another one if each of its levels
+occurs with one level of that only.
 """
 
 from __future__ import annotations
 
-from itertools import combinations
 from pathlib import Path
 
 from mfd_cli.base.errors import ConfigError
@@ -15,47 +16,50 @@ from mfd_cli.base.files import check_output, whole_folder, write_json
 from mfd_cli.experiments.confounds import (
     DesignReport,
     Pair,
-    describe,
+    describe_factor,
     inseparable_sets,
-    levels_of,
-    pair_of,
+    levels_by_factor,
+    pairs_of,
     suggestions,
+    values_by_factor,
 )
 from mfd_cli.experiments.held_out import held_out_tracks
+from mfd_cli.experiments.sources import read_sources
 from mfd_cli.settings.project import Project
 
 
 def check_design(project: Project, *, output: Path | None = None, force: bool = False) -> DesignReport:
-    """Look at the project's training tracks and factors; with `output`, write design.tsv, design.json and a picture."""
-    from mfd_cli.experiments.sources import read_sources
-    from mfd_cli.formats.tables import write_tsv
+    """Look at the project's training tracks and factors; with `output`, write design.tsv, design.json and a picture.
 
+    Raises ConfigError where the project has no factors, MetadataError where its table is wrong, OutputError where something
+    is in the way of `output` and `force` is not set.
+    """
     factors = project.config.factors
     if not factors:
         raise ConfigError("there are no factors to check", hint="mfd init proposes [factors]")
     if output is not None:
         check_output(output, force)
     sources = read_sources(project)
-    held_out = held_out_tracks(project.config, {source.id: source.row for source in sources})
-    rows = [source.row for source in sources if source.id not in held_out]
-    levels = levels_of(rows, factors)
-    pairs = sorted(
-        (pair_of(a, b, levels, factors) for a, b in combinations(factors, 2)),
-        key=lambda pair: (-pair.together, -pair.cramers_v),
-    )
+    held_out = held_out_tracks(project.config, {source.id: source.row for source in sources.tracks})
+    rows = [source.row for source in sources.tracks if source.id not in held_out]
+    levels, values = levels_by_factor(rows, factors), values_by_factor(rows, factors)
+    pairs = pairs_of(values, factors)
     report = DesignReport(
         len(rows),
-        [describe(name, factor, levels[name]) for name, factor in factors.items()],
+        [describe_factor(name, factor, levels[name]) for name, factor in factors.items()],
         pairs,
         inseparable_sets(levels, factors),
-        suggestions(levels, pairs),
+        suggestions(values, pairs),
+        sources.controls,
+        project.config.tracks.control,
         output,
     )
     if output is not None:
         from mfd_cli.experiments.confounds_picture import draw_design
+        from mfd_cli.formats.tables import write_tsv
 
         with whole_folder(output) as folder:
             write_json(folder / "design.json", report.to_json())
             write_tsv(folder / "design.tsv", [vars(pair) for pair in pairs], list(Pair.__dataclass_fields__))
-            draw_design(folder / "design", list(factors), pairs, levels)
+            draw_design(folder / "design", list(factors), pairs, values)
     return report

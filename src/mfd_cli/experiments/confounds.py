@@ -1,4 +1,4 @@
-"""Which factors of a metadata table move together, and which experiments would tell them apart."""
+"""Which factors of a metadata table go together, and which experiments would tell them apart."""
 
 from __future__ import annotations
 
@@ -12,39 +12,101 @@ from typing import Any
 
 import numpy as np
 
+from mfd_cli.base.arrays import Doubles
+from mfd_cli.core.metadata import MISSING
+from mfd_cli.experiments.association import (
+    CRAMERS_V,
+    UNLIKELY,
+    Association,
+    FactorValues,
+    associate,
+    is_nested,
+    moving_together,
+)
+from mfd_cli.experiments.sources import controls_sentence
 from mfd_cli.settings.config import FactorConfig
 
 Levels = dict[str, list[str]]
-MISSING = "(missing)"
-STRONG = 0.6
+MOST_TRACKS = 0.6
 """Share of the tracks from which factors that move together are worth a warning."""
+STRONG = 0.8
+"""Association from which a number and another factor are worth a warning: two thirds of its variance, or more."""
+SHOWN_PAIRS = 10
+MOST_SETS = 12
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two factors: Cramer's V, and on how many tracks they move together."""
+    """Two factors: how far they go together, on how many tracks they move together, and which is nested within which.
+
+    `measure`, `association` and `chance` are those of an Association; `nested` is the name of the factor each level of which
+    occurs with one level of the other only, or empty.
+    """
 
     first: str
     second: str
-    cramers_v: float
+    measure: str
+    association: float
+    chance: float
     together: int
+    nested: str
     across_groups: bool
+
+    @property
+    def numeric(self) -> bool:
+        """Whether a number is strongly tied to the other factor, which the levels alone may not show."""
+        return self.measure != CRAMERS_V and self.association >= STRONG and self.chance < UNLIKELY
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The two factors."""
+        return self.first, self.second
+
+    def severity(self, tracks: int) -> float:
+        """Return how bad it is, from 0 to 1: the share of the tracks on which they move together, or a number's association."""
+        return max(self.together / tracks, self.association if self.numeric else 0.0)
+
+    def line(self, tracks: int) -> str:
+        """Return a sentence on them."""
+        where = "across groups" if self.across_groups else "within a group"
+        nested = f"; {self.nested} is nested within {self._outer()}" if self.nested else ""
+        return (
+            f"{self.first} and {self.second} ({where}): {self.measure} {self.association:.2f}, moving together on "
+            f"{self.together} of {tracks} tracks{nested}"
+        )
+
+    def number_sentence(self, tracks: int) -> str:
+        """Return a warning about a number and another factor."""
+        return (
+            f"{self.first} and {self.second} go together ({self.measure} {self.association:.2f} over {tracks} tracks)"
+        )
+
+    def nested_sentence(self) -> str:
+        """Return a warning about a factor within another."""
+        return f"{self.nested} is nested within {self._outer()} (each of its levels occurs with one level of that only)"
+
+    def _outer(self) -> str:
+        return self.second if self.nested == self.first else self.first
 
 
 @dataclass(frozen=True)
 class DesignReport:
-    """The design of a set of tracks."""
+    """The design of a set of tracks: a row on each factor, all pairs with the worst first, sets that cannot be told apart."""
 
     tracks: int
     factors: Sequence[Mapping[str, Any]]
     pairs: Sequence[Pair]
     sets: Sequence[tuple[tuple[str, ...], int]]
     suggestions: Sequence[str]
+    controls: Sequence[str] = ()
+    control_column: str | None = None
     folder: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """Return the same as plain values."""
         return {
             "tracks": self.tracks,
+            "controls": list(self.controls),
             "factors": list(self.factors),
             "pairs": [vars(pair) for pair in self.pairs],
             "inseparable_sets": [{"factors": list(names), "tracks": count} for names, count in self.sets],
@@ -52,20 +114,14 @@ class DesignReport:
         }
 
     def lines(self) -> list[str]:
-        lines = [f"{self.tracks} tracks", ""]
-        for row in self.factors:
-            lines.append(
-                f"{row['factor']:<13} {row['group']:<11} {row['levels']:>4} levels, {row['single']} with one track, "
-                f"{row['missing']} tracks without a value; most common: {row['most_common']} ({row['most']})"
-            )
+        """Return the report in words."""
+        lines = [f"{self.tracks} tracks", *controls_sentence(self.controls, self.control_column), ""]
+        lines += [factor_line(row) for row in self.factors]
         lines.append("")
         lines += [set_sentence(names, count, self.tracks) for names, count in self.sets]
-        for pair in self.pairs[:10]:
-            where = "across groups" if pair.across_groups else "within a group"
-            lines.append(
-                f"{pair.first} and {pair.second} ({where}): Cramer's V {pair.cramers_v:.2f}, moving together on "
-                f"{pair.together} of {self.tracks} tracks"
-            )
+        lines += [pair.number_sentence(self.tracks) for pair in self.pairs if pair.numeric]
+        lines += [pair.nested_sentence() for pair in self.pairs if pair.nested and pair.across_groups]
+        lines += [pair.line(self.tracks) for pair in self.pairs[:SHOWN_PAIRS]]
         if self.suggestions:
             lines += ["", "experiments that would help most to tell them apart:"]
             lines += [f"  {text}" for text in self.suggestions]
@@ -77,32 +133,76 @@ class DesignReport:
 def worst_confounds(
     rows: Sequence[Mapping[str, str]], factors: Mapping[str, FactorConfig], limit: int = 3
 ) -> list[str]:
-    """One sentence for each of the worst inseparable sets of factors, for warnings."""
-    sets = inseparable_sets(levels_of(rows, factors), factors)
-    return [set_sentence(names, count, len(rows)) for names, count in sets[:limit] if count >= STRONG * len(rows)]
+    """Return one sentence, for warnings, for each of the worst confounds of these metadata rows; at most `limit` of a kind.
+
+    They are sets of factors that move together on most tracks, numbers that go with another factor and are in none of those
+    sets, and factors nested within one of another group (within a group, such as tissues of an organ, it is no confound).
+    """
+    values = values_by_factor(rows, factors)
+    sets = inseparable_sets({name: list(value.levels) for name, value in values.items()}, factors)
+    worst = [(names, count) for names, count in sets[:limit] if count >= MOST_TRACKS * len(rows)]
+    pairs = pairs_of(values, factors)
+    in_sets = [set(names) for names, _ in worst]
+    numeric = [pair for pair in pairs if pair.numeric and not any(names >= set(pair.names) for names in in_sets)]
+    nested = [pair for pair in pairs if pair.nested and pair.across_groups]
+    return [
+        *(set_sentence(names, count, len(rows)) for names, count in worst),
+        *(pair.number_sentence(len(rows)) for pair in numeric[:limit]),
+        *(pair.nested_sentence() for pair in nested[:limit]),
+    ]
 
 
 def set_sentence(names: Sequence[str], count: int, total: int) -> str:
-    """Such as: assay, lab and year cannot be told apart on 381 of 390 tracks."""
+    """Return a sentence on an inseparable set, such as: assay, lab and year cannot be told apart on 381 of 390 tracks."""
     listed = f"{', '.join(names[:-1])} and {names[-1]}"
     return f"{listed} cannot be told apart on {count} of {total} tracks"
 
 
-def levels_of(rows: Sequence[Mapping[str, str]], factors: Mapping[str, FactorConfig]) -> Levels:
-    """The level of every row for every factor, as core.metadata will see it (a multi-label cell counts as one level)."""
+# -- what the tracks say -----------------------------------------------------------------------------------------------
+
+
+def levels_by_factor(rows: Sequence[Mapping[str, str]], factors: Mapping[str, FactorConfig]) -> Levels:
+    """Return the level of every row for every factor, as training will see it, but a multi-label cell as one level."""
 
     def level(factor: FactorConfig, cell: str) -> str:
-        if factor.type == "year" and (found := re.search(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)", cell)):
-            return found[1]
+        if factor.type == "year" and (year := re.search(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)", cell)):
+            return year[1]
         return cell.strip() or MISSING
 
     return {name: [level(factor, row[factor.column]) for row in rows] for name, factor in factors.items()}
 
 
-def describe(name: str, factor: FactorConfig, values: Sequence[str]) -> dict[str, Any]:
-    """One row on a factor."""
-    counts = Counter(values)
+def values_by_factor(rows: Sequence[Mapping[str, str]], factors: Mapping[str, FactorConfig]) -> dict[str, FactorValues]:
+    """Return the levels of every row for every factor, with the numbers of those that are numbers or years."""
+    levels = levels_by_factor(rows, factors)
+    values = {}
+    for name, factor in factors.items():
+        if factor.type in ("number", "year"):
+            values[name] = FactorValues(levels[name], numbers_of(levels[name]), ordered_only=factor.type == "number")
+        else:
+            values[name] = FactorValues(levels[name])
+    return values
+
+
+def numbers_of(levels: Sequence[str]) -> Doubles:
+    """Return (tracks,) levels as numbers, NaN for one that is none."""
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            return np.nan
+        return value if np.isfinite(value) else np.nan
+
+    return np.array([number(text) for text in levels])
+
+
+def describe_factor(name: str, factor: FactorConfig, levels: Sequence[str]) -> dict[str, Any]:
+    """Return one row on a factor: how many levels it has, and how its tracks are spread over them."""
+    counts = Counter(levels)
     common, most = counts.most_common(1)[0]
+    numbers = numbers_of(levels) if factor.type == "number" else np.zeros(0)
+    known = numbers[~np.isnan(numbers)]
     return {
         "factor": name,
         "group": factor.group,
@@ -112,74 +212,98 @@ def describe(name: str, factor: FactorConfig, values: Sequence[str]) -> dict[str
         "missing": counts.get(MISSING, 0),
         "most_common": common[:40],
         "most": most,
+        "lowest": float(known.min()) if len(known) else None,
+        "highest": float(known.max()) if len(known) else None,
     }
 
 
-def pair_of(a: str, b: str, levels: Levels, factors: Mapping[str, FactorConfig]) -> Pair:
-    """How far two factors go together."""
-    across = factors[a].group != factors[b].group
-    return Pair(a, b, cramers_v(levels[a], levels[b]), int(moving_together(levels[a], levels[b]).sum()), across)
+def factor_line(row: Mapping[str, Any]) -> str:
+    """Return a row of `describe_factor` in words; a number's values are a range, and no levels."""
+    head = f"{row['factor']:<13} {row['group']:<11} "
+    missing = f"{row['missing']} tracks without a value"
+    if row["lowest"] is not None:
+        return f"{head}number from {row['lowest']:g} to {row['highest']:g}, {missing}"
+    return (
+        f"{head}{row['levels']:>4} levels, {row['single']} with one track, {missing}; "
+        f"most common: {row['most_common']} ({row['most']})"
+    )
 
 
-def cramers_v(a: Sequence[str], b: Sequence[str]) -> float:
-    """Bias-corrected Cramer's V of two columns of levels (Bergsma 2013)."""
-    table = contingency(a, b)
-    n = table.sum()
-    expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / n
-    phi = ((table - expected) ** 2 / expected).sum() / n
-    r, k = table.shape
-    if n < 2 or min(r, k) < 2:
-        return 0.0
-    phi = max(0.0, phi - (r - 1) * (k - 1) / (n - 1))
-    smaller = min(r - (r - 1) ** 2 / (n - 1), k - (k - 1) ** 2 / (n - 1)) - 1
-    return float(min(1.0, np.sqrt(phi / smaller))) if smaller > 0 else 0.0
+# -- what goes together ------------------------------------------------------------------------------------------------
 
 
-def contingency(a: Sequence[str], b: Sequence[str]) -> np.ndarray:
-    """Counts of every pair of levels."""
-    rows, columns = sorted(set(a)), sorted(set(b))
-    table = np.zeros((len(rows), len(columns)))
-    np.add.at(table, ([rows.index(x) for x in a], [columns.index(x) for x in b]), 1)
-    return table
-
-
-def moving_together(a: Sequence[str], b: Sequence[str]) -> np.ndarray:
-    """(tracks,) tracks whose two levels occur with each other only; a level of a single track says nothing."""
-    seen = Counter(zip(a, b))
-    partners_a, partners_b = Counter(x for x, _ in seen), Counter(y for _, y in seen)
-    return np.array([partners_a[x] == 1 and partners_b[y] == 1 and seen[x, y] > 1 for x, y in zip(a, b)], bool)
+def pairs_of(values: Mapping[str, FactorValues], factors: Mapping[str, FactorConfig]) -> list[Pair]:
+    """Return every pair of factors, the worst first."""
+    pairs = []
+    for a, b in combinations(values, 2):
+        association: Association = associate(values[a], values[b])
+        together = int(moving_together(values[a].levels, values[b].levels).sum())
+        across = factors[a].group != factors[b].group
+        nested = next((x for x, y in ((a, b), (b, a)) if is_nested(values[x].levels, values[y].levels)), "")
+        pairs.append(Pair(a, b, association.measure, association.value, association.chance, together, nested, across))
+    tracks = len(next(iter(values.values())).levels) if values else 0
+    return sorted(pairs, key=lambda pair: (-pair.severity(tracks), -pair.association))
 
 
 def inseparable_sets(levels: Levels, factors: Mapping[str, FactorConfig]) -> list[tuple[tuple[str, ...], int]]:
-    """Sets of factors and the number of tracks on which all their pairs move together, the most tracks first.
+    """Return sets of factors and the number of tracks on which all their pairs move together, the most tracks first.
 
     Only sets that are not part of a larger one with as many tracks.
     """
     names = list(factors)
     together = {pair: moving_together(levels[pair[0]], levels[pair[1]]) for pair in combinations(names, 2)}
-    found: dict[tuple[str, ...], int] = {}
+    sets: dict[tuple[str, ...], int] = {}
     for size in range(len(names), 1, -1):
         for chosen in combinations(names, size):
             count = int(np.logical_and.reduce([together[pair] for pair in combinations(chosen, 2)]).sum())
-            larger = any(set(chosen) < set(other) and n >= count for other, n in found.items())
-            if count and not larger:
-                found[chosen] = count
-    return sorted(found.items(), key=lambda item: (-item[1], -len(item[0])))[:12]
+            in_larger = any(set(chosen) < set(other) and n >= count for other, n in sets.items())
+            if count and not in_larger:
+                sets[chosen] = count
+    return sorted(sets.items(), key=lambda item: (-item[1], -len(item[0])))[:MOST_SETS]
 
 
-def suggestions(levels: Levels, pairs: Sequence[Pair], limit: int = 5) -> list[str]:
-    """Experiments that would break the worst confounds: a common level measured together with another common one."""
-    texts = list[str]()
+# -- what would tell them apart ----------------------------------------------------------------------------------------
+
+
+def suggestions(values: Mapping[str, FactorValues], pairs: Sequence[Pair], limit: int = 5) -> list[str]:
+    """Return experiments that would break the worst confounds, in words."""
+    texts = []
     for pair in pairs:
-        if len(texts) == limit or pair.together == 0:
-            break
-        a, b = levels[pair.first], levels[pair.second]
-        mask = moving_together(a, b)
-        level, partner = Counter(xy for xy, m in zip(zip(a, b), mask) if m).most_common(1)[0][0]
-        others = Counter(y for y in b if y not in (partner, MISSING))
-        if others:
-            texts.append(
-                f"{pair.first} = {level} with {pair.second} = {others.most_common(1)[0][0]} "
-                f"(so far only with {pair.second} = {partner})"
-            )
-    return texts
+        a, b = values[pair.first], values[pair.second]
+        if pair.together:
+            texts.append(crossing(pair, a.levels, b.levels))
+        elif pair.numeric:
+            texts.append(stretching(pair, a, b))
+    return [text for text in texts if text][:limit]
+
+
+def crossing(pair: Pair, a: Sequence[str], b: Sequence[str]) -> str:
+    """Return a suggestion to measure a level together with another one than that which it always occurs with."""
+    mask = moving_together(a, b)
+    level, partner = Counter(xy for xy, m in zip(zip(a, b), mask) if m).most_common(1)[0][0]
+    others = Counter(y for y in b if y not in (partner, MISSING))
+    if not others:
+        return ""
+    return (
+        f"{pair.first} = {level} with {pair.second} = {others.most_common(1)[0][0]} "
+        f"(so far only with {pair.second} = {partner})"
+    )
+
+
+def stretching(pair: Pair, a: FactorValues, b: FactorValues) -> str:
+    """Return a suggestion to measure the level with the lowest numbers at the middle of the one with the highest."""
+    if a.numbers is not None and b.numbers is not None:
+        return f"high {pair.first} with low {pair.second}, and the other way round, if they rise together"
+    (number, values), (factor, levels) = (
+        ((pair.first, a), (pair.second, b)) if a.numbers is not None else ((pair.second, b), (pair.first, a))
+    )
+    assert values.numbers is not None
+    known = [(level, x) for level, x in zip(levels.levels, values.numbers.tolist()) if not np.isnan(x)]
+    by_level = {name: [x for level, x in known if level == name] for name in dict.fromkeys(level for level, _ in known)}
+    if len(by_level) < 2:  # the number is missing with one level of the factor
+        return f"tracks of other {factor} than {next(iter(by_level), '')} of which {number} is known"
+    low, high = (pick(by_level, key=lambda name: float(np.mean(by_level[name]))) for pick in (min, max))
+    return (
+        f"{factor} = {low} with {number} near {np.median(by_level[high]):g} "
+        f"(so far {min(by_level[low]):g} to {max(by_level[low]):g})"
+    )

@@ -40,21 +40,24 @@ SIGNALS = (
 SUFFIXES = (".bed.gz", ".bed", ".narrowPeak.gz", ".narrowPeak", ".broadPeak.gz", ".broadPeak", ".bigWig", ".bw")
 
 
+Row = Mapping[str, str]
+
+
 def simplified(name: str) -> str:
-    """A column name without case, blanks and punctuation."""
+    """Return a column name without case, blanks and punctuation."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def find_column(what: str, columns: Sequence[str]) -> str | None:
-    """The column that holds a thing of NAMES, or None."""
+    """Return the column that holds a thing of NAMES, or None."""
     known = {simplified(column): column for column in columns}
     return next((known[simplified(name)] for name in NAMES[what] if simplified(name) in known), None)
 
 
 def read_any_table(path: Path) -> Table:
-    """A metadata table whose header is on line 1, or on line 2 after ENCODE's timestamp and address.
+    """Read a metadata table whose header is on line 1, or on line 2 after ENCODE's timestamp and address.
 
-    MetadataError where the first line does not look like a header.
+    Raises MetadataError where the first line does not look like a header.
     """
     _, first = next(read_lines(check_input(path, MetadataError), MetadataError), (1, b""))
     report = re.match(rb"\d{4}-\d\d-\d\d[ T].*\thttps?://", first) is not None
@@ -74,80 +77,128 @@ def read_any_table(path: Path) -> Table:
 class Choice:
     """Which rows of a table are used: `rows` with their local files in the column `path`, and why others are not."""
 
-    rows: tuple[Mapping[str, str], ...]
+    rows: tuple[Row, ...]
     left_out: tuple[tuple[str, str], ...]
     assembly: str | None
 
-    def reasons(self) -> dict[str, int]:
-        """How many rows were left out, by reason, most first."""
-        return dict(Counter(reason for _, reason in self.left_out).most_common())
+    def reasons(self) -> dict[str, list[str]]:
+        """Return the ids of the rows that were left out, by reason, the most frequent reason first."""
+        ids: dict[str, list[str]] = {}
+        for name, reason in self.left_out:
+            ids.setdefault(reason, []).append(name or "no accession")
+        return dict(sorted(ids.items(), key=lambda item: -len(item[1])))
 
 
 def is_encode(table: Table) -> bool:
-    """Whether files have to be chosen: the table lists files by format and output type, without saying where they are."""
+    """Return whether files have to be chosen: the table lists files by format and output type, but not where they are."""
     return find_column("path", table.columns) is None and find_column("format", table.columns) is not None
 
 
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table that hold the things of NAMES; None for one that it lacks."""
+
+    names: Mapping[str, str | None]
+
+    def cell(self, row: Row, what: str) -> str:
+        """Return what a row says of a thing; nothing where there is no such column."""
+        column = self.names[what]
+        return row[column].strip() if column else ""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A row that may be chosen: peaks or signal, and the place of its output type in the order of preference."""
+
+    row: Row
+    kind: str
+    rank: int
+
+
 def choose_files(table: Table, assembly: str | None) -> Choice:
-    """One peak file and one signal file (or a pair of strands) per experiment, of one assembly, released.
+    """Choose one peak file and one signal file (or a pair of strands) per experiment, of one assembly, released.
 
-    MetadataError where nothing is left, saying what the table holds.
+    `assembly` None is that of most files. Raises MetadataError where nothing is left, saying what the table holds.
     """
-    names = {what: find_column(what, table.columns) for what in NAMES}
-    left: list[tuple[str, str]] = []
-    rows = list(table.rows)
-
-    def value(row: Mapping[str, str], what: str) -> str:
-        column = names[what]
-        return row[column] if column else ""
-
-    def drop(row: Mapping[str, str], reason: str) -> None:
-        left.append((value(row, "id"), reason))
-
-    usable = []
-    for row in rows:
-        kind = kind_of_row(value(row, "format"), value(row, "output"))
-        status = value(row, "status").lower()
-        if kind is None:
-            drop(row, f"format {value(row, 'format') or 'not given'} is neither peaks (bed) nor signal (bigWig)")
-        elif status not in ("", "released", "in progress"):
-            drop(row, f"status {status}")
+    columns = Columns({what: find_column(what, table.columns) for what in NAMES})
+    left_out: list[tuple[str, str]] = []
+    released = list[Row]()
+    for row in table.rows:
+        if reason := why_not_released(row, columns):
+            left_out.append((columns.cell(row, "id"), reason))
         else:
-            usable.append((row, kind))
-    assemblies = Counter(value(row, "assembly") for row, _ in usable if value(row, "assembly"))
-    wanted = assembly or (assemblies.most_common(1)[0][0] if assemblies else None)
-    groups: dict[tuple[str, str, str], list[tuple[int, Mapping[str, str]]]] = {}
-    for row, kind in usable:
-        if wanted and value(row, "assembly") not in ("", wanted):
-            drop(row, f"assembly {value(row, 'assembly')}")
-            continue
-        output = value(row, "output").lower()
-        rank = output_rank(output, kind)
-        if rank is None:
-            drop(row, f"output type {output or 'not given'}")
-            continue
-        strand = next((word for word in ("plus", "minus") if word in output), "")
-        groups.setdefault((value(row, "experiment") or value(row, "id"), kind, strand), []).append((rank, row))
+            released.append(row)
+    wanted = assembly or most_common_assembly(released, columns)
+    experiments: dict[tuple[str, str, str], list[Candidate]] = {}
+    for file in released:
+        candidate = candidate_of(file, columns, wanted)
+        if isinstance(candidate, str):
+            left_out.append((columns.cell(file, "id"), candidate))
+        else:
+            experiments.setdefault(experiment_key(candidate, columns), []).append(candidate)
     chosen = []
-    for candidates in groups.values():
-        best = min(candidates, key=lambda pair: (pair[0], -pooled(value(pair[1], "replicates")), value(pair[1], "id")))
-        chosen.append(best[1])
-        for _, other in candidates:
-            if other is not best[1]:
-                drop(other, "another file of the experiment is preferred")
+    for candidates in experiments.values():
+        best = min(candidates, key=lambda candidate: preference(candidate, columns))
+        chosen.append(best.row)
+        others = [candidate for candidate in candidates if candidate is not best]
+        left_out += [(columns.cell(other.row, "id"), "another file of the experiment is preferred") for other in others]
     if not chosen:
-        formats = Counter(value(row, "format") or "?" for row in rows).most_common(4)
-        held = ", ".join(f"{count} {name}" for name, count in formats)
-        raise MetadataError(
-            f"holds no released peak or signal file{f' of {wanted}' if wanted else ''} (it lists {held})",
-            path=table.path,
-            hint="ask the portal for bed narrowPeak and bigWig files",
-        )
-    return Choice(tuple(chosen), tuple(left), wanted)
+        raise nothing_to_choose(table, columns, wanted)
+    return Choice(tuple(chosen), tuple(left_out), wanted)
+
+
+def why_not_released(row: Row, columns: Columns) -> str | None:
+    """Return why a row is no released file of peaks or signal; None if it is one. Without a status column all are released."""
+    file_format, status = columns.cell(row, "format"), columns.cell(row, "status").lower() or "not given"
+    if kind_of_row(file_format, columns.cell(row, "output")) is None:
+        return f"format {file_format or 'not given'} is neither peaks (bed) nor signal (bigWig)"
+    if columns.names["status"] is not None and status != "released":
+        return f"status {status}"
+    return None
+
+
+def most_common_assembly(rows: Sequence[Row], columns: Columns) -> str | None:
+    """Return the assembly that most rows name, or None where no row names one."""
+    named = Counter(columns.cell(row, "assembly") for row in rows if columns.cell(row, "assembly"))
+    return named.most_common(1)[0][0] if named else None
+
+
+def candidate_of(row: Row, columns: Columns, assembly: str | None) -> Candidate | str:
+    """Return a released row as a candidate, or why it is none. A row that names no assembly is taken to be of this one."""
+    own, output = columns.cell(row, "assembly"), columns.cell(row, "output").lower()
+    if assembly and own not in ("", assembly):
+        return f"assembly {own}"
+    kind = kind_of_row(columns.cell(row, "format"), output)
+    rank = output_rank(output, kind) if kind else None
+    return f"output type {output or 'not given'}" if kind is None or rank is None else Candidate(row, kind, rank)
+
+
+def experiment_key(candidate: Candidate, columns: Columns) -> tuple[str, str, str]:
+    """Return what one file is chosen for: an experiment (or a file of none), a kind, a strand."""
+    output = columns.cell(candidate.row, "output").lower()
+    strand = next((word for word in ("plus", "minus") if word in output), "")
+    experiment = columns.cell(candidate.row, "experiment") or columns.cell(candidate.row, "id")
+    return experiment, candidate.kind, strand
+
+
+def preference(candidate: Candidate, columns: Columns) -> tuple[int, int, str]:
+    """Return what sorts the files of an experiment: the output type, then how many replicates are pooled, then the name."""
+    return candidate.rank, -pooled(columns.cell(candidate.row, "replicates")), columns.cell(candidate.row, "id")
+
+
+def nothing_to_choose(table: Table, columns: Columns, assembly: str | None) -> MetadataError:
+    """Return the error for a table of which no row can be used."""
+    formats = Counter(columns.cell(row, "format") or "?" for row in table.rows).most_common(4)
+    listed = ", ".join(f"{count} {name}" for name, count in formats)
+    return MetadataError(
+        f"holds no released peak or signal file{f' of {assembly}' if assembly else ''} (it lists {listed})",
+        path=table.path,
+        hint="ask the portal for bed narrowPeak and bigWig files",
+    )
 
 
 def kind_of_row(file_format: str, output: str) -> str | None:
-    """peaks or signal by the file format; None for anything else (bigBed, bam, fastq ...)."""
+    """Return peaks or signal by the file format; None for anything else (bigBed, bam, fastq ...)."""
     text = file_format.lower()
     if text.startswith("bigwig"):
         return "signal"
@@ -157,26 +208,25 @@ def kind_of_row(file_format: str, output: str) -> str | None:
 
 
 def output_rank(output: str, kind: str) -> int | None:
-    """Place in the order of preference; None for an output that is not wanted (background, raw strands of all reads)."""
+    """Return the place in the order of preference; None for an output that is not wanted (background, raw strands)."""
     wanted = PEAKS if kind == "peaks" else SIGNALS
     return wanted.index(output) if output in wanted else None
 
 
 def pooled(replicates: str) -> int:
-    """How many replicates a file pools."""
+    """Return how many replicates a file pools."""
     return len([part for part in replicates.split(",") if part.strip()])
 
 
 def with_local_files(choice: Choice, table: Table) -> Choice:
-    """The choice with a File path for every row, looked for beside the table and in its sub-folders.
+    """Add a File path to every chosen row, looked for beside the table and in its sub-folders; leave out what is not there.
 
-    MetadataError where not one of the chosen files is there.
+    Raises MetadataError where not one of the chosen files is there.
     """
     column = find_column("id", table.columns) or "File accession"
     base = table.path.parent
     present = {path.name: path for path in sorted(base.rglob("*")) if path.name.endswith(SUFFIXES)}
-    found: list[Mapping[str, str]] = []
-    missing = list[tuple[str, str]]()
+    rows, missing = list[Row](), list[tuple[str, str]]()
     for row in choice.rows:
         name = next((row[column] + suffix for suffix in SUFFIXES if row[column] + suffix in present), None)
         if name is None:
@@ -184,12 +234,12 @@ def with_local_files(choice: Choice, table: Table) -> Choice:
         else:
             signal = name.endswith((".bw", ".bigWig"))
             path = str(present[name].relative_to(base))
-            found.append({**row, "File path": path, "Kind": "signal" if signal else "peaks"})
-    if not found:
+            rows.append({**row, "File path": path, "Kind": "signal" if signal else "peaks"})
+    if not rows:
         first = few(accession for accession, _ in missing)
         raise MetadataError(
             f"none of the {len(missing)} files that were chosen is beside the table ({first})",
             path=table.path,
             hint="download them there (xargs -L 1 curl -O -J -L < files.txt), then run mfd init again",
         )
-    return replace(choice, rows=tuple(found), left_out=(*choice.left_out, *missing))
+    return replace(choice, rows=tuple(rows), left_out=(*choice.left_out, *missing))

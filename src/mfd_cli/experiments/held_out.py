@@ -15,7 +15,7 @@ Row = Mapping[str, str]
 
 
 def held_out_tracks(config: Config, rows: Mapping[str, Row]) -> set[str]:
-    """Ids of the tracks that `train.held_out` names, with every other file of the same experiment or library.
+    """Return the ids of the tracks that `train.held_out` names, with every other file of the same experiment or library.
 
     `rows` maps a track's id to its metadata. Raises ConfigError for an item that names no track, factor or level, and
     where nothing would be left to train on.
@@ -30,41 +30,41 @@ def held_out_tracks(config: Config, rows: Mapping[str, Row]) -> set[str]:
 
 
 def matching_tracks(config: Config, rows: Mapping[str, Row], levels: Mapping[str, str]) -> set[str]:
-    """Ids of the tracks that have all of these levels, given as {factor: level}; ConfigError where there is none."""
+    """Return the ids of the tracks that have all of these levels, given as {factor: level}; ConfigError where there is none."""
     for factor in levels:
         if factor not in config.factors:
             raise ConfigError(f"train.held_out names the factor {factor!r}{nearest(factor, list(config.factors))}")
-    found = {
+    matching = {
         name
         for name, row in rows.items()
-        if all(level in levels_of(config, factor, row) for factor, level in levels.items())
+        if all(level in levels_of_row(config, factor, row) for factor, level in levels.items())
     }
-    if not found:
+    if not matching:
         for factor, level in levels.items():
-            known = {known for row in rows.values() for known in levels_of(config, factor, row)}
+            known = {name for row in rows.values() for name in levels_of_row(config, factor, row)}
             if level not in known:
                 raise ConfigError(f"train.held_out: {factor} has no level {level!r}{nearest(level, known)}")
         wanted = ", ".join(f"{factor} = {level}" for factor, level in levels.items())
         raise ConfigError(
             f"train.held_out: no track has {wanted}", hint="each of these levels exists, but not together"
         )
-    return found
+    return matching
 
 
-def levels_of(config: Config, factor: str, row: Row) -> list[str]:
-    """The levels of one factor that a metadata row has; a number is its own level."""
+def levels_of_row(config: Config, factor: str, row: Row) -> list[str]:
+    """Return the levels of one factor that a metadata row has; a number is its own level."""
     settings = config.factors[factor]
     value, encoder = row.get(settings.column, ""), ENCODERS[settings.type]
     return encoder.split(value) if issubclass(encoder, LevelEncoder) else [value.strip() or MISSING]
 
 
 def same_experiment(named: set[str], columns: Sequence[str], rows: Mapping[str, Row]) -> set[str]:
-    """Tracks that share the value of one of these columns with a named one; an empty cell is shared with nobody."""
-    found = set()
+    """Return the tracks that share the value of one of these columns with a named one; an empty cell is shared with nobody."""
+    sharing = set[str]()
     for column in columns:
         taken = {rows[name].get(column, "").strip() for name in named} - {""}
-        found |= {name for name, row in rows.items() if row.get(column, "").strip() in taken}
-    return found
+        sharing |= {name for name, row in rows.items() if row.get(column, "").strip() in taken}
+    return sharing
 
 
 def _known(name: str, rows: Mapping[str, Row]) -> str:

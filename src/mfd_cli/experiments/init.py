@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfd_cli.base.errors import MetadataError
-from mfd_cli.base.files import check_input, check_output, whole_file
+from mfd_cli.base.errors import MetadataError, few
+from mfd_cli.base.files import check_output, whole_file
 from mfd_cli.experiments.confounds import worst_confounds
 from mfd_cli.experiments.encode_portal import (
     choose_files,
@@ -20,7 +20,9 @@ from mfd_cli.experiments.encode_portal import (
     simplified,
     with_local_files,
 )
+from mfd_cli.experiments.strands import UNSTRANDED
 from mfd_cli.formats.fasta import read_fasta
+from mfd_cli.formats.metadata_table import Table
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.settings.config import BIOLOGICAL, TECHNICAL, FactorConfig, ModelConfig, resolve_model
 from mfd_cli.settings.project import load_project
@@ -49,34 +51,48 @@ KNOWN: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
 }  # fmt: skip
 """Factor: group, type, role and the names that its column goes by. A direct role is proposed where it fits."""
 DIRECT = ("assay",)
-_NEVER = re.compile(
+"""Factors for which a direct role is proposed, where they have few levels."""
+DIRECT_SHARE = 4
+"""A direct role needs a subspace of so many dimensions per level: each level then has weights of its own."""
+NEVER_FACTORS = re.compile(
     r"accession|path|md5|url|doi|pmid|dbxref|size|download|derived|paired with|audit|source|^n_|^id$|title|status|"
     r"file format|output type|assembly|replicate|library sample|kind|strand|experiment|submit|n intervals|alias",
     re.IGNORECASE,
 )
-_CONTROL = re.compile(r"\b(control|input|igg|mock|untagged|wce|background)\b", re.IGNORECASE)
-_KNOWN_CONTIGS = {
+CONTROL_TARGETS = re.compile(r"\b(control|input|igg|mock|untagged|wce|background)\b", re.IGNORECASE)
+ASSEMBLY_BY_LENGTH = {
     248956422: "GRCh38", 249250621: "hg19", 195471971: "mm10", 197195432: "mm9", 230218: "sacCer3",
 }  # fmt: skip
-_SMALL_GENOME = 200_000_000
+"""The assembly that has a contig (chr1 or chrI) of this length."""
+SMALL_GENOME = 200_000_000
+"""Bases below which all bins are proposed, and no chr9 and chr10 for the test."""
+FEW_TRACKS = 8
+"""Up to so many tracks a category may differ on each and still be proposed."""
+TEST_SHARE, VALIDATION_SHARE, LARGE_VALIDATION_SHARE = 0.10, 0.08, 0.05
+ONE_CONTIG_SHARE = 0.1
+UNKNOWN_COLUMN = "not a column that mfd knows: add it if it matters"
+
+Rows = Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True)
 class InitReport:
-    """What was proposed, for the terminal."""
+    """What was proposed, for the terminal: `left_out` has the ids of rows by reason, `columns` why a column is no factor."""
 
     output: Path
     tracks: int
     assembly: str | None
-    left_out: Mapping[str, int]
+    left_out: Mapping[str, Sequence[str]]
     factors: Mapping[str, FactorConfig]
     levels: Mapping[str, int]
     columns: Mapping[str, str]
     remarks: Sequence[str]
 
     def lines(self) -> list[str]:
+        """Return the report in words."""
         lines = [f"{self.tracks} tracks{f', assembly {self.assembly}' if self.assembly else ''}"]
-        lines += [f"left out: {count} rows, {reason}" for reason, count in self.left_out.items()]
+        for reason, ids in self.left_out.items():
+            lines.append(f"left out: {len(ids)} row{'s' if len(ids) > 1 else ''}, {reason} ({few(ids)})")
         lines.append("factors:")
         for name, factor in self.factors.items():
             lines.append(
@@ -89,90 +105,139 @@ class InitReport:
         return lines
 
 
+@dataclass(frozen=True)
+class ChosenTable:
+    """The rows that a project is made of, the file that holds them, and what was left out of the table that was given.
+
+    `new` says that the file is still to be written: a choice from ENCODE's table. `id` and `path` are the columns that name
+    the tracks and their files.
+    """
+
+    rows: Rows
+    file: Path
+    new: bool
+    id: str
+    path: str
+    left_out: Mapping[str, Sequence[str]]
+    assembly: str | None
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns, in the order of the table."""
+        return list(self.rows[0])
+
+
 def init_project(
     fasta: Path, metadata: Path, output: Path = Path("mfd.toml"), *, assembly: str | None = None, force: bool = False
 ) -> InitReport:
     """Write `output` (mfd.toml) for a genome and a metadata table; with an ENCODE table also the table of chosen files.
 
-    Raises MetadataError where the table has no header, no usable file, or no column that tells where the files are.
+    Raises MetadataError where the table has no header, no usable file, or no column that tells where the files are,
+    GenomeError for the FASTA, OutputError where a file is in the way and `force` is not set.
     """
     check_output(output, force)
-    check_input(metadata, MetadataError)
-    table = read_any_table(metadata)
-    genome = read_fasta(fasta)
-    left_out: dict[str, int] = {}
-    rows, chosen_table = list(table.rows), metadata
+    table, genome = read_any_table(metadata), read_fasta(fasta)
+    chosen = choose_table(table, assembly or assembly_of(genome.lengths))
+    if chosen.new:
+        check_output(chosen.file, force)
+    factors, others = propose_factors(chosen.rows, chosen.columns)
+    remarks = remarks_on(chosen.rows, chosen.columns, factors)
+    text = toml_text(fasta, output, chosen, factors, others, genome.lengths)
+    if chosen.new:
+        write_tsv(chosen.file, chosen.rows, chosen.columns)
+    with whole_file(output) as temporary:
+        temporary.write_text(text, "utf-8")
+    load_project(output)  # what is proposed must be a project
+    levels = {name: len({row[factor.column] for row in chosen.rows}) for name, factor in factors.items()}
+    return InitReport(output, len(chosen.rows), chosen.assembly, chosen.left_out, factors, levels, others, remarks)
+
+
+def assembly_of(lengths: Mapping[str, int]) -> str | None:
+    """Return the name of the assembly that has contigs of these lengths, if it is one that mfd knows."""
+    return next((ASSEMBLY_BY_LENGTH[length] for length in lengths.values() if length in ASSEMBLY_BY_LENGTH), None)
+
+
+def choose_table(table: Table, assembly: str | None) -> ChosenTable:
+    """Return all rows of a table that says where its files are, or a choice from one of ENCODE's that does not.
+
+    Raises MetadataError where nothing can be chosen, or a column is missing.
+    """
+    rows: Rows = table.rows
+    file, new, left_out, chosen_assembly = table.path, False, dict[str, list[str]](), None
     if is_encode(table):
-        told = assembly or next((_KNOWN_CONTIGS[n] for n in genome.lengths.values() if n in _KNOWN_CONTIGS), None)
-        choice = with_local_files(choose_files(table, told), table)
-        rows, left_out, assembly = [dict(row) for row in choice.rows], choice.reasons(), choice.assembly
-        chosen_table = metadata.parent / "metadata.mfd.tsv"
-        check_output(chosen_table, force)
+        choice = with_local_files(choose_files(table, assembly), table)
+        rows, left_out, chosen_assembly = choice.rows, choice.reasons(), choice.assembly
+        file, new = table.path.parent / "metadata.mfd.tsv", True
     columns = list(rows[0])
     identity, path = find_column("id", columns), find_column("path", columns)
     if identity is None or path is None:
         raise MetadataError(
             f"has no column that {'names the tracks' if identity is None else 'tells where their files are'}",
-            path=metadata,
+            path=table.path,
             line=1,
             hint="name the columns File accession and File path",
         )
-    factors, others = propose_factors(rows, columns)
-    remarks = remarks_on(rows, columns, factors)
-    text = write_toml(fasta, chosen_table, output, identity, path, columns, factors, others, genome.lengths)
-    if is_encode(table):
-        write_tsv(chosen_table, rows, columns)
-    with whole_file(output) as temporary:
-        temporary.write_text(text, "utf-8")
-    load_project(output)
-    levels = {name: len({row[factor.column] for row in rows}) for name, factor in factors.items()}
-    return InitReport(output, len(rows), assembly, left_out, factors, levels, others, remarks)
+    return ChosenTable(rows, file, new, identity, path, left_out, chosen_assembly)
 
 
-def propose_factors(
-    rows: Sequence[Mapping[str, str]], columns: Sequence[str]
-) -> tuple[dict[str, FactorConfig], dict[str, str]]:
-    """Factors by name, biological ones first, and why the other columns are none."""
+# -- factors -----------------------------------------------------------------------------------------------------------
+
+
+def propose_factors(rows: Rows, columns: Sequence[str]) -> tuple[dict[str, FactorConfig], dict[str, str]]:
+    """Return factors by name, biological ones first, and by column why the others are none."""
+    factors, others = known_factors(rows, columns)
+    used = {factor.column for factor in factors.values()}
+    for column in columns:
+        if column not in used and column not in others:
+            others[column] = why_no_factor(column, [row[column] for row in rows])
+    return factors, others
+
+
+def known_factors(rows: Rows, columns: Sequence[str]) -> tuple[dict[str, FactorConfig], dict[str, str]]:
+    """Return the factors of KNOWN that the table has, and by column why one that it has is of no use."""
     by_name = {simplified(column): column for column in columns}
-    factors: dict[str, FactorConfig] = {}
-    others: dict[str, str] = {}
-    technical = resolve_model(ModelConfig()).groups[TECHNICAL]
+    factors, useless = dict[str, FactorConfig](), dict[str, str]()
     for name, (group, kind, role, spellings) in KNOWN.items():
         column = next((by_name[simplified(s)] for s in spellings if simplified(s) in by_name), None)
         if column is None:
             continue
         values = [row[column] for row in rows]
         if reason := unusable(values, kind):
-            others[column] = reason
+            useless[column] = reason
             continue
-        few = len(set(values)) * 4 <= technical
-        kind = kind if kind != "number" or all(is_number(value) for value in values if value) else "category"
-        factors[name] = FactorConfig(
-            column=column, group=group, type=kind, role="both" if name in DIRECT and few else role
-        )
-    used = {factor.column for factor in factors.values()}
-    for column in columns:
-        if column in used or column in others:
-            continue
-        values = [row[column] for row in rows]
-        reason = "names, files and book-keeping" if _NEVER.search(column) else unusable(values, "category")
-        others[column] = reason or f"{len(set(values))} levels; not a column that mfd knows: add it if it matters"
-    return factors, others
+        if kind == "number" and not all(is_number(value) for value in values if value):
+            kind = "category"
+        role = "both" if name in DIRECT and few_enough_for_direct(values) else role
+        factors[name] = FactorConfig(column=column, group=group, type=kind, role=role)
+    return factors, useless
+
+
+def few_enough_for_direct(values: Sequence[str]) -> bool:
+    """Return whether a technical factor has few levels compared with its subspace."""
+    return len(set(values)) * DIRECT_SHARE <= resolve_model(ModelConfig()).groups[TECHNICAL]
+
+
+def why_no_factor(column: str, values: Sequence[str]) -> str:
+    """Return why a column that is none of KNOWN is not proposed as a factor."""
+    if NEVER_FACTORS.search(column):
+        return "names, files and book-keeping"
+    return unusable(values, "category") or f"{len(set(values))} levels; {UNKNOWN_COLUMN}"
 
 
 def unusable(values: Sequence[str], kind: str) -> str | None:
-    """Why a column cannot be a factor: empty, constant, or different on every track."""
+    """Return why a column cannot be a factor: empty, constant, or different on every track; None if it can."""
     levels = set(values)
     if levels == {""}:
         return "empty"
     if len(levels) == 1:
         return "the same on every track"
-    if kind not in ("number", "year") and len(levels) == len(values) and len(values) > 8:
+    if kind not in ("number", "year") and len(levels) == len(values) and len(values) > FEW_TRACKS:
         return "different on every track"
     return None
 
 
 def is_number(text: str) -> bool:
+    """Return whether a cell is a number."""
     try:
         float(text)
     except ValueError:
@@ -180,95 +245,153 @@ def is_number(text: str) -> bool:
     return True
 
 
-def remarks_on(
-    rows: Sequence[Mapping[str, str]], columns: Sequence[str], factors: Mapping[str, FactorConfig]
-) -> list[str]:
-    """Levels with one track, confounds, controls, strand pairs."""
+# -- remarks -----------------------------------------------------------------------------------------------------------
+
+
+def remarks_on(rows: Rows, columns: Sequence[str], factors: Mapping[str, FactorConfig]) -> list[str]:
+    """Return a sentence on each thing that a user should know before training on these rows."""
+    return [
+        *single_track_remarks(rows, factors),
+        *worst_confounds(rows, factors),
+        *empty_group_remarks(factors),
+        *control_remarks(rows, columns),
+        *strand_remarks(rows, columns),
+    ]
+
+
+def single_track_remarks(rows: Rows, factors: Mapping[str, FactorConfig]) -> list[str]:
+    """Return which factors have levels of a single track, of which nothing general can be learnt."""
     remarks = []
     for name, factor in factors.items():
+        if factor.type == "number":
+            continue  # its values are no levels
         counts = Counter(row[factor.column] for row in rows)
         single = sum(count == 1 for count in counts.values())
         if single:
             remarks.append(f"{name}: {single} of {len(counts)} levels have one track only")
-    remarks += worst_confounds(rows, factors)
-    target = find_column("target", columns)
-    controls = [row for row in rows if target and _CONTROL.search(row[target])]
-    if controls:
-        remarks.append(
-            f"{len(controls)} tracks look like control experiments ({controls[0][target or ''][:40]!r}, ...)"
-        )
-    strand = find_column("strand", columns)
-    stranded = sum(bool(row[strand]) and row[strand] not in (".", "*") for row in rows) if strand else 0
-    if stranded:
-        remarks.append(f"{stranded} tracks have a strand (column {strand!r}): see tracks.strand")
     return remarks
 
 
+def empty_group_remarks(factors: Mapping[str, FactorConfig]) -> list[str]:
+    """Return which group has no factor: without one, nothing is set apart from the other."""
+    groups = {factor.group for factor in factors.values()}
+    return [
+        f"no factor is {group}: nothing says what is {group} in these tracks, and nothing can be set apart as such"
+        for group in (BIOLOGICAL, TECHNICAL)
+        if group not in groups
+    ]
+
+
+def control_remarks(rows: Rows, columns: Sequence[str]) -> list[str]:
+    """Return how many tracks look like controls, by their targets."""
+    target = find_column("target", columns)
+    controls = [row[target] for row in rows if target and CONTROL_TARGETS.search(row[target])]
+    if not controls:
+        return []
+    return [f"{len(controls)} tracks look like control experiments ({controls[0][:40]!r}, ...): see tracks.control"]
+
+
+def strand_remarks(rows: Rows, columns: Sequence[str]) -> list[str]:
+    """Return how many tracks have a strand."""
+    strand = find_column("strand", columns)
+    stranded = sum(bool(row[strand]) and row[strand] not in UNSTRANDED for row in rows) if strand else 0
+    return [f"{stranded} tracks have a strand (column {strand!r}): see tracks.strand"] if stranded else []
+
+
+# -- mfd.toml ----------------------------------------------------------------------------------------------------------
+
+
 def propose_split(lengths: Mapping[str, int]) -> tuple[list[str], list[str] | float]:
-    """Test and validation contigs: chr9 and chr10 of large genomes, otherwise contigs of about 10 % and 8 %."""
+    """Return test and validation contigs: chr9 and chr10 of large genomes, otherwise contigs of about 10 % and 8 %.
+
+    Of fewer than three contigs (mitochondria not counted), validation is a share of what is not test.
+    """
     usual = [name for name in lengths if name.removeprefix("chr") in ("9", "10")]
-    if len(usual) == 2 and sum(lengths.values()) > _SMALL_GENOME:
-        return usual, 0.05
+    if len(usual) == 2 and sum(lengths.values()) > SMALL_GENOME:
+        return usual, LARGE_VALIDATION_SHARE
     main = {n: size for n, size in lengths.items() if n.removeprefix("chr") not in ("M", "MT", "Mito")}
     if len(main) < 3:
-        return (list(main)[-1:], 0.1) if len(main) == 2 else ([], 0.1)
+        return (list(main)[-1:], ONE_CONTIG_SHARE) if len(main) == 2 else ([], ONE_CONTIG_SHARE)
     total = sum(main.values())
-    test = min(main, key=lambda name: abs(main[name] - 0.10 * total))
+    test = min(main, key=lambda name: abs(main[name] - TEST_SHARE * total))
     rest = {name: size for name, size in main.items() if name != test}
-    return [test], [min(rest, key=lambda name: abs(rest[name] - 0.08 * total))]
+    return [test], [min(rest, key=lambda name: abs(rest[name] - VALIDATION_SHARE * total))]
 
 
-def write_toml(
+def toml_text(
     fasta: Path,
-    metadata: Path,
     output: Path,
-    identity: str,
-    path: str,
-    columns: Sequence[str],
+    chosen: ChosenTable,
     factors: Mapping[str, FactorConfig],
     others: Mapping[str, str],
     lengths: Mapping[str, int],
 ) -> str:
-    """The text of mfd.toml; paths are relative to it where they lie below its folder."""
-    base = output.absolute().parent
-
-    def relative(file: Path) -> str:
-        whole = file.absolute()
-        return str(whole.relative_to(base)) if whole.is_relative_to(base) else str(whole)
-
-    test, validation = propose_split(lengths)
-    background = '"all"' if sum(lengths.values()) < _SMALL_GENOME else "1.0"
+    """Return the text of mfd.toml; paths are relative to it where they lie below its folder."""
+    folder = output.absolute().parent
+    background = '"all"' if sum(lengths.values()) < SMALL_GENOME else "1.0"
     lines = [
         "# Written by mfd init. Every key is explained by: mfd --help, and the README.",
         "",
         "[data]",
-        f"fasta = {quoted(relative(fasta))}",
-        f"metadata = {quoted(relative(metadata))}",
+        f"fasta = {quoted(relative_to(folder, fasta))}",
+        f"metadata = {quoted(relative_to(folder, chosen.file))}",
         "",
         "[tracks]",
-        f"id = {quoted(identity)}",
-        f"path = {quoted(path)}",
+        f"id = {quoted(chosen.id)}",
+        f"path = {quoted(chosen.path)}",
+        *(['kind = "Kind"'] if "Kind" in chosen.columns else []),
+        "",
+        "[bins]",
+        f"background = {background}",
+        '# exclude = "blacklist.bed"',
+        "",
+        "[split]",
+        *split_lines(lengths),
+        "",
+        *(line for name, factor in factors.items() for line in factor_lines(name, factor)),
+        *unknown_column_lines(others),
     ]
-    if "Kind" in columns:
-        lines.append('kind = "Kind"')
-    lines += ["", "[bins]", f"background = {background}", '# exclude = "blacklist.bed"', "", "[split]"]
-    if not test:
-        lines.append("# This genome has one contig: give regions to train on with bins.regions, and test elsewhere.")
-    lines += [f"test = {json.dumps(test)}", f"validation = {json.dumps(validation)}", ""]
-    for name, factor in factors.items():
-        lines += [f"[factors.{name}]", f"column = {quoted(factor.column)}", f"group = {quoted(factor.group)}"]
-        lines += [f"type = {quoted(factor.type)}"] if factor.type != "category" else []
-        lines += [f"role = {quoted(factor.role)}"] if factor.role != "interact" else []
-        lines.append("")
-    unknown = [column for column, reason in others.items() if "add it" in reason]
-    if unknown:
-        lines.append("# Columns that may be factors too; say which group they belong to:")
-        for column in unknown:
-            name = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_") or "column"
-            lines += [f"# [factors.{name}]", f"# column = {quoted(column)}", '# group = "technical"']
     return "\n".join(lines).rstrip() + "\n"
 
 
+def relative_to(folder: Path, file: Path) -> str:
+    """Return a file's path as seen from a folder where it lies below it, else its whole path."""
+    whole = file.absolute()
+    return str(whole.relative_to(folder)) if whole.is_relative_to(folder) else str(whole)
+
+
+def split_lines(lengths: Mapping[str, int]) -> list[str]:
+    """Return the proposed split in TOML."""
+    test, validation = propose_split(lengths)
+    comment = [
+        "# This genome has one contig: a share of it, in blocks, is kept for validation (mfd evaluate --split validation),",
+        "# and nothing for the test.",
+    ]
+    return [*([] if test else comment), f"test = {json.dumps(test)}", f"validation = {json.dumps(validation)}"]
+
+
+def factor_lines(name: str, factor: FactorConfig) -> list[str]:
+    """Return a factor in TOML, without what is the default, and an empty line."""
+    return [
+        f"[factors.{name}]",
+        f"column = {quoted(factor.column)}",
+        f"group = {quoted(factor.group)}",
+        *([f"type = {quoted(factor.type)}"] if factor.type != "category" else []),
+        *([f"role = {quoted(factor.role)}"] if factor.role != "interact" else []),
+        "",
+    ]
+
+
+def unknown_column_lines(others: Mapping[str, str]) -> list[str]:
+    """Return factors of the columns that mfd does not know, as comments."""
+    unknown = [column for column, reason in others.items() if reason.endswith(UNKNOWN_COLUMN)]
+    lines = ["# Columns that may be factors too; say which group they belong to:"] if unknown else []
+    for column in unknown:
+        name = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_") or "column"
+        lines += [f"# [factors.{name}]", f"# column = {quoted(column)}", '# group = "technical"']
+    return lines
+
+
 def quoted(text: str) -> str:
-    """A TOML string."""
+    """Return a text as a TOML string."""
     return json.dumps(text, ensure_ascii=False)

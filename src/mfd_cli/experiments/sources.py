@@ -8,19 +8,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfd_cli.base.errors import ConfigError, InputErrors, MetadataError, MfdError, RegionError, nearest
+from mfd_cli.base.errors import ConfigError, InputErrors, MetadataError, MfdError, RegionError, few, nearest
 from mfd_cli.base.files import check_input
 from mfd_cli.experiments.track import Kind
 from mfd_cli.formats.bigwig_reader import check_bigwig
 from mfd_cli.formats.metadata_table import Table, read_table
+from mfd_cli.settings.config import Config, TracksConfig
 from mfd_cli.settings.project import Project, located
 
-_LONGEST_NAME = 500
+LONGEST_NAME = 500
+"""Letters of the name of a track or a file."""
+NO_CONTROL = ("", "no", "false", "0")
+"""What a cell of the column of controls says of a track that is none, whatever its case."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One row of the metadata table: a track and its file."""
+    """One row of the metadata table: a track and its file.
+
+    `name` is the file as the table names it, `path` where it is; `assayed` is the BED of where the track was measured.
+    """
 
     id: str
     kind: Kind
@@ -31,51 +38,85 @@ class Source:
     line: int
 
 
+@dataclass(frozen=True)
+class Sources:
+    """The tracks of a metadata table, peak tracks first, and the ids of its rows that are controls, which are no tracks."""
+
+    tracks: Sequence[Source]
+    controls: Sequence[str]
+
+
 def not_given(project: Project, what: str, hint: str) -> ConfigError:
-    """The error where neither mfd.toml nor an option names a file."""
+    """Return the error for where neither mfd.toml nor an option names a file."""
     nowhere = "" if project.file else ", and there is no mfd.toml here"
     return ConfigError(f"no {what} is given{nowhere}", path=project.file, hint=hint)
 
 
-def read_table_of(project: Project) -> Table:
-    """The project's metadata table."""
+def read_sources(project: Project) -> Sources:
+    """Read the tracks of the project's metadata table. Their files are not looked at: see `check_sources`.
+
+    Raises MetadataError where a row is wrong, the table lacks a column that mfd.toml names, or holds controls only.
+    """
     if project.config.data.metadata is None:
         raise not_given(project, "metadata table", "set data.metadata in mfd.toml, or --metadata FILE")
-    return read_table(project.path(project.config.data.metadata))
+    table = read_table(project.path(project.config.data.metadata))
+    _check_columns(project.config, table)
+    columns = project.config.tracks
+    sources, controls = list[Source](), list[str]()
+    for row, line in zip(table.rows, table.lines):
+        if columns.control and row[columns.control].strip().lower() not in NO_CONTROL:
+            controls.append(row[columns.id])
+        else:
+            sources.append(_source_of(row, line, columns, table.path))
+    if not sources:
+        raise MetadataError(
+            f"every track is marked as a control in the column {columns.control!r}",
+            path=table.path,
+            hint=f"the cell of a track that is none is empty, or one of: {', '.join(filter(None, NO_CONTROL))}",
+        )
+    _check_names(sources, table.path)
+    return Sources(sorted(sources, key=lambda source: source.kind != "peaks"), controls)
 
 
-def read_sources(project: Project) -> list[Source]:
-    """The tracks of the project's metadata table, peak tracks first. MetadataError where a row is wrong."""
-    columns, table = project.config.tracks, read_table_of(project)
-    for what, name in (
-        ("id", columns.id),
-        ("path", columns.path),
-        ("kind", columns.kind),
-        ("assayed", columns.assayed),
-    ):
-        if name is not None and name not in table.columns:
+def _check_columns(config: Config, table: Table) -> None:
+    """MetadataError where mfd.toml names a column that the table lacks.
+
+    tracks.experiment has columns by default, of which a table need have none; only those that are set must be there.
+    """
+    columns = config.tracks
+    named = [
+        (f"tracks.{what}", getattr(columns, what))
+        for what in ("id", "path", "kind", "assayed", "strand", "counts", "control")
+    ]
+    if "experiment" in columns.model_fields_set:
+        named += [("tracks.experiment", column) for column in columns.experiment]
+    named += [(f"factors.{factor}", settings.column) for factor, settings in config.factors.items()]
+    for setting, column in named:
+        if column is not None and column not in table.columns:
             raise MetadataError(
-                f"has no column {name!r}, which tracks.{what} names{nearest(name, table.columns)}",
+                f"has no column {column!r}, which {setting} names{nearest(column, table.columns)}",
                 path=table.path,
                 line=1,
             )
-    for factor, settings in project.config.factors.items():
-        if settings.column not in table.columns:
-            near = nearest(settings.column, table.columns)
-            raise MetadataError(
-                f"has no column {settings.column!r}, which factors.{factor} names{near}", path=table.path, line=1
-            )
-    base, sources = table.path.parent, list[Source]()
-    for row, line in zip(table.rows, table.lines):
-        name, file = row[columns.id], row[columns.path]
-        if not name or not file:
-            raise MetadataError(f"has no {'id' if not name else 'file'}", path=table.path, line=line)
-        kind = kind_of(row[columns.kind] if columns.kind else "", file, table.path, line)
-        assayed = row[columns.assayed] if columns.assayed else ""
-        beside = located(base, assayed) if assayed else None
-        sources.append(Source(name, kind, located(base, file), file, beside, row, line))
-    _check_names(sources, table.path)
-    return sorted(sources, key=lambda source: source.kind != "peaks")
+
+
+def _source_of(row: Mapping[str, str], line: int, columns: TracksConfig, path: Path) -> Source:
+    """The track of a row of the table at `path`; its files are named relative to the table."""
+    name, file = row[columns.id], row[columns.path]
+    if not name or not file:
+        raise MetadataError(f"has no {'id' if not name else 'file'}", path=path, line=line)
+    kind = kind_of(row[columns.kind] if columns.kind else "", file, path, line)
+    assayed = row[columns.assayed] if columns.assayed else ""
+    beside = located(path.parent, assayed) if assayed else None
+    return Source(name, kind, located(path.parent, file), file, beside, row, line)
+
+
+def controls_sentence(controls: Sequence[str], column: str | None) -> list[str]:
+    """Return a sentence on the rows that were left out as controls, if there are any."""
+    if not controls:
+        return []
+    count = f"{len(controls):,} track{'s' if len(controls) > 1 else ''}"
+    return [f"left out as controls (column {column!r}): {count} ({few(controls)})"]
 
 
 def _check_names(sources: Sequence[Source], path: Path) -> None:
@@ -86,7 +127,7 @@ def _check_names(sources: Sequence[Source], path: Path) -> None:
             ("track", source.id, source.id),
             ("file", source.name, os.path.normpath(source.path)),
         ):
-            if len(name) > _LONGEST_NAME or any(unicodedata.category(letter)[0] == "C" for letter in name):
+            if len(name) > LONGEST_NAME or any(unicodedata.category(letter)[0] == "C" for letter in name):
                 raise MetadataError(
                     f"the name of the {what}, {name[:40]!r}, is too long or has letters that cannot be seen",
                     path=path,
@@ -97,14 +138,17 @@ def _check_names(sources: Sequence[Source], path: Path) -> None:
                 raise MetadataError(f"{what} {name[:60]!r} is on line {before} already", path=path, line=source.line)
 
 
-def kind_of(told: str, file: str, path: Path, line: int) -> Kind:
-    """Peaks or signal: by the kind column if it says so, otherwise by the file's name."""
-    told, name = told.lower(), file.lower().removesuffix(".gz")
-    if any(word in told for word in ("signal", "bigwig")) or (not told and name.endswith((".bw", ".bigwig"))):
+def kind_of(word: str, file: str, path: Path, line: int) -> Kind:
+    """Return peaks or signal: by the word in the kind column if there is one, otherwise by the file's name.
+
+    Raises MetadataError, which names the line of the table at `path`, where that tells neither.
+    """
+    word, name = word.lower(), file.lower().removesuffix(".gz")
+    if any(part in word for part in ("signal", "bigwig")) or (not word and name.endswith((".bw", ".bigwig"))):
         return "signal"
-    if any(word in told for word in ("peak", "bed")) or (not told and name.endswith((".bed", "peak"))):
+    if any(part in word for part in ("peak", "bed")) or (not word and name.endswith((".bed", "peak"))):
         return "peaks"
-    shown = f"the kind {told[:40]!r}" if told else f"the file name {file[-60:]!r}"
+    shown = f"the kind {word[:40]!r}" if word else f"the file name {file[-60:]!r}"
     raise MetadataError(
         f"{shown} tells neither peaks nor signal",
         path=path,
@@ -114,7 +158,10 @@ def kind_of(told: str, file: str, path: Path, line: int) -> Kind:
 
 
 def check_sources(sources: Sequence[Source]) -> None:
-    """Look at every track file before the long work; all that are faulty are reported together."""
+    """Look at every track file before the long work.
+
+    Raises InputErrors with all that are faulty together, or the one error.
+    """
     errors: list[MfdError] = []
     for source in sources:
         try:

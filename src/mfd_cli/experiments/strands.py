@@ -14,6 +14,7 @@ from mfd_cli.base.errors import MetadataError
 from mfd_cli.experiments.track import Track
 from mfd_cli.settings.config import Config
 
+# The words that tables use; a word outside these lists is an error, because a guess would be wrong silently.
 STRANDS = {"+": 1, "plus": 1, "forward": 1, "-": -1, "minus": -1, "reverse": -1}
 UNSTRANDED = ("", ".", "*", "both", "unstranded")
 COUNTS = ("counts", "count", "yes", "true", "1", "poisson")
@@ -21,7 +22,7 @@ NOT_COUNTS = ("", "no", "false", "0", "log-normal")
 
 
 def strand_of(value: str, track: str) -> int:
-    """1, -1, or 0 for a track that is not stranded; MetadataError for any other word."""
+    """Return 1, -1, or 0 for a track that is not stranded; MetadataError for any other word."""
     word = value.strip().lower()
     if word in STRANDS:
         return STRANDS[word]
@@ -31,7 +32,7 @@ def strand_of(value: str, track: str) -> int:
 
 
 def strand_partners(tracks: Sequence[Track], config: Config) -> Ints:
-    """(tracks,) the place of each track's partner on the other strand; its own place for a track without one.
+    """Return (tracks,) the index of each track's partner on the other strand; its own index for a track without one.
 
     Raises MetadataError for a stranded track without exactly one partner, and where no factor of a conditioned model reads
     the strand: both tracks of a pair would have the same weights.
@@ -41,7 +42,7 @@ def strand_partners(tracks: Sequence[Track], config: Config) -> Ints:
     if column is None:
         return partners
     pairs: dict[tuple[str, ...], dict[int, int]] = {}
-    for place, track in enumerate(tracks):
+    for index, track in enumerate(tracks):
         strand = strand_of(track.metadata.get(column, ""), track.id)
         if strand == 0:
             continue
@@ -54,7 +55,7 @@ def strand_partners(tracks: Sequence[Track], config: Config) -> Ints:
             raise MetadataError(
                 f"tracks {tracks[pair[strand]].id!r} and {track.id!r} are the same strand of one experiment"
             )
-        pair[strand] = place
+        pair[strand] = index
     for pair in pairs.values():
         if len(pair) == 1:
             alone = tracks[next(iter(pair.values()))].id
@@ -70,7 +71,10 @@ def strand_partners(tracks: Sequence[Track], config: Config) -> Ints:
 
 
 def experiment_of(track: Track, config: Config) -> tuple[str, ...]:
-    """What names a track's experiment: the columns of `tracks.experiment` that the table has, else all but the strand."""
+    """Return what names a track's experiment.
+
+    That is its cells in the columns of `tracks.experiment`, or if it has none, all of its row but id, file and strand.
+    """
     own = tuple(track.metadata[c] for c in config.tracks.experiment if track.metadata.get(c))
     if own:
         return own
@@ -79,13 +83,13 @@ def experiment_of(track: Track, config: Config) -> tuple[str, ...]:
 
 
 def swapped_signs(tracks: Sequence[Track], partners: Ints) -> Floats:
-    """(tracks,) -1 where a track and its partner have opposite signs (minus strands are often written below zero)."""
+    """Return (tracks,) -1 where a track and its partner have opposite signs (minus strands are often written below zero)."""
     means = np.array([track.mean_signal for track in tracks])
     return np.where(means * means[partners] < 0, -1, 1).astype(np.float32)
 
 
 def count_tracks(tracks: Sequence[Track], config: Config) -> Bools:
-    """(tracks,) which signal tracks are declared as counts; MetadataError for a word that is neither yes nor no."""
+    """Return (tracks,) which signal tracks are declared as counts; MetadataError for a word that is neither yes nor no."""
     column = config.tracks.counts
     if column is None:
         return np.zeros(len(tracks), bool)

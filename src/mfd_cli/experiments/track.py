@@ -41,7 +41,7 @@ class StoredTrack(Stored):
 
 
 class StoredTracks(Stored):
-    """All of them."""
+    """All tracks of a dataset or a run, each with a name of its own."""
 
     tracks: Annotated[list[StoredTrack], Field(min_length=1)]
 
@@ -56,7 +56,7 @@ class StoredTracks(Stored):
 
 
 def tracks_of(stored: Sequence[Mapping[str, Any]]) -> tuple[Track, ...]:
-    """Tracks from plain values that have been checked."""
+    """Return tracks from plain values that have been checked."""
     return tuple(
         Track(
             id=row["id"],

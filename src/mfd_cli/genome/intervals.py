@@ -81,6 +81,12 @@ class Intervals:
             places[mapping[name]] = start, end
         return places
 
+    def elsewhere(self, lengths: Mapping[str, int]) -> dict[str, int]:
+        """Return how many intervals lie on each contig that the genome lacks, which `on` leaves out."""
+        mapping = match_contigs(self.names, lengths, str(self.path))
+        counts = np.bincount(self.contig, minlength=len(self.names)).tolist()
+        return {name: count for name, count in zip(self.names, counts) if name not in mapping}
+
 
 _COUNT = "[0-9][0-9,]{0,19}"
 _REGION = re.compile(rf"(?P<contig>.+?)(?::(?P<first>{_COUNT})(?:(?P<dash>-)(?P<last>{_COUNT})?)?)?")

@@ -42,7 +42,7 @@ def lines_of(description: Mapping[str, Any]) -> list[str]:
     """A description in words, one fact a line."""
     lines = [f"{description['what']}: {description['folder']}"]
     for key, value in description.items():
-        if key not in ("what", "folder"):
+        if key not in ("what", "folder") and value != {}:  # such as the positives of peak tracks where there are none
             shown = (
                 ", ".join(f"{k} {_short(v)}" for k, v in value.items()) if isinstance(value, dict) else _short(value)
             )

@@ -52,7 +52,9 @@ class TracksConfig(Node):
     assayed: Text | None = Field(None, description="column with a BED of where the track was measured")
     strand: Text | None = Field(None, description="column with the strand (+ or -) of stranded signal tracks")
     counts: Text | None = Field(None, description="column that says counts for signal tracks with a Poisson loss")
-    control: Text | None = Field(None, description="column whose non-empty value marks a control experiment")
+    control: Text | None = Field(
+        None, description="column that marks control experiments, which are left out (empty, no, false or 0: is none)"
+    )
     experiment: tuple[Text, ...] = Field(
         ("Experiment accession", "Library accession"),
         description="columns naming the experiment and the library; tracks that share one are held out together",

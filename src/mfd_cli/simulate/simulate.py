@@ -55,18 +55,18 @@ class World:
 
     @property
     def trained(self) -> Bools:
-        """(tracks,) which tracks are not held out."""
+        """(tracks,) Which tracks are not held out."""
         return np.array(
             [not any(combination.items() <= row.items() for combination in self.held_out) for row in self.rows]
         )
 
     @property
     def logits(self) -> Doubles:
-        """(bins, tracks)"""
+        """(bins, tracks) The true logits: the sum of the parts and the bias."""
         return self.parts.total() + self.bias
 
     def ceiling(self) -> list[float]:
-        """AUROC of the true logit on the test split, the last contigs, per track."""
+        """Return the AUROC of the true logit on the test split, the last contigs, per track."""
         last = sum(len(codes) // BIN for codes in list(self.genome.values())[-self.test_contigs :])
         logits, peaks = self.logits[-last:], self.peaks[-last:]
         return [auroc(logits[:, i], peaks[:, i]) for i in range(len(self.rows))]
@@ -87,6 +87,7 @@ class SimulateReport:
     held_out: Sequence[Mapping[str, str]]
 
     def lines(self) -> list[str]:
+        """Return a few lines for a person."""
         known = [value for value in self.ceilings.values() if value == value] or [float("nan")]
         return [
             f"{self.tracks} peak tracks and {self.signals} signal tracks on {self.bins:,} bins; {self.prevalence:.1%} "
@@ -108,7 +109,10 @@ def simulate(
     force: bool = False,
     progress: Progress | None = None,
 ) -> SimulateReport:
-    """Write a planted project, whole. The same size, seed and options give the same bytes."""
+    """Write a planted project, whole. The same size, seed and options give the same bytes.
+
+    Raises ConfigError for an unknown size, OutputError where a folder is in the way and `force` is not set.
+    """
     if size not in SIZES:
         raise ConfigError(f"size is {size!r}{nearest(size, list(SIZES))}")
     check_output(output, force)
@@ -164,7 +168,7 @@ def make_world(scale: Size, options: SimulateOptions, rng: np.random.Generator) 
 def design(
     scale: Size, options: SimulateOptions, rng: np.random.Generator
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """The experiments, as factor levels per track, and the combinations of levels that are held out of training.
+    """Return the experiments, as factor levels per track, and the combinations of levels that are held out of training.
 
     Each lab prefers an assay and each year a lab, as in real tables; the last target is mostly measured by one assay. A
     combination is held out only where each two of its levels are still seen together.
@@ -196,14 +200,16 @@ def design(
 
 
 def every_pair_seen(combination: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> bool:
-    """Whether each two levels of a combination are together in some other one as well."""
+    """Return whether each two levels of a combination are together in some other one as well."""
     pairs = combinations(combination.items(), 2)
     return all(any(other[f] == a and other[g] == b for other in others) for (f, a), (g, b) in pairs)
 
 
 def write_tracks(folder: Path, world: World, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Track files in `folder / tracks`, and the rows of the metadata table in ENCODE's columns: peak sets in the order
-    of the world's experiments, then the signals of the first and the last experiment."""
+    """Write track files to `folder / tracks`, and return the rows of the metadata table in ENCODE's columns.
+
+    They are peak sets in the order of the world's experiments, then the signals of the first and the last experiment.
+    """
     (folder / "tracks").mkdir()
     rows, logits = world.rows, world.logits
     wrong = (rng.random(len(rows)) < world.options.mislabelled) & world.trained
@@ -211,20 +217,20 @@ def write_tracks(folder: Path, world: World, rng: np.random.Generator) -> list[d
     for index, row in enumerate(rows):
         accession = f"SIMFF{index + 1:03d}PKS"
         write_peaks(folder / "tracks" / f"{accession}.narrowPeak.gz", world.genome, world.peaks[:, index], rng)
-        told = dict(row)
+        labels = dict(row)
         if wrong[index]:
-            told["target"] = wrong_target(world, row)
-        table.append(metadata_row(accession, f"SIMSR{index + 1:03d}EXP", "bed narrowPeak", "peaks", told, rng))
+            labels["target"] = wrong_target(world, row)
+        table.append(metadata_row(accession, f"SIMSR{index + 1:03d}EXP", "bed narrowPeak", "peaks", labels, rng))
     for index in (0, len(rows) - 1):
         accession, experiment = f"SIMFF{index + 1:03d}SIG", table[index]["Experiment accession"]
         write_signal(folder / "tracks" / f"{accession}.bigWig", world.genome, logits[:, index], rng)
-        told = {**rows[index], "target": table[index]["Experiment target"]}
-        table.append(metadata_row(accession, experiment, "bigWig", "fold change over control", told, rng))
+        labels = {**rows[index], "target": table[index]["Experiment target"]}
+        table.append(metadata_row(accession, experiment, "bigWig", "fold change over control", labels, rng))
     return table
 
 
 def wrong_target(world: World, row: Mapping[str, str]) -> str:
-    """The next target, passing over those that would make the row one of a held-out combination."""
+    """Return the next target, passing over those that would make the row one of a held-out combination."""
     targets = list(dict.fromkeys(other["target"] for other in world.rows))
     place = targets.index(row["target"])
     for target in targets[place + 1 :] + targets[:place]:
@@ -236,7 +242,7 @@ def wrong_target(world: World, row: Mapping[str, str]) -> str:
 def metadata_row(
     accession: str, experiment: str, file_format: str, output: str, row: Mapping[str, str], rng: np.random.Generator
 ) -> dict[str, Any]:
-    """One row of the metadata table."""
+    """Return one row of the metadata table, in ENCODE's columns."""
     suffix = "bigWig" if file_format == "bigWig" else "narrowPeak.gz"
     date = f"{row['year']}-{int(rng.integers(1, 13)):02d}-{int(rng.integers(1, 29)):02d}"
     return {
@@ -255,7 +261,7 @@ def metadata_row(
 
 
 def write_peaks(path: Path, genome: Mapping[str, Bytes], labels: Bools, rng: np.random.Generator) -> None:
-    """narrowPeak: every run of positive bins is a peak, each end moved at random.
+    """Write narrowPeak: every run of positive bins is a peak, each end moved at random.
 
     At most 60 bp outwards and 30 bp inwards: the bins that a peak overlaps by 64 bp or more are exactly those of its run.
     """
@@ -275,7 +281,7 @@ def write_peaks(path: Path, genome: Mapping[str, Bytes], labels: Bools, rng: np.
 
 
 def write_signal(path: Path, genome: Mapping[str, Bytes], logits: Doubles, rng: np.random.Generator) -> None:
-    """bigWig: a log-normal signal around the logit, one value per bin."""
+    """Write bigWig: a log-normal signal around the logit, one value per bin."""
     values = np.exp(0.5 * logits + rng.normal(0, 0.3, len(logits)) + 2)
     file = pyBigWig.open(str(path), "w")
     file.addHeader([(name, len(codes)) for name, codes in genome.items()], maxZooms=0)
@@ -292,7 +298,7 @@ def write_signal(path: Path, genome: Mapping[str, Bytes], logits: Doubles, rng: 
 
 
 def write_genome(path: Path, genome: Mapping[str, Bytes]) -> None:
-    """FASTA with lines of 80 bases."""
+    """Write FASTA with lines of 80 bases."""
     with path.open("w", encoding="ascii") as file:
         for name, codes in genome.items():
             text = decode(codes)
@@ -301,7 +307,7 @@ def write_genome(path: Path, genome: Mapping[str, Bytes]) -> None:
 
 
 def write_vcf(path: Path, genome: Mapping[str, Bytes], variants: Sequence[Mapping[str, Any]]) -> None:
-    """VCF 4.2; the last single-base variant is given a second alternate allele."""
+    """Write VCF 4.2; the last single-base variant is given a second alternate allele."""
     lines = ["##fileformat=VCFv4.2", "##source=mfd simulate"]
     lines += [f"##contig=<ID={name},length={len(codes)}>" for name, codes in genome.items()]
     lines.append('##INFO=<ID=TRUTH,Number=1,Type=String,Description="What the first alternate allele breaks">')
@@ -319,7 +325,7 @@ def write_vcf(path: Path, genome: Mapping[str, Bytes], variants: Sequence[Mappin
 
 
 def configuration(size: str, world: World) -> str:
-    """The project's mfd.toml."""
+    """Return the text of the project's mfd.toml."""
     contigs = list(world.genome)
     tests = SIZES[size].test_contigs
     held_out = ["{" + ", ".join(f'{k} = "{v}"' for k, v in levels.items()) + "}" for levels in world.held_out]
@@ -358,7 +364,7 @@ held_out = [{", ".join(held_out)}]
 def write_truth(
     folder: Path, world: World, table: Sequence[Mapping[str, Any]], variants: Sequence[Mapping[str, Any]]
 ) -> dict[str, float]:
-    """truth/: causes.json, bins.parquet, tracks.parquet, motifs.tsv and .meme, variants.tsv. The ceiling of each track."""
+    """Write truth/: causes, bins, tracks, motifs and variants. Return the ceiling of each track."""
     folder.mkdir()
     names = [str(row["File accession"]) for row in table[: len(world.rows)]]
     ceilings = dict(zip(names, world.ceiling()))
@@ -387,7 +393,7 @@ def write_truth(
 
 
 def write_true_bins(path: Path, world: World, names: Sequence[str]) -> None:
-    """Per bin: contig, start (0-based), shared, and per track peak.ID, logit.ID, biological.ID and technical.ID.
+    """Write a table of bins: contig, start (0-based), shared, and per track peak.ID, logit.ID, biological.ID and technical.ID.
 
     The parts are centred over the training tracks as in the model's decomposition, so for every track (bias: tracks.parquet)
     logit = bias + shared + biological + technical.
@@ -410,26 +416,26 @@ def write_true_bins(path: Path, world: World, names: Sequence[str]) -> None:
 
 
 def true_tracks(world: World, table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Per track: its true levels, the target that the metadata table names, its signal file, its hidden batch."""
+    """Return per track its true levels, the target that the metadata table names, its signal file, its hidden batch."""
     tracks = len(world.rows)
     signals = {row["Experiment accession"]: row["File accession"] for row in table[tracks:]}
     return [
         {
-            "track": told["File accession"],
+            "track": told_row["File accession"],
             "trained": bool(world.trained[i]),
             **row,
-            "told_target": told["Experiment target"],
-            "signal": signals.get(told["Experiment accession"], ""),
+            "told_target": told_row["Experiment target"],
+            "signal": signals.get(told_row["Experiment accession"], ""),
             "bias": float(world.bias[i]),
             "hidden_batch": bool(world.hidden is not None and world.hidden[i]),
             "prevalence": float(world.peaks[:, i].mean()),
         }
-        for i, (row, told) in enumerate(zip(world.rows, table[:tracks]))
+        for i, (row, told_row) in enumerate(zip(world.rows, table[:tracks]))
     ]
 
 
 def auroc(scores: Doubles, labels: Bools) -> float:
-    """Area under the ROC curve by ranks; NaN without positives or negatives."""
+    """Return the area under the ROC curve by ranks; NaN without positives or negatives."""
     positives = int(labels.sum())
     negatives = len(labels) - positives
     if not positives or not negatives:

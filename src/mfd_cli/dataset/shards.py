@@ -1,0 +1,141 @@
+"""Cutting shards: the labels of chosen bins from the intermediate files of all tracks, and what is counted on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfd_cli.base.arrays import Bools, Bytes, Doubles, Floats, Ints
+from mfd_cli.dataset.choose_bins import bins_of_bed
+from mfd_cli.dataset.folder import Bins, pack_bits, unpack_bits
+from mfd_cli.dataset.inputs import Inputs
+from mfd_cli.experiments.track import Track
+from mfd_cli.genome.grid import inside_bins
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of every bin of the genome, track by track, in the order of the sources.
+
+    `arrays` are the intermediate files: of a peak track the sorted global indices of its bins, of a signal track (bins,) the
+    means, NaN where the file says nothing. `assayed` (bins,) says, for the tracks that have a BED of it, where they were
+    measured.
+    """
+
+    inputs: Inputs
+    arrays: Sequence[NDArray[Any]]
+    assayed: Mapping[int, Bools]
+
+    @cached_property
+    def holes(self) -> bool:
+        """Whether some track is not measured everywhere."""
+        signals = self.inputs.of_kind("signal")
+        return bool(self.assayed) or any(np.isnan(self.arrays[index]).any() for index in signals)
+
+    def cut(self, chosen: Ints) -> Bins:
+        """Return the labels of these bins (sorted global indices)."""
+        packed, signal = self._peaks(chosen), self._signal(chosen)
+        contig, start = self.inputs.grid.positions()
+        measured = self._blank_unmeasured(chosen, packed, signal) if self.holes else None
+        return Bins(contig[chosen], start[chosen], packed, signal, measured)
+
+    def _peaks(self, chosen: Ints) -> Bytes:
+        """(chosen, ceil(peak tracks / 8)) packed bits. They are set one track at a time: (chosen, tracks) booleans would take
+        eight times the memory."""
+        peaks = self.inputs.of_kind("peaks")
+        packed = np.zeros((len(chosen), -(-len(peaks) // 8)), np.uint8)
+        for column, index in enumerate(peaks):
+            labelled = self.arrays[index]
+            low, high = np.searchsorted(labelled, [chosen[0], chosen[-1] + 1])
+            here = labelled[low:high]
+            rows = np.searchsorted(chosen, here)
+            hit = rows[chosen[np.minimum(rows, len(chosen) - 1)] == here]
+            packed[hit, column // 8] |= bit_of(column)
+        return packed
+
+    def _signal(self, chosen: Ints) -> Floats:
+        """(chosen, signal tracks) float32."""
+        signals = self.inputs.of_kind("signal")
+        if not signals:
+            return np.zeros((len(chosen), 0), np.float32)
+        return np.stack([self.arrays[index][chosen] for index in signals], 1)
+
+    def _blank_unmeasured(self, chosen: Ints, packed: Bytes, signal: Floats) -> Bytes:
+        """Return which labels were measured, as packed bits, and blank the others in place: not measured is not zero, and not
+        one either."""
+        known = np.ones((len(chosen), len(self.arrays)), bool)
+        for index, mask in self.assayed.items():
+            known[:, index] = mask[chosen]
+        for column, index in enumerate(self.inputs.of_kind("signal")):
+            known[:, index] &= ~np.isnan(signal[:, column])
+            signal[~known[:, index], column] = np.nan
+        for column, index in enumerate(self.inputs.of_kind("peaks")):
+            if index in self.assayed:
+                packed[~known[:, index], column // 8] &= ~bit_of(column)
+        return pack_bits(known)
+
+    def measured_contigs(self, index: int) -> tuple[str, ...] | None:
+        """Return the contigs on which a track was measured; None where it was measured in every bin."""
+        known = self.assayed.get(index)
+        if self.inputs.sources[index].kind == "signal":
+            there = ~np.isnan(self.arrays[index])
+            known = there if known is None else there & known
+        if known is None or known.all():
+            return None
+        grid = self.inputs.grid
+        here = {name: slice(grid.offsets[name], grid.offsets[name] + count) for name, count in grid.counts.items()}
+        return tuple(name for name, bins in here.items() if known[bins].any())
+
+
+def bit_of(column: int) -> np.uint8:
+    """Return a byte with the bit of a peak track set: the least significant one is that of the first track."""
+    return np.uint8(1 << column % 8)
+
+
+def labels_from(inputs: Inputs, arrays: Sequence[NDArray[Any]]) -> Labels:
+    """Return the labels of intermediate files, with the tracks' BEDs of where they were measured."""
+    assayed = {
+        index: bins_of_bed(source.assayed, inputs.grid, inside_bins)[0]
+        for index, source in enumerate(inputs.sources)
+        if source.assayed is not None
+    }
+    return Labels(inputs, arrays, assayed)
+
+
+@dataclass
+class TrainingTotals:
+    """What is counted over the training bins, per track: bins with a peak; sum of the signal over `measured` bins."""
+
+    labels: Labels
+    positives: Ints = field(init=False)
+    signal: Doubles = field(init=False)
+    measured: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        tracks = len(self.labels.arrays)
+        self.positives, self.measured = np.zeros(tracks, np.int64), np.zeros(tracks, np.int64)
+        self.signal = np.zeros(tracks)
+
+    def add(self, bins: Bins) -> None:
+        """Count some more training bins."""
+        peaks = len(self.labels.inputs.of_kind("peaks"))  # peak tracks come first
+        self.positives[:peaks] += unpack_bits(bins.peaks, peaks).sum(0)
+        known = ~np.isnan(bins.signal)
+        self.signal[peaks:] += np.where(known, bins.signal, 0).sum(0, dtype=np.float64)
+        self.measured[peaks:] += known.sum(0)
+
+    def tracks(self) -> list[Track]:
+        """Return the rows of tracks.arrow."""
+        tracks = []
+        for index, source in enumerate(self.labels.inputs.sources):
+            measured = self.labels.measured_contigs(index)
+            track = Track(source.id, source.kind, dict(source.row), int(self.positives[index]), assayed=measured)
+            if self.measured[index]:
+                track = replace(track, mean_signal=float(self.signal[index] / self.measured[index]))
+            tracks.append(track)
+        return tracks

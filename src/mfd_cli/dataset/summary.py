@@ -1,0 +1,113 @@
+"""What `mfd preprocess` says when it is done, in words for the terminal and in numbers for the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mfd_cli.base.errors import few
+from mfd_cli.dataset.choose_bins import ChosenBins, UnknownContigs
+from mfd_cli.dataset.inputs import Inputs
+from mfd_cli.dataset.parse_tracks import Parsed
+from mfd_cli.experiments.sources import controls_sentence
+from mfd_cli.experiments.track import Track
+
+
+@dataclass(frozen=True)
+class PreprocessSummary:
+    """What preprocess did, for the terminal (`lines`) and the manifest (`to_json`).
+
+    `tracks` counts them by kind and `bins` by split; `rule` says how the bins were chosen, where the settings do not;
+    `dropped` counts bins that were left out, by reason; `positives` has the minimum, median and maximum over the peak tracks
+    of training bins with a peak, `empty_tracks` the ids of those with none; `lost_peaks` of `peaks` lie in the incomplete
+    last bin of a contig; `ignored_contigs` (of the tracks) and `unknown_contigs` (of the BED files that settings name) count
+    intervals on contigs that the genome lacks; `controls` are the ids of rows that are no tracks.
+    """
+
+    tracks: Mapping[str, int]
+    bins: Mapping[str, int]
+    rule: str
+    dropped: Mapping[str, int]
+    positives: Mapping[str, int]
+    empty_tracks: Sequence[str]
+    contigs: int
+    ignored_contigs: Mapping[str, int]
+    unknown_contigs: Mapping[str, UnknownContigs]
+    lost_peaks: int
+    peaks: int
+    controls: Sequence[str]
+    control_column: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the same as plain values."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """Return a few lines for a person."""
+        return [
+            f"tracks: {self.tracks['peaks']:,} with peaks, {self.tracks['signal']:,} with signal",
+            *controls_sentence(self.controls, self.control_column),
+            "bins: " + ", ".join(f"{count:,} {split}" for split, count in self.bins.items()),
+            *([self.rule] if self.rule else []),
+            *([] if self.bins["test"] else ["no bins to test on (split.test): mfd evaluate needs --split validation"]),
+            "bins left out: " + (", ".join(f"{n:,} {why}" for why, n in self.dropped.items() if n) or "none"),
+            *unknown_contig_sentences(self.unknown_contigs),
+            f"contigs: {self.contigs:,}",
+            *self._peak_lines(),
+        ]
+
+    def _peak_lines(self) -> list[str]:
+        lines = []
+        if self.positives:
+            lines.append(
+                "training bins with a peak, per track: "
+                + ", ".join(f"{what} {count:,}" for what, count in self.positives.items())
+            )
+        if self.empty_tracks:
+            lines.append(
+                f"tracks without a training bin with a peak: {len(self.empty_tracks)} ({few(self.empty_tracks)})"
+            )
+        if self.ignored_contigs:
+            count, names = sum(self.ignored_contigs.values()), few(self.ignored_contigs)
+            lines.append(f"intervals on contigs that the genome lacks: {count:,} ({names})")
+        if self.lost_peaks:
+            lines.append(f"peaks in the incomplete last bin of a contig: {self.lost_peaks:,} of {self.peaks:,}")
+        return lines
+
+
+def unknown_contig_sentences(unknown: Mapping[str, UnknownContigs]) -> list[str]:
+    """Return a sentence for each BED that a setting names and of which lines were left out, for want of their contigs."""
+    return [
+        f"{setting}: {sum(file.lines.values()):,} of {file.of:,} lines are on contigs that the genome lacks "
+        f"({few(file.lines)}); they were left out"
+        for setting, file in unknown.items()
+        if file.lines
+    ]
+
+
+def summarise(
+    inputs: Inputs, parsed: Sequence[Parsed], chosen: ChosenBins, tracks: Sequence[Track]
+) -> PreprocessSummary:
+    """Count what was made of the inputs; `tracks` are the rows of tracks.arrow."""
+    positives = sorted(track.positives for track in tracks if track.kind == "peaks")
+    spread = {"minimum": 0, "median": len(positives) // 2, "maximum": -1} if positives else {}
+    ignored: dict[str, int] = {}
+    for track in parsed:
+        for name, count in track.ignored.items():
+            ignored[name] = ignored.get(name, 0) + count
+    return PreprocessSummary(
+        tracks={"peaks": len(inputs.of_kind("peaks")), "signal": len(inputs.of_kind("signal"))},
+        bins={name: len(index) for name, index in chosen.splits.items()},
+        rule=chosen.rule,
+        dropped={**inputs.usable.dropped, **chosen.dropped},
+        positives={name: positives[place] for name, place in spread.items()},
+        empty_tracks=[track.id for track in tracks if track.kind == "peaks" and not track.positives],
+        contigs=len(inputs.genome.sequences),
+        ignored_contigs=ignored,
+        unknown_contigs=inputs.usable.unknown_contigs,
+        lost_peaks=sum(track.lost for track in parsed),
+        peaks=sum(track.peaks for track in parsed),
+        controls=inputs.controls,
+        control_column=inputs.project.config.tracks.control,
+    )

@@ -1,0 +1,294 @@
+"""Projects of every kind, through the real commands: signals alone, peaks alone, one track, one contig, short contigs."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pyBigWig
+import pytest
+
+from kit.harm import CONTIGS, METADATA, good_project, in_process
+from kit.places import SHARED
+from mfd_cli.dataset.folder import open_dataset
+
+TRAIN = ["train", "-q", "--gpus", "0", "--threads", "1", "--set", "train.epochs=2"]
+PREPROCESS = ["preprocess", "-q", "--threads", "1"]
+
+
+def run(folder: Path, *words: str) -> str:
+    """What a command that works says, on standard output and standard error."""
+    done = in_process(words, folder)
+    assert done.code == 0, done.told
+    return done.said + done.told
+
+
+def refused(folder: Path, *words: str) -> str:
+    """What a command says that refuses its input: exit code 2, no traceback."""
+    done = in_process(words, folder)
+    assert done.code == 2 and done.told.startswith("mfd: error: "), done.told
+    return done.told
+
+
+def write_table(folder: Path, rows: list[tuple[str, ...]]) -> None:
+    (folder / "metadata.tsv").write_text("\n".join("\t".join(row) for row in rows) + "\n")
+
+
+def write_signal(path: Path, lengths: dict[str, int] = CONTIGS, seed: int = 0) -> None:
+    """A bigWig of 50 bp steps."""
+    rng = np.random.default_rng(seed)
+    with pyBigWig.open(str(path), "w") as file:
+        file.addHeader(list(lengths.items()))
+        for name, length in lengths.items():
+            starts = list(range(0, length - 50, 50))
+            values = [float(value) for value in rng.gamma(1, 2, len(starts)).round(3)]
+            file.addEntries([name] * len(starts), starts, ends=[start + 50 for start in starts], values=values)
+
+
+def settings_changed(folder: Path, old: str, new: str) -> None:
+    file = folder / "mfd.toml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+
+
+def signals_only(folder: Path, count: int = 4) -> None:
+    """The good project with bigWigs alone; targets and assays cross."""
+    good_project(folder)
+    header, rows = METADATA[0], list[tuple[str, ...]]()
+    for number in range(count):
+        write_signal(folder / f"tracks/s{number}.bw", seed=number)
+        target, assay = ("CTCF", "GATA1")[number % 2], ("ChIP-seq", "CUT&RUN")[number // 2 % 2]
+        rows.append((f"S{number}", f"tracks/s{number}.bw", target, assay, "A", "2015"))
+    write_table(folder, [header, *rows])
+
+
+# -- signals alone -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("background", ["", 'background = "all"\n'])
+def test_bigwigs_alone_take_all_usable_bins(tmp_path: Path, background: str) -> None:
+    folder = tmp_path / "p"
+    signals_only(folder)
+    settings_changed(folder, 'background = "all"\n', background)
+    usable = sum(length // 128 for length in CONTIGS.values())
+    said = run(folder, *PREPROCESS)
+    assert ("no peak track: all" in said) == (not background)
+    if not background:
+        assert f"no peak track: all {usable} usable bins" in said
+    dataset = open_dataset(folder / "dataset")
+    assert sum(len(dataset.split(name)) for name in ("train", "validation", "test")) == usable
+    run(folder, *TRAIN)
+
+
+def test_every_command_reads_a_model_of_bigwigs_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    signals_only(folder)
+    run(folder, "init", "--fasta", "genome.fa", "--metadata", "metadata.tsv", "-o", "proposed.toml")
+    for words in (["check-design"], PREPROCESS, TRAIN, ["verify"]):
+        run(folder, *words)
+    said = run(folder, "info")
+    assert "signal tracks: 4" in said and "positive" not in said
+    run(folder, "evaluate", "-q", "--no-probes")
+    tables = {file.name: file for file in folder.glob("run/evaluation-test/*.tsv")}
+    rated = read_rows(tables["tracks.tsv"])
+    assert len(rated) == 4 and all(np.isfinite(float(row["pearson"])) for row in rated)
+    run(folder, "score-variants", "input.vcf", "-q", "--per-track", "-o", "scored.vcf.gz")
+    scores = pq.read_table(folder / "scored.parquet").to_pydict()
+    for column in ("MFD_BIO", "MFD_TECH", *(f"track.S{number}" for number in range(4))):
+        values = np.array(scores[column], float)
+        assert np.isfinite(values).all() and len(np.unique(values)) > len(values) // 2, column
+    moved = np.array([scores[f"track.S{number}"] for number in range(4)], float)
+    top = [abs(moved[:, row]).argmax() for row in range(moved.shape[1])]
+    assert scores["MFD_TRACK"] == [f"S{number}" for number in top]
+    run(folder, "explain", "-q", "--factor", "all")
+    run(folder, "predict", "-q", "-r", "chr2:1-6400")
+    with pyBigWig.open(str(next((folder / "predictions").glob("*S0*.bw")))) as file:
+        assert file.intervals("chr2", 0, 6400)
+    (folder / "regions.bed").write_text("chr2\t0\t6400\n")
+    run(folder, "embed", "-q", "regions.bed")
+    assert "qc judges peak tracks, of which this run has none" in refused(folder, "qc", "-q")
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table that mfd wrote."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_all_peak_tracks_held_out(tmp_path: Path) -> None:
+    """They have no say in the choice of bins, so that all are taken, as if there were no peak track."""
+    folder = tmp_path / "p"
+    good_project(folder)
+    settings_changed(folder, 'background = "all"\n', "")
+    settings_changed(folder, "epochs = 1\n", 'epochs = 1\nheld_out = ["T1", "T2", "T3", "T4"]\n')
+    assert "every peak track is held out of training: all" in run(folder, *PREPROCESS)
+
+
+# -- what was left out is said -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["regions", "exclude"])
+def test_unknown_contigs_of_a_bed_of_bins_are_counted(tmp_path: Path, key: str) -> None:
+    folder = tmp_path / "p"
+    good_project(folder)
+    (folder / "b.bed").write_text(
+        "1\t0\t30000\nchr2\t0\t9000\nchr10\t0\t9000\nchrZ\t0\t10\nchrZ\t20\t30\nalt_1\t0\t9\n"
+    )
+    settings_changed(folder, "[bins]\n", f'[bins]\n{key} = "b.bed"\n')
+    expected = f"bins.{key}: 3 of 6 lines are on contigs that the genome lacks (chrZ, alt_1)"
+    assert expected in run(folder, "preprocess", "--dry-run")
+    assert expected in run(folder, *PREPROCESS)
+    (folder / "b.bed").write_text("chrZ\t0\t10\nalt_1\t0\t9\n")
+    assert "no contig of b.bed is in the genome (chrZ, alt_1 against" in refused(
+        folder, *PREPROCESS, "--force"
+    ).replace(f"{folder}/", "")
+
+
+def gc_rich_project(folder: Path) -> None:
+    """Peaks where the sequence is G and C alone, of which there is little more."""
+    good_project(folder)
+    rng, text = np.random.default_rng(3), ""
+    for name, length in CONTIGS.items():
+        bases = rng.choice(list("AATTACGT"), length)
+        bases[: 128 * 6] = rng.choice(list("GC"), 128 * 6)
+        text += f">{name}\n{''.join(bases)}\n"
+    (folder / "genome.fa").write_text(text)
+    for file in ("one.narrowPeak", "two.narrowPeak", "three.bed", "four.bed"):
+        lines = [f"{name}\t0\t512" for name in CONTIGS]
+        tail = "\tp\t1\t.\t1\t1\t1\t1" if file.endswith("narrowPeak") else ""
+        (folder / "tracks" / file).write_text("".join(f"{line}{tail}\n" for line in lines))
+
+
+def test_background_that_could_not_be_matched_is_said(tmp_path: Path) -> None:
+    """4 peak bins per contig, 2 empty bins of G and C: the other two of each contig are drawn from what is left."""
+    folder = tmp_path / "p"
+    gc_rich_project(folder)
+    settings_changed(folder, 'background = "all"\n', "background = 1.0\n")
+    said = run(folder, *PREPROCESS)
+    assert "background: 12 bins without any peak, 6 of them not matched for GC" in said
+    settings_changed(folder, "background = 1.0\n", "background = 0.25\n")
+    assert "background: 3 bins without any peak, all matched for GC" in run(folder, *PREPROCESS, "--force")
+    settings_changed(folder, "background = 0.25\n", "background = 100\n")
+    assert "of the 1,200 that bins.background asks for" in run(folder, *PREPROCESS, "--force")
+
+
+# -- columns that mfd.toml names ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["counts", "strand", "control", "assayed", "kind", "experiment"])
+def test_a_column_that_the_table_lacks(tmp_path: Path, what: str) -> None:
+    folder = tmp_path / "p"
+    good_project(folder)
+    value = '["Assai"]' if what == "experiment" else '"Assai"'
+    settings_changed(folder, "[tracks]\n", f"[tracks]\n{what} = {value}\n")
+    for words in (PREPROCESS, ["check-design"]):
+        told = refused(folder, *words)
+        assert f"metadata.tsv:1: has no column 'Assai', which tracks.{what} names; did you mean Assay?" in told
+    assert not (folder / "dataset").exists()
+
+
+def test_controls_are_no_tracks(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    good_project(folder)
+    marks = ("Control", "", "yes", "no", "", "")
+    write_table(folder, [(*row, mark) for row, mark in zip(METADATA, marks)])
+    (folder / "tracks/two.narrowPeak").unlink()  # nothing is asked of a control
+    settings_changed(folder, "[tracks]\n", '[tracks]\ncontrol = "Control"\n')
+    expected = "left out as controls (column 'Control'): 1 track (T2)"
+    assert expected in run(folder, "check-design")
+    assert expected in run(folder, *PREPROCESS)
+    assert [track.id for track in open_dataset(folder / "dataset").tracks] == ["T1", "T3", "T4", "T5"]
+    write_table(folder, [(*row, mark) for row, mark in zip(METADATA, ("Control", *["x"] * 5))])
+    assert "every track is marked as a control" in refused(folder, *PREPROCESS, "--force")
+
+
+# -- strands and counts are looked at before the long work -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "cells", "message"),
+    [
+        ("strand", ("+", ""), "has a strand but no partner on the other strand"),
+        ("strand", ("+", "+"), "are the same strand of one experiment"),
+        ("strand", ("up", ""), "neither + nor -"),
+        ("strand", ("+", "-"), "no factor reads the column 'Mark'"),
+        ("counts", ("perhaps", ""), "neither counts nor log-normal"),
+    ],
+)
+def test_what_training_would_refuse_is_refused_by_preprocess(
+    tmp_path: Path, setting: str, cells: tuple[str, str], message: str
+) -> None:
+    folder = tmp_path / "p"
+    signals_only(folder, 2)
+    lines = (folder / "metadata.tsv").read_text().splitlines()
+    table = [(*line.split("\t")[:3], "ChIP-seq", "A", "2015") for line in lines[1:]]
+    same = [(*row[:2], "CTCF", *row[3:], cell) for row, cell in zip(table, cells)]
+    write_table(folder, [(*METADATA[0], "Mark"), *same])
+    settings_changed(folder, "[tracks]\n", f'[tracks]\n{setting} = "Mark"\n')
+    told = refused(folder, *PREPROCESS)
+    assert message in told and "metadata.tsv" in told
+    assert not (folder / "dataset").exists()
+
+
+# -- few tracks, few contigs, short contigs ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [("T1", "T2", "T3", "T4"), ("T1",), ("T5",), ("T1", "T2"), ("T1", "T3"), ("T1", "T5")])
+def test_few_tracks(tmp_path: Path, kept: tuple[str, ...]) -> None:
+    """Peaks alone, one track, two, two of one target, one of each kind."""
+    folder = tmp_path / "p"
+    good_project(folder)
+    write_table(folder, [METADATA[0], *(row for row in METADATA[1:] if row[0] in kept)])
+    run(folder, *PREPROCESS)
+    run(folder, *TRAIN)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_init_proposes_a_split_that_works_for_few_contigs(tmp_path: Path, number: int) -> None:
+    folder = tmp_path / "p"
+    good_project(folder)
+    names = list(CONTIGS)[:number]
+    records = (folder / "genome.fa").read_text().split(">")[1:]
+    (folder / "genome.fa").write_text("".join(f">{record.lower()}" for record in records[:number]))  # soft-masked
+    for file in ("one.narrowPeak", "two.narrowPeak", "three.bed", "four.bed"):
+        lines = (folder / "tracks" / file).read_text().splitlines(keepends=True)
+        (folder / "tracks" / file).write_text("".join(line for line in lines if line.split("\t")[0] in names))
+    write_signal(folder / "tracks/five.bw", {name: CONTIGS[name] for name in names})
+    run(folder, "init", "--fasta", "genome.fa", "--metadata", "metadata.tsv", "--force")
+    small = [f"--set=model.{key}={value}" for key, value in (("preset", "small"), ("width", 8), ("window", 128))]
+    said = run(folder, *PREPROCESS, *small)
+    assert ("no bins to test on (split.test): mfd evaluate needs --split validation" in said) == (number == 1)
+    run(folder, *TRAIN, *small)
+    run(folder, "evaluate", "-q", "--no-probes", "--split", "validation" if number == 1 else "test")
+    dataset = open_dataset(folder / "dataset")
+    assert len(dataset.split("train")) and len(dataset.split("validation"))
+    if number == 1:
+        told = refused(folder, *PREPROCESS, *small, "--force", "--set", 'split.test=["chr1"]')
+        assert "no bin is left for training" in told and "all contigs" in told and "split.validation = 0.1" in told
+        told = refused(folder, *PREPROCESS, *small, "--force", "--set", 'split.test=["chr9"]')
+        assert "split.test names 'chr9', which the genome lacks" in told and "split.validation = 0.1" in told
+
+
+def test_contigs_shorter_than_the_window(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    good_project(folder)
+    settings_changed(folder, "window = 128\n", "window = 1152\n")
+    with (folder / "genome.fa").open("a") as file:
+        file.write(f">short\n{'acgt' * 75}\n>shorter\n{'ACGT' * 20}\n")
+    run(folder, *PREPROCESS)
+    assert open_dataset(folder / "dataset").contigs == (*CONTIGS, "short", "shorter")
+    run(folder, *TRAIN)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the developers' data are not here")
+def test_the_real_human_tracks(tmp_path: Path) -> None:
+    """109 peak sets on a megabase of one contig: what init proposes can be preprocessed and trained on."""
+    human = SHARED / "human_chr20_1Mb_hs37d5"
+    said = run(tmp_path, "init", "--fasta", str(human / "z.fa"), "--metadata", str(human / "metadata.tsv"))
+    assert "109 tracks" in said and "no factor is technical" in said
+    said = run(tmp_path, *PREPROCESS)
+    assert "tracks: 109 with peaks" in said and "no bins to test on" in said
+    small = [f"--set=model.{key}={value}" for key, value in (("preset", "small"), ("width", 8), ("window", 384))]
+    run(tmp_path, *TRAIN, "--set", "train.epochs=1", *small)
