@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -122,3 +123,20 @@ class MfdModel(nn.Module):
         shared = latent @ weights.shared[:, None]  # (batch, 1)
         groups = {group: latent[:, self.slices[group]] @ weights.groups[group].T for group in self.groups}
         return Parts(weights.bias, shared, groups)
+
+
+@contextmanager
+def in_evaluation(model: nn.Module, device: str | torch.device | None = None) -> Iterator[None]:
+    """Have a model in evaluation mode, and on a device if one is named, inside the block; leave it as it was afterwards.
+
+    Every module gets its own mode back: parts of a model may be frozen in evaluation mode while others train.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    home = next(model.parameters()).device
+    model.eval().to(device or home)
+    try:
+        yield
+    finally:
+        model.to(home)
+        for module, mode in modes:
+            module.training = mode

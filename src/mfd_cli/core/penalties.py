@@ -19,6 +19,11 @@ from torch import Tensor, nn
 
 Latents = Mapping[str, Tensor]
 
+FEWEST_CORRELATED = 3
+"""Windows in a batch: any two columns of two numbers correlate perfectly, whatever the model does."""
+FEWEST_DISTANCES = 4
+"""Windows in a batch: the unbiased distance correlation divides by n (n - 3)."""
+
 
 def standardise(x: Tensor) -> Tensor:
     """Columns of (batch, size) with mean 0 and sample variance 1; a constant column becomes 0."""
@@ -43,6 +48,8 @@ class Covariance(nn.Module):
     (||R||_F^2 - K_a K_b / (B - 1)) / sqrt(K_a K_b), R the cross-correlation matrix. Published: ||R||_F, which grows with
     the latent and is about sqrt(K_a K_b / B) for independent groups.
     """
+
+    fewest_windows = FEWEST_CORRELATED
 
     def __init__(self, groups: Mapping[str, int], hidden: int, published: bool) -> None:
         super().__init__()
@@ -82,6 +89,8 @@ class Projections(nn.Module):
     COUNT, WIDTH = 4, 10
     calls: Tensor
 
+    fewest_windows = FEWEST_CORRELATED
+
     def __init__(self, groups: Mapping[str, int], hidden: int, published: bool) -> None:
         super().__init__()
         self.published = published
@@ -108,6 +117,8 @@ class DistanceCorrelation(nn.Module):
 
     Zero in expectation if and only if the groups are independent, 1 for copies. It costs B^2 distances per group.
     """
+
+    fewest_windows = FEWEST_DISTANCES
 
     def __init__(self, groups: Mapping[str, int], hidden: int, published: bool) -> None:
         super().__init__()
@@ -140,6 +151,8 @@ class Predictor(nn.Module):
     The paper's adversarial predictor, with the mean over dimensions in place of the sum, chance subtracted, and two
     networks where the research code used one for both directions. Published: the sum over dimensions and directions.
     """
+
+    fewest_windows = FEWEST_CORRELATED
 
     def __init__(self, groups: Mapping[str, int], hidden: int, published: bool) -> None:
         super().__init__()
@@ -175,6 +188,8 @@ class Discriminator(nn.Module):
     cross-entropy under swapped labels, less log 2: 0 where the adversary can only guess; it has no upper bound.
     """
 
+    fewest_windows = FEWEST_CORRELATED
+
     def __init__(self, groups: Mapping[str, int], hidden: int, published: bool) -> None:
         super().__init__()
         self.published = published
@@ -206,6 +221,8 @@ def perceptron(inputs: int, hidden: int, outputs: int, norm: bool = True) -> nn.
 
 class Penalty(Protocol):
     """How a penalty is built: sizes of the groups, width of the adversary's hidden layers, the published form or ours."""
+
+    fewest_windows: int
 
     def __call__(self, groups: Mapping[str, int], hidden: int, published: bool) -> nn.Module: ...
 

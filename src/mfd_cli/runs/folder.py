@@ -193,17 +193,28 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def save_last(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """The state to resume from. The description is written last and names the digest of its tensors.
+    """Write the state to resume from. The description is written last and names the digest of its tensors.
 
-    Tensors carry the step in their file name, so that a kill between the two writes leaves the older pair intact.
+    Tensors carry the step in their file name, so that a kill between the two writes leaves the older pair intact; also at
+    step 0, where the older pair may be the first one of a run that is replaced (`state-00`).
     """
     folder = path / LAST
     file = folder / f"state-{state['step']}.safetensors"
+    if state["step"] == 0 and file.name in _text_of(folder / "state.json"):
+        file = folder / "state-00.safetensors"
     save_tensors(file, tensors)
     write_stored(folder / "state.json", {**state, "file": file.name, "sha256": sha256_of(file)})
     for old in folder.glob("state-*.safetensors"):
         if old != file:
             old.unlink()
+
+
+def _text_of(file: Path) -> str:
+    """The text of a file that may be missing or damaged."""
+    try:
+        return file.read_text("utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def load_last(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -16,6 +16,9 @@ from mfd_cli.runs.folder import LAST, START_ANEW, save_last
 from mfd_cli.settings.config import Config
 from mfd_cli.training.setup import Best, Trainer
 
+State = tuple[dict[str, Tensor], dict[str, Any]]
+"""What `runs.folder.load_last` reads: the tensors, and last/state.json."""
+
 
 class Interrupted(MfdError):
     """Training was told to stop and has saved what is needed to go on."""

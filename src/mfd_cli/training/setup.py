@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mfd_cli.base.arrays import Bools, Floats
-from mfd_cli.base.errors import ConfigError
+from mfd_cli.base.errors import ConfigError, DatasetError
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.core.model import MfdModel
@@ -22,7 +23,10 @@ from mfd_cli.engine.processes import ALONE, Processes
 from mfd_cli.experiments.strands import count_tracks
 from mfd_cli.experiments.track import Track
 from mfd_cli.runs.batches import Partners
-from mfd_cli.settings.config import Config
+from mfd_cli.settings.config import Config, PenaltyConfig, PenaltyName
+
+FEWEST_OF_BATCH_NORM = 2
+"""Windows in a batch: over one alone the last norm, of (batch, latent), has no variance to divide by."""
 
 
 @dataclass
@@ -109,11 +113,10 @@ def build(
     average = MfdModel(settings, metadata, config.factors, rows, trained, bias).to(device).eval()
     average.load_state_dict(model.state_dict())
     average.requires_grad_(False)
-    active = {name: p for name, p in config.objective.penalties.items() if p.weight > 0 and len(model.groups) > 1}
     penalties = nn.ModuleDict(
         {
-            name: PENALTIES[name](settings.groups, config.objective.adversary_hidden, active[name].published)
-            for name in active
+            name: PENALTIES[name](settings.groups, config.objective.adversary_hidden, penalty.published)
+            for name, penalty in active_penalties(config).items()
         }
     ).to(device)
     adversary = list(penalties.parameters())
@@ -137,6 +140,40 @@ def build(
         prior_loss=prior_loss(bias, trained, len(dataset.peak_tracks), objective.signal_weight),
         dataset=dataset.digest,
     )
+
+
+def windows_per_step(config: Config, bins: int) -> int:
+    """Return the size of every batch, all processes together: `train.batch_size`, or all `bins` where they are fewer.
+
+    Every batch of a training has the same size. The rest of an epoch, smaller than a batch, is left out; another epoch
+    leaves out others.
+    """
+    return min(config.train.batch_size, bins)
+
+
+def active_penalties(config: Config) -> dict[PenaltyName, PenaltyConfig]:
+    """Return the penalties that weigh something. A model with one group (a free head has one) has nothing to keep apart."""
+    if config.model.head == "free" or len(config.groups) < 2:
+        return {}
+    return {name: penalty for name, penalty in config.objective.penalties.items() if penalty.weight > 0}
+
+
+def check_batch(config: Config, bins: int, dataset: Path, processes: Processes) -> None:
+    """Refuse batches from which nothing can be learnt, or that the processes cannot share evenly.
+
+    Raises ConfigError where `train.batch_size` is at fault, DatasetError where `dataset` has too few training `bins`.
+    """
+    needs = {"batch norm": FEWEST_OF_BATCH_NORM}
+    needs |= {f"the penalty {name}": PENALTIES[name].fewest_windows for name in active_penalties(config)}
+    part, fewest = max(needs.items(), key=lambda item: item[1])
+    reason = f"{part} needs at least {fewest} windows in a batch"
+    if config.train.batch_size < fewest:
+        raise ConfigError(
+            f"train.batch_size is {config.train.batch_size}: {reason}", hint="make train.batch_size larger"
+        )
+    if bins < fewest:
+        raise DatasetError(f"has {bins} training bins: {reason}", path=dataset, hint="look at [split] and [bins]")
+    processes.share(windows_per_step(config, bins))
 
 
 def start_bias(dataset: Dataset, bins: int) -> Floats:
@@ -179,6 +216,6 @@ def fit_scale(dataset: Dataset, bins: Bins, config: Config, pairs: Partners) -> 
 
 def planned_steps(config: Config, bins: int) -> int:
     """Training steps in all: epochs x batches, or as many as `max_windows` allows."""
-    size = min(config.train.batch_size, bins)
+    size = windows_per_step(config, bins)
     steps = config.train.epochs * (bins // size)
     return max(1, min(steps, (config.train.max_windows or math.inf) // size))  # type: ignore[return-value]

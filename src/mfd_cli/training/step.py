@@ -12,7 +12,7 @@ from mfd_cli.core.losses import prediction_loss
 from mfd_cli.core.model import MfdModel
 from mfd_cli.runs.batches import Batch, Draw, draw_epoch
 from mfd_cli.training.not_finite import any_not_finite, check_gradients, stop_not_finite
-from mfd_cli.training.setup import Later, Trainer
+from mfd_cli.training.setup import Later, Trainer, windows_per_step
 
 EMA_DECAY = 0.999
 
@@ -21,7 +21,7 @@ def draws(trainer: Trainer, bins: int, step: int | None = None) -> Iterator[Draw
     """The batches that are still to come, or all from a step on."""
     settings, total = trainer.config.train, trainer.total_steps
     step = trainer.step if step is None else step
-    per_epoch = bins // min(settings.batch_size, bins)
+    per_epoch = bins // windows_per_step(trainer.config, bins)
     while step < total:
         epoch, done = divmod(step, per_epoch)
         plan = draw_epoch(bins, settings.batch_size, settings.seed, epoch, settings.shift, settings.reverse_complement)
