@@ -35,6 +35,8 @@ from mfd_cli.settings.parse import parse_config
 
 FORMAT, VERSION = "mfd-run", 1
 WEIGHTS, DESCRIPTION, METRICS, LAST = "model.safetensors", "model.json", "metrics.jsonl", "last"
+STATE = "state.json"
+"""In the folder LAST: the description of the state to resume from."""
 TURNS = 20
 """How often a reader looks again for weights that are being replaced, a tenth of a second apart."""
 
@@ -200,10 +202,10 @@ def save_last(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any
     """
     folder = path / LAST
     file = folder / f"state-{state['step']}.safetensors"
-    if state["step"] == 0 and file.name in _text_of(folder / "state.json"):
+    if state["step"] == 0 and file.name in _text_of(folder / STATE):
         file = folder / "state-00.safetensors"
     save_tensors(file, tensors)
-    write_stored(folder / "state.json", {**state, "file": file.name, "sha256": sha256_of(file)})
+    write_stored(folder / STATE, {**state, "file": file.name, "sha256": sha256_of(file)})
     for old in folder.glob("state-*.safetensors"):
         if old != file:
             old.unlink()
@@ -219,7 +221,7 @@ def _text_of(file: Path) -> str:
 
 def load_last(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """What `save_last` wrote, or None where nothing can be resumed; RunError where it is damaged."""
-    description = path / LAST / "state.json"
+    description = path / LAST / STATE
     if not description.exists():
         return None
     state = read_stored(description, State, RunError, START_ANEW)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mfd_cli.base.errors import ConfigError, MfdError, RunError
 from mfd_cli.engine.store import check_tensors
-from mfd_cli.runs.folder import LAST, START_ANEW, save_last
+from mfd_cli.runs.folder import LAST, START_ANEW, STATE, save_last
 from mfd_cli.settings.config import Config
 from mfd_cli.training.setup import Best, Trainer
 
@@ -58,7 +58,7 @@ def save_state(trainer: Trainer, folder: Path) -> None:
 def restore(trainer: Trainer, folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Put a trainer at step 0 back to where `save_state` left off. ConfigError where the plan has changed, RunError where the
     state is not this trainer's: nothing is restored then."""
-    file = folder / LAST / "state.json"
+    file = folder / LAST / STATE
     if state["plan"] != _plan(trainer.config):
         raise ConfigError(
             "the configuration has changed since this run was started",

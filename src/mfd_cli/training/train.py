@@ -7,6 +7,7 @@ and the seed; an interrupted training that is resumed gives the same numbers as 
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from mfd_cli.dataset.folder import Bins, Dataset
 from mfd_cli.engine.processes import join
 from mfd_cli.experiments.confounds import worst_confounds
 from mfd_cli.runs.batches import LabelledBins
-from mfd_cli.runs.folder import DESCRIPTION, LAST, METRICS, WEIGHTS, Run, finish_publishing, load_last, load_run
+from mfd_cli.runs.folder import DESCRIPTION, LAST, METRICS, STATE, WEIGHTS, Run, finish_publishing, load_last, load_run
 from mfd_cli.settings.project import Project
 from mfd_cli.training.not_finite import batches_named, check_gradients
 from mfd_cli.training.plan import TIMED_STEPS, FirstSteps, TrainingPlan, plan_of
@@ -247,9 +248,21 @@ def begin_run(trainer: Trainer, folder: Path, begun: bool) -> None:
     resumption comes here again.
     """
     if not begun:
+        # Whatever else has these two names cannot be a state to go on from, and would be in the new one's way.
+        for path, is_right in ((folder / LAST, Path.is_dir), (folder / LAST / STATE, Path.is_file)):
+            if not is_right(path):
+                remove(path)
         save_state(trainer, folder)
     for name in (DESCRIPTION, WEIGHTS, METRICS):  # the description first: without it there is no model in the folder
-        (folder / name).unlink(missing_ok=True)
+        remove(folder / name)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def go_on(trainer: Trainer, folder: Path, state: State, warn: Say | None) -> None:
