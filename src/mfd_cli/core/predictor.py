@@ -52,10 +52,20 @@ class Head:
         return latents[:, self.slices[group]] @ self.groups[group].T
 
 
-class Predictor:
-    """A model in evaluation mode on a device, with its weights as they are now.
+def head_of(model: MfdModel) -> Head:
+    """Return the output weights of a model's own tracks, as copies."""
+    weights: HeadWeights = model.head.weights()
+    # `bias` is the parameter itself, whose memory an array on the CPU would share.
+    bias, shared = as_array(weights.bias.clone()), as_array(weights.shared.clone())
+    return Head(bias, shared, {group: as_array(w.clone()) for group, w in weights.groups.items()}, model.slices)
 
-    `precision` is that of the backbone: float32, or where speed matters more than the last digits tf32 (CUDA) or bf16.
+
+class Predictor:
+    """A model's weights as they are now, folded for inference on a device, and what they say of windows.
+
+    The model is read only: its mode, its device and whether its parameters learn stay what they were, and what happens to
+    it later does not reach the predictor. `precision` is that of the backbone: float32, or where speed matters more than the
+    last digits tf32 (CUDA) or bf16.
     """
 
     def __init__(
@@ -65,21 +75,18 @@ class Predictor:
         batch_size: int = 256,
         precision: Precision = "float32",
     ) -> None:
-        self.model = model.to(device).eval()
         self.device, self.precision = torch.device(device), precision
         if precision == "tf32" and self.device.type != "cuda":
             raise ConfigError("tf32 is a format of CUDA GPUs", hint="--precision float32 or bf16")
         self.window, self.left, self.slices = model.window, model.left, model.slices
+        self.latent = model.settings.latent
         self.batch_size = batch_size if self.device.type == "cuda" else min(batch_size, cached_windows(model))
         # The other strand's latent belongs to a stranded track's partner: such a model is read on the forward strand alone.
         self.strands: Strands = "forward" if model.stranded else "both"
         settings, dtype = model.settings, torch.bfloat16 if precision == "bf16" else torch.float32
         with torch.no_grad():
-            self.backbone = CentrePass(model.backbone, model.norm, settings.window, settings.kmer, dtype)
-            weights: HeadWeights = model.head.weights()
-        self.head = Head(
-            _array(weights.bias), _array(weights.shared), {g: _array(w) for g, w in weights.groups.items()}, self.slices
-        )
+            self.backbone = CentrePass(model.backbone, model.norm, settings.window, settings.kmer, dtype, self.device)
+            self.head = head_of(model)
 
     @torch.inference_mode()
     def latents(self, codes: Bytes, strands: Strands | None = None) -> Floats:
@@ -90,8 +97,8 @@ class Predictor:
         """
         pieces = []
         for low in range(0, len(codes), self.batch_size):
-            pieces.append(_array(self.latents_of(self.placed(codes[low : low + self.batch_size]), strands)))
-        return np.concatenate(pieces) if pieces else np.zeros((0, self.model.settings.latent), np.float32)
+            pieces.append(as_array(self.latents_of(self.placed(codes[low : low + self.batch_size]), strands)))
+        return np.concatenate(pieces) if pieces else np.zeros((0, self.latent), np.float32)
 
     def placed(self, values: NDArray[Any]) -> Tensor:
         """An array on the device."""
@@ -160,5 +167,6 @@ def float32_products(tf32: bool) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
-def _array(tensor: Tensor) -> Floats:
+def as_array(tensor: Tensor) -> Floats:
+    """Return a tensor as a float32 array, which shares its memory where it can."""
     return tensor.detach().float().cpu().numpy()

@@ -11,7 +11,7 @@ from torch import Tensor
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.model import MfdModel
-from mfd_cli.core.predictor import Head, _array
+from mfd_cli.core.predictor import Head, as_array
 
 
 @torch.no_grad()
@@ -80,5 +80,5 @@ def head_of_rows(model: MfdModel, rows: Sequence[Mapping[str, str]], kinds: Sequ
     for index, group in enumerate(head.groups):
         own_codes = {name: codes[name] for name in head.factors_of[group]}
         weights = head.group_weights(group, own_codes) if own_codes else torch.zeros(len(rows), head.groups[group])
-        groups[group] = _array(weights.cpu() * gains[index][:, None])
-    return Head(_array(bias), _array(head.weights().shared), groups, model.slices)
+        groups[group] = as_array(weights.cpu() * gains[index][:, None])
+    return Head(as_array(bias), as_array(head.weights().shared), groups, model.slices)
