@@ -65,18 +65,17 @@ class MfdModel(nn.Module):
             self.head = FreeHead(settings.latent, start, trained.tolist())
         else:
             codes = metadata.encode(self.rows, unseen="mean")
-            centre = {group: self._centre(group) for group in settings.groups}
+            centre = centre_weights(settings, self.factors, metadata, self.rows, trained)
             self.head = ConditionedHead(
                 settings.groups, self.factors, codes, centre, start, settings.hidden, settings.gain
             )
 
-    def _centre(self, group: str) -> Doubles:
-        return self.track_weights([group] if self.settings.centre == "levels" else [])
-
     def track_weights(self, groups: Sequence[str]) -> Doubles:
-        """(tracks,) summing to one, each level of the factors of these groups weighing the same; held-out ones zero."""
-        names = [name for name, factor in self.factors.items() if factor.group in groups]
-        return level_balanced_weights([self.metadata.membership(name, self.rows) for name in names], self.trained)
+        """Return weights (tracks,) that sum to one and let each level of the factors of these groups weigh the same.
+
+        Held-out tracks weigh nothing.
+        """
+        return weights_of_tracks(self.factors, self.metadata, self.rows, self.trained, groups)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -123,6 +122,40 @@ class MfdModel(nn.Module):
         shared = latent @ weights.shared[:, None]  # (batch, 1)
         groups = {group: latent[:, self.slices[group]] @ weights.groups[group].T for group in self.groups}
         return Parts(weights.bias, shared, groups)
+
+
+def weights_of_tracks(
+    factors: Mapping[str, FactorConfig],
+    metadata: MetadataEncoder,
+    rows: Sequence[Mapping[str, str]],
+    trained: Bools,
+    groups: Sequence[str],
+) -> Doubles:
+    """Return weights (tracks,) that sum to one and let each level of the factors of `groups` weigh the same.
+
+    Tracks that are not `trained` weigh nothing. Without groups every other track weighs the same.
+    """
+    names = [name for name, factor in factors.items() if factor.group in groups]
+    return level_balanced_weights([metadata.membership(name, rows) for name in names], trained)
+
+
+def centre_weights(
+    settings: ResolvedModel,
+    factors: Mapping[str, FactorConfig],
+    metadata: MetadataEncoder,
+    rows: Sequence[Mapping[str, str]],
+    trained: Bools,
+) -> dict[str, Doubles]:
+    """Return what each group's weights are averaged with before the average is subtracted: group -> (tracks,).
+
+    With `centre = "levels"` a level weighs the same however many tracks it has, so that "relative to the average" does not
+    mean "relative to the commonest target".
+    """
+    balanced = settings.centre == "levels"
+    return {
+        group: weights_of_tracks(factors, metadata, rows, trained, [group] if balanced else [])
+        for group in settings.groups
+    }
 
 
 @contextmanager
