@@ -38,9 +38,11 @@ class Span(NamedTuple):
     high: int
 
     def widened(self, by: int) -> Span:
+        """Return the span with `by` more positions on either side."""
         return Span(self.low - by, self.high + by)
 
     def within(self, length: int) -> Span:
+        """Return the part of the span that lies in a layer of this length."""
         return Span(max(self.low, 0), min(self.high, length))
 
     def before_pooling(self) -> Span:

@@ -20,7 +20,7 @@ from mfd_cli.genome.grid import BIN
 from mfd_cli.settings.config import FactorConfig, ResolvedModel
 
 
-class Output(NamedTuple):
+class ModelOutput(NamedTuple):
     """logits (batch, tracks); latents: group -> (batch, size), in the canonical order of the groups."""
 
     logits: Tensor
@@ -35,7 +35,7 @@ class Parts(NamedTuple):
     groups: dict[str, Tensor]
 
     def total(self) -> Tensor:
-        """The logits again, (batch, tracks)."""
+        """Return the logits again, (batch, tracks): logit_i = b_i + <u, s> + sum_g a_i,g <c_i,g, s_g>."""
         return self.bias + self.shared + sum(self.groups.values(), torch.zeros(()))
 
 
@@ -99,25 +99,26 @@ class MfdModel(nn.Module):
         return (self.settings.window - BIN) // 2
 
     def latent(self, codes: Tensor) -> Tensor:
-        """Base codes (batch, window + k - 1) uint8 to latents (batch, latent) in float32."""
+        """Return the latents s (batch, latent) float32 of base codes (batch, window + k - 1) uint8."""
         return self.latent_of_bases(one_hot(codes))
 
     def columns(self, codes: Tensor) -> Tensor:
-        """What the backbone reads: base codes (batch, window + k - 1) uint8 as one-hot k-mers (batch, 4^k, window)."""
+        """Return what the backbone reads: base codes (batch, window + k - 1) uint8 as one-hot k-mers (batch, 4^k, window)."""
         return kmers(one_hot(codes), self.settings.kmer)
 
     def latent_of_bases(self, bases: Tensor) -> Tensor:
-        """The same from one-hot bases (batch, 4, window + k - 1), differentiable."""
+        """Return the latents (batch, latent) of one-hot bases (batch, 4, window + k - 1); differentiable in the bases."""
         return self.norm(self.backbone(kmers(bases, self.settings.kmer)).float())
 
-    def forward(self, codes: Tensor) -> Output:
+    def forward(self, codes: Tensor) -> ModelOutput:
+        """Base codes (batch, window + k - 1) uint8 to logits (batch, tracks) and the latents of every group."""
         latent = self.latent(codes)
         weights = self.head.weights()
         logits = torch.addmm(weights.bias, latent, weights.matrix().T)  # (batch, tracks)
-        return Output(logits, {group: latent[:, place] for group, place in self.slices.items()})
+        return ModelOutput(logits, {group: latent[:, place] for group, place in self.slices.items()})
 
     def parts(self, latent: Tensor, weights: HeadWeights | None = None) -> Parts:
-        """The parts that the logits of these latents (batch, latent) are made of."""
+        """Return the parts that the logits of latents (batch, latent) are made of; `weights`: the head's, if known."""
         weights = weights or self.head.weights()
         shared = latent @ weights.shared[:, None]  # (batch, 1)
         groups = {group: latent[:, self.slices[group]] @ weights.groups[group].T for group in self.groups}

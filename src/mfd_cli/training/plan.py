@@ -99,7 +99,7 @@ class TrainingPlan:
         )
 
 
-def plan_of(trainer: Trainer, training: LabelledBins, validation: LabelledBins) -> TrainingPlan:
+def plan_left(trainer: Trainer, training: LabelledBins, validation: LabelledBins) -> TrainingPlan:
     """Return what is left to do for a trainer at its present step; nothing is measured yet."""
     settings, device = trainer.config.train, trainer.device
     size = windows_per_step(trainer.config, len(training))

@@ -52,7 +52,7 @@ class Later:
             self.host = flag
 
     def value(self) -> bool:
-        """Waits for what was computed before the flag, not for what was asked for since."""
+        """Return the boolean; wait for what was computed before it, not for what was asked for since."""
         if self.ready is not None:
             self.ready.synchronize()
         return bool(self.host)
@@ -88,7 +88,7 @@ class Trainer:
 
 
 def outputs_of(dataset: Dataset) -> tuple[Track, ...]:
-    """Tracks in the order of the model's outputs: peak tracks, then signal tracks."""
+    """Return the tracks in the order of the model's outputs: peak tracks, then signal tracks."""
     return dataset.peak_tracks + dataset.signal_tracks
 
 
@@ -100,7 +100,11 @@ def build(
     device: torch.device,
     processes: Processes = ALONE,
 ) -> Trainer:
-    """The model, its running average, the penalties and the optimisers, at step 0."""
+    """Return the model, its running average, the penalties and the optimisers, at step 0.
+
+    `trained` (tracks,) says which tracks take part; held-out ones start from an estimate. ConfigError or MetadataError where
+    the settings do not fit the tracks.
+    """
     settings, tracks = config.resolved_model(), outputs_of(dataset)
     rows = [track.metadata for track in tracks]
     if not config.factors and settings.head == "conditioned":
@@ -177,14 +181,14 @@ def check_batch(config: Config, bins: int, dataset: Path, processes: Processes) 
 
 
 def start_bias(dataset: Dataset, bins: int) -> Floats:
-    """Where the biases start: the log odds of each peak track among the training bins; 0, the mean, for signals."""
+    """Return where the biases (tracks,) start: the log odds of each peak track among the bins; 0, the mean, for signals."""
     share = np.array([(track.positives + 0.5) / (bins + 1) for track in dataset.peak_tracks])
     share = np.clip(share, 1e-6, 1 - 1e-6)
     return np.concatenate([np.log(share / (1 - share)), np.zeros(len(dataset.signal_tracks))]).astype(np.float32)
 
 
 def prior_loss(bias: Floats, trained: Bools, peaks: int, signal_weight: float) -> float:
-    """The prediction loss of a model that knows only how frequent each track's peaks are: mean over the training tracks.
+    """Return the prediction loss of a model that knows only how frequent each track's peaks are: mean over training tracks.
 
     Penalties are weighed in units of it: the loss of rare peaks is small, and a penalty must not drown it.
     """
@@ -195,7 +199,7 @@ def prior_loss(bias: Floats, trained: Bools, peaks: int, signal_weight: float) -
 
 
 def parameter_groups(model: MfdModel, config: Config) -> list[dict[str, Any]]:
-    """Weight matrices decay, those of a free head too; biases, scales, batch norms and metadata networks do not.
+    """Return what decays and what does not: weight matrices do, also a free head's; biases, scales and metadata networks not.
 
     Decay of the metadata networks would pull rare levels to the mean of their group whatever their tracks say.
     """
@@ -206,7 +210,7 @@ def parameter_groups(model: MfdModel, config: Config) -> list[dict[str, Any]]:
 
 
 def fit_scale(dataset: Dataset, bins: Bins, config: Config, pairs: Partners) -> SignalScale:
-    """The scales of the signal tracks from the training bins; both tracks of a stranded pair see both strands."""
+    """Return the scales of the signal tracks in the training bins; both tracks of a stranded pair see both strands."""
     signal, peaks = bins.signal, len(dataset.peak_tracks)
     other = pairs.place[peaks:] - peaks
     if (other != np.arange(signal.shape[1])).any():
@@ -215,7 +219,7 @@ def fit_scale(dataset: Dataset, bins: Bins, config: Config, pairs: Partners) -> 
 
 
 def planned_steps(config: Config, bins: int) -> int:
-    """Training steps in all: epochs x batches, or as many as `max_windows` allows."""
+    """Return the training steps in all: epochs x batches, or as many as `max_windows` allows."""
     size = windows_per_step(config, bins)
     steps = config.train.epochs * (bins // size)
     return max(1, min(steps, (config.train.max_windows or math.inf) // size))  # type: ignore[return-value]

@@ -32,9 +32,9 @@ from mfd_cli.runs.batches import LabelledBins
 from mfd_cli.runs.folder import DESCRIPTION, LAST, METRICS, STATE, WEIGHTS, Run, finish_publishing, load_last, load_run
 from mfd_cli.settings.project import Project
 from mfd_cli.training.not_finite import batches_named, check_gradients
-from mfd_cli.training.plan import TIMED_STEPS, FirstSteps, TrainingPlan, plan_of
+from mfd_cli.training.plan import TIMED_STEPS, FirstSteps, TrainingPlan, plan_left
 from mfd_cli.training.prepare import Ready, prepare
-from mfd_cli.training.resume import Interrupted, State, restore, save_state
+from mfd_cli.training.resume import Interrupted, LastState, restore, save_state
 from mfd_cli.training.setup import Trainer, outputs_of
 from mfd_cli.training.step import draws, learn
 from mfd_cli.training.validate import due, out_of_time, validate
@@ -65,7 +65,7 @@ def train(
         folder, processes = project.run, join()
         device = device_of(int(torch.cuda.is_available()) if gpus is None else gpus, processes.local)
         if processes.first:
-            take(folder)
+            hold_run(folder)
         else:
             progress = warn = note = None
         state = load_last(folder) if resume else None
@@ -104,7 +104,7 @@ def plan_training(
         if state is not None:
             restore(trainer, project.run, *state)
         training, first = ready.training_bins(), FirstSteps(device)
-        plan = plan_of(trainer, training, ready.validation_bins())
+        plan = plan_left(trainer, training, ready.validation_bins())
         with batches_named(ready.draw_of, ready.bins, ready.dataset.contigs):
             for draw in islice(draws(trainer, len(training)), TIMED_STEPS):
                 first.begin_step()
@@ -130,7 +130,7 @@ class Course:
         self.trainer = self.ready.trainer
         self.about = about_run(self.ready.dataset, self.ready.bins)
         self.first_steps = FirstSteps(self.trainer.device)
-        self.plan = plan_of(self.trainer, self.training, self.validation)
+        self.plan = plan_left(self.trainer, self.training, self.validation)
 
     def run(self) -> None:
         """Take steps, validate where it is due, save what is needed to go on. Interrupted on a signal, at a step's end."""
@@ -218,7 +218,7 @@ def same_bits(wanted: bool) -> Iterator[None]:
 # -- before the first step ---------------------------------------------------------------------------------------------
 
 
-def take(folder: Path) -> None:
+def hold_run(folder: Path) -> None:
     """Hold the run folder's name, and finish or remove what a killed training left half done in it."""
     claim(folder)
     finish_publishing(folder)
@@ -265,7 +265,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def go_on(trainer: Trainer, folder: Path, state: State, warn: Say | None) -> None:
+def go_on(trainer: Trainer, folder: Path, state: LastState, warn: Say | None) -> None:
     """Put the trainer where the stored state left off. ConfigError or RunError where it is not this training's."""
     restore(trainer, folder, *state)
     then, now = state[1]["threads"], torch.get_num_threads()
