@@ -13,7 +13,7 @@ from torch import nn
 from kit import tiny
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.backbones import BACKBONES, ChannelNorm, DilatedBackbone, max_pool, tower_widths
-from mfd_cli.core.head import START, ConditionedHead, perceptron
+from mfd_cli.core.head import START, ConditionedHead, metadata_network
 from mfd_cli.core.onehot import kmers, one_hot, reverse_complement
 from mfd_cli.engine.processes import GlobalBatchNorm
 
@@ -42,9 +42,9 @@ def test_stages_have_the_published_numbers_of_parameters() -> None:
 
 def test_metadata_networks_have_the_published_numbers_of_parameters() -> None:
     d_in, d = 120, 96
-    assert count(perceptron(d_in, 2 * d, d)) == 2 * d_in * d + 6 * d * d + 5 * d
+    assert count(metadata_network(d_in, 2 * d, d)) == 2 * d_in * d + 6 * d * d + 5 * d
     h, out = 128, 109
-    assert count(perceptron(d_in, 2 * h, out)) == 2 * h * d_in + 4 * h * h + 4 * h + 2 * h * out + out
+    assert count(metadata_network(d_in, 2 * h, out)) == 2 * h * d_in + 4 * h * h + 4 * h + 2 * h * out + out
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mfd_cli.core.penalties import PENALTIES, Covariance, Predictor, standardise
+from mfd_cli.core.penalties import PENALTIES, Covariance, PredictionAdversary, standardise
 
 SIZES = {"biological": 6, "technical": 4}
 
@@ -135,7 +135,7 @@ def test_constant_columns_do_not_give_nan() -> None:
 
 def test_the_adversary_learns_a_copy_with_unequal_sizes_and_both_networks_get_gradients() -> None:
     penalty = build("predictor")
-    assert isinstance(penalty, Predictor)
+    assert isinstance(penalty, PredictionAdversary)
     optimiser = torch.optim.Adam(penalty.parameters(), 1e-2)
     for step in range(60):
         values = latents(128, seed=step)

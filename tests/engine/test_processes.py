@@ -1,4 +1,7 @@
-"""Training in two processes: the loss of one process, whichever way it is cut, and one run folder."""
+"""Training in two processes: the loss of one process, whichever way it is cut, and one run folder.
+
+Most of the time goes into starting Python with torch: what one process does is done in this one.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,13 @@ import numpy as np
 import pytest
 import torch
 
-from kit import tiny
+from kit import harm, tiny
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.engine.processes import Processes, launch
+from mfd_cli.runs.folder import load_last
+from mfd_cli.settings.project import load_project
+from mfd_cli.training import train as training
+from mfd_cli.training.resume import Interrupted
 
 
 def train(folder: Path, run: str, processes: int, *words: str) -> int:
@@ -33,16 +40,22 @@ def losses(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+TOML = (
+    tiny.TOML
+    + """
+[objective.penalties.covariance]
+weight = 0.2
+
+[objective.penalties.predictor]
+weight = 0.1
+"""
+)
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny planted project with every kind of penalty and a dataset."""
-    folder: Path = tmp_path_factory.mktemp("processes") / "project"
-    mfd = [sys.executable, "-m", "mfd_cli"]
-    subprocess.run([*mfd, "simulate", str(folder), "--size", "tiny", "-q"], check=True, capture_output=True)
-    subprocess.run([*mfd, "preprocess", "-q"], cwd=folder, check=True, capture_output=True)
-    with (folder / "mfd.toml").open("a") as file:
-        file.write("\n[objective.penalties.covariance]\nweight = 0.2\n[objective.penalties.predictor]\nweight = 0.1\n")
-    return folder
+    """A project of the tiny world with penalties of either kind, one that learns (predictor) and one that does not."""
+    return tiny.written_project(tmp_path_factory.mktemp("processes") / "project", TOML)
 
 
 FEW = ("--set", "train.windows_per_validation=32", "--set", "train.max_windows=96")
@@ -59,44 +72,64 @@ def test_two_processes_have_the_loss_of_one(project: Path) -> None:
             assert a[name] == pytest.approx(b[name], rel=1e-4), name
 
 
-STOP = "from mfd_cli.engine.processes import launch; import sys; sys.exit(launch(int(sys.argv[1]), sys.argv[2:]))"
+LAUNCH_TWO = "from mfd_cli.engine.processes import launch; import sys; sys.exit(launch(2, sys.argv[1:]))"
+CPU = ("--gpus", "0", "--threads", "1")
+LONG = ("--epochs", "6", "--set", "train.windows_per_validation=64", "--set", "train.patience=1000")
 
 
-def test_a_run_goes_on_with_another_number_of_processes(project: Path) -> None:
-    """Stopped in two processes and resumed in one, and the other way round, and where only the launcher was killed: the
-    curve of an undisturbed run."""
-    words = ("--epochs", "2", "--set", "train.windows_per_validation=160", "--set", "train.patience=1000")
-    assert train(project, "whole", 1, *words) == 0
-    term, kill = signal.SIGTERM, signal.SIGKILL
-    for run, before, after, number in (("down", 2, 1, term), ("up", 1, 2, term), ("orphans", 2, 1, kill)):
-        command = [
-            sys.executable,
-            "-c",
-            STOP,
-            str(before),
-            "train",
-            "--gpus",
-            "0",
-            "--threads",
-            "1",
-            "--run",
-            run,
-            *words,
-        ]
-        child = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 120
-        while not (project / run / "metrics.jsonl").exists() and time.monotonic() < until:
-            time.sleep(0.02)
-        child.send_signal(number)
-        child.communicate(timeout=120)  # their standard output ends with the last of them
-        assert child.returncode == (143 if number == term else -kill)
-        assert len(losses(project / run)) < len(losses(project / "whole"))
-        if number == kill:
-            continue  # their state is the same as after a signal of one's own
-        assert train(project, run, after, "--resume", *words) == 0
-        whole, resumed = losses(project / "whole"), losses(project / run)
-        assert [line["step"] for line in whole] == [line["step"] for line in resumed]
-        assert np.allclose([x["loss"] for x in whole], [x["loss"] for x in resumed], rtol=0.05)
+@pytest.fixture(scope="module")
+def whole(project: Path) -> list[dict[str, float]]:
+    """The curve of a training in one process that nobody disturbs."""
+    done = harm.in_process(["train", *CPU, "-q", "--run", "whole", *LONG], project)
+    assert done.code == 0, done.told
+    return losses(project / "whole")
+
+
+def stopped_in_two(folder: Path, run: str, number: int) -> None:
+    """A training in two processes whose launcher gets a signal after the first validation."""
+    command = [sys.executable, "-c", LAUNCH_TWO, "train", *CPU, "--run", run, *LONG]
+    child = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while not (folder / run / "metrics.jsonl").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    child.send_signal(number)
+    child.communicate(timeout=120)  # their standard output ends with the last of them
+    assert child.returncode == (143 if number == signal.SIGTERM else -number)
+
+
+def check_same_curve(whole: list[dict[str, float]], resumed: list[dict[str, float]]) -> None:
+    """The same validations; the loss of a training that is summed in another order differs by rounding, which grows."""
+    assert [line["step"] for line in whole] == [line["step"] for line in resumed]
+    assert np.allclose([x["loss"] for x in whole], [x["loss"] for x in resumed], rtol=0.05)
+
+
+def test_stopped_in_two_processes_a_run_goes_on_in_one(project: Path, whole: list[dict[str, float]]) -> None:
+    stopped_in_two(project, "down", signal.SIGTERM)
+    assert len(losses(project / "down")) < len(whole)
+    done = harm.in_process(["train", *CPU, "-q", "--run", "down", "--resume", *LONG], project)
+    assert done.code == 0, done.told
+    check_same_curve(whole, losses(project / "down"))
+
+
+def test_stopped_in_one_process_a_run_goes_on_in_two(project: Path, whole: list[dict[str, float]]) -> None:
+    def stop(what: str, done: int, total: int) -> None:
+        if done == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    sets = [word for word in LONG if "=" in word]
+    one = load_project(project / "mfd.toml", [*sets, "train.epochs=6"], {"data.run": project / "up"})
+    with pytest.raises(Interrupted):
+        training.train(one, gpus=0, progress=stop)
+    assert len(losses(project / "up")) < len(whole)
+    assert train(project, "up", 2, "--resume", *LONG) == 0
+    check_same_curve(whole, losses(project / "up"))
+
+
+def test_a_killed_launcher_leaves_no_process_behind(project: Path, whole: list[dict[str, float]]) -> None:
+    """They end as after a signal of their own, and have saved the same state."""
+    stopped_in_two(project, "orphans", signal.SIGKILL)
+    assert len(losses(project / "orphans")) < len(whole)
+    assert load_last(project / "orphans") is not None
 
 
 def test_a_batch_that_cannot_be_shared_is_said(project: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,26 @@ FACTORS = {
 }
 MODEL = {"preset": "small", "width": 8, "window": 384, "latent": 16, "hidden": 8}
 MOTIFS = {"CTCF": "CCA" * 10, "GATA1": "GATA" * 8}  # long and plain, so that a tiny model learns them in seconds
+TOML = """[factors.target]
+column = "Target"
+group = "biological"
+
+[factors.assay]
+column = "Assay"
+group = "technical"
+
+[model]
+preset = "small"
+width = 8
+window = 384
+latent = 16
+hidden = 8
+
+[train]
+epochs = 2
+batch_size = 32
+"""
+"""An mfd.toml of the tiny world."""
 
 
 def rows(count: int = 8) -> list[dict[str, str]]:
@@ -113,11 +134,12 @@ def dataset(
     shards, counted = {}, np.zeros(tracks, int)
     for split in SPLITS:
         contig = "chr2" if split == "test" else "chr1"
-        peaks = called(world, contig, tracks)
+        called_bins = called(world, contig, max(tracks, 1))  # signals follow the peaks of the first track, also alone
+        peaks = called_bins[:, :tracks]
         cut = len(peaks) * 4 // 5
         chosen = {"train": np.arange(cut), "validation": np.arange(cut, len(peaks)), "test": np.arange(len(peaks))}
         index = chosen[split]
-        signal = np.repeat(peaks[index, :1] * 5.0 + 1.0, signals, 1).astype(np.float32)
+        signal = np.repeat(called_bins[index, :1] * 5.0 + 1.0, signals, 1).astype(np.float32)
         measured = None
         if holes:
             known = np.ones((len(index), tracks + signals), bool)
@@ -146,6 +168,13 @@ def dataset(
 def project(folder: Path, **sections: object) -> Project:
     """A project around the tiny world's dataset in `folder / dataset`."""
     return Project(config=config(**sections), folder=folder)
+
+
+def written_project(folder: Path, toml: str = TOML, **of_dataset: Any) -> Path:
+    """The folder, with an mfd.toml and the tiny world's dataset (`of_dataset` goes to `dataset`), for real commands."""
+    dataset(folder / "dataset", **of_dataset)
+    (folder / "mfd.toml").write_text(toml, "utf-8")
+    return folder
 
 
 def windows(count: int, width: int, seed: int = 0) -> torch.Tensor:

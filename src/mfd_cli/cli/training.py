@@ -61,7 +61,7 @@ def train_command(
 ) -> None:
     """Train a model on the dataset; the best weights are in the run folder at any time."""
     from mfd_cli.cli.console import Display, note, warn
-    from mfd_cli.training.train import plan, train
+    from mfd_cli.training.train import plan_training, train
 
     flags = {
         "data.dataset": dataset,
@@ -93,7 +93,7 @@ def train_command(
         return
     for one in _seeded(project, seeds, several, _overrides(sets, flags)):
         if dry_run:
-            say_all([f"{one.run}: {plan(one, gpus=gpus, resume=resume, force=force).line()}"])
+            say_all([f"{one.run}: {plan_training(one, gpus=gpus, resume=resume, force=force).line()}"])
             continue
         with Display(quiet) as display:
             trained = train(

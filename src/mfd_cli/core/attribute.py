@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mfd_cli.base.arrays import Bytes, Floats
-from mfd_cli.core.model import MfdModel
+from mfd_cli.core.model import MfdModel, in_evaluation
 from mfd_cli.core.onehot import one_hot, reverse_complement
 from mfd_cli.core.predictor import Predictor
 
@@ -42,17 +42,17 @@ def attribute(
     """
     if method == "mutagenesis":
         return mutagenesis(Predictor(model, device), codes, direction, place)
-    model = model.to(device).eval()
     target = torch.from_numpy(np.ascontiguousarray(direction, np.float32)).to(device)
     pieces = []
-    for low in range(0, len(codes), batch_size):
-        batch = torch.from_numpy(np.ascontiguousarray(codes[low : low + batch_size])).to(device)
-        mean = _gradient(model, batch, target, place, method, steps)
-        if not model.stranded:  # as in core.predict: the other strand of a stranded pair is another track
-            # The other strand, read back: complement the bases (A and T, C and G trade places), flip the positions.
-            backward = _gradient(model, reverse_complement(batch), target, place, method, steps).flip(1, 2)
-            mean = (mean + backward) / 2
-        pieces.append((mean - mean.mean(1, keepdim=True)).cpu().numpy())
+    with in_evaluation(model, device):
+        for low in range(0, len(codes), batch_size):
+            batch = torch.from_numpy(np.ascontiguousarray(codes[low : low + batch_size])).to(device)
+            mean = _gradient(model, batch, target, place, method, steps)
+            if not model.stranded:  # as in core.predictor: the other strand of a stranded pair is another track
+                # The other strand, read back: complement the bases (A and T, C and G trade places), flip the positions.
+                backward = _gradient(model, reverse_complement(batch), target, place, method, steps).flip(1, 2)
+                mean = (mean + backward) / 2
+            pieces.append((mean - mean.mean(1, keepdim=True)).cpu().numpy())
     return np.concatenate(pieces) if pieces else np.zeros((0, 4, model.window), np.float32)
 
 
@@ -113,19 +113,23 @@ def _mutated(predictor: Predictor, window: Bytes, target: Floats, place: slice) 
 
 
 @torch.no_grad()
-def scores_of(model: MfdModel, codes: Bytes, direction: Floats, place: slice) -> tuple[Floats, Floats]:
-    """<direction, s_g> of windows, and of the same windows with all bases equal (where paths of gradients begin), both
-    strands averaged: (windows,) each."""
+def scores_of(
+    model: MfdModel, codes: Bytes, direction: Floats, place: slice, device: torch.device | str = "cpu"
+) -> tuple[Floats, Floats]:
+    """Return <direction, s_g> of windows, and of the same windows with all bases equal (where paths of gradients begin).
+
+    Both strands are averaged; (windows,) each.
+    """
     target = torch.from_numpy(np.ascontiguousarray(direction, np.float32))
     bases = one_hot(torch.from_numpy(np.ascontiguousarray(codes)), torch.float32)
     start = torch.full_like(bases, 0.25) * bases.sum(1, keepdim=True)
-    found = []
-    for both in (bases, start):
-        strands = (both,) if model.stranded else (both, both.flip(1, 2))
-        device = next(model.parameters()).device
-        latents = torch.stack([model.latent_of_bases(one.to(device)).cpu() for one in strands]).mean(0)
-        found.append((latents[:, place] @ target).numpy())
-    return found[0], found[1]
+    scores = []
+    with in_evaluation(model, device):
+        for windows in (bases, start):
+            strands = (windows,) if model.stranded else (windows, windows.flip(1, 2))
+            latents = torch.stack([model.latent_of_bases(one.to(device)).cpu() for one in strands]).mean(0)
+            scores.append((latents[:, place] @ target).numpy())
+    return scores[0], scores[1]
 
 
 def convergence_error(contributions: Floats, score: Floats, baseline: Floats) -> Floats:

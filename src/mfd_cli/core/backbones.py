@@ -24,6 +24,7 @@ class ChannelNorm(nn.BatchNorm1d):
     """BatchNorm1d of (batch, channels or more, length): channels beyond its own are zero and stay so."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels or more, length) to the same shape, normalised; the channels that are more stay zero."""
         extra = x.shape[1] - self.num_features
         if not extra:
             return super().forward(x)
@@ -55,7 +56,7 @@ class ConvBlock(nn.Module):
 
 
 def convolved(conv: nn.Conv1d, x: Tensor, multiple: int) -> Tensor:
-    """A convolution of x, whose channels may be more than its own, to outputs filled up with zeros to a `multiple`.
+    """Return a convolution of x, whose channels may be more than its own, with outputs filled up with zeros to a `multiple`.
 
     Weights are filled up with zeros: the other channels' numbers and gradients are what they would be without.
     """
@@ -88,7 +89,7 @@ class _PairMax(torch.autograd.Function):
 
 
 def max_pool(x: Tensor) -> Tensor:
-    """Maximum of neighbouring pairs along the length; a last odd position is dropped, as by MaxPool1d(2)."""
+    """Return the maximum of neighbouring pairs along the length; a last odd position is dropped, as by MaxPool1d(2)."""
     pooled: Tensor = _PairMax.apply(x)
     return pooled
 
@@ -122,7 +123,8 @@ class DilatedBackbone(nn.Module):
         self.dilated_pointwise = nn.ModuleList(ConvBlock(width, width, 1) for _ in range(self.dilated_blocks))
         self.pointwise = ConvBlock(width, latent, 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # (batch, 4^k, window)
+    def forward(self, x: Tensor) -> Tensor:
+        """One-hot k-mers (batch, 4^k, window) to (batch, latent), not yet normalised."""
         multiple = self.multiple or (TENSOR_CORE if x.is_cuda else 1)
         x = convolved(self.stem, x, multiple)  # (batch, width / 2, window)
         x = max_pool(x + self.stem_residual(x, multiple))
@@ -136,7 +138,7 @@ class DilatedBackbone(nn.Module):
 
 
 def tower_widths(width: int, blocks: int) -> list[int]:
-    """Channels from C/2 to C in equal ratios, rounded down; the last is C exactly.
+    """Return the channels of a tower, from C/2 to C in equal ratios, rounded down; the last is C exactly.
 
     >>> tower_widths(768, 6)
     [384, 431, 483, 543, 609, 684, 768]

@@ -46,7 +46,7 @@ class Decomposition:
     """Root mean square standard error of a factor's contributions over tracks and latents; 0 where they are exact."""
 
     def direction(self, factor: str, level: str) -> Floats:
-        """The mean contribution of a factor over the training tracks of one level, (size of the group,)."""
+        """Return the mean contribution phi~ of a factor over the training tracks of one level, (size of the group,)."""
         rows = self.members[factor][:, list(self.levels[factor]).index(level)] & self.trained
         if not rows.any():
             raise MfdError(f"no training track has the level {level!r} of {factor}")
@@ -54,14 +54,14 @@ class Decomposition:
         return mean
 
     def tracks_of(self, factor: str, level: str) -> Bools:
-        """(tracks,) which training tracks have the level."""
+        """Return which training tracks have the level, (tracks,)."""
         chosen: Bools = self.members[factor][:, list(self.levels[factor]).index(level)] & self.trained
         return chosen
 
 
 @torch.no_grad()
 def decompose(model: MfdModel, background: int = 48, seed: int = 0, orders: int = 64) -> Decomposition:
-    """Decompose the weights of a conditioned head over its factors.
+    """Return the weights of a conditioned head as a sum over its factors.
 
     `background` rows are drawn from the deduplicated metadata of the training tracks, seeded; `orders` (even) of joining are
     sampled in a group of more than eight factors. Raises ConfigError for a free head: it has no factors.
@@ -100,7 +100,7 @@ def decompose(model: MfdModel, background: int = 48, seed: int = 0, orders: int 
 
 
 def background_rows(model: MfdModel, names: Sequence[str], count: int, seed: int) -> list[int]:
-    """Indices of at most `count` training tracks with distinct metadata in these factors, spread over the first levels.
+    """Return the indices of at most `count` training tracks with distinct metadata in these factors, spread over their levels.
 
     Drawn by going round the levels of each factor in turn, so that rare levels are in the background too.
     """
@@ -143,8 +143,8 @@ def _value(
     if len(replaced) == len(names):
         return network(codes).double()
     # Tracks that agree in the replaced columns have one value: of most coalitions there are few.
-    told = torch.cat([codes[name] for name in names if name in replaced], 1)
-    _, which = torch.unique(told, dim=0, return_inverse=True)
+    replacing = torch.cat([codes[name] for name in names if name in replaced], 1)
+    _, which = torch.unique(replacing, dim=0, return_inverse=True)
     first = torch.full((int(which.max()) + 1,), tracks, device=which.device)
     first = first.scatter_reduce(0, which, torch.arange(tracks, device=which.device), "amin")
     # So do background rows that agree in the others: each counts as often as it is there.

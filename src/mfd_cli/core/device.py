@@ -8,7 +8,7 @@ from mfd_cli.base.errors import RunError
 
 
 def device_of(gpus: int, local: int = 0) -> torch.device:
-    """The device for `--gpus N`: 0 is the CPU, otherwise the CUDA device number `local`. RunError where there is none."""
+    """Return the device for `--gpus N`: 0 is the CPU, otherwise the CUDA device number `local`. RunError without it."""
     if gpus == 0:
         return torch.device("cpu")
     if not torch.cuda.is_available():

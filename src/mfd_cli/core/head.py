@@ -24,7 +24,9 @@ START = 0.3
 weights are noise to the backbone. On yeast, median AUROC on chrIV after 64 thousand windows, one seed each: conditioned
 head 0.80 from 1 and 0.86 from 0.3; free head 0.79 from 2, 0.85 from 1 and 0.86 from 0.3."""
 DIRECT_START = 0.1
+"""First size of the weight that a direct factor's level has for its own latent."""
 LINEAR_PUSH, NETWORK_PUSH = 1.5, 0.5
+"""How fast the two paths of E_g move its weights, relative to a free layer under the same optimiser; see GroupNetwork."""
 
 
 class HeadWeights(NamedTuple):
@@ -35,7 +37,7 @@ class HeadWeights(NamedTuple):
     groups: dict[str, Tensor]
 
     def matrix(self) -> Tensor:
-        """The weights of an ordinary linear layer with the same output: (tracks, latent)."""
+        """Return the weights (tracks, latent) of an ordinary linear layer with the same output: u + c_i,g for every group g."""
         return self.shared + torch.cat(list(self.groups.values()), 1)
 
 
@@ -50,18 +52,22 @@ class Rescale(nn.Module):
         self.scale = nn.Parameter(torch.full((columns,), DIRECT_START))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(rows, columns) to the same shape."""
         return x * self.scale
 
 
-def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Two hidden ReLU layers, as in the paper's metadata networks."""
+def metadata_network(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Return two hidden ReLU layers and a linear output, as the paper has them for the interacting factors of E_g."""
     return nn.Sequential(
         nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
     )
 
 
 def factor_map(name: str, factor: FactorConfig, inputs: int) -> tuple[nn.Module, int]:
-    """The module of one factor's `encode` and the width of what it returns."""
+    """Return the module of one factor's `encode`, for codes (rows, `inputs`), and the width of what it returns.
+
+    ConfigError where `dim` goes with an encoding that has no width of its own.
+    """
     encode = factor.encode or ("multihot" if factor.role == "interact" else "rescale-each")
     width = factor.dim or inputs
     if factor.dim and encode not in ("embed", "linear"):
@@ -71,7 +77,7 @@ def factor_map(name: str, factor: FactorConfig, inputs: int) -> tuple[nn.Module,
     if encode == "linear":
         return nn.Linear(inputs, width), width
     if encode == "embed":
-        return perceptron(inputs, 2 * width, width), width
+        return metadata_network(inputs, 2 * width, width), width
     return Rescale(1 if encode == "rescale" else inputs), inputs
 
 
@@ -103,7 +109,7 @@ class GroupNetwork(nn.Module):
         self.rest, self.taken = rest, taken
         if self.interact:
             self.linear = nn.Linear(inputs, rest, bias=False)
-            self.network = perceptron(inputs, 2 * hidden, rest)
+            self.network = metadata_network(inputs, 2 * hidden, rest)
             # Under Adam every parameter moves by about the learning rate a step, whatever its gradient, so the factors of
             # a group would push the weights of tracks that share all levels several times as hard as a free layer does.
             # They share one push instead, in proportion to their columns: most of it goes to the widest factor, whose
@@ -115,7 +121,7 @@ class GroupNetwork(nn.Module):
             nn.init.normal_(self.linear.weight)
 
     def forward(self, codes: Mapping[str, Tensor]) -> Tensor:
-        """Codes per factor (rows, size) to weights (rows, width)."""
+        """Codes per factor (rows, size) to weights (rows, width): direct columns first, not centred."""
         mapped = {name: module(codes[name]) for name, module in zip(self.names, self.maps)}
         parts = [mapped[name] for name in self.direct]
         if self.interact:
@@ -173,29 +179,37 @@ class ConditionedHead(nn.Module):
         self.gain = nn.Parameter(torch.zeros(len(groups), len(bias))) if gain else None
 
     def network(self, group: str) -> GroupNetwork:
+        """Return E_g of a group that has factors; KeyError for another."""
         network = self.networks[f"E_{group}"]
         assert isinstance(network, GroupNetwork)
         return network
 
     def centre(self, group: str) -> Tensor:
-        """What the group's weights are averaged with: (tracks,), summing to one."""
+        """Return what the group's weights are averaged with: (tracks,), summing to one, 0 for held-out tracks."""
         return self.get_buffer(f"centre_{group}")
 
     def track_codes(self, group: str) -> dict[str, Tensor]:
-        """The metadata codes of the tracks for the factors of one group."""
+        """Return the metadata codes (tracks, size) of the model's own tracks for the factors of one group."""
         return {name: self.get_buffer(f"code_{name}") for name in self.factors_of[group]}
 
     def group_weights(self, group: str, codes: Mapping[str, Tensor]) -> Tensor:
-        """Centred weights (rows, size of the group) of any rows, given by their codes; no gain."""
+        """Return c_g = E_g(m) - mean_j E_g(m_j) of any rows, given by their codes: (rows, size of the group), without gain.
+
+        The mean is that over the training tracks, so that rows nobody trained on are relative to the same average. A group
+        without factors weighs nothing.
+        """
         weights, middle = self.raw_weights(group)
         return self.network(group)(codes) - middle if f"E_{group}" in self.networks else weights[:1] * 0
 
     def gains(self) -> Tensor | None:
-        """a_i,g (groups, tracks), between 0 and 2, 1 at the start; None without learned gains."""
+        """Return the gains a_i,g (groups, tracks), between 0 and 2 and 1 at the start; None without learned gains.
+
+        The paper's sigmoid(alpha) lies between 0 and 1 and starts at a half; twice that starts where no gain would.
+        """
         return None if self.gain is None else 2 * torch.sigmoid(self.gain)
 
     def weights(self) -> HeadWeights:
-        """Centred weights per group, and the shared part, which alone learns what all tracks have in common.
+        """Return a_i,g c_i,g per group, the bias, and the shared part u, which alone learns what all tracks have in common.
 
         No gradient flows through the mean that is subtracted: a level's vector is moved by its own tracks only. (On yeast
         this made no difference in accuracy: median AUROC after 64 thousand windows 0.857, with that gradient 0.860.)
@@ -209,7 +223,7 @@ class ConditionedHead(nn.Module):
         return HeadWeights(self.bias, self.shared, groups)
 
     def raw_weights(self, group: str) -> tuple[Tensor, Tensor]:
-        """E_g of the tracks (tracks, size of the group), not centred, and its mean (size of the group,)."""
+        """Return E_g of the tracks (tracks, size of the group), not centred, and its mean (size of the group,)."""
         if f"E_{group}" not in self.networks:
             nothing = self.bias.new_zeros(len(self.bias), self.groups[group])
             return nothing, nothing[0]
@@ -229,5 +243,6 @@ class FreeHead(nn.Module):
         self.groups = {"free": latent}
 
     def weights(self) -> HeadWeights:
+        """Return the layer as the mean row over the training tracks and each track's difference from it."""
         shared = self.get_buffer("centre") @ self.weight
         return HeadWeights(self.bias, shared, {"free": self.weight - shared})

@@ -38,9 +38,11 @@ class Span(NamedTuple):
     high: int
 
     def widened(self, by: int) -> Span:
+        """Return the span with `by` more positions on either side."""
         return Span(self.low - by, self.high + by)
 
     def within(self, length: int) -> Span:
+        """Return the part of the span that lies in a layer of this length."""
         return Span(max(self.low, 0), min(self.high, length))
 
     def before_pooling(self) -> Span:
@@ -57,11 +59,11 @@ class Block:
     weight: Tensor  # (outputs, inputs, 1, kernel), channels last
 
     @classmethod
-    def of(cls, block: nn.Module, dtype: torch.dtype, inputs: int = 1, outputs: int = 1) -> Block:
-        """Its channels filled up with zeros to multiples of `inputs` and `outputs`."""
+    def of(cls, block: nn.Module, device: torch.device, dtype: torch.dtype, inputs: int = 1, outputs: int = 1) -> Block:
+        """Return the block's copy on a device, its channels filled up with zeros to multiples of `inputs` and `outputs`."""
         assert isinstance(block, ConvBlock)
-        scale, shift = (filled(values, inputs).to(dtype) for values in affine(block.norm))
-        return cls(scale, shift, channels_last(block.conv.weight, dtype, inputs, outputs))
+        scale, shift = (filled(values, inputs).to(dtype) for values in affine(block.norm, device))
+        return cls(scale, shift, channels_last(block.conv.weight.to(device), dtype, inputs, outputs))
 
     def activate(self, x: Tensor) -> Tensor:
         """Normalisation and GELU of (..., channels)."""
@@ -91,14 +93,14 @@ def filled(values: Tensor, multiple: int) -> Tensor:
     return F.pad(values.detach(), (0, -len(values) % multiple))
 
 
-def affine(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-    """Scale and shift of a batch norm in evaluation mode, (channels,) each."""
+def affine(norm: nn.BatchNorm1d, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return what a batch norm is in evaluation mode, whatever mode it is in: scale and shift, (channels,) each."""
     assert norm.running_mean is not None and norm.running_var is not None
-    scale = torch.rsqrt(norm.running_var + norm.eps)
+    scale = torch.rsqrt(norm.running_var.to(device) + norm.eps)
     if norm.weight is not None:
-        scale = scale * norm.weight.detach()
-    shift = -norm.running_mean * scale
-    return scale, shift if norm.bias is None else shift + norm.bias.detach()
+        scale = scale * norm.weight.detach().to(device)
+    shift = -norm.running_mean.to(device) * scale
+    return scale, shift if norm.bias is None else shift + norm.bias.detach().to(device)
 
 
 @dataclass(frozen=True)
@@ -134,23 +136,39 @@ class CentrePass:
     """
 
     def __init__(
-        self, backbone: DilatedBackbone, norm: nn.BatchNorm1d, window: int, order: int, dtype: torch.dtype
+        self,
+        backbone: DilatedBackbone,
+        norm: nn.BatchNorm1d,
+        window: int,
+        order: int,
+        dtype: torch.dtype,
+        device: torch.device | None = None,
     ) -> None:
+        """Fold the batch norms into scales and shifts, layer by layer on `device` (default: the backbone's own).
+
+        The backbone and the norm are read only: neither their mode nor their place changes, and no second copy of them is
+        made anywhere.
+        """
         self.order, self.dtype, self.centre = order, dtype, backbone.crop
-        fill = backbone.multiple or (TENSOR_CORE if backbone.stem.weight.is_cuda else 1)
-        self.stem_weight = channels_last(backbone.stem.weight, dtype, outputs=fill)
+        device = device or backbone.stem.weight.device
+        fill = backbone.multiple or (TENSOR_CORE if device.type == "cuda" else 1)
+
+        def block(of: nn.Module, outputs: int = fill) -> Block:
+            return Block.of(of, device, dtype, fill, outputs)
+
+        self.stem_weight = channels_last(backbone.stem.weight.to(device), dtype, outputs=fill)
         assert backbone.stem.bias is not None
-        self.stem_bias = filled(backbone.stem.bias, fill).to(dtype)
+        self.stem_bias = filled(backbone.stem.bias.to(device), fill).to(dtype)
         self.stem_reach = backbone.stem.kernel_size[0] // 2
-        self.stem_residual = Block.of(backbone.stem_residual, dtype, fill, fill)
-        self.tower = [Block.of(block, dtype, fill, fill) for block in backbone.tower]
-        self.tower_residual = [Block.of(block, dtype, fill, fill) for block in backbone.tower_residual]
+        self.stem_residual = block(backbone.stem_residual)
+        self.tower = [block(one) for one in backbone.tower]
+        self.tower_residual = [block(one) for one in backbone.tower_residual]
         self.reach = self.tower[0].weight.shape[-1] // 2  # how far a convolution of the tower reads to either side
-        self.dilated = [Block.of(block, dtype, fill, fill) for block in backbone.dilated]
-        self.dilated_pointwise = [Block.of(block, dtype, fill, fill) for block in backbone.dilated_pointwise]
+        self.dilated = [block(one) for one in backbone.dilated]
+        self.dilated_pointwise = [block(one) for one in backbone.dilated_pointwise]
         self.dilations = list(backbone.dilations)
-        self.pointwise = Block.of(backbone.pointwise, dtype, fill)
-        self.scale, self.shift = affine(norm)
+        self.pointwise = block(backbone.pointwise, outputs=1)
+        self.scale, self.shift = affine(norm, device)
         # Pooled layers: lengths[i] is that of the input of tower block i, spans[i] the part of it that is computed.
         self.stem_length = window
         self.lengths = [window >> (level + 1) for level in range(len(self.tower) + 1)]

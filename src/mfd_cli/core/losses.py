@@ -37,7 +37,7 @@ class SignalScale:
 
     @classmethod
     def fit(cls, signal: Floats, counts: Bools | None = None) -> SignalScale:
-        """From training bins (bins, tracks), NaN where not measured. ConfigError for counts below zero."""
+        """Return the scales of training bins (bins, tracks), NaN where not measured. ConfigError for counts below zero."""
         counts = np.zeros(signal.shape[1], bool) if counts is None else counts
         if signal.shape[1] == 0:
             empty = np.zeros(0, np.float32)
@@ -62,43 +62,51 @@ class SignalScale:
         return tuple(torch.as_tensor(v, device=like.device) for v in (self.floor, self.mean, self.sd, self.counts))
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Signal (batch, tracks) on the scale that the loss compares with; NaN stays NaN."""
+        """Return signal (batch, tracks) on the scale that the loss compares with; NaN stays NaN."""
         floor, mean, sd, counts = self._of(signal)
         return torch.where(counts, signal / mean, (torch.sign(signal) * torch.log1p(signal.abs() / floor) - mean) / sd)
 
     def expected(self, logits: Tensor) -> Tensor:
-        """What logits (batch, tracks) predict on the scale of `forward`."""
+        """Return what logits (batch, tracks) predict on the scale of `forward`."""
         return torch.where(self._of(logits)[3], bounded_exp(logits), logits)
 
     def inverse(self, scaled: Tensor) -> Tensor:
-        """The signal whose value on the scale of `forward` this is (the median of the log-normal, the mean count)."""
+        """Return the signal whose value on the scale of `forward` this is (the median of the log-normal, the mean count)."""
         floor, mean, sd, counts = self._of(scaled)
         logs = scaled * sd + mean
         return torch.where(counts, scaled * mean, torch.sign(logs) * torch.expm1(logs.abs()) * floor)
 
     def to_json(self) -> dict[str, list[Any]]:
+        """Return the scales as lists, for model.json."""
         return {name: getattr(self, name).tolist() for name in ("floor", "mean", "sd", "counts")}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> SignalScale:
+        """Return the scales that `to_json` described."""
         floor, mean, sd = (np.array(stored[name], np.float32) for name in ("floor", "mean", "sd"))
         return cls(floor, mean, sd, np.array(stored["counts"], bool))
 
 
+LINEAR_BEYOND = 15
+"""A logit of counts, as log of a multiple of the track's mean: no genome has a bin with e^15 times the mean."""
+
+
 def bounded_exp(logits: Tensor) -> Tensor:
-    """exp that cannot overflow: linear beyond 15."""
-    return torch.where(logits > 15, math.exp(15) * (logits - 14), logits.clamp_max(15).exp())
+    """Return exp(logits), continued by its tangent beyond LINEAR_BEYOND, so that a wild prediction cannot overflow."""
+    tangent = math.exp(LINEAR_BEYOND) * (logits - (LINEAR_BEYOND - 1))
+    # The branch that is not taken must be finite too: an infinite one would make the gradient of the other NaN.
+    return torch.where(logits > LINEAR_BEYOND, tangent, logits.clamp_max(LINEAR_BEYOND).exp())
 
 
 def poisson_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Half the Poisson deviance of counts relative to their mean, of the same shape."""
+    """Return half the Poisson deviance exp(f) - y f + y log y - y of counts relative to their mean, in the shape of both."""
     return bounded_exp(logits) - target * logits + torch.special.xlogy(target, target) - target
 
 
 def prediction_loss(
     logits: Tensor, peaks: Tensor, signal: Tensor, used: Tensor, signal_weight: float, counts: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Loss to minimise and its value per track (tracks,), each averaged over the measured bins of the batch.
+    """Return the loss to minimise and its value per track (tracks,), each averaged over the measured bins of the batch.
 
     `logits` (batch, peak tracks + signal tracks), `peaks` (batch, peak tracks) 0/1, `signal` (batch, signal tracks) on
     the model's scale, `used` (batch or 1, tracks) 1 where a cell is measured and its track trains, 0 elsewhere, `counts`

@@ -30,12 +30,21 @@ class Encoder(Protocol):
     mean: Matrix
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Columns of a code."""
+
     @property
-    def levels(self) -> list[str]: ...
-    def encode(self, values: Sequence[str], unseen: Unseen) -> Matrix: ...
-    def membership(self, values: Sequence[str]) -> Bools: ...
-    def to_json(self) -> dict[str, Any]: ...
+    def levels(self) -> list[str]:
+        """Names of the levels, for tables and directions."""
+
+    def encode(self, values: Sequence[str], unseen: Unseen) -> Matrix:
+        """Return the codes (values, size) of cells; an unseen level is an error, or has the mean code."""
+
+    def membership(self, values: Sequence[str]) -> Bools:
+        """Return (values, levels): which levels each cell has; an unseen level is none of them."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` needs to make this encoder again."""
 
 
 @dataclass
@@ -49,11 +58,12 @@ class LevelEncoder:
 
     @staticmethod
     def split(value: str) -> list[str]:
-        """The levels in one cell."""
+        """Return the levels in one cell; an empty cell has the level MISSING."""
         return [value.strip() or MISSING]
 
     @classmethod
     def fit(cls, name: str, values: Sequence[str]) -> Self:
+        """Return the encoder whose vocabulary is what the training rows hold, sorted: the same in any row order."""
         levels = sorted({level for value in values for level in cls.split(value)})
         encoder = cls(name, levels, np.zeros(len(levels), np.float32))
         encoder.mean = encoder.encode(values, "error").mean(0)
@@ -61,18 +71,22 @@ class LevelEncoder:
 
     @property
     def size(self) -> int:
+        """Columns of a code: one per level."""
         return len(self.vocabulary)
 
     @property
     def levels(self) -> list[str]:
+        """The vocabulary."""
         return list(self.vocabulary)
 
     def encode(self, values: Sequence[str], unseen: Unseen) -> Matrix:
-        place = {level: index for index, level in enumerate(self.vocabulary)}
+        """Return 1 where a cell has a level, else 0: (values, size). A cell with an unseen level has the mean training row,
+        or is a MetadataError."""
+        column_of = self._columns()
         matrix = np.zeros((len(values), self.size), np.float32)
         for row, value in enumerate(values):
             levels = self.split(value)
-            unknown = [level for level in levels if level not in place]
+            unknown = [level for level in levels if level not in column_of]
             if unknown and unseen == "error":
                 raise MetadataError(
                     f"factor {self.name} has no level {unknown[0][:80]!r}{nearest(unknown[0], self.vocabulary)}",
@@ -81,22 +95,28 @@ class LevelEncoder:
             if unknown:
                 matrix[row] = self.mean
             else:
-                matrix[row, [place[level] for level in levels]] = 1
+                matrix[row, [column_of[level] for level in levels]] = 1
         return matrix
 
     def membership(self, values: Sequence[str]) -> Bools:
-        """(rows, levels): which levels a row has; an unseen one has none."""
-        place = {level: index for index, level in enumerate(self.vocabulary)}
+        """Return (values, levels): which levels each cell has; an unseen level is none of them."""
+        column_of = self._columns()
         result = np.zeros((len(values), self.size), bool)
         for row, value in enumerate(values):
-            result[row, [place[level] for level in self.split(value) if level in place]] = True
+            result[row, [column_of[level] for level in self.split(value) if level in column_of]] = True
         return result
 
+    def _columns(self) -> dict[str, int]:
+        """Level to its column."""
+        return {level: index for index, level in enumerate(self.vocabulary)}
+
     def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` needs to make this encoder again."""
         return {"type": self.type, "vocabulary": self.vocabulary, "mean": self.mean.tolist()}
 
     @classmethod
     def from_json(cls, name: str, stored: Mapping[str, Any]) -> Self:
+        """Return the encoder that `to_json` described."""
         return cls(name, list(stored["vocabulary"]), np.array(stored["mean"], np.float32))
 
 
@@ -111,6 +131,7 @@ class MultiLabelEncoder(LevelEncoder):
 
     @staticmethod
     def split(value: str) -> list[str]:
+        """Return the levels between commas, each once."""
         return list(dict.fromkeys(part.strip() for part in value.split(",") if part.strip())) or [MISSING]
 
 
@@ -121,10 +142,11 @@ class YearEncoder(LevelEncoder):
 
     @staticmethod
     def split(value: str) -> list[str]:
-        found = re.search(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)", value)
-        if value.strip() and not found:
+        """Return the year of a date; MetadataError where a cell holds something, but no year."""
+        year = re.search(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)", value)
+        if value.strip() and not year:
             raise MetadataError(f"no year in {value[:40]!r}")
-        return [found[1] if found else MISSING]
+        return [year[1] if year else MISSING]
 
 
 @dataclass
@@ -143,6 +165,7 @@ class NumberEncoder:
 
     @classmethod
     def fit(cls, name: str, values: Sequence[str]) -> Self:
+        """Return the encoder with the mean, spread and thirds of the training rows' numbers; MetadataError without any."""
         numbers = _numbers(name, values)
         known = numbers[~np.isnan(numbers)]
         if not len(known):
@@ -155,26 +178,31 @@ class NumberEncoder:
 
     @property
     def size(self) -> int:
+        """Columns of a code: the number, and whether it is missing."""
         return 2
 
     @property
     def levels(self) -> list[str]:
+        """Names of the thirds of the training values, and of the missing one."""
         low, high = self.cuts
         return [f"low (<= {low:g})", f"middle (<= {high:g})", f"high (> {high:g})", MISSING]
 
     def encode(self, values: Sequence[str], unseen: Unseen) -> Matrix:
+        """Return (values, 2): (number - mean) / spread, and 1 where it is missing. No number is unseen."""
         numbers = _numbers(self.name, values)
         missing = np.isnan(numbers)
         standard = np.where(missing, 0.0, (numbers - self.centre) / self.scale)
         return np.stack([standard, missing], 1).astype(np.float32)
 
     def membership(self, values: Sequence[str]) -> Bools:
+        """Return (values, levels): in which third each number lies, or whether it is missing."""
         numbers = _numbers(self.name, values)
         low, high = self.cuts
         with np.errstate(invalid="ignore"):
             return np.stack([numbers <= low, (numbers > low) & (numbers <= high), numbers > high, np.isnan(numbers)], 1)
 
     def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` needs to make this encoder again."""
         return {
             "type": self.type,
             "centre": self.centre,
@@ -185,11 +213,13 @@ class NumberEncoder:
 
     @classmethod
     def from_json(cls, name: str, stored: Mapping[str, Any]) -> Self:
+        """Return the encoder that `to_json` described."""
         low, high = stored["cuts"]
         return cls(name, stored["centre"], stored["scale"], (low, high), np.array(stored["mean"], np.float32))
 
 
 def _numbers(name: str, values: Sequence[str]) -> Doubles:
+    """Cells as numbers, NaN where empty (or nan, NA); MetadataError where one is neither, or infinite."""
     numbers = np.full(len(values), math.nan)
     for row, value in enumerate(values):
         if value.strip() and value.strip().lower() not in ("nan", "na"):
@@ -210,18 +240,19 @@ class MetadataEncoder:
     columns: Mapping[str, str]
 
     def encode(self, rows: Sequence[Mapping[str, str]], unseen: Unseen = "error") -> dict[str, Matrix]:
-        """Metadata rows as one matrix (rows, size) per factor. An unseen level is an error or the mean level."""
+        """Return metadata rows as one matrix (rows, size) per factor; an unseen level is an error or the mean level."""
         return {name: encoder.encode(self._column(name, rows), unseen) for name, encoder in self.encoders.items()}
 
     def levels(self, factor: str) -> list[str]:
-        """Names of a factor's levels, sorted."""
+        """Return the names of a factor's levels, sorted."""
         return self.encoders[factor].levels
 
     def membership(self, factor: str, rows: Sequence[Mapping[str, str]]) -> Bools:
-        """(rows, levels) which levels of a factor each row has."""
+        """Return (rows, levels): which levels of a factor each row has."""
         return self.encoders[factor].membership(self._column(factor, rows))
 
     def _column(self, factor: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
+        """The cells of a factor's column; MetadataError where a row has none."""
         column = self.columns[factor]
         absent = next((index for index, row in enumerate(rows) if column not in row), None)
         if absent is not None:
@@ -229,10 +260,12 @@ class MetadataEncoder:
         return [row[column] for row in rows]
 
     def to_json(self) -> dict[str, Any]:
+        """Return factor -> its column and what its encoder knows, for model.json."""
         return {name: {"column": self.columns[name], **e.to_json()} for name, e in self.encoders.items()}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Mapping[str, Any]]) -> MetadataEncoder:
+        """Return the encoders that `to_json` described."""
         encoders = {name: ENCODERS[value["type"]].from_json(name, value) for name, value in stored.items()}
         return cls(encoders, {name: value["column"] for name, value in stored.items()})
 
@@ -240,14 +273,17 @@ class MetadataEncoder:
 def fit_metadata(
     rows: Sequence[Mapping[str, str]], factors: Mapping[str, FactorConfig], trained: Sequence[bool] | None = None
 ) -> MetadataEncoder:
-    """Fit every factor's encoder on the training rows. MetadataError where a column is absent or a value is wrong."""
-    kept = [row for row, used in zip(rows, trained or [True] * len(rows)) if used]
+    """Fit every factor's encoder on the training rows and return them.
+
+    `trained` says which of the rows those are; by default all. MetadataError where a column is absent or a value is wrong.
+    """
+    training_rows = [row for row, used in zip(rows, trained or [True] * len(rows)) if used]
     encoders = {}
     for name, factor in factors.items():
-        if not kept or factor.column not in kept[0]:
-            near = nearest(factor.column, list(kept[0]) if kept else [])
+        if not training_rows or factor.column not in training_rows[0]:
+            near = nearest(factor.column, list(training_rows[0]) if training_rows else [])
             raise MetadataError(f"factors.{name}: the metadata table has no column {factor.column!r}{near}")
-        values = [row[factor.column] for row in kept]
+        values = [row[factor.column] for row in training_rows]
         if factor.missing == "error" and not all(value.strip() for value in values):
             raise MetadataError(f"factors.{name}: {sum(not v.strip() for v in values)} tracks have no value")
         try:
@@ -258,7 +294,10 @@ def fit_metadata(
 
 
 def level_balanced_weights(memberships: Iterable[Bools], trained: Bools) -> Doubles:
-    """Weights (tracks,) that sum to one and let each level of the given factors weigh the same, averaged over factors.
+    """Return weights (tracks,) that sum to one and let each level of a factor weigh the same, averaged over factors.
+
+    `memberships` has (tracks, levels) for each factor. A track's weight is the mean over factors and levels of 1 / (number of
+    training tracks with the level) for the levels that it has.
 
     Held-out tracks weigh nothing. Without any factor every training track weighs the same.
     """
@@ -273,7 +312,7 @@ def level_balanced_weights(memberships: Iterable[Bools], trained: Bools) -> Doub
 
 
 def level_cell(encoder: LevelEncoder | NumberEncoder, cell: str) -> str:
-    """A cell of the table by its level (or levels, with commas): `2021` for 2021-09-14; a number as it is."""
+    """Return a cell of the table by its level (or levels, with commas): `2021` for 2021-09-14; a number as it is."""
     if isinstance(encoder, NumberEncoder):
         return cell
     return ",".join(level for level in encoder.split(cell) if level != MISSING)

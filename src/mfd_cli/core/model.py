@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from mfd_cli.genome.grid import BIN
 from mfd_cli.settings.config import FactorConfig, ResolvedModel
 
 
-class Output(NamedTuple):
+class ModelOutput(NamedTuple):
     """logits (batch, tracks); latents: group -> (batch, size), in the canonical order of the groups."""
 
     logits: Tensor
@@ -34,7 +35,7 @@ class Parts(NamedTuple):
     groups: dict[str, Tensor]
 
     def total(self) -> Tensor:
-        """The logits again, (batch, tracks)."""
+        """Return the logits again, (batch, tracks): logit_i = b_i + <u, s> + sum_g a_i,g <c_i,g, s_g>."""
         return self.bias + self.shared + sum(self.groups.values(), torch.zeros(()))
 
 
@@ -64,18 +65,17 @@ class MfdModel(nn.Module):
             self.head = FreeHead(settings.latent, start, trained.tolist())
         else:
             codes = metadata.encode(self.rows, unseen="mean")
-            centre = {group: self._centre(group) for group in settings.groups}
+            centre = centre_weights(settings, self.factors, metadata, self.rows, trained)
             self.head = ConditionedHead(
                 settings.groups, self.factors, codes, centre, start, settings.hidden, settings.gain
             )
 
-    def _centre(self, group: str) -> Doubles:
-        return self.track_weights([group] if self.settings.centre == "levels" else [])
-
     def track_weights(self, groups: Sequence[str]) -> Doubles:
-        """(tracks,) summing to one, each level of the factors of these groups weighing the same; held-out ones zero."""
-        names = [name for name, factor in self.factors.items() if factor.group in groups]
-        return level_balanced_weights([self.metadata.membership(name, self.rows) for name in names], self.trained)
+        """Return weights (tracks,) that sum to one and let each level of the factors of these groups weigh the same.
+
+        Held-out tracks weigh nothing.
+        """
+        return weights_of_tracks(self.factors, self.metadata, self.rows, self.trained, groups)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -99,26 +99,78 @@ class MfdModel(nn.Module):
         return (self.settings.window - BIN) // 2
 
     def latent(self, codes: Tensor) -> Tensor:
-        """Base codes (batch, window + k - 1) uint8 to latents (batch, latent) in float32."""
+        """Return the latents s (batch, latent) float32 of base codes (batch, window + k - 1) uint8."""
         return self.latent_of_bases(one_hot(codes))
 
     def columns(self, codes: Tensor) -> Tensor:
-        """What the backbone reads: base codes (batch, window + k - 1) uint8 as one-hot k-mers (batch, 4^k, window)."""
+        """Return what the backbone reads: base codes (batch, window + k - 1) uint8 as one-hot k-mers (batch, 4^k, window)."""
         return kmers(one_hot(codes), self.settings.kmer)
 
     def latent_of_bases(self, bases: Tensor) -> Tensor:
-        """The same from one-hot bases (batch, 4, window + k - 1), differentiable."""
+        """Return the latents (batch, latent) of one-hot bases (batch, 4, window + k - 1); differentiable in the bases."""
         return self.norm(self.backbone(kmers(bases, self.settings.kmer)).float())
 
-    def forward(self, codes: Tensor) -> Output:
+    def forward(self, codes: Tensor) -> ModelOutput:
+        """Base codes (batch, window + k - 1) uint8 to logits (batch, tracks) and the latents of every group."""
         latent = self.latent(codes)
         weights = self.head.weights()
         logits = torch.addmm(weights.bias, latent, weights.matrix().T)  # (batch, tracks)
-        return Output(logits, {group: latent[:, place] for group, place in self.slices.items()})
+        return ModelOutput(logits, {group: latent[:, place] for group, place in self.slices.items()})
 
     def parts(self, latent: Tensor, weights: HeadWeights | None = None) -> Parts:
-        """The parts that the logits of these latents (batch, latent) are made of."""
+        """Return the parts that the logits of latents (batch, latent) are made of; `weights`: the head's, if known."""
         weights = weights or self.head.weights()
         shared = latent @ weights.shared[:, None]  # (batch, 1)
         groups = {group: latent[:, self.slices[group]] @ weights.groups[group].T for group in self.groups}
         return Parts(weights.bias, shared, groups)
+
+
+def weights_of_tracks(
+    factors: Mapping[str, FactorConfig],
+    metadata: MetadataEncoder,
+    rows: Sequence[Mapping[str, str]],
+    trained: Bools,
+    groups: Sequence[str],
+) -> Doubles:
+    """Return weights (tracks,) that sum to one and let each level of the factors of `groups` weigh the same.
+
+    Tracks that are not `trained` weigh nothing. Without groups every other track weighs the same.
+    """
+    names = [name for name, factor in factors.items() if factor.group in groups]
+    return level_balanced_weights([metadata.membership(name, rows) for name in names], trained)
+
+
+def centre_weights(
+    settings: ResolvedModel,
+    factors: Mapping[str, FactorConfig],
+    metadata: MetadataEncoder,
+    rows: Sequence[Mapping[str, str]],
+    trained: Bools,
+) -> dict[str, Doubles]:
+    """Return what each group's weights are averaged with before the average is subtracted: group -> (tracks,).
+
+    With `centre = "levels"` a level weighs the same however many tracks it has, so that "relative to the average" does not
+    mean "relative to the commonest target".
+    """
+    balanced = settings.centre == "levels"
+    return {
+        group: weights_of_tracks(factors, metadata, rows, trained, [group] if balanced else [])
+        for group in settings.groups
+    }
+
+
+@contextmanager
+def in_evaluation(model: nn.Module, device: str | torch.device | None = None) -> Iterator[None]:
+    """Have a model in evaluation mode, and on a device if one is named, inside the block; leave it as it was afterwards.
+
+    Every module gets its own mode back: parts of a model may be frozen in evaluation mode while others train.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    home = next(model.parameters()).device
+    model.eval().to(device or home)
+    try:
+        yield
+    finally:
+        model.to(home)
+        for module, mode in modes:
+            module.training = mode

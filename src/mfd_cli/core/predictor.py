@@ -36,26 +36,36 @@ class Head:
     slices: Mapping[str, slice]
 
     def matrix(self) -> Floats:
-        """(tracks, latent): logits are `latents @ matrix().T + bias`."""
+        """Return the weights (tracks, latent) of one linear layer: logits are `latents @ matrix().T + bias`."""
         return self.shared + np.concatenate(list(self.groups.values()), 1)
 
     def logits(self, latents: Floats) -> Floats:
-        """(bins, latent) to (bins, tracks)."""
+        """Return the logits (bins, tracks) of latents (bins, latent)."""
         return latents @ self.matrix().T + self.bias
 
     def shared_part(self, latents: Floats) -> Floats:
-        """(bins, latent) to (bins,): what all tracks have in common."""
+        """Return <u, s> (bins,), what all tracks have in common, of latents (bins, latent)."""
         return latents @ self.shared
 
     def group_part(self, group: str, latents: Floats) -> Floats:
-        """(bins, latent) to (bins, tracks): what a group contributes to each track's logit."""
+        """Return a_i,g <c_i,g, s_g> (bins, tracks), a group's part of each track's logit, of latents (bins, latent)."""
         return latents[:, self.slices[group]] @ self.groups[group].T
 
 
-class Predictor:
-    """A model in evaluation mode on a device, with its weights as they are now.
+def head_of(model: MfdModel) -> Head:
+    """Return the output weights of a model's own tracks, as copies."""
+    weights: HeadWeights = model.head.weights()
+    # `bias` is the parameter itself, whose memory an array on the CPU would share.
+    bias, shared = as_array(weights.bias.clone()), as_array(weights.shared.clone())
+    return Head(bias, shared, {group: as_array(w.clone()) for group, w in weights.groups.items()}, model.slices)
 
-    `precision` is that of the backbone: float32, or where speed matters more than the last digits tf32 (CUDA) or bf16.
+
+class Predictor:
+    """A model's weights as they are now, folded for inference on a device, and what they say of windows.
+
+    The model is read only: its mode, its device and whether its parameters learn stay what they were, and what happens to
+    it later does not reach the predictor. `precision` is that of the backbone: float32, or where speed matters more than the
+    last digits tf32 (CUDA) or bf16.
     """
 
     def __init__(
@@ -65,41 +75,38 @@ class Predictor:
         batch_size: int = 256,
         precision: Precision = "float32",
     ) -> None:
-        self.model = model.to(device).eval()
         self.device, self.precision = torch.device(device), precision
         if precision == "tf32" and self.device.type != "cuda":
             raise ConfigError("tf32 is a format of CUDA GPUs", hint="--precision float32 or bf16")
         self.window, self.left, self.slices = model.window, model.left, model.slices
+        self.latent = model.settings.latent
         self.batch_size = batch_size if self.device.type == "cuda" else min(batch_size, cached_windows(model))
         # The other strand's latent belongs to a stranded track's partner: such a model is read on the forward strand alone.
         self.strands: Strands = "forward" if model.stranded else "both"
         settings, dtype = model.settings, torch.bfloat16 if precision == "bf16" else torch.float32
         with torch.no_grad():
-            self.backbone = CentrePass(model.backbone, model.norm, settings.window, settings.kmer, dtype)
-            weights: HeadWeights = model.head.weights()
-        self.head = Head(
-            _array(weights.bias), _array(weights.shared), {g: _array(w) for g, w in weights.groups.items()}, self.slices
-        )
+            self.backbone = CentrePass(model.backbone, model.norm, settings.window, settings.kmer, dtype, self.device)
+            self.head = head_of(model)
 
     @torch.inference_mode()
     def latents(self, codes: Bytes, strands: Strands | None = None) -> Floats:
-        """Latents (windows, latent) of base codes (windows, `window`), each window `left` bp before its bin.
+        """Return the latents (windows, latent) of base codes (windows, `window`), each window from `left` bp before its bin on.
 
         With `both` the latents of the window and of its reverse complement are averaged: the default, but for a model with
         stranded tracks.
         """
         pieces = []
         for low in range(0, len(codes), self.batch_size):
-            pieces.append(_array(self.latents_of(self.placed(codes[low : low + self.batch_size]), strands)))
-        return np.concatenate(pieces) if pieces else np.zeros((0, self.model.settings.latent), np.float32)
+            pieces.append(as_array(self.latents_of(self.placed(codes[low : low + self.batch_size]), strands)))
+        return np.concatenate(pieces) if pieces else np.zeros((0, self.latent), np.float32)
 
     def placed(self, values: NDArray[Any]) -> Tensor:
-        """An array on the device."""
+        """Return an array on the device."""
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
     @torch.inference_mode()
     def latents_of(self, codes: Tensor, strands: Strands | None = None) -> Tensor:
-        """The same for one batch of codes that is on the device already, as a tensor there."""
+        """Return the latents (windows, latent) of one batch of base codes that is on the device already, as a tensor there."""
         both = (strands or self.strands) == "both"
         with float32_products(self.precision == "tf32"):
             # One pass over both strands: the batch is doubled, not the number of launches.
@@ -108,20 +115,22 @@ class Predictor:
 
     @torch.inference_mode()
     def reference(self, codes: Tensor, first: int, last: int) -> tuple[Reference, Tensor]:
-        """A pass over windows (windows, bases) that substitutions at the indexes `first` to `last` can be measured against,
-        and the latents (windows, latent)."""
+        """Return a pass over windows (windows, bases), and their latents (windows, latent).
+
+        Substitutions at the indexes `first` to `last` of a window can be measured against that pass (`substituted`).
+        """
         if self.strands == "forward":
             with float32_products(self.precision == "tf32"):
-                found = self.backbone.reference(codes, first, last)
-            return found, found.latents
+                passed = self.backbone.reference(codes, first, last)
+            return passed, passed.latents
         codes, end = torch.cat([codes, reverse_complement(codes)]), self.window - 1
         with float32_products(self.precision == "tf32"):
-            found = self.backbone.reference(codes, min(first, end - last), max(last, end - first))
-        return found, mean_of_strands(found.latents)
+            passed = self.backbone.reference(codes, min(first, end - last), max(last, end - first))
+        return passed, mean_of_strands(passed.latents)
 
     @torch.inference_mode()
     def substituted(self, reference: Reference, row: Tensor, position: Tensor, base: Tensor) -> Tensor:
-        """Latents (variants, latent) of windows of a reference with one base exchanged.
+        """Return the latents (variants, latent) of windows of a reference with one base exchanged.
 
         `row` (variants,) is the window's number, `position` the index in it, `base` the code of the new base.
         """
@@ -134,24 +143,30 @@ class Predictor:
         return mean_of_strands(latents) if self.strands == "both" else latents
 
 
+CACHED_VALUES = 2**21
+"""float32 values in 8 MiB, the cache that a thread may count on."""
+FEWEST_AT_ONCE = 4
+"""Windows per pass: for fewer, starting the layers takes longer than computing them."""
+
+
 def cached_windows(model: MfdModel) -> int:
-    """Windows per pass, both strands, whose widest layer stays in a processor's cache: 8 MiB a thread.
+    """Return how many windows a pass takes, both strands, for its widest layer to stay in a processor's cache: 8 MiB a thread.
 
     Measured on two cores: 1.3 to 1.6 times as fast as batches of 256 at width 64, no difference at width 768.
     """
     values = model.settings.window * model.settings.width // 2
-    return max(torch.get_num_threads() * 2**21 // (2 * values), 4)
+    return max(torch.get_num_threads() * CACHED_VALUES // (2 * values), FEWEST_AT_ONCE)
 
 
 def mean_of_strands(latents: Tensor) -> Tensor:
-    """(2 x windows, latent), forward strands first, to (windows, latent)."""
+    """Return the means (windows, latent) of latents (2 x windows, latent) that hold all forward strands first."""
     forward, reverse = latents.chunk(2)
     return (forward + reverse) / 2
 
 
 @contextmanager
 def float32_products(tf32: bool) -> Iterator[None]:
-    """Whether CUDA may round the factors of float32 products to tf32; for convolutions torch does it by default."""
+    """Let CUDA round the factors of float32 products to tf32 in the block, or not; for convolutions torch does by default."""
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32, tf32
     try:
@@ -160,5 +175,6 @@ def float32_products(tf32: bool) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
-def _array(tensor: Tensor) -> Floats:
+def as_array(tensor: Tensor) -> Floats:
+    """Return a tensor as a float32 array, which shares its memory where it can."""
     return tensor.detach().float().cpu().numpy()

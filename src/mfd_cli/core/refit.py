@@ -14,12 +14,15 @@ import torch.nn.functional as F
 from mfd_cli.base.arrays import Bools, Floats
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.metadata import MetadataEncoder, fit_metadata
-from mfd_cli.core.model import MfdModel
+from mfd_cli.core.model import MfdModel, centre_weights
 from mfd_cli.settings.config import FactorConfig
+
+UNKNOWN_SHARE, LEAST_SHARE = 0.01, 1e-4
+"""The share of positive bins that a track's bias starts from: where none was measured, and at least."""
 
 
 class RefittedHead:
-    """A head and the metadata encoder that belongs to it: output weights of any rows."""
+    """A head that was fitted anew and the metadata encoder that belongs to it; it has output weights for any rows."""
 
     def __init__(
         self, head: ConditionedHead, metadata: MetadataEncoder, slices: Mapping[str, slice], shared: Floats
@@ -28,13 +31,16 @@ class RefittedHead:
 
     @torch.no_grad()
     def weights(self, rows: Sequence[Mapping[str, str]]) -> Floats:
-        """(rows, latent) output weights without bias; a level that no fitted track has counts as the mean level."""
+        """Return the output weights (rows, latent) of metadata rows, without bias.
+
+        A level that no fitted track has counts as the mean level.
+        """
         codes = {n: torch.from_numpy(v) for n, v in self.metadata.encode(rows, unseen="mean").items()}
         result = np.tile(self.shared, (len(rows), 1))
-        for group, place in self.slices.items():
+        for group, subspace in self.slices.items():
             own = {name: codes[name] for name in self.head.factors_of[group]}
             if own:
-                result[:, place] += self.head.group_weights(group, own).numpy()
+                result[:, subspace] += self.head.group_weights(group, own).numpy()
         return result
 
 
@@ -50,15 +56,17 @@ def refit_head(
     lr: float = 0.01,
     seed: int = 0,
 ) -> RefittedHead:
-    """Fit a fresh conditioned head to the peak labels of the `fitted` tracks, by cross-entropy.
+    """Fit a fresh conditioned head to the peak labels of the `fitted` tracks, by cross-entropy, and return it.
 
-    `rows` metadata and `labels` (bins, tracks) 0/1 or NaN of the same tracks; `latents` (bins, latent). The factors, groups and
-    sizes are the model's; so is how weights are centred.
+    `rows` are the metadata and `labels` (bins, tracks) the 0/1 or NaN of the same tracks; `latents` is (bins, latent). The
+    factors, groups and sizes are the model's; so is how weights are centred (`model.centre`), over the fitted tracks. `steps`
+    of Adam, whose rate falls from `lr` to 0, on `batch` random bins each; `seed` fixes the first weights and the bins.
     """
     settings, factors = model.settings, dict[str, FactorConfig](model.factors)
     metadata = fit_metadata(rows, factors, fitted.tolist())
-    centre = np.where(fitted, 1.0, 0.0) / fitted.sum()
-    share = np.clip(np.nan_to_num(np.nanmean(labels, 0), nan=0.01), 1e-4, 1 - 1e-4)
+    centre = centre_weights(settings, factors, metadata, rows, fitted)
+    # Where a bias starts matters little; log odds must be finite, also of tracks without any positive or negative.
+    share = np.clip(np.nan_to_num(np.nanmean(labels, 0), nan=UNKNOWN_SHARE), LEAST_SHARE, 1 - LEAST_SHARE)
     bias = torch.from_numpy(np.log(share / (1 - share)).astype(np.float32))
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
@@ -67,7 +75,7 @@ def refit_head(
             settings.groups,
             factors,
             metadata.encode(rows, unseen="mean"),
-            dict.fromkeys(settings.groups, centre),
+            centre,
             bias,
             settings.hidden,
             False,

@@ -10,7 +10,7 @@ from mfd_cli.base.arrays import Floats
 
 
 def variance_shares(latents: Floats, weights: Floats, parts: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Share of the variance of each track's logit that each part has over these bins: Cov(part, total) / Var(total).
+    """Return the share of the variance of each track's logit that each part has over bins: Cov(part, total) / Var(total).
 
     `latents` (bins, latent); `weights` (tracks, latent) make the total; `parts` name -> (tracks, latent) weights that
     sum to it. The shares (tracks,) then sum to one; a share can be negative (a part that works against the total).
@@ -23,8 +23,8 @@ def variance_shares(latents: Floats, weights: Floats, parts: Mapping[str, Floats
         return {name: np.einsum("ik,ki->i", part, with_total) / variance for name, part in parts.items()}
 
 
-def whole_latent(part: Floats, place: slice, latent: int) -> Floats:
-    """Weights (tracks, size) of one subspace as weights over the whole latent, zero elsewhere."""
+def whole_latent(part: Floats, subspace: slice, latent: int) -> Floats:
+    """Return weights (tracks, size) of one subspace as weights (tracks, latent) of the whole latent, zero elsewhere."""
     wide = np.zeros((len(part), latent), part.dtype)
-    wide[:, place] = part
+    wide[:, subspace] = part
     return wide

@@ -11,26 +11,27 @@ from torch import Tensor
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.model import MfdModel
-from mfd_cli.core.predictor import Head, _array
+from mfd_cli.core.predictor import Head, as_array
 
 
 @torch.no_grad()
 def estimate_from_metadata(
     model: MfdModel, rows: Sequence[Mapping[str, str]], values: Tensor, known: Tensor, ridge: float = 1.0
 ) -> Tensor:
-    """Values (known tracks, ...) of some of the model's tracks, estimated for other metadata rows: (rows, ...) float32.
+    """Return what values (known tracks, ...) of the model's tracks are for other metadata rows, estimated: (rows, ...) float32.
 
     Ridge regression on the metadata codes, around the mean: the bias and the gain of a track that nobody trained on.
     `known` (tracks,) marks the model's tracks that have a value. An unseen level counts as the mean level.
     """
-    told = [row for row, used in zip(model.rows, known.tolist()) if used]
+    known_rows = [row for row, used in zip(model.rows, known.tolist()) if used]
 
     def codes(chosen: Sequence[Mapping[str, str]]) -> Tensor:
         encoded = model.metadata.encode(chosen, unseen="mean").values()
         return torch.from_numpy(np.concatenate([*encoded, np.zeros((len(chosen), 1), np.float32)], 1)).double()
 
-    x, y = codes(told), values.detach().double().cpu()
+    x, y = codes(known_rows), values.detach().double().cpu()
     mean, middle = x.mean(0), y.mean(0)
+    # The ridge makes the equations solvable where factors are confounded, and shares an effect between them.
     gram = (x - mean).T @ (x - mean) + ridge * torch.eye(x.shape[1], dtype=torch.float64)
     slopes = torch.linalg.solve(gram, (x - mean).T @ (y - middle).reshape(len(y), -1))
     guess = (codes(rows) - mean) @ slopes
@@ -56,7 +57,7 @@ def fill_held_out(model: MfdModel, kinds: Sequence[str]) -> None:
 
 @torch.no_grad()
 def head_of_rows(model: MfdModel, rows: Sequence[Mapping[str, str]], kinds: Sequence[str], of: Sequence[str]) -> Head:
-    """Output weights of experiments given by metadata rows, whether anybody made them or not.
+    """Return the output weights of experiments given by metadata rows, whether anybody made them or not.
 
     `kinds` (peaks, signal) of the model's tracks, `of` those wanted, one per row: a bias comes from tracks of its kind.
     Raises ConfigError for a free head, which has no weights but those of its own tracks.
@@ -80,5 +81,5 @@ def head_of_rows(model: MfdModel, rows: Sequence[Mapping[str, str]], kinds: Sequ
     for index, group in enumerate(head.groups):
         own_codes = {name: codes[name] for name in head.factors_of[group]}
         weights = head.group_weights(group, own_codes) if own_codes else torch.zeros(len(rows), head.groups[group])
-        groups[group] = _array(weights.cpu() * gains[index][:, None])
-    return Head(_array(bias), _array(head.weights().shared), groups, model.slices)
+        groups[group] = as_array(weights.cpu() * gains[index][:, None])
+    return Head(as_array(bias), as_array(head.weights().shared), groups, model.slices)

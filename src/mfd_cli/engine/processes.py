@@ -39,6 +39,8 @@ LAUNCHER = "MFD_LAUNCHER"
 """Environment variable with the number of the process that `launch` runs in."""
 GRACE = 30.0
 """Seconds that the others get to end by themselves after one process has failed."""
+POLL = 0.05
+"""Seconds between two looks at whether processes still run."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """The rows of a batch that are this process's. ConfigError where they cannot be shared out evenly."""
+        """Return the rows of a batch of `count` that are this process's. ConfigError where they cannot be shared evenly."""
         if count % self.world:
             raise ConfigError(
                 f"a batch of {count} windows cannot be shared by {self.world} processes",
@@ -64,7 +67,7 @@ class Processes:
         return slice(self.rank * size, (self.rank + 1) * size)
 
     def agree(self, number: int) -> int:
-        """The largest of the numbers that the processes bring."""
+        """Return the largest of the numbers that the processes bring; all of them must call it."""
         if self.world == 1:
             return number
         value = torch.tensor([number])
@@ -72,11 +75,11 @@ class Processes:
         return int(value)
 
     def gather(self, features: Tensor) -> Tensor:
-        """The rows of all processes, in order of rank."""
-        return features if self.world == 1 else _Gather.apply(features, self)
+        """Return the rows of all processes, in order of rank, in every process."""
+        return features if self.world == 1 else _Gather.apply(features, self.rank, self.world)
 
     def spread(self, backbone: nn.Module) -> nn.Module:
-        """The backbone with global batch norms, its gradients averaged over the processes as they are made."""
+        """Return the backbone with global batch norms, its gradients averaged over the processes as they are made."""
         if self.world == 1:
             return backbone
         for module in backbone.modules():
@@ -85,6 +88,7 @@ class Processes:
         return nn.parallel.DistributedDataParallel(backbone)
 
     def leave(self) -> None:
+        """Leave the group; afterwards none of its processes can be reached any more."""
         if self.world > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
@@ -93,17 +97,17 @@ ALONE = Processes()
 
 
 def join() -> Processes:
-    """Join the group that the environment names (torchrun's variables); the only process where there is none."""
+    """Join the group that the environment names (torchrun's variables) and return this process's part; ALONE without one."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return ALONE
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         meeting = os.environ.get(MEETING)
-        place = Path(meeting).as_uri() if meeting else "env://"
+        address = Path(meeting).as_uri() if meeting else "env://"
         if launcher := os.environ.get(LAUNCHER):
             stop_with(int(launcher))
-        dist.init_process_group(backend, place, PATIENCE, world, int(os.environ["RANK"]))
+        dist.init_process_group(backend, address, PATIENCE, world, int(os.environ["RANK"]))
     return Processes(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
 
 
@@ -112,23 +116,29 @@ class _Gather(torch.autograd.Function):
 
     Every process computes the same loss from the gathered rows, so each has the whole gradient of them. Gradients of the
     backbone are averaged afterwards where a sum is due: hence the factor.
+
+    torch.distributed.nn.functional has the like, with the same numbers, but its functions are deprecated (torch 2.13), their
+    successors live in a private module, and they would send gradients around that every process has already.
     """
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, processes: Processes) -> Tensor:
-        pieces = [torch.empty_like(features) for _ in range(processes.world)]
+    def forward(ctx: Any, features: Tensor, rank: int, world: int) -> Tensor:
+        pieces = [torch.empty_like(features) for _ in range(world)]
         dist.all_gather(pieces, features.contiguous())
-        ctx.processes = processes
+        ctx.rank, ctx.world = rank, world
         return torch.cat(pieces)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        own = gradients[0].chunk(ctx.processes.world)[ctx.processes.rank]
-        return own * ctx.processes.world, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        own = gradients[0].chunk(ctx.world)[ctx.rank]
+        return own * ctx.world, None, None
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over processes; so is its gradient, as every process's loss depends on every process's addend."""
+    """Sum over processes; so is its gradient, as every process's loss depends on every process's addend.
+
+    Not torch's own for the reason that `_Gather` gives.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -147,13 +157,14 @@ class GlobalBatchNorm(ChannelNorm):
     """ChannelNorm of (batch, channels, length) whose statistics are those of all processes, which bring equal shares."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, length) to the same shape, normalised by the mean and variance over the batch of all processes."""
         if not self.training:
             return super().forward(x)
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        wide = x.to(self.running_mean.dtype)
+        wide = x.to(self.running_mean.dtype)  # under autocast x is bf16, in which sums of many squares go wrong
         count = x.shape[0] * x.shape[2] * dist.get_world_size()
         mean = _Sum.apply(wide.sum((0, 2))) / count
-        centred = wide - mean[:, None]
+        centred = wide - mean[:, None]  # squares of these, not of x: E[x^2] - E[x]^2 cancels where the mean is large
         variance = _Sum.apply(centred.pow(2).sum((0, 2))) / count
         own, extra = self.num_features, x.shape[1] - self.num_features  # channels of zeros behind its own
         with torch.no_grad():
@@ -169,9 +180,10 @@ class GlobalBatchNorm(ChannelNorm):
 
 
 def launch(count: int, arguments: Sequence[str]) -> int:
-    """Run `mfd ARGUMENTS` in this many processes on this machine and wait; the exit code of the one that failed first.
+    """Run `mfd ARGUMENTS` in `count` processes on this machine, wait, and return the exit code of the first that failed.
 
-    SIGINT and SIGTERM are passed on; killed, it leaves none behind. Where one fails, the others get GRACE seconds to end.
+    0 where none did. SIGINT and SIGTERM are passed on; killed, it leaves none behind. Where one fails, the others get GRACE
+    seconds to end.
     """
     with tempfile.TemporaryDirectory() as folder:
         common = {MEETING: f"{folder}/meeting", LAUNCHER: str(os.getpid()), "WORLD_SIZE": str(count)}
@@ -201,6 +213,7 @@ def _launch(count: int, arguments: Sequence[str], common: dict[str, str]) -> int
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
+    """Wait for all; the exit code of the one that failed first, as a shell has it (128 + signal)."""
     failed, since = 0, 0.0
     while any(child.poll() is None for child in children):
         codes = [child.returncode for child in children if child.returncode]
@@ -209,7 +222,7 @@ def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
         if failed and time.monotonic() - since > GRACE:
             for child in children:
                 child.kill()
-        time.sleep(0.05)
+        time.sleep(POLL)
     codes = [child.returncode for child in children if child.returncode]
     code = failed or (codes[0] if codes else 0)
     return 128 - code if code < 0 else code

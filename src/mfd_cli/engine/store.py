@@ -14,17 +14,17 @@ from mfd_cli.base.errors import RunError
 from mfd_cli.base.files import whole_file
 
 
-def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path, hint: str) -> None:
+def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path, hint: str) -> None:
     """Raise RunError, with `hint`, where tensors have not the expected names, types and shapes, or are not finite."""
-    odd = sorted(set(found) ^ set(expected))
+    odd = sorted(set(tensors) ^ set(expected))
     if odd:
-        told = "lacks the tensor" if odd[0] in expected else "has an unknown tensor"
-        raise RunError(f"{told} {odd[0][:80]}", path=path, hint=hint)
-    for name, tensor in found.items():
+        problem = "lacks the tensor" if odd[0] in expected else "has an unknown tensor"
+        raise RunError(f"{problem} {odd[0][:80]}", path=path, hint=hint)
+    for name, tensor in tensors.items():
         wanted = expected[name]
         if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
-            told = f"{tensor.dtype} {list(tensor.shape)}, not {wanted.dtype} {list(wanted.shape)}"
-            raise RunError(f"tensor {name[:80]} is {told}", path=path, hint=hint)
+            difference = f"{tensor.dtype} {list(tensor.shape)}, not {wanted.dtype} {list(wanted.shape)}"
+            raise RunError(f"tensor {name[:80]} is {difference}", path=path, hint=hint)
         if not torch.isfinite(tensor).all():
             raise RunError(f"tensor {name[:80]} holds a number that is not finite", path=path, hint=hint)
 

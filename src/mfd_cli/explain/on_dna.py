@@ -117,7 +117,7 @@ def look_at(
         matches = [match_motifs(motif.frequency, known)[0] if known else None for motif in motifs]
         error = np.full(len(found), np.nan, np.float32)
         if look.method == "integrated-gradients":
-            error = convergence_error(contributions, *scores_of(run.model, codes, one.weights, one.place))
+            error = convergence_error(contributions, *scores_of(run.model, codes, one.weights, one.place, device))
         around = surroundings_of(run, dataset, labelled, one.tracks, found[0].contig, found[0].start, given.genes)
         results.append(OnDna(one.name, found, hypothetical, contributions, motifs, matches, error, around))
         if progress:

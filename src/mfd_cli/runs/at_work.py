@@ -15,7 +15,7 @@ from mfd_cli.runs.folder import Run
 
 
 def check_same_tracks(run: Run, dataset: Dataset) -> None:
-    """RunError where the dataset's tracks are not the model's."""
+    """Raise RunError where the dataset's tracks are not the model's, in the same order."""
     ours = [track.id for track in run.tracks]
     theirs = [track.id for track in dataset.peak_tracks + dataset.signal_tracks]
     if ours != theirs:
@@ -30,7 +30,7 @@ def bin_latents(
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> Floats:
-    """Latents (bins, latent) of labelled bins, both strands averaged."""
+    """Return the latents (bins, latent) of labelled bins, both strands averaged (of a stranded model the forward strand's)."""
     predictor = Predictor(run.model, device, batch_size)
     genome = GenomeOnDevice(dataset, predictor.window, predictor.left, predictor.device)
     positions = torch.from_numpy(genome.positions(bins)).to(predictor.device)
@@ -40,11 +40,11 @@ def bin_latents(
             pieces.append(predictor.latents_of(genome.windows[chunk]).float().cpu().numpy())
             if progress:
                 progress("predicting bins", min(len(pieces) * batch_size, len(bins)), len(bins))
-    return np.concatenate(pieces)
+    return np.concatenate(pieces) if pieces else np.zeros((0, predictor.latent), np.float32)
 
 
 def labels_of(run: Run, bins: Bins) -> torch.Tensor:
-    """Labels of the peak tracks (bins, peak tracks): 0 or 1, NaN where a track was not measured."""
+    """Return the labels of the peak tracks (bins, peak tracks): 0 or 1, NaN where a track was not measured."""
     labels = torch.from_numpy(unpack_bits(bins.peaks, run.peak_tracks)).float()
     if bins.measured is not None:
         known = unpack_bits(bins.measured, len(run.tracks))[:, : run.peak_tracks]

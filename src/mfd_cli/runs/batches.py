@@ -52,7 +52,7 @@ class GenomeOnDevice:
         self.windows = torch.from_numpy(codes).to(device).unfold(0, window, 1)
 
     def positions(self, bins: Bins) -> Ints:
-        """Where the window of each bin starts in the flat genome."""
+        """Return where the window of each bin starts in the flat genome, (bins,)."""
         starts: Ints = self.offsets[bins.contig] + bins.start - self.left
         return starts
 
@@ -66,16 +66,17 @@ class Rows(NamedTuple):
     measured: Tensor | None
 
     def pinned(self) -> Rows:
-        """In memory that a GPU can read while it computes."""
+        """Return the rows in memory that a GPU can read while it computes."""
         return Rows(*(None if values is None else values.pin_memory() for values in self))  # type: ignore[arg-type]
 
     def on(self, device: torch.device) -> Rows:
+        """Return the rows on a device; the host goes on while pinned memory is copied."""
         return Rows(*(None if v is None else v.to(device, non_blocking=True) for v in self))  # type: ignore[arg-type]
 
 
 def home_of(dataset: Dataset, bins: Bins, device: torch.device, memory: Memory) -> torch.device:
-    """Where genome and labels are kept: on the device if `memory` says so or, for `auto`, if they fill less than half of
-    what is free there; else in the host's memory."""
+    """Return where genome and labels are kept: on the device if `memory` says so or, for `auto`, if they fill less than half
+    of what is free there; else in the host's memory."""
     if device.type == "cpu" or memory != "auto":
         return torch.device("cpu") if memory == "host" else device
     wanted = sum(dataset.genome.lengths.values()) + bins.peaks.nbytes + bins.signal.nbytes
@@ -108,11 +109,11 @@ class LabelledBins:
         return len(self.positions)
 
     def batch(self, index: Tensor, shift: Tensor | None = None, reverse: Tensor | None = None) -> Batch:
-        """The bins of an index (batch,): windows moved by `shift` (batch,) bp, backwards where `reverse` is set."""
+        """Return the bins of an index (batch,): windows moved by `shift` (batch,) bp, backwards where `reverse` is set."""
         return self._expanded(self.rows(index, shift).on(self.device), reverse)
 
     def stream(self, draws: Iterable[Draw], prefetch: bool) -> Iterator[Batch]:
-        """The batches of these draws. With `prefetch` a thread gathers their bytes ahead; they are the same batches."""
+        """Yield the batches of these draws. With `prefetch` a thread gathers their bytes ahead; they are the same batches."""
         if not prefetch:
             yield from (self.batch(*draw) for draw in draws)
             return
@@ -122,7 +123,7 @@ class LabelledBins:
             yield self._expanded(rows.on(self.device), draw.reverse)
 
     def rows(self, index: Tensor, shift: Tensor | None = None) -> Rows:
-        """The bytes of the bins of an index (batch,), where the data live."""
+        """Return the bytes of the bins of an index (batch,), where the data live."""
         index = index.to(self.genome.device)
         starts = self.positions[index]
         if shift is not None:
@@ -156,13 +157,13 @@ class LabelledBins:
         return signal, measured
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """All bins once, as they lie on the genome."""
+        """Yield all bins once, as they lie on the genome, in batches."""
         for index in torch.arange(len(self)).split(batch_size):
             yield self.batch(index)
 
 
 def bits(packed: Tensor, count: int) -> Tensor:
-    """Packed bits (batch, bytes) as 0/1 float32 (batch, count), least significant bit first."""
+    """Return packed bits (batch, bytes) as 0/1 float32 (batch, count), least significant bit first."""
     places = torch.arange(8, dtype=torch.uint8, device=packed.device)
     return ((packed[:, :, None] >> places) & 1).flatten(1)[:, :count].float()
 
@@ -176,7 +177,11 @@ class Draw(NamedTuple):
 
 
 def draw_epoch(count: int, batch_size: int, seed: int, epoch: int, shift: int, reverse: bool) -> list[Draw]:
-    """The batches of one epoch: a function of these numbers alone. The last incomplete batch is left out."""
+    """Return the batches of one epoch: a function of these numbers alone.
+
+    All have min(batch_size, count) windows; the rest of the epoch, fewer than that, is left out. Another epoch leaves out
+    others, and no step sees a batch so small that its statistics are noise.
+    """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(count)
     shifts = rng.integers(-shift, shift, size=count, endpoint=True)

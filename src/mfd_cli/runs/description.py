@@ -14,6 +14,8 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class StoredLevels(Stored):
+    """A factor whose values are levels."""
+
     type: Literal["category", "multilabel", "year"]
     column: str
     vocabulary: list[str]
@@ -27,6 +29,8 @@ class StoredLevels(Stored):
 
 
 class StoredNumber(Stored):
+    """A factor whose values are numbers."""
+
     type: Literal["number"]
     column: str
     centre: float
@@ -36,6 +40,8 @@ class StoredNumber(Stored):
 
 
 class StoredScale(Stored):
+    """The scales of the signal tracks, one value per track in each list."""
+
     floor: list[Positive]
     mean: list[float]
     sd: list[Positive]
@@ -43,6 +49,8 @@ class StoredScale(Stored):
 
 
 class StoredAbout(Stored):
+    """What the model was made from, and how good it was on the validation bins."""
+
     genome_digest: str
     dataset_digest: str
     weights_sha256: Sha256

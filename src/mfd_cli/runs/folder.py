@@ -35,6 +35,8 @@ from mfd_cli.settings.parse import parse_config
 
 FORMAT, VERSION = "mfd-run", 1
 WEIGHTS, DESCRIPTION, METRICS, LAST = "model.safetensors", "model.json", "metrics.jsonl", "last"
+STATE = "state.json"
+"""In the folder LAST: the description of the state to resume from."""
 TURNS = 20
 """How often a reader looks again for weights that are being replaced, a tenth of a second apart."""
 
@@ -65,8 +67,10 @@ class Run:
 
 
 def save_run(run: Run) -> None:
-    """Write model.json, which holds the digest of the weights, and model.safetensors. Both are complete before either gets its
-    name; where a kill comes between the two, `finish_publishing` goes on."""
+    """Write model.json, which holds the digest of the weights, and model.safetensors.
+
+    Both are complete before either gets its name; where a kill comes between the two renames, `finish_publishing` goes on.
+    """
     run.path.mkdir(parents=True, exist_ok=True)
     with whole_files(run.path / DESCRIPTION, run.path / WEIGHTS) as (description, weights):
         save_tensors(weights, dict(run.model.state_dict()))
@@ -85,7 +89,7 @@ def save_run(run: Run) -> None:
 
 
 def load_run(path: str | Path) -> Run:
-    """Open a run folder. RunError where it is missing, damaged or of another version."""
+    """Open a run folder; its model is in evaluation mode. RunError where it is missing, damaged or of another version."""
     path = Path(path)
     with contextlib.suppress(OSError):
         finish_publishing(path)
@@ -94,8 +98,8 @@ def load_run(path: str | Path) -> Run:
     try:
         run = _described(path, stored, sum(tensor.numel() for tensor in tensors.values()))
     except (MfdError, ValueError, ArithmeticError) as error:
-        told = error.message if isinstance(error, MfdError) else str(error)
-        raise RunError(f"describes no model: {told[:300]}", path=path / DESCRIPTION, hint=_AGAIN) from error
+        reason = error.message if isinstance(error, MfdError) else str(error)
+        raise RunError(f"describes no model: {reason[:300]}", path=path / DESCRIPTION, hint=_AGAIN) from error
     check_tensors(tensors, run.model.state_dict(), weights, _AGAIN)
     run.model.load_state_dict(tensors)
     return run
@@ -112,8 +116,8 @@ def _agreeing(path: Path) -> tuple[dict[str, Any], Path]:
         if not list(path.glob(f".{WEIGHTS}.tmp-*")) or turn == TURNS - 1:
             break
         time.sleep(0.1)
-    told = "is damaged: its sha256 is not the one in model.json" if weights.is_file() else "is missing"
-    raise RunError(told, path=weights, hint=_AGAIN)
+    problem = "is damaged: its sha256 is not the one in model.json" if weights.is_file() else "is missing"
+    raise RunError(problem, path=weights, hint=_AGAIN)
 
 
 def _described(path: Path, stored: Mapping[str, Any], numbers: int) -> Run:
@@ -140,12 +144,15 @@ def _described(path: Path, stored: Mapping[str, Any], numbers: int) -> Run:
 
 
 def check_settings(settings: ResolvedModel, config: Config, numbers: int) -> None:
-    """RunError where a network is not that of a configuration, or larger than so many numbers, before it takes memory."""
-    given = config.model.model_dump(exclude={"preset", "groups"}, exclude_none=True)
+    """Raise RunError where a network is not that of a configuration, or has more weights than `numbers`.
+
+    It is asked before the network takes memory: a damaged description must not fill the machine.
+    """
+    configured = config.model.model_dump(exclude={"preset", "groups"}, exclude_none=True)
     stored = settings.model_dump()
-    other = [name for name, value in given.items() if stored[name] != value]
+    other = [name for name, value in configured.items() if stored[name] != value]
     if other:
-        raise RunError(f"model.{other[0]}: is {stored[other[0]]}, in the configuration {given[other[0]]}")
+        raise RunError(f"model.{other[0]}: is {stored[other[0]]}, in the configuration {configured[other[0]]}")
     if not (settings.backbone in BACKBONES and 1 <= settings.kmer <= 3 and settings.window <= _LARGEST_WINDOW):
         raise RunError("model: has a backbone, kmer or window that is not known")
     sizes, used = list(settings.groups.values()), {factor.group for factor in config.factors.values()}
@@ -174,7 +181,7 @@ def finish_publishing(path: Path) -> None:
 
 
 def run_folders(path: Path) -> list[Path]:
-    """The run folders at a place: itself, or those of several seeds (`seed-N`) in it."""
+    """Return the run folders at a path: itself, or those of several seeds (`seed-N`) in it, in the order of the seeds."""
     if (path / DESCRIPTION).is_file():
         return [path]
     seeds = [folder for folder in path.glob("seed-*") if (folder / DESCRIPTION).is_file()]
@@ -185,7 +192,7 @@ _AGAIN = "run mfd train again"
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """model.json of a run folder, checked for format, version, and the type of its entries."""
+    """Read model.json of a run folder, checked for format, version, and the type of its entries; RunError where it is none."""
     file = path / DESCRIPTION
     if not file.exists():
         raise RunError("there is no trained model here (no model.json)", path=path, hint="run mfd train first")
@@ -193,22 +200,33 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def save_last(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """The state to resume from. The description is written last and names the digest of its tensors.
+    """Write the state to resume from. The description is written last and names the digest of its tensors.
 
-    Tensors carry the step in their file name, so that a kill between the two writes leaves the older pair intact.
+    Tensors carry the step in their file name, so that a kill between the two writes leaves the older pair intact; also at
+    step 0, where the older pair may be the first one of a run that is replaced (`state-00`).
     """
     folder = path / LAST
     file = folder / f"state-{state['step']}.safetensors"
+    if state["step"] == 0 and file.name in _text_of(folder / STATE):
+        file = folder / "state-00.safetensors"
     save_tensors(file, tensors)
-    write_stored(folder / "state.json", {**state, "file": file.name, "sha256": sha256_of(file)})
+    write_stored(folder / STATE, {**state, "file": file.name, "sha256": sha256_of(file)})
     for old in folder.glob("state-*.safetensors"):
         if old != file:
             old.unlink()
 
 
+def _text_of(file: Path) -> str:
+    """The text of a file that may be missing or damaged."""
+    try:
+        return file.read_text("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def load_last(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """What `save_last` wrote, or None where nothing can be resumed; RunError where it is damaged."""
-    description = path / LAST / "state.json"
+    """Read what `save_last` wrote: tensors and state.json; None where nothing can be resumed. RunError where it is damaged."""
+    description = path / LAST / STATE
     if not description.exists():
         return None
     state = read_stored(description, State, RunError, START_ANEW)

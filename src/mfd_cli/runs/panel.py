@@ -45,21 +45,22 @@ class Panel:
     """Tracks whose fixed combination is impossible."""
 
     def only(self, chosen: Bools) -> Panel:
-        """Some of the outputs."""
-        head, kept = self.head, np.flatnonzero(chosen).tolist()
-        groups = {group: weights[kept] for group, weights in head.groups.items()}
+        """Return the panel with the `chosen` (outputs,) alone."""
+        head, indices = self.head, np.flatnonzero(chosen).tolist()
+        groups = {group: weights[indices] for group, weights in head.groups.items()}
         return replace(
             self,
-            ids=self.ids[kept],
-            peaks=self.peaks[kept],
-            head=replace(head, bias=head.bias[kept], groups=groups),
-            rows=[self.rows[i] for i in kept],
-            trained=self.trained[kept],
-            support=[self.support[i] for i in kept],
+            ids=self.ids[indices],
+            peaks=self.peaks[indices],
+            head=replace(head, bias=head.bias[indices], groups=groups),
+            rows=[self.rows[i] for i in indices],
+            trained=self.trained[indices],
+            support=[self.support[i] for i in indices],
         )
 
     def weights(self, run: Run, groups: Sequence[str]) -> Doubles:
-        """(outputs,) summing to one, each level of the factors of these groups weighing the same, over the trained ones."""
+        """Return weights (outputs,) that sum to one, each level of the factors of these groups weighing the same; 0 for outputs
+        of tracks that did not train, unless none did."""
         model = run.model
         names = [name for name, factor in model.factors.items() if factor.group in groups]
         used = self.trained if self.trained.any() else np.ones(len(self.ids), bool)
@@ -67,8 +68,11 @@ class Panel:
 
 
 def panel_of(run: Run, head: Head, tracks: str | None = None, fixes: Sequence[str] = ()) -> Panel:
-    """The outputs of a run. `tracks` is a query over factors, columns, `id` and `kind`; `fixes` are FACTOR=LEVEL,
-    FACTOR=average or GROUP=average. Raises ConfigError where nothing is left, or a name or level is unknown."""
+    """Return the outputs of a run.
+
+    `tracks` is a query over factors, columns, `id` and `kind`; `fixes` are FACTOR=LEVEL, FACTOR=average or GROUP=average.
+    ConfigError where nothing is left, or a name or level is unknown.
+    """
     model = run.model
     rows = [dict(row) for row in model.rows]
     known = Backing(model.metadata, model.rows, model.trained)
@@ -86,7 +90,7 @@ def panel_of(run: Run, head: Head, tracks: str | None = None, fixes: Sequence[st
 
 
 def chosen_tracks(run: Run, query: str) -> Bools:
-    """(tracks,) which tracks a query picks. ConfigError where it picks none."""
+    """Return which tracks (tracks,) a query picks. ConfigError where it picks none."""
     chosen = parse_query(query).select(query_rows(run))
     if not chosen.any():
         raise ConfigError(f"--tracks {query!r} picks none of {len(run.tracks)} tracks")
@@ -94,7 +98,7 @@ def chosen_tracks(run: Run, query: str) -> Bools:
 
 
 def query_rows(run: Run) -> list[dict[str, str]]:
-    """What a query may ask of each track: its columns, its factors by name (a year is a year), `id` and `kind`."""
+    """Return what a query may ask of each track: its columns, its factors by name (a year is a year), `id` and `kind`."""
     columns = run.model.metadata.columns
     return [
         {
@@ -114,19 +118,22 @@ def query_rows(run: Run) -> list[dict[str, str]]:
 
 
 def parse_experiment(run: Run, texts: Sequence[str]) -> dict[str, str]:
-    """`assay=ATAC-seq`, `biosample=liver`: factor -> level. ConfigError where a name or level is unknown or told twice."""
-    found: dict[str, str] = {}
+    """Return factor -> level of texts such as `assay=ATAC-seq`. ConfigError where a name or level is unknown or there twice."""
+    levels: dict[str, str] = {}
     for text in texts:
         fix = parse_fix(run, text)
-        if fix.level is None or fix.factors[0] in found:
+        if fix.level is None or fix.factors[0] in levels:
             raise ConfigError(f"--experiment {text!r}: expected FACTOR=LEVEL, each factor once")
-        found[fix.factors[0]] = fix.level
-    return found
+        levels[fix.factors[0]] = fix.level
+    return levels
 
 
 def experiment_panel(run: Run, levels: Mapping[str, str], kind: str = "peaks") -> Panel:
-    """One output for an experiment given by factor levels; factors that are not given take the mean over the combinations
-    of them that were used and can be. ConfigError where there is none: the experiment is impossible."""
+    """Return one output for an experiment given by factor levels.
+
+    Factors that are not given take the mean over the combinations of them that were used and can be. ConfigError where there
+    is none: the experiment is impossible.
+    """
     model = run.model
     known = Backing(model.metadata, model.rows, model.trained)
     others = tuple(name for name in model.factors if name not in levels)
@@ -165,7 +172,10 @@ class Fix:
 
 
 def parse_fix(run: Run, text: str) -> Fix:
-    """`assay=ATAC-seq`, `lab=average`, `technical=average`. ConfigError where a name or level is unknown."""
+    """Return the fix that a text such as `assay=ATAC-seq`, `lab=average` or `technical=average` asks for.
+
+    ConfigError where a name or level is unknown.
+    """
     name, equals, level = (part.strip() for part in text.partition("="))
     model = run.model
     groups = {g: tuple(n for n, f in model.factors.items() if f.group == g) for g in model.groups}
@@ -187,7 +197,10 @@ def parse_fix(run: Run, text: str) -> Fix:
 
 
 def fixed(run: Run, panel: Panel, texts: Sequence[str], known: Backing) -> Panel:
-    """The panel with factors fixed, without the tracks for which that is no experiment."""
+    """Return the panel with factors fixed, without the tracks for which that is no experiment.
+
+    ConfigError for a free head, for a factor that is fixed twice, and where no track is left.
+    """
     if not isinstance(run.model.head, ConditionedHead):
         raise ConfigError("--fix needs a model with a conditioned head", hint="train without --head free")
     fixes = [parse_fix(run, text) for text in texts]
@@ -212,17 +225,17 @@ def fixed(run: Run, panel: Panel, texts: Sequence[str], known: Backing) -> Panel
 
 
 def combinations_of(run: Run, fixes: Sequence[Fix]) -> list[dict[str, str]]:
-    """What the fixed columns are replaced by: the levels given, with each combination of averaged ones that was used."""
+    """Return what the fixed columns are replaced by: the fixed levels, with each combination of averaged ones that was used."""
     columns = run.model.metadata.columns
-    given = {columns[fix.factors[0]]: fix.level for fix in fixes if fix.level is not None}
+    levels = {columns[fix.factors[0]]: fix.level for fix in fixes if fix.level is not None}
     averaged = [columns[factor] for fix in fixes if fix.level is None for factor in fix.factors]
     used = [row for row, keep in zip(run.model.rows, run.model.trained) if keep]
     distinct = dict.fromkeys(tuple(row[column] for column in averaged) for row in used)
-    return [{**given, **dict(zip(averaged, values))} for values in distinct]
+    return [{**levels, **dict(zip(averaged, values))} for values in distinct]
 
 
 def averaged_head(run: Run, panel: Panel, rows: Sequence[Row], possible: Bools, groups: set[str]) -> Head:
-    """Output weights of each track averaged over its possible `rows` (tracks x combinations), in the groups concerned.
+    """Return the output weights of each track, averaged in `groups` over its possible `rows` (tracks x combinations).
 
     The bias moves by as much as its estimate from the metadata does.
     """

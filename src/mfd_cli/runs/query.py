@@ -64,9 +64,11 @@ class Comparison:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The columns that are asked for, in order."""
         return (self.name,)
 
     def matches(self, columns: Columns) -> Chosen:
+        """Return which rows match, (rows,); `columns` gives the cells of a column by its name."""
         holds = COMPARISONS[self.sign]
         return np.array([holds(cell, self.values) for cell in columns(self.name)], np.bool_)
 
@@ -83,9 +85,11 @@ class Not:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The columns that are asked for, in order."""
         return self.inner.names
 
     def matches(self, columns: Columns) -> Chosen:
+        """Return which rows match, (rows,); `columns` gives the cells of a column by its name."""
         return ~self.inner.matches(columns)
 
     def __str__(self) -> str:
@@ -100,11 +104,13 @@ class And:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The columns that are asked for, in order."""
         return tuple(name for part in self.parts for name in part.names)
 
     def matches(self, columns: Columns) -> Chosen:
-        found: Chosen = np.all([part.matches(columns) for part in self.parts], axis=0)
-        return found
+        """Return which rows match, (rows,); `columns` gives the cells of a column by its name."""
+        matching: Chosen = np.all([part.matches(columns) for part in self.parts], axis=0)
+        return matching
 
     def __str__(self) -> str:
         return " and ".join(_within(part, (And, Or)) for part in self.parts)
@@ -118,11 +124,13 @@ class Or:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The columns that are asked for, in order."""
         return tuple(name for part in self.parts for name in part.names)
 
     def matches(self, columns: Columns) -> Chosen:
-        found: Chosen = np.any([part.matches(columns) for part in self.parts], axis=0)
-        return found
+        """Return which rows match, (rows,); `columns` gives the cells of a column by its name."""
+        matching: Chosen = np.any([part.matches(columns) for part in self.parts], axis=0)
+        return matching
 
     def __str__(self) -> str:
         return " or ".join(_within(part, (Or,)) for part in self.parts)
@@ -160,7 +168,7 @@ class Query:
         return tuple(dict.fromkeys(self.tree.names))
 
     def select(self, rows: Sequence[Mapping[str, str]]) -> Chosen:
-        """Which rows match, (rows,) bool. A row without a column that others have counts as empty there.
+        """Return which rows match, (rows,) bool. A row without a column that others have counts as empty there.
 
         Raises ConfigError where no row has a column, naming the nearest right one.
         """
@@ -175,7 +183,7 @@ class Query:
 
 
 def parse_query(text: str) -> Query:
-    """The query in a text. ConfigError where it is not one, with a caret where it goes wrong."""
+    """Return the query in a text. ConfigError where it is not one, with a caret where it goes wrong."""
     return Query(_Parser(text).query())
 
 
@@ -215,27 +223,32 @@ class _Parser:
 
     @property
     def token(self) -> _Token:
+        """The next token, which has not been read yet."""
         return self.tokens[self.here]
 
     def fail(self, what: str) -> NoReturn:
+        """Raise ConfigError with a caret at the next token."""
         _fail(self.text, self.token.at, what)
 
     def next(self) -> _Token:
+        """Return the next token and step over it."""
         token = self.token
         self.here += 1
         return token
 
     def is_word(self, word: str, ahead: int = 0) -> bool:
+        """Return whether the next token, or one further `ahead`, is this keyword."""
         token = self.tokens[min(self.here + ahead, len(self.tokens) - 1)]
         return token.kind == "word" and token.value.lower() == word
 
     def skip(self, sign: str) -> bool:
-        """Whether this sign comes next; steps over it."""
-        found = self.token.kind == "sign" and self.token.value == sign
-        self.here += found
-        return found
+        """Return whether this sign comes next, and step over it if it does."""
+        is_next = self.token.kind == "sign" and self.token.value == sign
+        self.here += is_next
+        return is_next
 
     def query(self) -> Expression:
+        """Read the whole text: either, end."""
         if self.token.kind == "end":
             self.fail("the query is empty")
         tree = self.either()
@@ -245,6 +258,7 @@ class _Parser:
         return tree
 
     def either(self) -> Expression:
+        """Read `both or both or ...`."""
         parts = [self.both()]
         while self.is_word("or"):
             self.next()
@@ -252,6 +266,7 @@ class _Parser:
         return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
     def both(self) -> Expression:
+        """Read `single and single and ...`."""
         parts = [self.single()]
         while self.is_word("and"):
             self.next()
@@ -259,6 +274,7 @@ class _Parser:
         return parts[0] if len(parts) == 1 else And(tuple(parts))
 
     def single(self) -> Expression:
+        """Read `not single`, `( either )` or a comparison."""
         self.depth += 1
         if self.depth > _DEEPEST:
             self.fail(f"more than {_DEEPEST} levels of not and parentheses")
@@ -275,6 +291,7 @@ class _Parser:
         return tree
 
     def comparison(self) -> Expression:
+        """Read a column's name, a sign and what it is compared with; `not in` is the one sign of two words."""
         name = self.name()
         if self.is_word("not") and self.is_word("in", ahead=1):
             self.next()
@@ -282,6 +299,7 @@ class _Parser:
         return self.comparison_of(name)
 
     def name(self) -> str:
+        """Read the name of a column: a bare word or in backticks."""
         token = self.token
         if token.kind == "text":
             self.fail("expected the name of a column (names take backticks, not quotes)")
@@ -292,6 +310,7 @@ class _Parser:
         return self.next().value
 
     def comparison_of(self, name: str) -> Comparison:
+        """Read a sign and what the column is compared with."""
         sign = "==" if self.token.value == "=" else self.token.value.lower()
         if self.token.kind not in ("sign", "word") or sign not in COMPARISONS:
             self.fail(f"expected one of {' '.join(COMPARISONS)}")
@@ -299,16 +318,18 @@ class _Parser:
         return Comparison(name, sign, self.values() if sign == "in" else (self.value(number=sign[0] in "<>"),))
 
     def values(self) -> tuple[str, ...]:
+        """Read `( value, value, ... )`."""
         if not self.skip("("):
             self.fail("expected ( after in")
-        found = [self.value()]
+        values = [self.value()]
         while self.skip(","):
-            found.append(self.value())
+            values.append(self.value())
         if not self.skip(")"):
             self.fail("expected , or )")
-        return tuple(found)
+        return tuple(values)
 
     def value(self, number: bool = False) -> str:
+        """Read a text, which must be a `number` where it is compared as one."""
         token = self.token
         if token.kind not in ("text", "word"):
             self.fail("expected a text")

@@ -41,11 +41,11 @@ class Backing:
 
     def _without(self, a: str, b: str) -> Bools:
         """(levels of a, levels of b) where the level of `a` has no `b`, and the level of `b` is one."""
-        some = np.array([level != MISSING for level in self.levels[b]])
-        return np.outer(inapplicable(self.member[a], self.member[b], self.levels[b]), some)
+        is_value = np.array([level != MISSING for level in self.levels[b]])
+        return np.outer(inapplicable(self.member[a], self.member[b], self.levels[b]), is_value)
 
     def of(self, row: Row) -> tuple[Support, str]:
-        """The support of one row, and why in words."""
+        """Return the support of one row, and why in words."""
         own = {name: self.metadata.membership(name, [row])[0] for name in self.names}
         if self._combination(own) in self.known:
             return "measured", "training tracks with all of these levels exist"
@@ -61,12 +61,14 @@ class Backing:
                 unseen.append(f"{a} = {self.levels[a][i]} with {b} = {self.levels[b][j]}")
         unknown = [name for name in self.names if not own[name].any()]
         if unseen or unknown:
-            told = [f"the level of {name} is unknown" for name in unknown]
-            return "extrapolated", "; ".join(told + (["never seen together: " + "; ".join(unseen)] if unseen else []))
+            reasons = [f"the level of {name} is unknown" for name in unknown]
+            return "extrapolated", "; ".join(
+                reasons + (["never seen together: " + "; ".join(unseen)] if unseen else [])
+            )
         return "pairwise", "each two of these levels are seen together, not all of them"
 
     def of_all(self, rows: Sequence[Row]) -> list[Support]:
-        """The support of many rows."""
+        """Return the support of many rows, without the reasons."""
         own = {name: self.metadata.membership(name, rows) for name in self.names}
         unseen = np.zeros(len(rows), bool)
         impossible = unseen.copy()
@@ -90,9 +92,11 @@ def _meets(left: Bools, table: Bools, right: Bools) -> Bools:
 
 
 def inapplicable(member: Bools, other: Bools, names: Sequence[str], fewest: int = 2) -> Bools:
-    """(levels,) to which levels another factor, whose levels are `names`, does not apply: at least `fewest` tracks have the
-    level, none of them has a value of the other factor, and in general the level decides whether there is one (as the
-    assay does for the target). `member` (tracks, levels) and `other` (tracks, names)."""
+    """Return to which levels (levels,) another factor, whose levels are `names`, does not apply.
+
+    At least `fewest` tracks have such a level, none of them has a value of the other factor, and in general the level decides
+    whether there is one (as the assay does for the target). `member` is (tracks, levels), `other` (tracks, names).
+    """
     if MISSING not in names:
         return np.zeros(member.shape[1], bool)
     missing, count = other[:, list(names).index(MISSING)], member.sum(0)

@@ -17,7 +17,7 @@ from mfd_cli.training.setup import Trainer
 
 
 def any_not_finite(model: MfdModel) -> Tensor:
-    """1 where any gradient is not finite, else 0, as a scalar on the device."""
+    """Return 1 where any gradient is not finite, else 0, as a scalar on the device; nobody waits for it."""
     norms = torch._foreach_norm([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
     return (~torch.isfinite(torch.stack(norms).sum())).float()
 
@@ -34,7 +34,7 @@ _CALMER = "lower train.lr, or train with --set train.precision=float32; the best
 
 
 def check_gradients(trainer: Trainer) -> None:
-    """NotFinite, with tracks or weights, where the gradient of the step before was not finite."""
+    """Raise NotFinite, with tracks or weights, where the gradient of the step before was not finite."""
     if trainer.doubt is None or not trainer.doubt.value():
         return
     spoilt = {
@@ -48,17 +48,17 @@ def check_gradients(trainer: Trainer) -> None:
 
 
 def stop_not_finite(trainer: Trainer, per_track: Tensor) -> NoReturn:
-    """NotFinite, with the tracks, before the optimiser is harmed."""
+    """Raise NotFinite, with the tracks whose loss (tracks,) is at fault, before the optimiser is harmed."""
     bad = few([trainer.tracks[i] for i in torch.nonzero(~torch.isfinite(per_track)).flatten().tolist()])
     raise NotFinite(trainer.step, f"the loss of {f'tracks {bad}' if bad else 'a penalty'} is not finite")
 
 
 @contextmanager
 def batches_named(draw_of: Callable[[int], Draw], bins: Bins, contigs: Sequence[str]) -> Iterator[None]:
-    """A step that is not finite is told with the bins of its batch, which `draw_of` the step draws again."""
+    """Name, when a step in the block is not finite, the bins of its batch, which `draw_of` the step draws again."""
     try:
         yield
     except NotFinite as error:
         chosen = draw_of(error.step).bins.tolist()
-        places = [f"{contigs[c]}:{s + 1}" for c, s in zip(bins.contig[chosen].tolist(), bins.start[chosen].tolist())]
-        raise RunError(f"{error.message}, in the batch of the bins at {few(places)}", hint=error.hint) from error
+        positions = [f"{contigs[c]}:{s + 1}" for c, s in zip(bins.contig[chosen].tolist(), bins.start[chosen].tolist())]
+        raise RunError(f"{error.message}, in the batch of the bins at {few(positions)}", hint=error.hint) from error

@@ -12,9 +12,12 @@ from torch import Tensor
 
 from mfd_cli.base.errors import ConfigError, MfdError, RunError
 from mfd_cli.engine.store import check_tensors
-from mfd_cli.runs.folder import LAST, START_ANEW, save_last
+from mfd_cli.runs.folder import LAST, START_ANEW, STATE, save_last
 from mfd_cli.settings.config import Config
 from mfd_cli.training.setup import Best, Trainer
+
+LastState = tuple[dict[str, Tensor], dict[str, Any]]
+"""What `runs.folder.load_last` reads: the tensors, and last/state.json."""
 
 
 class Interrupted(MfdError):
@@ -26,7 +29,7 @@ class Interrupted(MfdError):
 
 
 def save_state(trainer: Trainer, folder: Path) -> None:
-    """Everything needed to go on exactly: weights, their average, adversary, both optimisers, counters."""
+    """Save everything needed to go on exactly: weights, their average, adversary, both optimisers, counters."""
     tensors = {
         **_prefixed("model", trainer.model.state_dict()),
         **_prefixed("average", trainer.average.state_dict()),
@@ -53,9 +56,11 @@ def save_state(trainer: Trainer, folder: Path) -> None:
 
 
 def restore(trainer: Trainer, folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Put a trainer at step 0 back to where `save_state` left off. ConfigError where the plan has changed, RunError where the
-    state is not this trainer's: nothing is restored then."""
-    file = folder / LAST / "state.json"
+    """Put a trainer at step 0 back to where `save_state` left off.
+
+    ConfigError where the plan has changed, RunError where the state is not this trainer's: nothing is restored then.
+    """
+    file = folder / LAST / STATE
     if state["plan"] != _plan(trainer.config):
         raise ConfigError(
             "the configuration has changed since this run was started",
@@ -67,10 +72,10 @@ def restore(trainer: Trainer, folder: Path, tensors: Mapping[str, Tensor], state
             "was made on another dataset than the project has now", path=file, hint="mfd train --force starts anew"
         )
     if state["total_steps"] != trainer.total_steps or state["step"] > trainer.total_steps:
-        told = (
+        message = (
             f"is at step {state['step']:,} of {state['total_steps']:,}, and this training has {trainer.total_steps:,}"
         )
-        raise RunError(told, path=file, hint="the dataset has changed; mfd train --force starts anew")
+        raise RunError(message, path=file, hint="the dataset has changed; mfd train --force starts anew")
     _check_state(trainer, tensors, folder / LAST / state["file"])
     trainer.model.load_state_dict(_only("model", tensors))
     trainer.average.load_state_dict(_only("average", tensors))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mfd_cli.base.arrays import Bools, Floats
-from mfd_cli.base.errors import ConfigError
+from mfd_cli.base.errors import ConfigError, DatasetError
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.core.model import MfdModel
@@ -22,7 +23,10 @@ from mfd_cli.engine.processes import ALONE, Processes
 from mfd_cli.experiments.strands import count_tracks
 from mfd_cli.experiments.track import Track
 from mfd_cli.runs.batches import Partners
-from mfd_cli.settings.config import Config
+from mfd_cli.settings.config import Config, PenaltyConfig, PenaltyName
+
+FEWEST_OF_BATCH_NORM = 2
+"""Windows in a batch: over one alone the last norm, of (batch, latent), has no variance to divide by."""
 
 
 @dataclass
@@ -48,7 +52,7 @@ class Later:
             self.host = flag
 
     def value(self) -> bool:
-        """Waits for what was computed before the flag, not for what was asked for since."""
+        """Return the boolean; wait for what was computed before it, not for what was asked for since."""
         if self.ready is not None:
             self.ready.synchronize()
         return bool(self.host)
@@ -84,7 +88,7 @@ class Trainer:
 
 
 def outputs_of(dataset: Dataset) -> tuple[Track, ...]:
-    """Tracks in the order of the model's outputs: peak tracks, then signal tracks."""
+    """Return the tracks in the order of the model's outputs: peak tracks, then signal tracks."""
     return dataset.peak_tracks + dataset.signal_tracks
 
 
@@ -96,7 +100,11 @@ def build(
     device: torch.device,
     processes: Processes = ALONE,
 ) -> Trainer:
-    """The model, its running average, the penalties and the optimisers, at step 0."""
+    """Return the model, its running average, the penalties and the optimisers, at step 0.
+
+    `trained` (tracks,) says which tracks take part; held-out ones start from an estimate. ConfigError or MetadataError where
+    the settings do not fit the tracks.
+    """
     settings, tracks = config.resolved_model(), outputs_of(dataset)
     rows = [track.metadata for track in tracks]
     if not config.factors and settings.head == "conditioned":
@@ -109,11 +117,10 @@ def build(
     average = MfdModel(settings, metadata, config.factors, rows, trained, bias).to(device).eval()
     average.load_state_dict(model.state_dict())
     average.requires_grad_(False)
-    active = {name: p for name, p in config.objective.penalties.items() if p.weight > 0 and len(model.groups) > 1}
     penalties = nn.ModuleDict(
         {
-            name: PENALTIES[name](settings.groups, config.objective.adversary_hidden, active[name].published)
-            for name in active
+            name: PENALTIES[name](settings.groups, config.objective.adversary_hidden, penalty.published)
+            for name, penalty in active_penalties(config).items()
         }
     ).to(device)
     adversary = list(penalties.parameters())
@@ -139,15 +146,49 @@ def build(
     )
 
 
+def windows_per_step(config: Config, bins: int) -> int:
+    """Return the size of every batch, all processes together: `train.batch_size`, or all `bins` where they are fewer.
+
+    Every batch of a training has the same size. The rest of an epoch, smaller than a batch, is left out; another epoch
+    leaves out others.
+    """
+    return min(config.train.batch_size, bins)
+
+
+def active_penalties(config: Config) -> dict[PenaltyName, PenaltyConfig]:
+    """Return the penalties that weigh something. A model with one group (a free head has one) has nothing to keep apart."""
+    if config.model.head == "free" or len(config.groups) < 2:
+        return {}
+    return {name: penalty for name, penalty in config.objective.penalties.items() if penalty.weight > 0}
+
+
+def check_batch(config: Config, bins: int, dataset: Path, processes: Processes) -> None:
+    """Refuse batches from which nothing can be learnt, or that the processes cannot share evenly.
+
+    Raises ConfigError where `train.batch_size` is at fault, DatasetError where `dataset` has too few training `bins`.
+    """
+    needs = {"batch norm": FEWEST_OF_BATCH_NORM}
+    needs |= {f"the penalty {name}": PENALTIES[name].fewest_windows for name in active_penalties(config)}
+    part, fewest = max(needs.items(), key=lambda item: item[1])
+    reason = f"{part} needs at least {fewest} windows in a batch"
+    if config.train.batch_size < fewest:
+        raise ConfigError(
+            f"train.batch_size is {config.train.batch_size}: {reason}", hint="make train.batch_size larger"
+        )
+    if bins < fewest:
+        raise DatasetError(f"has {bins} training bins: {reason}", path=dataset, hint="look at [split] and [bins]")
+    processes.share(windows_per_step(config, bins))
+
+
 def start_bias(dataset: Dataset, bins: int) -> Floats:
-    """Where the biases start: the log odds of each peak track among the training bins; 0, the mean, for signals."""
+    """Return where the biases (tracks,) start: the log odds of each peak track among the bins; 0, the mean, for signals."""
     share = np.array([(track.positives + 0.5) / (bins + 1) for track in dataset.peak_tracks])
     share = np.clip(share, 1e-6, 1 - 1e-6)
     return np.concatenate([np.log(share / (1 - share)), np.zeros(len(dataset.signal_tracks))]).astype(np.float32)
 
 
 def prior_loss(bias: Floats, trained: Bools, peaks: int, signal_weight: float) -> float:
-    """The prediction loss of a model that knows only how frequent each track's peaks are: mean over the training tracks.
+    """Return the prediction loss of a model that knows only how frequent each track's peaks are: mean over training tracks.
 
     Penalties are weighed in units of it: the loss of rare peaks is small, and a penalty must not drown it.
     """
@@ -158,7 +199,7 @@ def prior_loss(bias: Floats, trained: Bools, peaks: int, signal_weight: float) -
 
 
 def parameter_groups(model: MfdModel, config: Config) -> list[dict[str, Any]]:
-    """Weight matrices decay, those of a free head too; biases, scales, batch norms and metadata networks do not.
+    """Return what decays and what does not: weight matrices do, also a free head's; biases, scales and metadata networks not.
 
     Decay of the metadata networks would pull rare levels to the mean of their group whatever their tracks say.
     """
@@ -169,7 +210,7 @@ def parameter_groups(model: MfdModel, config: Config) -> list[dict[str, Any]]:
 
 
 def fit_scale(dataset: Dataset, bins: Bins, config: Config, pairs: Partners) -> SignalScale:
-    """The scales of the signal tracks from the training bins; both tracks of a stranded pair see both strands."""
+    """Return the scales of the signal tracks in the training bins; both tracks of a stranded pair see both strands."""
     signal, peaks = bins.signal, len(dataset.peak_tracks)
     other = pairs.place[peaks:] - peaks
     if (other != np.arange(signal.shape[1])).any():
@@ -178,7 +219,7 @@ def fit_scale(dataset: Dataset, bins: Bins, config: Config, pairs: Partners) -> 
 
 
 def planned_steps(config: Config, bins: int) -> int:
-    """Training steps in all: epochs x batches, or as many as `max_windows` allows."""
-    size = min(config.train.batch_size, bins)
+    """Return the training steps in all: epochs x batches, or as many as `max_windows` allows."""
+    size = windows_per_step(config, bins)
     steps = config.train.epochs * (bins // size)
     return max(1, min(steps, (config.train.max_windows or math.inf) // size))  # type: ignore[return-value]

@@ -12,16 +12,17 @@ from mfd_cli.core.losses import prediction_loss
 from mfd_cli.core.model import MfdModel
 from mfd_cli.runs.batches import Batch, Draw, draw_epoch
 from mfd_cli.training.not_finite import any_not_finite, check_gradients, stop_not_finite
-from mfd_cli.training.setup import Later, Trainer
+from mfd_cli.training.setup import Later, Trainer, windows_per_step
 
 EMA_DECAY = 0.999
+"""Share of the running average that each step keeps, once training is some hundred steps old."""
 
 
 def draws(trainer: Trainer, bins: int, step: int | None = None) -> Iterator[Draw]:
-    """The batches that are still to come, or all from a step on."""
+    """Yield the batches from `step` (default: the current one) to the end of training."""
     settings, total = trainer.config.train, trainer.total_steps
     step = trainer.step if step is None else step
-    per_epoch = bins // min(settings.batch_size, bins)
+    per_epoch = bins // windows_per_step(trainer.config, bins)
     while step < total:
         epoch, done = divmod(step, per_epoch)
         plan = draw_epoch(bins, settings.batch_size, settings.seed, epoch, settings.shift, settings.reverse_complement)
@@ -30,7 +31,7 @@ def draws(trainer: Trainer, bins: int, step: int | None = None) -> Iterator[Draw
 
 
 def rate(step: int, total: int) -> float:
-    """The learning rate's share of its peak: a linear rise over the first steps, then half a cosine down to 1 %."""
+    """Return the learning rate as a share of its peak: a linear rise over the first steps, then half a cosine down to 1 %."""
     warm = max(1, min(total // 20, 500))
     if step < warm:
         return (step + 1) / warm
@@ -38,7 +39,11 @@ def rate(step: int, total: int) -> float:
 
 
 def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
-    """One step of the model, then of the adversary on the same, detached latents. `counts` marks Poisson tracks."""
+    """Take one step of the model, then of the adversary on the same, detached latents.
+
+    `counts` (signal tracks,) marks those with a Poisson loss. NotFinite where the loss, or the gradient of the step before,
+    is not finite; the model has not moved then.
+    """
     check_gradients(trainer)
     for group in trainer.optimiser.param_groups:
         group["lr"] = trainer.config.train.lr * rate(trainer.step, trainer.total_steps)
@@ -80,7 +85,7 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
 
 
 def penalty_weight(trainer: Trainer, name: str) -> float:
-    """The weight of a penalty now: 0 until its start, then rising linearly to its full size over the warm-up.
+    """Return the weight of a penalty now: 0 until its start, then rising linearly to its full size over the warm-up.
 
     The published forms are weighed as they were published, all others in units of the prior loss.
     """
@@ -93,7 +98,7 @@ def penalty_weight(trainer: Trainer, name: str) -> float:
 
 
 def teach_adversary(trainer: Trainer, latents: Mapping[str, Tensor]) -> None:
-    """The adversary's own steps; its gradients never reach the model, whose latents are detached."""
+    """Take the adversary's own steps; its gradients never reach the model, whose latents are detached."""
     if trainer.adversary_optimiser is None:
         return
     trainer.penalties.requires_grad_(True)

@@ -11,6 +11,8 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +28,19 @@ from mfd_cli.core.device import device_of
 from mfd_cli.dataset.folder import Bins, Dataset
 from mfd_cli.engine.processes import join
 from mfd_cli.experiments.confounds import worst_confounds
-from mfd_cli.runs.batches import Draw
-from mfd_cli.runs.folder import DESCRIPTION, LAST, METRICS, WEIGHTS, Run, finish_publishing, load_last, load_run
+from mfd_cli.runs.batches import LabelledBins
+from mfd_cli.runs.folder import DESCRIPTION, LAST, METRICS, STATE, WEIGHTS, Run, finish_publishing, load_last, load_run
 from mfd_cli.settings.project import Project
 from mfd_cli.training.not_finite import batches_named, check_gradients
-from mfd_cli.training.plan import Plan, plan_of, prepare
-from mfd_cli.training.resume import Interrupted, restore, save_state
-from mfd_cli.training.setup import outputs_of
+from mfd_cli.training.plan import TIMED_STEPS, FirstSteps, TrainingPlan, plan_left
+from mfd_cli.training.prepare import Ready, prepare
+from mfd_cli.training.resume import Interrupted, LastState, restore, save_state
+from mfd_cli.training.setup import Trainer, outputs_of
 from mfd_cli.training.step import draws, learn
 from mfd_cli.training.validate import due, out_of_time, validate
+
+Say = Callable[[str], None]
+"""What takes a sentence for the person who waits."""
 
 
 def train(
@@ -44,112 +50,154 @@ def train(
     resume: bool = False,
     force: bool = False,
     progress: Progress | None = None,
-    warn: Callable[[str], None] | None = None,
-    note: Callable[[str], None] | None = None,
+    warn: Say | None = None,
+    note: Say | None = None,
 ) -> Run:
     """Train a model on the project's dataset and return the best one, saved in the project's run folder.
 
-    `gpus` None takes a CUDA device if there is one. Raises OutputError where a run is in the way (neither `resume` nor
-    `force`), ConfigError or MetadataError where the settings do not fit the dataset, Interrupted on SIGINT and SIGTERM.
+    `gpus` None takes a CUDA device if there is one. A run that `force` replaces stays as it is until the new one has its
+    first state. `note` is told the plan, with time and memory, after the first steps.
+
+    Raises OutputError where a run is in the way (neither `resume` nor `force`), ConfigError or MetadataError where the
+    settings do not fit the dataset, DatasetError, and Interrupted on SIGINT and SIGTERM.
     """
     with same_bits(project.config.train.deterministic):
-        return _train(project, gpus, resume, force, progress, warn, note)
+        folder, processes = project.run, join()
+        device = device_of(int(torch.cuda.is_available()) if gpus is None else gpus, processes.local)
+        if processes.first:
+            hold_run(folder)
+        else:
+            progress = warn = note = None
+        state = load_last(folder) if resume else None
+        if processes.first and state is None:
+            check_run(folder, force, resume)
+        ready = prepare(project, device, processes)
+        if state is not None:
+            go_on(ready.trainer, folder, state, warn)
+        course = Course(ready, ready.training_bins(), ready.validation_bins(), folder, progress, note)
+        if warn:
+            warn_of_confounds(ready, warn)
+            if not len(course.validation):
+                warn("there are no validation bins: the last weights are kept, and training does not stop early")
+        if processes.first and ready.trainer.step == 0:
+            begin_run(ready.trainer, folder, begun=state is not None)
+        course.run()
+        processes.agree(0)  # nobody leaves before the first has written
+        processes.leave()
+        return load_run(folder)
 
 
-def plan(project: Project, *, gpus: int | None = None, resume: bool = False, force: bool = False) -> Plan:
-    """What `train` would do if it were called like this, and how long it would take. Nothing is written; raises the same."""
+def plan_training(
+    project: Project, *, gpus: int | None = None, resume: bool = False, force: bool = False
+) -> TrainingPlan:
+    """Return what `train` would do if it were called like this, and how long it would take; raises what it would raise.
+
+    Nothing is written. The first steps are taken to see how long they last; the model is then thrown away.
+    """
     device = device_of(int(torch.cuda.is_available()) if gpus is None else gpus)
-    stored = load_last(project.run) if resume else None
-    if stored is None:
+    state = load_last(project.run) if resume else None
+    if state is None:
         check_run(project.run, force, resume)
-    ready = prepare(project, device)
-    if stored is not None:
-        restore(ready.trainer, project.run, *stored)
     with same_bits(project.config.train.deterministic):
-        return plan_of(ready.trainer, ready.training_bins(), ready.validation_bins())
+        ready = prepare(project, device)
+        trainer = ready.trainer
+        if state is not None:
+            restore(trainer, project.run, *state)
+        training, first = ready.training_bins(), FirstSteps(device)
+        plan = plan_left(trainer, training, ready.validation_bins())
+        with batches_named(ready.draw_of, ready.bins, ready.dataset.contigs):
+            for draw in islice(draws(trainer, len(training)), TIMED_STEPS):
+                first.begin_step()
+                learn(trainer, training.batch(*draw), training.counts)
+                first.end_step()
+                if first.enough:
+                    break
+        return plan.measured(first)
 
 
-def _train(
-    project: Project,
-    gpus: int | None,
-    resume: bool,
-    force: bool,
-    progress: Progress | None,
-    warn: Callable[[str], None] | None,
-    note: Callable[[str], None] | None,
-) -> Run:
-    config, folder, processes = project.config, project.run, join()
-    device = device_of(int(torch.cuda.is_available()) if gpus is None else gpus, processes.local)
-    if processes.first:
-        claim(folder)
-        finish_publishing(folder)
-        tidy_inside(folder)
-        tidy_inside(folder / LAST)
-    else:
-        progress = warn = note = None
-    stored = load_last(folder) if resume else None
-    if processes.first and stored is None:
-        clear_run(folder, force, resume)
-    ready = prepare(project, device, processes)
-    trainer, dataset, bins = ready.trainer, ready.dataset, ready.bins
-    if stored is not None:
-        restore(trainer, folder, *stored)
-        if config.train.deterministic and stored[1]["threads"] != torch.get_num_threads():
-            raise ConfigError(
-                f"this run was started with {stored[1]['threads']} threads, now there are {torch.get_num_threads()}",
-                hint=f"--threads {stored[1]['threads']}, or train without --deterministic",
-            )
-        if warn and stored[1]["threads"] != torch.get_num_threads():
-            warn(f"this run was started with {stored[1]['threads']} threads: other numbers of them round differently")
-    elif processes.first:
-        save_state(trainer, folder)  # from the first moment on there is something to resume from
-    if warn:
-        kept = [track.metadata for track, used in zip(outputs_of(dataset), trainer.used.tolist()) if used]
-        for sentence in worst_confounds(kept, config.factors):
-            warn(f"{sentence}: their separate contributions are not to be trusted (mfd check-design)")
-    training, validation = ready.training_bins(), ready.validation_bins()
-    if not len(validation) and warn:
-        warn("there are no validation bins: the last weights are kept, and training does not stop early")
-    about = about_run(dataset, bins)
+@dataclass
+class Course:
+    """A training from the trainer's present step to its end. `progress` and `note` belong to the first process."""
 
-    def draw_of(step: int) -> Draw:
-        return next(draws(trainer, len(bins), step))
+    ready: Ready
+    training: LabelledBins
+    validation: LabelledBins
+    folder: Path
+    progress: Progress | None
+    note: Say | None
 
-    if note:
-        with batches_named(draw_of, bins, dataset.contigs):  # a few steps of a copy are taken
-            note(plan_of(trainer, training, validation).line())
-    with stop_signals() as stopped, batches_named(draw_of, bins, dataset.contigs):
-        prefetch, started = config.train.memory == "host" or ready.home != device, time.monotonic()
-        for batch in training.stream(draws(trainer, len(training)), prefetch):
-            learn(trainer, batch, training.counts)
-            trainer.seconds += time.monotonic() - started
-            if progress:
-                progress("training", trainer.step, trainer.total_steps)
-            done = out_of_time(trainer)
-            if due(trainer, len(training)) or done:
-                check_gradients(trainer)
-                if processes.first:
-                    done |= validate(trainer, validation, dataset, folder, ready.scale, about)
-                trainer.sums.clear()  # before the state is saved: the curve of a resumed training begins anew here too
-                if processes.first:
-                    save_state(trainer, folder)
-            told = processes.agree(stopped())
-            if told:
-                check_gradients(trainer)
-                if processes.first:
-                    save_state(trainer, folder)
-                raise Interrupted(told, folder)
-            if processes.agree(done):
-                break
-            started = time.monotonic()
-    processes.agree(0)  # nobody leaves before the first has written
-    processes.leave()
-    return load_run(folder)
+    def __post_init__(self) -> None:
+        self.trainer = self.ready.trainer
+        self.about = about_run(self.ready.dataset, self.ready.bins)
+        self.first_steps = FirstSteps(self.trainer.device)
+        self.plan = plan_left(self.trainer, self.training, self.validation)
+
+    def run(self) -> None:
+        """Take steps, validate where it is due, save what is needed to go on. Interrupted on a signal, at a step's end."""
+        trainer, processes = self.trainer, self.trainer.processes
+        # Genome and labels in the host's memory: a thread gathers the bytes of the next batches while this one is learnt.
+        prefetch = trainer.config.train.memory == "host" or self.ready.home != trainer.device
+        batches = self.training.stream(draws(trainer, len(self.training)), prefetch)
+        with stop_signals() as stopped, batches_named(self.ready.draw_of, self.ready.bins, self.ready.dataset.contigs):
+            started = self._begin_step()
+            for batch in batches:
+                learn(trainer, batch, self.training.counts)
+                trainer.seconds += time.monotonic() - started
+                self._end_step()
+                done = self._validate_if_due()
+                # All processes hear of a signal, or of the end, that only one of them knows.
+                number = processes.agree(stopped())
+                if number:
+                    self._interrupt(number)
+                if processes.agree(done):
+                    break
+                started = self._begin_step()
+        self._tell_plan()
+
+    def _begin_step(self) -> float:
+        """The time, with which the clock of the first steps is set too."""
+        self.first_steps.begin_step()
+        return time.monotonic()
+
+    def _end_step(self) -> None:
+        if self.note:
+            self.first_steps.end_step()
+            if self.first_steps.enough:
+                self._tell_plan()
+        if self.progress:
+            self.progress("training", self.trainer.step, self.trainer.total_steps)
+
+    def _tell_plan(self) -> None:
+        """Tell the plan once: when enough steps have been timed, or at the end of a training of fewer."""
+        if self.note:
+            self.note(self.plan.measured(self.first_steps).line())
+            self.note = None
+
+    def _validate_if_due(self) -> bool:
+        """Whether training should end, after a validation if one is due."""
+        trainer, done = self.trainer, out_of_time(self.trainer)
+        if due(trainer, len(self.training)) or done:
+            check_gradients(trainer)
+            first = trainer.processes.first
+            if first:
+                dataset, scale = self.ready.dataset, self.ready.scale
+                done |= validate(trainer, self.validation, dataset, self.folder, scale, self.about)
+            trainer.sums.clear()  # before the state is saved: the curve of a resumed training begins anew here too
+            if first:
+                save_state(trainer, self.folder)
+        return done
+
+    def _interrupt(self, number: int) -> None:
+        """Save the state and raise Interrupted, after signal `number`."""
+        check_gradients(self.trainer)
+        if self.trainer.processes.first:
+            save_state(self.trainer, self.folder)
+        raise Interrupted(number, self.folder)
 
 
 @contextmanager
 def same_bits(wanted: bool) -> Iterator[None]:
-    """Inside the block only operations that give the same bits each time; RunError where one has no such form."""
+    """Allow, inside the block, only operations that give the same bits each time; RunError where one has no such form."""
     if not wanted:
         yield
         return
@@ -161,8 +209,8 @@ def same_bits(wanted: bool) -> Iterator[None]:
     except RuntimeError as error:
         if "deterministic" not in str(error):
             raise
-        told = str(error).split(".")[0]
-        raise RunError(f"--deterministic: {told}", hint="train without it, or on the CPU") from error
+        message = str(error).split(".")[0]
+        raise RunError(f"--deterministic: {message}", hint="train without it, or on the CPU") from error
     finally:
         torch.use_deterministic_algorithms(before)
 
@@ -170,33 +218,76 @@ def same_bits(wanted: bool) -> Iterator[None]:
 # -- before the first step ---------------------------------------------------------------------------------------------
 
 
+def hold_run(folder: Path) -> None:
+    """Hold the run folder's name, and finish or remove what a killed training left half done in it."""
+    claim(folder)
+    finish_publishing(folder)
+    tidy_inside(folder)
+    tidy_inside(folder / LAST)
+
+
 def check_run(folder: Path, force: bool, resume: bool = False) -> None:
-    """OutputError where there is a run already and `force` is not set. What a training left that was killed before its first
-    state was whole is no run: `resume` begins again."""
+    """Raise OutputError where there is a run already and `force` is not set.
+
+    What a training left that was killed before its first state was whole is no run: `resume` begins again.
+    """
     model = (folder / DESCRIPTION).exists() or (folder / WEIGHTS).exists()
-    if not force and any((folder / name).exists() for name in _OURS) and (model or not resume):
+    ours = (DESCRIPTION, LAST, METRICS, WEIGHTS)
+    if not force and any((folder / name).exists() for name in ours) and (model or not resume):
         if resume:
-            told = "holds a run already, and no state (last/state.json) to resume it from"
-            raise OutputError(told, path=folder, hint="--force starts anew")
+            message = "holds a run already, and no state (last/state.json) to resume it from"
+            raise OutputError(message, path=folder, hint="--force starts anew")
         raise OutputError("holds a run already", path=folder, hint="--resume goes on with it, --force replaces it")
 
 
-def clear_run(folder: Path, force: bool, resume: bool = False) -> None:
-    """Make room for a new run; OutputError as `check_run` has it."""
-    check_run(folder, force, resume)
-    for path in (folder / name for name in _OURS):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+def begin_run(trainer: Trainer, folder: Path, begun: bool) -> None:
+    """Save the state at step 0, unless the run was `begun` with it, and remove the model of a run that it replaces.
+
+    From the moment that last/state.json is the new one's there is something to resume from. What else lies in the folder is
+    the older run's: killed before that moment, a training leaves the older run whole; killed after it, a new one, whose
+    resumption comes here again.
+    """
+    if not begun:
+        # Whatever else has these two names cannot be a state to go on from, and would be in the new one's way.
+        for path, is_right in ((folder / LAST, Path.is_dir), (folder / LAST / STATE, Path.is_file)):
+            if not is_right(path):
+                remove(path)
+        save_state(trainer, folder)
+    for name in (DESCRIPTION, WEIGHTS, METRICS):  # the description first: without it there is no model in the folder
+        remove(folder / name)
 
 
-_OURS = (DESCRIPTION, LAST, METRICS, WEIGHTS)
-"""The description first: without it there is no model in the folder, whatever else a kill may leave."""
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def go_on(trainer: Trainer, folder: Path, state: LastState, warn: Say | None) -> None:
+    """Put the trainer where the stored state left off. ConfigError or RunError where it is not this training's."""
+    restore(trainer, folder, *state)
+    then, now = state[1]["threads"], torch.get_num_threads()
+    if trainer.config.train.deterministic and then != now:
+        raise ConfigError(
+            f"this run was started with {then} threads, now there are {now}",
+            hint=f"--threads {then}, or train without --deterministic",
+        )
+    if warn and then != now:
+        warn(f"this run was started with {then} threads: other numbers of them round differently")
+
+
+def warn_of_confounds(ready: Ready, warn: Say) -> None:
+    """Say which factors the training tracks cannot tell apart."""
+    trained = ready.trainer.used.tolist()
+    rows = [track.metadata for track, used in zip(outputs_of(ready.dataset), trained) if used]
+    for sentence in worst_confounds(rows, ready.trainer.config.factors):
+        warn(f"{sentence}: their separate contributions are not to be trusted (mfd check-design)")
 
 
 def about_run(dataset: Dataset, bins: Bins) -> dict[str, Any]:
-    """What a model must remember of the data it was made from."""
+    """Return what a model must remember of the data it was made from."""
     return {
         "mfd_version": __version__,
         "genome_digest": dataset.manifest["genome_digest"],

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,25 +14,28 @@ from torch import Tensor
 from mfd_cli.base.files import whole_file
 from mfd_cli.core.losses import SignalScale, prediction_loss
 from mfd_cli.core.metrics import auroc_auprc, correlation
-from mfd_cli.core.model import MfdModel
+from mfd_cli.core.model import MfdModel, in_evaluation
 from mfd_cli.core.unseen import fill_held_out
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.runs.batches import LabelledBins
 from mfd_cli.runs.folder import METRICS, Run, save_run
-from mfd_cli.training.setup import Best, Trainer, outputs_of
+from mfd_cli.training.setup import Best, Trainer, outputs_of, windows_per_step
 
 FEWEST_POSITIVES = 5
 """A track needs this many positive and negative bins before its AUROC counts in an average."""
+VALIDATED_AT_ONCE = 512
+"""Windows of one pass: without gradients so many fit wherever a training batch does."""
 
 
 def due(trainer: Trainer, bins: int) -> bool:
-    """Whether it is time to validate: once an epoch, or every so many windows, and at the end."""
-    size = min(trainer.config.train.batch_size, bins)
+    """Return whether it is time to validate: once an epoch, or every so many windows, and at the end."""
+    size = windows_per_step(trainer.config, bins)
     every = max(1, (trainer.config.train.windows_per_validation or bins) // size)
     return trainer.step % every == 0 or trainer.step == trainer.total_steps
 
 
 def out_of_time(trainer: Trainer) -> bool:
+    """Return whether the training has lasted longer than `train.max_minutes`."""
     limit = trainer.config.train.max_minutes
     return limit is not None and trainer.seconds > 60 * limit
 
@@ -40,7 +43,7 @@ def out_of_time(trainer: Trainer) -> bool:
 def validate(
     trainer: Trainer, data: LabelledBins, dataset: Dataset, folder: Path, scale: SignalScale, about: dict[str, Any]
 ) -> bool:
-    """Measure the averaged model, keep it if it is the best, add to metrics.jsonl; True if training should end."""
+    """Measure the averaged model, keep it if it is the best, add to metrics.jsonl; return whether training should end."""
     started = time.monotonic()
     fill_held_out(trainer.average, [track.kind for track in outputs_of(dataset)])
     measured = measure(trainer.average, data, trainer.config.objective.signal_weight, trainer.used)
@@ -54,7 +57,7 @@ def validate(
     trainer.seconds += time.monotonic() - started
     line = {
         "step": trainer.step,
-        "windows": trainer.step * trainer.config.train.batch_size,
+        "windows": trainer.step * windows_per_step(trainer.config, about["training_bins"]),
         "seconds": round(trainer.seconds, 1),
         "lr": trainer.optimiser.param_groups[0]["lr"],
         **averages,
@@ -68,32 +71,38 @@ def validate(
     return trainer.best.without_improvement >= trainer.config.train.patience
 
 
+class Predictions(NamedTuple):
+    """What a model predicts of labelled bins, beside what is known of them; (bins, tracks) each, on the model's device.
+
+    `scores` are the logits of the peak tracks; `peaks` their labels. `expected` is on the scale of `signal`, the model's.
+    Labels are NaN where a track was not measured or does not train.
+    """
+
+    scores: Tensor
+    peaks: Tensor
+    expected: Tensor
+    signal: Tensor
+    loss: float
+
+
 @torch.inference_mode()
 def measure(model: MfdModel, data: LabelledBins, signal_weight: float, used: Tensor) -> dict[str, float]:
-    """Prediction loss, AUROC, AUPRC and correlation of signals on these bins, averaged over the training tracks.
+    """Return the prediction loss, AUROC, AUPRC and correlation of signals on these bins, averaged over the training tracks.
 
-    `skill`, by which the best weights are chosen, is the mean over tracks of the AUROC, or for signals of (1 + r) / 2.
+    `used` (tracks,) is 1 for training tracks. `skill`, by which the best weights are chosen, is the mean over rated tracks
+    of the AUROC, or for signals of (1 + r) / 2. Which tracks are rated depends on the labels alone, so that the skills of
+    two models can be compared: a peak track with FEWEST_POSITIVES bins of either kind, a signal that varies (a prediction
+    that does not has r = 0). Where no track is rated, skill is minus the loss. Without bins it is 0.
     """
     if not len(data):
         return {"skill": 0.0}
-    model.eval()
-    logits, peaks, signals, known, losses = [], [], [], [], 0.0
-    for batch in data.in_order(512):
-        out = model(batch.codes).logits
-        cells = (batch.measured * used).expand(len(out), -1)
-        loss, _ = prediction_loss(out, batch.peaks, batch.signal, cells, signal_weight, data.counts)
-        losses += float(loss) * len(out)
-        logits.append(torch.cat([out[:, : data.peak_tracks], data.scale.expected(out[:, data.peak_tracks :])], 1))
-        peaks.append(batch.peaks.masked_fill(cells[:, : batch.peaks.shape[1]] == 0, torch.nan))
-        signals.append(batch.signal.masked_fill(cells[:, batch.peaks.shape[1] :] == 0, torch.nan))
-        known.append(cells)
-    scores, labels, signal = torch.cat(logits), torch.cat(peaks), torch.cat(signals)
-    auroc, auprc = auroc_auprc(scores[:, : labels.shape[1]], labels)
-    positives, negatives = (labels == 1).sum(0).cpu(), (labels == 0).sum(0).cpu()
+    predicted = _predict(model, data, signal_weight, used)
+    auroc, auprc = auroc_auprc(predicted.scores, predicted.peaks)
+    positives, negatives = (predicted.peaks == 1).sum(0).cpu(), (predicted.peaks == 0).sum(0).cpu()
     rated = (positives >= FEWEST_POSITIVES) & (negatives >= FEWEST_POSITIVES)
-    r = correlation(scores[:, labels.shape[1] :], signal).cpu()
-    skills = torch.cat([auroc[rated], (1 + r[~r.isnan()]) / 2])
-    result = {"loss": losses / len(scores), "skill": float(skills.mean()) if len(skills) else 0.0}
+    r = correlation(predicted.expected, predicted.signal).cpu()[_varies(predicted.signal).cpu()].nan_to_num(0.0)
+    skills = torch.cat([auroc[rated], (1 + r) / 2])
+    result = {"loss": predicted.loss, "skill": float(skills.mean()) if len(skills) else -predicted.loss}
     if rated.any():
         result |= {
             "auroc_mean": float(auroc[rated].mean()),
@@ -101,15 +110,39 @@ def measure(model: MfdModel, data: LabelledBins, signal_weight: float, used: Ten
             "auprc_mean": float(auprc[rated].mean()),
             "rated_tracks": float(rated.sum()),
         }
-    if (~r.isnan()).any():
-        result["pearson_mean"] = float(r[~r.isnan()].mean())
+    if len(r):
+        result["pearson_mean"] = float(r.mean())
     return result
+
+
+def _predict(model: MfdModel, data: LabelledBins, signal_weight: float, used: Tensor) -> Predictions:
+    """Apply the model, in evaluation mode, to all bins in order."""
+    count, loss = data.peak_tracks, 0.0
+    parts: list[tuple[Tensor, ...]] = []
+    with in_evaluation(model):
+        for batch in data.in_order(VALIDATED_AT_ONCE):
+            logits = model(batch.codes).logits
+            cells = (batch.measured * used).expand(len(logits), -1)
+            mean, _ = prediction_loss(logits, batch.peaks, batch.signal, cells, signal_weight, data.counts)
+            loss += float(mean) * len(logits)
+            peaks = batch.peaks.masked_fill(cells[:, :count] == 0, torch.nan)
+            signal = batch.signal.masked_fill(cells[:, count:] == 0, torch.nan)
+            parts.append((logits[:, :count], peaks, data.scale.expected(logits[:, count:]), signal))
+    scores, peaks, expected, signal = (torch.cat(pieces) for pieces in zip(*parts))
+    return Predictions(scores, peaks, expected, signal, loss / len(scores))
+
+
+def _varies(signal: Tensor) -> Tensor:
+    """Which columns (bins, tracks) have two different values among those that are known: (tracks,)."""
+    known = ~torch.isnan(signal)
+    largest = signal.masked_fill(~known, -torch.inf).amax(0)
+    return largest > signal.masked_fill(~known, torch.inf).amin(0)
 
 
 def append_metrics(path: Path, line: Mapping[str, Any]) -> None:
     """Add a line to metrics.jsonl, dropping lines of a future that a resumed run has not reached yet."""
-    kept = []
+    earlier = []
     if path.is_file():
-        kept = [text for text in path.read_text("utf-8").splitlines() if json.loads(text)["step"] < line["step"]]
+        earlier = [text for text in path.read_text("utf-8").splitlines() if json.loads(text)["step"] < line["step"]]
     with whole_file(path) as temporary:
-        temporary.write_text("\n".join([*kept, json.dumps(line)]) + "\n", "utf-8")
+        temporary.write_text("\n".join([*earlier, json.dumps(line)]) + "\n", "utf-8")

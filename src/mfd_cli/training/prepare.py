@@ -1,0 +1,74 @@
+"""A training before its first step: the dataset, the model and its optimisers; whatever cannot work is refused here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mfd_cli.base.errors import DatasetError
+from mfd_cli.core.losses import SignalScale
+from mfd_cli.dataset.folder import Bins, Dataset, open_dataset
+from mfd_cli.engine.processes import ALONE, Processes
+from mfd_cli.experiments.held_out import held_out_tracks
+from mfd_cli.experiments.strands import strand_partners, swapped_signs
+from mfd_cli.runs.batches import Draw, GenomeOnDevice, LabelledBins, Partners, home_of
+from mfd_cli.settings.project import Project
+from mfd_cli.training.setup import Trainer, build, check_batch, fit_scale, outputs_of
+from mfd_cli.training.step import draws
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A training that can begin. The labels are placed on the device when they are asked for."""
+
+    project: Project
+    dataset: Dataset
+    trainer: Trainer
+    bins: Bins
+    """Those of the training split."""
+    scale: SignalScale
+    pairs: Partners
+    genome: GenomeOnDevice
+
+    @property
+    def home(self) -> torch.device:
+        """Where genome and labels are kept."""
+        return self.genome.device
+
+    def training_bins(self) -> LabelledBins:
+        """Return the bins that are trained on, with their labels."""
+        return LabelledBins(self.genome, self.bins, self.dataset, self.scale, self.trainer.device, self.pairs)
+
+    def validation_bins(self) -> LabelledBins:
+        """Return at most `train.validation_bins` bins of the validation split, with their labels."""
+        held = self.dataset.split("validation").thinned(self.project.config.train.validation_bins)
+        return LabelledBins(self.genome, held, self.dataset, self.scale, self.trainer.device)
+
+    def draw_of(self, step: int) -> Draw:
+        """Return the bins of one step's batch, drawn again."""
+        return next(draws(self.trainer, len(self.bins), step))
+
+
+def prepare(project: Project, device: torch.device, processes: Processes = ALONE) -> Ready:
+    """Open the dataset and build the model and its optimisers at step 0; nothing is written.
+
+    Raises DatasetError where there is too little to train on, ConfigError or MetadataError where the settings do not fit
+    the dataset, the model or the number of processes.
+    """
+    config, dataset = project.config, open_dataset(project.dataset)
+    outputs = outputs_of(dataset)
+    held_out = held_out_tracks(config, {track.id: track.metadata for track in dataset.tracks})
+    trained = np.array([track.id not in held_out for track in outputs])
+    bins = dataset.split("train")
+    if not len(bins):
+        raise DatasetError("has no training bins", path=project.dataset, hint="look at [split] and [bins]")
+    check_batch(config, len(bins), project.dataset, processes)
+    partners = strand_partners(outputs, config)
+    pairs = Partners(partners, swapped_signs(outputs, partners))
+    scale = fit_scale(dataset, bins, config, pairs)
+    trainer = build(config, dataset, bins, trained, device, processes)
+    home = home_of(dataset, bins, device, config.train.memory)
+    genome = GenomeOnDevice(dataset, trainer.model.window, trainer.model.left, home, config.train.shift)
+    return Ready(project, dataset, trainer, bins, scale, pairs, genome)
