@@ -146,6 +146,17 @@ def test_unknown_contigs_of_a_bed_of_bins_are_counted(tmp_path: Path, key: str) 
     ).replace(f"{folder}/", "")
 
 
+def test_intervals_without_bases_are_left_out_and_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    good_project(folder)
+    before = run(folder, *PREPROCESS)
+    path = folder / "tracks/three.bed"
+    path.write_text(path.read_text() + "chr1\t700\t700\tnothing\t0\nchr1\t0\t0\tnothing\t0\n")
+    said = run(folder, *PREPROCESS, "--force")
+    assert "without bases" not in before
+    assert "intervals without bases (start equal to end), left out: 2" in said
+
+
 def gc_rich_project(folder: Path) -> None:
     """Peaks where the sequence is G and C alone, of which there is little more."""
     good_project(folder)

@@ -98,7 +98,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measured]:
     return {
         "free": Measured(tmp_path_factory.mktemp("free"), model={"head": "free"}),
         "none": Measured(tmp_path_factory.mktemp("none"), objective={"penalties": {}}),
-        "penalty": Measured(tmp_path_factory.mktemp("penalty"), objective={"penalties": {"distance": {"weight": 1.0}}}),
+        "penalty": Measured(tmp_path_factory.mktemp("penalty"), objective={"penalties": {"distance": {"weight": 0.4}}}),
     }
 
 

@@ -33,7 +33,7 @@ from mfd_cli.genome.grid import BIN, BinGrid, labelled_bins
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.settings.config import Config
 
-INTERMEDIATES = 1
+INTERMEDIATES = 2
 """Version of the intermediate files: those of another one are not taken over."""
 
 
@@ -42,7 +42,7 @@ class Parsed:
     """One parsed track: its intermediate file, the digest of its input, and the counts that go into the summary.
 
     `lost` of the `peaks` lie in the incomplete last bin of a contig; `ignored` counts intervals on contigs that the genome
-    lacks, by contig.
+    lacks, by contig; `empty` counts intervals without bases (start equal to end).
     """
 
     file: Path
@@ -51,6 +51,7 @@ class Parsed:
     peaks: int = 0
     lost: int = 0
     ignored: Mapping[str, int] = field(default_factory=dict)
+    empty: int = 0
 
 
 def parse_tracks(
@@ -130,7 +131,8 @@ def parse_track(path: Path, kind: Kind, lengths: Mapping[str, int], min_overlap:
     if sidecar.is_file() and file.is_file():
         before = json.loads(sidecar.read_text())
         if before["input"] == digest and before["plan"] == plan and before["output"] == sha256_of(file):
-            return Parsed(file, digest, path.stat().st_size, before["peaks"], before["lost"], before["ignored"])
+            counts = {name: before[name] for name in ("peaks", "lost", "ignored", "empty")}
+            return Parsed(file, digest, path.stat().st_size, **counts)
     if kind == "signal":
         values: NDArray[Any] = bin_means(path, lengths)
         result = Parsed(file, digest, path.stat().st_size)
@@ -144,6 +146,7 @@ def parse_track(path: Path, kind: Kind, lengths: Mapping[str, int], min_overlap:
         "output": sha256_of(file),
         "peaks": result.peaks,
         "lost": result.lost,
+        "empty": result.empty,
         "ignored": dict(result.ignored),
     }
     write_json(sidecar, made)
@@ -164,7 +167,9 @@ def parse_peaks(
         bins, missed = labelled_bins(start, end, grid.counts[contig], min_overlap)
         labelled.append(bins + grid.offsets[contig])
         lost += missed
-    parsed = Parsed(file, digest, path.stat().st_size, len(intervals), lost, intervals.elsewhere(lengths))
+    parsed = Parsed(
+        file, digest, path.stat().st_size, len(intervals), lost, intervals.elsewhere(lengths), intervals.empty
+    )
     return np.sort(np.concatenate(labelled)), parsed
 
 

@@ -21,8 +21,9 @@ class PreprocessSummary:
     `tracks` counts them by kind and `bins` by split; `rule` says how the bins were chosen, where the settings do not;
     `dropped` counts bins that were left out, by reason; `positives` has the minimum, median and maximum over the peak tracks
     of training bins with a peak, `empty_tracks` the ids of those with none; `lost_peaks` of `peaks` lie in the incomplete
-    last bin of a contig; `ignored_contigs` (of the tracks) and `unknown_contigs` (of the BED files that settings name) count
-    intervals on contigs that the genome lacks; `controls` are the ids of rows that are no tracks.
+    last bin of a contig, `empty_intervals` had no bases; `ignored_contigs` (of the tracks) and `unknown_contigs` (of the
+    BED files that settings name) count intervals on contigs that the genome lacks; `controls` are the ids of rows that are no
+    tracks.
     """
 
     tracks: Mapping[str, int]
@@ -35,6 +36,7 @@ class PreprocessSummary:
     ignored_contigs: Mapping[str, int]
     unknown_contigs: Mapping[str, UnknownContigs]
     lost_peaks: int
+    empty_intervals: int
     peaks: int
     controls: Sequence[str]
     control_column: str | None
@@ -73,6 +75,8 @@ class PreprocessSummary:
             lines.append(f"intervals on contigs that the genome lacks: {count:,} ({names})")
         if self.lost_peaks:
             lines.append(f"peaks in the incomplete last bin of a contig: {self.lost_peaks:,} of {self.peaks:,}")
+        if self.empty_intervals:
+            lines.append(f"intervals without bases (start equal to end), left out: {self.empty_intervals:,}")
         return lines
 
 
@@ -107,6 +111,7 @@ def summarise(
         ignored_contigs=ignored,
         unknown_contigs=inputs.usable.unknown_contigs,
         lost_peaks=sum(track.lost for track in parsed),
+        empty_intervals=sum(track.empty for track in parsed),
         peaks=sum(track.peaks for track in parsed),
         controls=inputs.controls,
         control_column=inputs.project.config.tracks.control,

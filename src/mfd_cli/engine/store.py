@@ -32,7 +32,10 @@ def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor],
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file that appears whole."""
     with whole_file(path) as temporary:
+        temporary.touch()  # with the rights that the user's other files get
+        rights = temporary.stat().st_mode
         save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary)
+        temporary.chmod(rights)  # safetensors makes it anew, for its owner alone: a colleague could not read a run
 
 
 def load_tensors(path: Path, hint: str) -> dict[str, Tensor]:
