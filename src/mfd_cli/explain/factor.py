@@ -27,8 +27,10 @@ from mfd_cli.dataset.folder import Dataset
 from mfd_cli.explain.level_tables import add_agreement, agreement_rows, level_rows, track_rows
 from mfd_cli.explain.on_dna import (
     MOST_DIRECTIONS,
+    NOTHING,
     bins_to_look_at,
     fingerprints,
+    gc_words,
     look_at,
     motif_words,
     read_given,
@@ -135,7 +137,9 @@ def write_tables(folder: Path, result: Explanation, dataset: Dataset) -> None:
 
 
 def credit(row: Mapping[str, Any]) -> str:
-    """A level's share of logit variance in words, or the joint one where it cannot be told from another's."""
+    """Return a level's share of logit variance in words, or the joint one where it cannot be told from another's."""
+    if row["logit_sd"] < NOTHING:
+        return "which contribute nothing (the model gives them the weights of all tracks)"
     if row["cannot_be_told_from"]:
         return f"cannot be told apart from {row['cannot_be_told_from']}, jointly {row['joint_share']:z.1%} of logit variance"
     return (
@@ -153,13 +157,15 @@ def followed(row: Mapping[str, Any]) -> str:
 
 def summary_sentences(result: Explanation) -> list[str]:
     """What the report says first."""
-    share = np.mean([row[f"share_{result.factor}"] for row in result.tracks])
+    shares = np.array([row[f"share_{result.factor}"] for row in result.tracks])
+    known = shares[~np.isnan(shares)]
+    carried = f"{known.mean():z.1%}" if len(known) else "nothing"
     rows = [
-        f"The factor {result.factor} ({result.group}) carries {share:z.1%} of the variance of a track's logit, on "
+        f"The factor {result.factor} ({result.group}) carries {carried} of the variance of a track's logit, on "
         f"average over {len(result.tracks)} tracks and {result.bins:,} {result.split} bins."
     ]
     for row, one in zip(result.levels, result.shown):
-        text = f"{row['level']}: {row['tracks']} tracks, {credit(row)}, G+C correlation {row['gc_correlation']:+.2f}"
+        text = f"{row['level']}: {row['tracks']} tracks, {credit(row)}{gc_words(row['gc_correlation'])}"
         text += followed(row) + motif_words(one)
         rows.append(text + (f". Beware: {row['confounded_with']}." if row["confounded_with"] else "."))
     return rows

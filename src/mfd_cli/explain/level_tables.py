@@ -19,7 +19,7 @@ from mfd_cli.core.metrics import auroc_auprc, correlation, ranks
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.shares import variance_shares
 from mfd_cli.dataset.folder import Bins, Dataset
-from mfd_cli.explain.on_dna import gc_content
+from mfd_cli.explain.on_dna import NOTHING, gc_content
 from mfd_cli.explain.results import Direction
 from mfd_cli.explain.shares import factor_parts, interval, share_draws, stretches
 from mfd_cli.genome.grid import evenly
@@ -103,7 +103,9 @@ def level_rows(
                 "cannot_be_told_from": ", ".join(f"{name} = {level}" for name, level in twins.items()),
                 "joint_share": joint,
                 "strongest_latents": ", ".join(f"{group}.{index}" for index in strongest),
-                "gc_correlation": float(np.corrcoef(score, gc)[0, 1]) if score.std() > 0 and gc.std() > 0 else np.nan,
+                "gc_correlation": float(np.corrcoef(score, gc)[0, 1])
+                if score.std() > NOTHING and gc.std() > 0
+                else np.nan,
                 "confounded_with": sentence,
                 "sampling_error": decomposition.errors[factor],
             }

@@ -53,6 +53,8 @@ MOST_BINS = 20_000
 MOST_PRINTED = 5_000
 MOST_DIRECTIONS = 12
 """Directions that are shown on DNA."""
+NOTHING = 1e-6
+"""Logits: a score whose spread over bins is below this is the same in every bin; float32 is no more exact."""
 REGION_COLUMNS = ("level", "contig", "start", "end", "score", "sum_of_contributions", "convergence_error")
 MOTIF_COLUMNS = (
     "level", "motif", "found_by", "sequence", "stretches", "of", "enrichment", "known_motif", "known_strand", "known_start",
@@ -223,6 +225,11 @@ def motif_row(motif: FoundMotif, match: Match | None) -> dict[str, Any]:
         "bits": match and match.bits,
         "e_value": match and match.e_value,
     }
+
+
+def gc_words(r: float) -> str:
+    """Return the correlation of a score with G+C in words, after a comma; empty where there is none (NaN)."""
+    return "" if np.isnan(r) else f", G+C correlation {r:+.2f}"
 
 
 def motif_words(one: OnDna) -> str:
