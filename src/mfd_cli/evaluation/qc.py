@@ -34,6 +34,7 @@ from mfd_cli.core.metadata import LevelEncoder, level_cell
 from mfd_cli.core.metrics import auroc_auprc
 from mfd_cli.core.refit import RefittedHead, refit_head
 from mfd_cli.dataset.folder import Bins, Dataset
+from mfd_cli.enrichment.models import Likelihood, newton
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.at_work import bin_latents, check_same_tracks, labels_of
 from mfd_cli.runs.folder import Run
@@ -53,6 +54,8 @@ LEAST_SHARE = 0.1
 FEWEST_TRACKS = 3
 """Other tracks that a level needs: of fewer, a head does not know what the level means."""
 FEWEST_POSITIVES = 10
+RIDGE = 1e-3
+"""Of a standardised score's slope, in log-likelihood: a thousandth of what one bin can tell."""
 FAILED = 0.55
 """AUROC below which nothing of a track is predicted."""
 AGREES, OTHER, ALONE, SILENT = (
@@ -331,30 +334,34 @@ def compare(told: Floats, others: Floats, names: Sequence[str], y: Floats) -> di
     }
 
 
-def log_likelihood(logits: Floats, y: Floats, rounds: int = 25) -> Doubles:
-    """(bins,) log-likelihood of 0/1 labels given a score, after fitting its slope (not below 0) and offset.
+def log_likelihood(logits: Floats, y: Floats) -> Doubles:
+    """Return (bins,) log-likelihoods of 0/1 labels given a score (bins,), after fitting its slope (not below 0) and offset.
 
-    A track's own depth and threshold are no evidence for or against a level. Newton's method, each step at most 1: without
-    that bound rare labels throw it off.
+    A track's own depth and threshold are no evidence for or against a level. A little ridge on the slope of the standardised
+    score keeps it finite where the score separates the labels.
     """
     x = logits.astype(np.float64)
     x = (x - x.mean()) / (x.std() + 1e-9)
     share = float(np.clip(y.mean(), 1e-6, 1 - 1e-6))
-    slope, offset = 0.0, float(np.log(share / (1 - share)))
-    for _ in range(rounds):
-        p = expit(slope * x + offset)
+    nothing = np.array([np.log(share / (1 - share)), 0.0])
+
+    def likelihood(at: Doubles) -> Likelihood:
+        """The penalised log-likelihood at (offset, slope)."""
+        linear = at[1] * x + at[0]
+        p = expit(linear)
         weight, residual = p * (1 - p), y - p
-        a, b, c = (weight * x * x).sum() + 1e-3, (weight * x).sum(), weight.sum() + 1e-9
-        g, h = (residual * x).sum() - 1e-3 * slope, residual.sum()
-        steps = np.array([c * g - b * h, a * h - b * g]) / (a * c - b * b)
-        steps /= max(np.abs(steps).max(), 1)
-        slope, offset = slope + float(steps[0]), offset + float(steps[1])
-        if np.abs(steps).max() < 1e-6:
-            break
+        log = float(per_bin(linear).sum()) - RIDGE * at[1] ** 2 / 2
+        gradient = np.array([residual.sum(), residual @ x - RIDGE * at[1]])
+        mixed = weight @ x
+        return Likelihood(log, gradient, np.array([[weight.sum(), mixed], [mixed, weight @ x**2 + RIDGE]]))
+
+    def per_bin(linear: Doubles) -> Doubles:
+        return np.asarray(np.where(y == 1, log_expit(linear), log_expit(-linear)))
+
+    (offset, slope), _, _ = newton(likelihood, nothing)
     if slope < 0:  # a level whose prediction is upside down does not explain the track
-        slope, offset = 0.0, float(np.log(share / (1 - share)))
-    told = slope * x + offset
-    return np.asarray(np.where(y == 1, log_expit(told), log_expit(-told)))
+        offset, slope = nothing
+    return per_bin(slope * x + offset)
 
 
 def disagrees(row: Mapping[str, Any], fdr: float) -> bool:

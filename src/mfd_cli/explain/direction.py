@@ -117,7 +117,7 @@ def explain_directions(
     gc = gc_content(dataset, bins)
     rows = [direction_row(one, directions, latents, gc, told) for one, told in zip(directions, shown)]
     result = Directions(run, subject, rows, shown, prints, len(bins), split)
-    sentences = summary_sentences(result)
+    sentences = direction_sentences(result)
     with whole_folder(output) as folder:
         write_tsv(folder / "directions.tsv", rows)
         write_tsv(folder / "fingerprint.tsv", prints)
@@ -146,7 +146,7 @@ def direction_row(
     return row
 
 
-def summary_sentences(result: Directions) -> list[str]:
+def direction_sentences(result: Directions) -> list[str]:
     """What the report says first."""
     rows = [f"What drives {result.subject}, on {result.bins:,} {result.split} bins."]
     for row, one in zip(result.rows, result.shown):

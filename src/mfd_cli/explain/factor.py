@@ -24,7 +24,7 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.core.decompose import Decomposition, decompose
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.dataset.folder import Dataset
-from mfd_cli.explain.level_tables import add_agreement, agreement_rows, level_rows, track_rows
+from mfd_cli.explain.level_tables import add_agreement, agreement_rows, describe_levels, share_rows
 from mfd_cli.explain.on_dna import (
     MOST_DIRECTIONS,
     NOTHING,
@@ -71,8 +71,8 @@ def explain(
     split, bins = bins_to_look_at(dataset)
     latents = bin_latents(run, dataset, bins, device, batch_size, progress)
     predictor = Predictor(run.model, device, batch_size)
-    tracks = track_rows(run, predictor, decomposition, latents)
-    rows = level_rows(run, dataset, predictor, decomposition, factor, bins, latents, tracks)
+    tracks = share_rows(run, predictor, decomposition, latents)
+    rows = describe_levels(run, dataset, predictor, decomposition, factor, bins, latents, tracks)
     rows = chosen_first(rows, levels, factor)
     directions = level_directions(predictor, decomposition, factor, rows[: len(set(levels)) or MOST_DIRECTIONS])
     agreement = agreement_rows(run, decomposition, factor, directions, bins, latents)
@@ -81,7 +81,7 @@ def explain(
     prints = fingerprints(dataset, bins, latents, directions, given.profiles)
     group = decomposition.group_of[factor]
     result = Explanation(run, factor, group, decomposition, rows, tracks, agreement, shown, prints, len(bins), split)
-    sentences = summary_sentences(result)
+    sentences = factor_sentences(result)
     with whole_folder(output) as folder:
         write_tables(folder, result, dataset)
         from mfd_cli.explain.factor_page import write_factor_page
@@ -155,7 +155,7 @@ def followed(row: Mapping[str, Any]) -> str:
     return told + (f" (defied by {row['defied_by']})" if row["defied_by"] else "")
 
 
-def summary_sentences(result: Explanation) -> list[str]:
+def factor_sentences(result: Explanation) -> list[str]:
     """What the report says first."""
     shares = np.array([row[f"share_{result.factor}"] for row in result.tracks])
     known = shares[~np.isnan(shares)]

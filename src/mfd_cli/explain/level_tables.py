@@ -32,7 +32,7 @@ DEFIES = 0.05
 """How far below its level's other tracks a track's agreement must lie to be named."""
 
 
-def track_rows(run: Run, predictor: Predictor, decomposition: Decomposition, latents: Floats) -> list[dict[str, Any]]:
+def share_rows(run: Run, predictor: Predictor, decomposition: Decomposition, latents: Floats) -> list[dict[str, Any]]:
     """Per training track: its levels, and the share of its logit variance of the shared part and of every factor."""
     head = predictor.head
     shares = variance_shares(latents, head.matrix(), factor_parts(head, decomposition))
@@ -51,7 +51,7 @@ def track_rows(run: Run, predictor: Predictor, decomposition: Decomposition, lat
     return rows
 
 
-def level_rows(
+def describe_levels(
     run: Run,
     dataset: Dataset,
     predictor: Predictor,

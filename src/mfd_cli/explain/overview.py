@@ -19,7 +19,7 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.core.decompose import Decomposition, decompose
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.dataset.folder import Dataset
-from mfd_cli.explain.level_tables import track_rows
+from mfd_cli.explain.level_tables import share_rows
 from mfd_cli.explain.on_dna import NOTHING, bins_to_look_at
 from mfd_cli.explain.results import ExplainSummary, Overview
 from mfd_cli.explain.shares import factor_parts, group_parts, interval, share_draws, stretches
@@ -67,8 +67,8 @@ def explain_all(
         }
         for name, (mean, low, high) in ((name, interval(values)) for name, values in draws.items())
     ]
-    result = Overview(run, decomposition, factors, track_rows(run, predictor, decomposition, latents), len(bins), split)
-    told = sentences(result)
+    result = Overview(run, decomposition, factors, share_rows(run, predictor, decomposition, latents), len(bins), split)
+    told = overview_sentences(result)
     with whole_folder(output) as folder:
         write_tsv(folder / "factors.tsv", factors)
         write_tsv(folder / "tracks.tsv", result.tracks)
@@ -83,7 +83,7 @@ def kind_of(name: str, decomposition: Decomposition) -> str:
     return "shared" if name == SHARED else "factor" if name in decomposition.factors else "group"
 
 
-def sentences(result: Overview) -> list[str]:
+def overview_sentences(result: Overview) -> list[str]:
     """What the report says first."""
     rows = {row["part"]: row for row in result.factors}
     told = [
