@@ -329,10 +329,19 @@ def test_pictures_and_page_are_whole_and_need_no_network(folder: Path) -> None:
 
 
 def test_values_from_metadata_are_inert_in_the_page(tmp_path: Path) -> None:
-    from mfd_cli.report.page import table
+    from mfd_cli.report.page import Picture, publish
 
-    text = table([{"level": "<script>alert(1)</script>", "tracks": 1}], {})
-    assert "<script>" not in text and "&lt;script&gt;" in text
+    harm = "<script>alert(1)</script>"
+    rows, picture = [{harm: harm, "share": 0.5}], Picture(harm, f'"{harm}', "")
+    about = dict.fromkeys(("tracks", "window", "latents", "groups", "auroc", "bins", "split"), harm)
+    common = {"title": harm, "footer": harm, "sentences": [harm, harm], "headings": {harm: harm}, "tracks": rows}
+    common |= {"motifs": rows, "on_dna": [picture], "overview": [picture], "pictures": [picture], "about": about}
+    for name in ("factor", "directions", "overview"):
+        page = tmp_path / f"{name}.html"
+        publish(page, "mfd_cli.explain", f"{name}.html.j2", **common, levels=rows, parts=rows, rows=rows)
+        text = page.read_text("utf-8")
+        assert harm not in text and text.count("<script>") == 1 and text.count("&lt;script&gt;") > 8
+        assert 'alt="&#34;&lt;script' in text and "__" not in text.partition("<body>")[2].partition("<script>")[0]
 
 
 def test_regions_of_a_bed_file(trained: tuple[Run, Dataset], tmp_path: Path) -> None:

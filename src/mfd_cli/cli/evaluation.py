@@ -81,11 +81,10 @@ def evaluate_command(
     levels = sorted(result.levels, key=lambda row: -row["tracks"])[:20]
     if levels:
         table(shown + shares, [[row[name] for name in shown + shares] for row in levels])
-    overall = result.summary.get("training_tracks", {})
-    figures = [f"{name} {value:.4f}" for name, value in overall.items() if isinstance(value, float)]
-    say_all([f"{split}, {result.bins:,} bins, {overall.get('rated_tracks', 0)} rated tracks: {', '.join(figures)}"])
+    say_all(result.lines())
     for name, baselines in result.summary["baselines"].items():
-        shown = ["tracks", "auroc", "model_auroc", "auroc_occupied", "model_auroc_occupied"]
+        shown = ["tracks", "auroc", "model_auroc", "auroc_occupied", "model_auroc_occupied", "pearson", "model_pearson"]
+        shown = [key for key in shown if any(row[key] is not None for row in baselines.values())]
         table(
             ["baseline, " + name.replace("_", " "), *shown],
             [[baseline, *(row[key] for key in shown)] for baseline, row in baselines.items()],

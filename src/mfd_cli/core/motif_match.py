@@ -3,6 +3,12 @@
 The score of a known motif at a place is the expected log odds (bits against equal bases) of its matrix under the base
 frequencies that were found there; bases beside what was found are equally likely. Chance is the best score of the same matrix
 with its columns in another order: it has the same bases and the same information, and only the order differs.
+
+TOMTOM (memelite.tomtom, which needs numba) was tried against this on the 178 motifs of JASPAR 2024 for fungi: of 24 that were
+planted (15 sites each, 0 to 5 random columns on either side, half reverse complemented) it names 23 first, this 16 (and 20
+within the first two); E-values of the planted ones are 1e-2 to 1e-12 there, 1e-3 to 10 here, and it took 0.02 s against 7 s. On
+random matrices neither finds a match below an E-value of 0.04. So TOMTOM is the better judge; this stays because it runs
+without numba.
 """
 
 from __future__ import annotations

@@ -1,9 +1,17 @@
-"""`mfd evaluate`: how well a model predicts each track, and what its predictions are made of."""
+"""`mfd evaluate`: how well a model predicts each track, and what its predictions are made of.
+
+evaluation-SPLIT/tracks.tsv, .parquet  one row per track: how well it is predicted, shares of its logit's variance
+    levels.tsv                         means over the tracks of every factor level
+    baselines.tsv                      the same scores of simpler predictions, and of other runs
+    independence.tsv, .png             what fresh probes find of one group in another (independence.py)
+    weights.tsv                        factors that show in another group's output weights
+    summary.json                       means over tracks, all of the probes, and notes on what could not be measured
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +23,40 @@ from mfd_cli.base.errors import DatasetError
 from mfd_cli.base.files import check_output, whole_folder, write_json
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.stored_json import without_nan
-from mfd_cli.core.metrics import auroc_auprc, correlation, deviance_explained, ranks
-from mfd_cli.core.predictor import Predictor
+from mfd_cli.core.metrics import auroc_auprc
+from mfd_cli.core.predictor import Head, Predictor
 from mfd_cli.core.shares import variance_shares, whole_latent
 from mfd_cli.dataset.folder import Bins, Dataset
 from mfd_cli.evaluation.baselines import from_other_tracks, kmer_ridge
-from mfd_cli.evaluation.independence import contributions, independence, weight_leakage
+from mfd_cli.evaluation.independence import contributions, independence, varying, weight_leakage
 from mfd_cli.evaluation.independence_picture import draw_independence
+from mfd_cli.evaluation.track_scores import (
+    FEWEST_POSITIVES,
+    averages,
+    mean_of,
+    peak_rows,
+    rated,
+    signal_rows,
+)
 from mfd_cli.formats.tables import write_parquet, write_tsv
+from mfd_cli.genome.grid import evenly
 from mfd_cli.runs.at_work import bin_latents, check_same_tracks, labels_of
 from mfd_cli.runs.folder import Run
 
-FEWEST_POSITIVES = 5
-"""Tracks with fewer positive bins in the split have metrics, but do not count in averages."""
+FEWEST_BINS = 200
+"""Fewer bins than this say nothing about independence."""
+MOST_RANKED_BINS = 20_000
+"""Bins in which the tracks are ranked against each other, spread evenly over the split."""
+COMPARED = ("auroc", "auroc_occupied", "auprc")
+"""Scores of peak tracks that are put beside those of baselines; of signal tracks it is Pearson's correlation."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Rows per track, per factor level, per track and baseline, per independence measure; and the averages."""
+    """Rows per track, per factor level, per track and baseline, per independence measure; the averages; and notes.
+
+    `notes` are sentences on what is zero or could not be measured, and why: a number that is absent is explained here.
+    """
 
     split: str
     bins: int
@@ -42,6 +66,17 @@ class Evaluation:
     probes: Sequence[Mapping[str, Any]]
     weights: Sequence[Mapping[str, Any]]
     summary: Mapping[str, Any]
+    notes: Sequence[str] = field(default=())
+
+    def lines(self) -> list[str]:
+        """Return what is said at the end: the averages over training tracks in one line, and the notes."""
+        overall = self.summary.get("training_tracks", {})
+        counts = [f"{overall.get('rated_tracks', 0)} rated tracks"]
+        if overall.get("signal_tracks"):
+            counts.append(f"{overall['signal_tracks']} with signal")
+        figures = [f"{name} {value:.4f}" for name, value in overall.items() if isinstance(value, float)]
+        averaged = f"{self.split}, {self.bins:,} bins, {', '.join(counts)}: {', '.join(figures)}"
+        return [averaged, *(f"note: {note}" for note in self.notes)]
 
 
 def evaluate(
@@ -66,38 +101,52 @@ def evaluate(
     predictions made of those for other tracks, of the runs `beside` (name to run, such as the free twin), and with `kmer`
     of a k-mer model. independence.tsv and .png, weights.tsv: with `probes`, what fresh probes find of one group in another
     (see evaluation/independence.py). summary.json: means over tracks with enough positives, and all of the probes.
+
+    Raises DatasetError where the split has no bins, RunError where the dataset has other tracks than the model.
     """
     if output is not None:
         check_output(output, force)
-    bins = dataset.split(split)
-    if not len(bins):
-        raise DatasetError(f"has no {split} bins", path=dataset.path)
+    bins = bins_to_measure(dataset, split)
     check_same_tracks(run, dataset)
     for other in (beside or {}).values():
         check_same_tracks(other, dataset)
     latents = bin_latents(run, dataset, bins, device, batch_size, progress)
-    predictor = Predictor(run.model, device)
-    tracks = track_rows(run, predictor, bins, latents)
-    levels = level_rows(run, tracks)
-    logits = predictor.head.logits(latents)
+    head = Predictor(run.model, device).head
+    logits = head.logits(latents)
+    tracks = score_tracks(run, head, bins, latents)
+    levels = score_levels(run, tracks)
     others = from_other_tracks(
         logits, run.model.metadata, run.model.rows, run.model.trained, [t.kind for t in run.tracks]
     )
-    others["shared part"] = predictor.head.bias + predictor.head.shared_part(latents)[:, None]
+    others["shared part"] = head.bias + head.shared_part(latents)[:, None]
     for name, other in (beside or {}).items():
-        own = bin_latents(other, dataset, bins, device, batch_size, progress)
-        others[name] = Predictor(other.model, device).head.logits(own)
-    if kmer:
+        theirs = bin_latents(other, dataset, bins, device, batch_size, progress)
+        others[name] = Predictor(other.model, device).head.logits(theirs)
+    if kmer and run.peak_tracks:
         others["k-mers"] = kmer_ridge(dataset, bins)
-    baselines = baseline_rows(run, bins, others)
-    found, weights = probe(run, predictor, latents) if probes else ([], [])
+    baselines = score_baselines(run, bins, others)
+    found, weights, unprobed = probe(run, head, latents) if probes else ([], [], [])
+    notes = [*notes_on_groups(run, head, latents), *notes_on_tracks(tracks, kmer), *unprobed]
     summary = summarise(run, split, len(bins), tracks) | {"within_bin": within_bin(run, bins, logits)}
-    summary |= {"baselines": baseline_means(run, tracks, baselines), "independence": found, "weights": weights}
-    result = Evaluation(split, len(bins), tracks, levels, baselines, found, weights, without_nan(summary))
+    summary |= {"baselines": baseline_means(tracks, baselines), "independence": found, "weights": weights}
+    summary |= {"notes": notes}
+    result = Evaluation(split, len(bins), tracks, levels, baselines, found, weights, without_nan(summary), notes)
     if output is not None:
         with whole_folder(output) as folder:
             publish(result, folder)
     return result
+
+
+def bins_to_measure(dataset: Dataset, split: str) -> Bins:
+    """Return the bins of a split; DatasetError, with the way out, where it has none."""
+    bins = dataset.split(split)
+    if not len(bins):
+        other = "validation" if split != "validation" and len(dataset.split("validation")) else ""
+        hint = f"set split.{split} in mfd.toml, then mfd preprocess and train" if split != "train" else ""
+        if other:
+            hint = f"--split {other} measures on those bins; or {hint}"
+        raise DatasetError(f"has no {split} bins", path=dataset.path, hint=hint)
+    return bins
 
 
 def publish(result: Evaluation, folder: Path) -> None:
@@ -117,200 +166,171 @@ def publish(result: Evaluation, folder: Path) -> None:
         draw_independence(folder / "independence.png", result.probes, result.weights)
 
 
-def probe(run: Run, predictor: Predictor, latents: Floats) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What fresh probes find of one group in another: in the latents, and in the output weights."""
-    head = predictor.head
-    if len(head.groups) < 2 or len(latents) < FEWEST_BINS:
-        return [], []
-    groups = {group: latents[:, head.slices[group]] for group in head.groups}
-    parts = {group: contributions(values, head.groups[group]) for group, values in groups.items()}
-    found = [
-        {"of": of, **row}
-        for of, values in (("latents", groups), ("contributions", parts))
-        for row in independence(values)
-    ]
-    group_of = {name: factor.group for name, factor in run.model.factors.items()}
-    return found, weight_leakage(run, head.groups, group_of)
+# -- the model itself --------------------------------------------------------------------------------------------------
 
 
-def baseline_rows(run: Run, bins: Bins, others: Mapping[str, Floats]) -> list[dict[str, Any]]:
-    """One row per baseline and track that it says something about."""
+def score_tracks(run: Run, head: Head, bins: Bins, latents: Floats) -> list[dict[str, Any]]:
+    """Return one row per track, in the order of the model's outputs: levels, scores, shares of its logit's variance."""
+    logits = head.logits(latents)
+    peaks = peak_rows(run, logits[:, : run.peak_tracks], bins)
+    signals = signal_rows(run, logits[:, run.peak_tracks :], bins)
+    shares = group_shares(head, latents)
+    rows = []
+    for index, (track, scores) in enumerate(zip(run.tracks, [*peaks, *signals])):
+        levels = {name: track.metadata.get(column, "") for name, column in run.model.metadata.columns.items()}
+        own_shares = {f"share_{name}": float(values[index]) for name, values in shares.items()}
+        trained = bool(run.model.trained[index])
+        rows.append({"track": track.id, "kind": track.kind, "trained": trained, **levels, **scores, **own_shares})
+    return rows
+
+
+def group_shares(head: Head, latents: Floats) -> dict[str, Floats]:
+    """Return each part's share of every track's logit variance, {part: (tracks,)}: `shared` and every group.
+
+    They sum to one over the parts. NaN for a track whose logit does not vary.
+    """
+    tracks, size = len(head.bias), latents.shape[1]
+    parts = {"shared": np.broadcast_to(head.shared, (tracks, size))}
+    parts |= {group: whole_latent(weights, head.slices[group], size) for group, weights in head.groups.items()}
+    return variance_shares(latents, head.matrix(), parts)
+
+
+def share_columns(tracks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the columns that hold shares."""
+    return [name for name in tracks[0] if name.startswith("share_")]
+
+
+def score_levels(run: Run, tracks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the averages over the tracks of every level of every factor, one row per level.
+
+    A level that no track has (such as `missing` of a number without gaps) has a row of zero tracks and NaN.
+    """
+    rows, shares = [], share_columns(tracks)
+    for factor in run.model.metadata.encoders:
+        member = run.model.metadata.membership(factor, run.model.rows)
+        for index, level in enumerate(run.model.metadata.levels(factor)):
+            chosen = [row for row, inside in zip(tracks, member[:, index]) if inside]
+            rows.append({"factor": factor, "level": level, "tracks": len(chosen), **averages(chosen, shares)})
+    return rows
+
+
+def within_bin(run: Run, bins: Bins, logits: Floats) -> dict[str, float]:
+    """Return whether the model ranks the peak tracks within a bin: the mean over bins of the AUROC over tracks.
+
+    `auroc_prevalence` is that of the tracks' prevalences alone, which is what a prediction that says nothing about the bin
+    would reach. Over at most MOST_RANKED_BINS bins, evenly spaced: the first ones would be the first contigs. NaN where no
+    bin has both a track with and a track without a peak.
+    """
+    chosen = evenly(len(bins), MOST_RANKED_BINS)
+    labels = labels_of(run, bins)[chosen].T  # (peak tracks, bins): here the tracks are what is ranked
+    scores = torch.from_numpy(logits[chosen, : run.peak_tracks]).T
+    prevalence = labels.nanmean(1, keepdim=True).expand_as(labels)
+    auroc, constant = (auroc_auprc(values, labels, chunk=1024)[0].nanmean().item() for values in (scores, prevalence))
+    return {"auroc": auroc, "auroc_prevalence": constant}
+
+
+def summarise(run: Run, split: str, bins: int, tracks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the averages over training tracks, and over held-out ones where there are any."""
+    result: dict[str, Any] = {"split": split, "bins": bins, "tracks": len(tracks), "model": run.digest}
+    for name, trained in (("training_tracks", True), ("held_out_tracks", False)):
+        rows = [row for row in tracks if row["trained"] == trained]
+        if rows:
+            result[name] = averages(rows, share_columns(tracks))
+    return result
+
+
+# -- what it is compared with ------------------------------------------------------------------------------------------
+
+
+def score_baselines(run: Run, bins: Bins, others: Mapping[str, Floats]) -> list[dict[str, Any]]:
+    """Return one row per baseline and track that it says something about, from predictions {baseline: (bins, tracks)}.
+
+    A baseline of peak tracks alone (k-mers) has fewer columns; a column of NaN means that it says nothing about the track.
+    """
     rows = []
     for name, scores in others.items():
         peaks = peak_rows(run, scores[:, : run.peak_tracks], bins)
         signals = signal_rows(run, scores[:, run.peak_tracks :], bins) if scores.shape[1] == len(run.tracks) else []
         for track, scored, row in zip(run.tracks, ~np.isnan(scores[0]), [*peaks, *signals]):
             if scored:
-                kept = {key: row[key] for key in ("auroc", "auroc_occupied", "auprc", "pearson")}
-                rows.append({"track": track.id, "kind": track.kind, "baseline": name, **kept})
+                shown = {key: row[key] for key in (*COMPARED, "pearson")}
+                rows.append({"track": track.id, "kind": track.kind, "baseline": name, **shown})
     return rows
 
 
 def baseline_means(
-    run: Run, tracks: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]
+    tracks: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Per set of tracks and baseline: means over the rated peak tracks that have the baseline, beside the model's own."""
-    own = {row["track"]: row for row in tracks if rated(row)}
+    """Return {set of tracks: {baseline: means}}, each mean beside the model's own over the same tracks (`model_...`).
+
+    Over the rated peak tracks (`tracks`) and the signal tracks (`signal_tracks`) that have the baseline.
+    """
+    own = {row["track"]: row for row in tracks}
     result: dict[str, dict[str, dict[str, float]]] = {}
-    for name, chosen in (("training_tracks", True), ("held_out_tracks", False)):
+    for name, trained in (("training_tracks", True), ("held_out_tracks", False)):
         for baseline in dict.fromkeys(row["baseline"] for row in baselines):
-            pairs = [
-                (row, own[row["track"]])
-                for row in baselines
-                if row["baseline"] == baseline and row["track"] in own and own[row["track"]]["trained"] == chosen
-            ]
-            if pairs:
-                result.setdefault(name, {})[baseline] = {
-                    "tracks": len(pairs),
-                    **{key: float(np.mean([row[key] for row, _ in pairs])) for key in COMPARED},
-                    **{f"model_{key}": float(np.mean([row[key] for _, row in pairs])) for key in COMPARED},
-                }
+            rows = [row for row in baselines if row["baseline"] == baseline and own[row["track"]]["trained"] == trained]
+            peaks = [row for row in rows if rated(own[row["track"]])]
+            signals = [row for row in rows if row["kind"] == "signal"]
+            if not peaks and not signals:
+                continue
+            means: dict[str, float] = {"tracks": len(peaks), "signal_tracks": len(signals)}
+            for chosen, columns in ((peaks, COMPARED), (signals, ("pearson",))):
+                models = [own[row["track"]] for row in chosen]
+                means |= {key: mean_of(chosen, key) for key in columns}
+                means |= {f"model_{key}": mean_of(models, key) for key in columns}
+            result.setdefault(name, {})[baseline] = means
     return result
 
 
-COMPARED = ("auroc", "auroc_occupied", "auprc")
-FEWEST_BINS = 200
-"""Fewer bins than this say nothing about independence."""
+# -- how independent the groups are ------------------------------------------------------------------------------------
 
 
-def within_bin(run: Run, bins: Bins, logits: Floats, most: int = 20_000) -> dict[str, float]:
-    """Whether the model ranks tracks within a bin: mean over bins of the AUROC over peak tracks, beside that of the
-    tracks' prevalences alone, which is what a prediction that says nothing about the bin would reach."""
-    labels = labels_of(run, bins)[:most].T
-    scores = torch.from_numpy(logits[:most, : run.peak_tracks]).T
-    prevalence = labels.nanmean(1, keepdim=True).expand_as(labels)
-    auroc, constant = (auroc_auprc(values, labels, chunk=1024)[0].nanmean().item() for values in (scores, prevalence))
-    return {"auroc": auroc, "auroc_prevalence": constant}
+def probe(run: Run, head: Head, latents: Floats) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
+    """Return what fresh probes find of one group in another, in the latents and in the weights, and notes on what they skip.
+
+    A group whose latents do not vary, or that moves no logit, has nothing that a probe could find: it is left out.
+    """
+    if len(head.groups) < 2:
+        return [], [], [f"no probes of independence: the model has one group, {next(iter(head.groups))}"]
+    if len(latents) < FEWEST_BINS:
+        return [], [], [f"no probes of independence: {len(latents)} bins are fewer than {FEWEST_BINS}"]
+    groups = {group: latents[:, head.slices[group]] for group in head.groups}
+    parts = {group: contributions(values, head.groups[group]) for group, values in groups.items()}
+    rows, notes = [], []
+    for of, values in (("latents", groups), ("contributions", parts)):
+        probed = {group: part for group, part in values.items() if varying(part).any()}
+        rows += [{"of": of, **row} for row in independence(probed)]
+        silent = [group for group in values if group not in probed]
+        if silent:
+            notes.append(f"no probes of the {of} of {' and '.join(silent)}: they do not vary")
+    group_of = {name: factor.group for name, factor in run.model.factors.items()}
+    return rows, weight_leakage(run, head.groups, group_of), notes
 
 
-def track_rows(run: Run, predictor: Predictor, bins: Bins, latents: Floats) -> list[dict[str, Any]]:
-    """One row per track, in the order of the model's outputs."""
-    logits = predictor.head.logits(latents)
-    peaks = peak_rows(run, logits[:, : run.peak_tracks], bins)
-    signals = signal_rows(run, logits[:, run.peak_tracks :], bins)
-    shares = group_shares(predictor, latents)
-    rows = []
-    for index, (track, row) in enumerate(zip(run.tracks, [*peaks, *signals])):
-        levels = {name: track.metadata.get(column, "") for name, column in run.model.metadata.columns.items()}
-        kept = {f"share_{name}": float(values[index]) for name, values in shares.items()}
-        rows.append(
-            {"track": track.id, "kind": track.kind, "trained": bool(run.model.trained[index]), **levels, **row, **kept}
-        )
-    return rows
+# -- what could not be measured ----------------------------------------------------------------------------------------
 
 
-def peak_rows(run: Run, logits: Floats, bins: Bins) -> list[dict[str, Any]]:
-    """Metrics of the peak tracks over the bins where each was measured."""
-    labels = labels_of(run, bins)
-    return peak_metrics(torch.from_numpy(np.ascontiguousarray(logits)), labels, (labels == 1).any(1))
+def notes_on_groups(run: Run, head: Head, latents: Floats) -> list[str]:
+    """Return a sentence per group that contributes nothing to any logit: its share is 0, and this says why."""
+    notes = []
+    named = {factor.group for factor in run.model.factors.values()}
+    for group, weights in head.groups.items():
+        if contributions(latents[:, head.slices[group]], weights).shape[1]:
+            continue
+        why = "has no factors" if group not in named else "gives all tracks the same weights"
+        notes.append(f"the group {group} {why}: it contributes nothing, its share is 0")
+    return notes
 
 
-def peak_metrics(logits: torch.Tensor, labels: torch.Tensor, occupied: torch.Tensor) -> list[dict[str, Any]]:
-    """Metrics per column: `logits` and `labels` (bins, tracks), NaN where not measured; `occupied` (bins,) marks the bins
-    where any track has a peak, in which AUROC is what tells this track from others."""
-    auroc, auprc = auroc_auprc(logits, labels)
-    auroc_occupied, _ = auroc_auprc(logits[occupied], labels[occupied])
-    positives = (labels == 1).sum(0).numpy()
-    counted = (~labels.isnan()).sum(0).numpy()
-    expected = torch.sigmoid(logits).masked_fill(labels.isnan(), 0).sum(0).numpy()
-    rows = []
-    for i in range(labels.shape[1]):
-        prevalence = positives[i] / counted[i] if counted[i] else np.nan
-        rows.append(
-            {
-                "bins": int(counted[i]),
-                "positives": int(positives[i]),
-                "prevalence": float(prevalence),
-                "auroc": float(auroc[i]),
-                "auroc_occupied": float(auroc_occupied[i]),
-                "auprc": float(auprc[i]),
-                "auprc_over_prevalence": float(auprc[i] / prevalence) if positives[i] else np.nan,
-                "calibration": float(expected[i] / positives[i]) if positives[i] else np.nan,
-                "pearson": np.nan,
-                "spearman": np.nan,
-                "deviance_explained": np.nan,
-            }
-        )
-    return rows
-
-
-def signal_rows(run: Run, predicted: Floats, bins: Bins) -> list[dict[str, Any]]:
-    """Metrics of the signal tracks on the model's scale."""
-    truth = run.signal_scale.forward(torch.from_numpy(np.array(bins.signal)))
-    guess = run.signal_scale.expected(torch.from_numpy(np.ascontiguousarray(predicted)))
-    return signal_metrics(guess, truth, torch.from_numpy(run.signal_scale.counts))
-
-
-def signal_metrics(guess: torch.Tensor, truth: torch.Tensor, counts: torch.Tensor) -> list[dict[str, Any]]:
-    """Correlations and the deviance that is explained, per column (bins, tracks), NaN where not measured; `counts` (tracks,)
-    marks the columns with a Poisson loss."""
-    guess = torch.where(truth.isnan(), torch.nan, guess)
-    pearson, spearman = correlation(guess, truth), correlation(ranks(guess), ranks(truth))
-    explained = deviance_explained(guess, truth, counts)
-    nothing = dict.fromkeys(
-        ("positives", "prevalence", "auroc", "auroc_occupied", "auprc", "auprc_over_prevalence", "calibration"), np.nan
-    )
-    return [
-        {
-            "bins": int((~truth[:, i].isnan()).sum()),
-            **nothing,
-            "pearson": float(pearson[i]),
-            "spearman": float(spearman[i]),
-            "deviance_explained": float(explained[i]),
-        }
-        for i in range(truth.shape[1])
-    ]
-
-
-def group_shares(predictor: Predictor, latents: Floats) -> dict[str, Floats]:
-    """Shares of each track's logit variance: `shared` and every group; they sum to one."""
-    head, size = predictor.head, latents.shape[1]
-    tracks = len(head.bias)
-    parts = {"shared": np.broadcast_to(head.shared, (tracks, size))}
-    parts |= {g: whole_latent(weights, head.slices[g], size) for g, weights in head.groups.items()}
-    return variance_shares(latents, head.matrix(), parts)
-
-
-def level_rows(run: Run, tracks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Means over the rated tracks of every level of every factor."""
-    rows = []
-    for factor in run.model.metadata.encoders:
-        member = run.model.metadata.membership(factor, run.model.rows)
-        for index, level in enumerate(run.model.metadata.levels(factor)):
-            chosen = [row for row, inside in zip(tracks, member[:, index]) if inside]
-            rows.append({"factor": factor, "level": level, "tracks": len(chosen), **averages(chosen)})
-    return rows
-
-
-def rated(track: Mapping[str, Any]) -> bool:
-    """Whether a row is of a peak track with enough positives and negatives to count in averages."""
-    enough = FEWEST_POSITIVES <= track["positives"] <= track["bins"] - FEWEST_POSITIVES
-    return bool(track["kind"] == "peaks" and enough)
-
-
-def averages(tracks: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Means over tracks: AUROC and AUPRC over those with enough positives, correlations and shares over all."""
-    used = [track for track in tracks if rated(track)]
-    result: dict[str, float] = {"rated_tracks": len(used)}
-    for name in ("auroc", "auroc_occupied", "auprc", "auprc_over_prevalence", "prevalence", "calibration"):
-        result[name] = float(np.mean([t[name] for t in used])) if used else np.nan
-    result["auroc_median"] = float(np.median([t["auroc"] for t in used])) if used else np.nan
-    for name in (
-        "pearson",
-        "spearman",
-        "deviance_explained",
-        *(key for key in (tracks[0] if tracks else {}) if key.startswith("share_")),
-    ):
-        values = np.array([t[name] for t in tracks], float)
-        result[name] = float(values[~np.isnan(values)].mean()) if (~np.isnan(values)).any() else np.nan
-    return result
-
-
-def summarise(run: Run, split: str, bins: int, tracks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The averages over training tracks, and over held-out ones where there are any."""
-    result: dict[str, Any] = {"split": split, "bins": bins, "tracks": len(tracks), "model": run.digest}
-    for name, chosen in (("training_tracks", True), ("held_out_tracks", False)):
-        rows = [row for row in tracks if row["trained"] == chosen]
-        if rows:
-            result[name] = averages(rows)
-    return result
+def notes_on_tracks(tracks: Sequence[Mapping[str, Any]], kmer: bool) -> list[str]:
+    """Return why averages over peak tracks are absent, where they are."""
+    notes = []
+    if not any(row["kind"] == "peaks" for row in tracks):
+        notes.append("there are signal tracks alone: AUROC and AUPRC do not apply to them")
+        if kmer:
+            notes.append("the k-mer model is one of peak tracks: it is left out")
+    elif not any(rated(row) for row in tracks):
+        few = f"fewer than {FEWEST_POSITIVES} bins with a peak, or without one"
+        notes.append(f"every peak track has {few}, in this split: there are no averages of AUROC and AUPRC")
+    return notes

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import torch
 
 from mfd_cli.base.arrays import Floats
-from mfd_cli.base.errors import DatasetError, MetadataError
+from mfd_cli.base.errors import MetadataError
 from mfd_cli.base.files import check_output, whole_folder, write_json
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.stored_json import without_nan
@@ -29,7 +29,8 @@ from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation.baselines import from_other_tracks, share_a_level
-from mfd_cli.evaluation.evaluate import peak_metrics, rated, signal_metrics
+from mfd_cli.evaluation.evaluate import bins_to_measure
+from mfd_cli.evaluation.track_scores import peak_metrics, rated, signal_metrics
 from mfd_cli.experiments.sources import kind_of
 from mfd_cli.formats.metadata_table import read_table
 from mfd_cli.formats.tables import write_tsv
@@ -80,9 +81,7 @@ def impute(
     """
     if output is not None:
         check_output(output, force)
-    bins = dataset.split(split)
-    if not len(bins):
-        raise DatasetError(f"has no {split} bins", path=dataset.path)
+    bins = bins_to_measure(dataset, split)
     check_same_tracks(run, dataset)
     wanted = held_out(run) if metadata is None else read_experiments(run, metadata, unseen)
     rows, kinds = [item.row for item in wanted], [item.kind for item in wanted]

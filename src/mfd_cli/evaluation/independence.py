@@ -20,6 +20,12 @@ from mfd_cli.genome.grid import evenly
 from mfd_cli.runs.folder import Run
 
 MOST_BINS = 8000
+NOTHING = 1e-6
+"""Logits (or latents) whose standard deviation is below this do not vary: float32 is no more exact."""
+MOST_COMPONENTS = 16
+"""Principal components of a group's contributions that are probed."""
+LEAST_VARIANCE = 1e-4
+"""Share of the first component's variance below which a component is left out: it would be noise made large."""
 SHIFTS = 5
 """Shifted copies that make the chance level of a probe."""
 BLOCKS = 30
@@ -35,9 +41,10 @@ class Probe(Protocol):
 
 
 def independence(latents: Mapping[str, Reals], seed: int = 0) -> list[dict[str, Any]]:
-    """One row per measure: measure, probe, from, to, value, low, high (interval), chance (mean over shifts), worst.
+    """Return one row per measure: measure, probe, from, to, value, low, high (interval), chance (mean over shifts), worst.
 
-    `latents` maps each group to (bins, size) in genome order. Measures: r2 (mean over dimensions of the R2 of predicting a
+    `latents` maps each group to (bins, size) in genome order; columns that do not vary are left out, and at least one of each
+    group must vary. No rows for fewer than two groups. Measures: r2 (mean over dimensions of the R2 of predicting a
     group's latents from another's; `worst` is the best predicted dimension), accuracy of telling true pairs from shuffled
     ones (chance 0.5), canonical correlation (the first, fitted on one part and measured on the other).
     """
@@ -53,26 +60,33 @@ def independence(latents: Mapping[str, Reals], seed: int = 0) -> list[dict[str, 
     return [{name: row[name] for name in order} for row in rows]
 
 
-def contributions(latents: Reals, weights: Reals, most: int = 16) -> Reals:
-    """The first principal components (bins, at most `most`) of what a group contributes to the tracks' logits.
+def contributions(latents: Reals, weights: Reals, most: int = MOST_COMPONENTS) -> Reals:
+    """Return the first principal components (bins, at most `most`) of what a group contributes to the tracks' logits.
 
     Latents that no weight uses do not count, and those that move the logits most count most: this, not the latents, is
-    what predictions, scores and explanations are made of.
+    what predictions, scores and explanations are made of. (bins, 0) where the group moves no logit: it has no factors, or
+    all tracks have the same weights.
     """
     distinct = np.unique(np.asarray(weights, np.float64).round(6), axis=0)
     logits = np.asarray(latents, np.float64) @ distinct.T
     logits -= logits.mean(0)
     values, vectors = np.linalg.eigh(logits.T @ logits / len(logits))
-    kept = np.flatnonzero(values > 1e-4 * values.max())[::-1][:most]  # the largest come last
-    return logits @ vectors[:, kept]
+    if values.max() < NOTHING**2:
+        return np.empty((len(logits), 0))
+    chosen = np.flatnonzero(values > LEAST_VARIANCE * values.max())[::-1][:most]  # the largest come last
+    return logits @ vectors[:, chosen]
+
+
+def varying(values: Reals) -> Bools:
+    """Return which columns of (bins, size) vary."""
+    return np.asarray(values, np.float64).std(0) > NOTHING
 
 
 def thin(values: Reals) -> Reals:
-    """At most MOST_BINS rows, evenly spaced, columns standardised."""
-    rows = evenly(len(values), MOST_BINS)
-    values = np.asarray(values, np.float64)[rows]
-    spread = values.std(0)
-    return (values - values.mean(0)) / np.where(spread > 0, spread, 1)
+    """Return at most MOST_BINS rows, evenly spaced, of the columns that vary there, standardised."""
+    values = np.asarray(values, np.float64)[evenly(len(values), MOST_BINS)]
+    values = values[:, varying(values)]
+    return (values - values.mean(0)) / values.std(0)
 
 
 def shifted(values: Reals) -> list[Reals]:

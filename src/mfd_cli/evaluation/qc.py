@@ -24,7 +24,7 @@ import torch
 from scipy.special import expit, log_expit, ndtr
 from scipy.stats import false_discovery_control
 
-from mfd_cli.base.arrays import Bools, Doubles, Floats
+from mfd_cli.base.arrays import Bools, Doubles, Floats, Ints
 from mfd_cli.base.errors import ConfigError, DatasetError, nearest
 from mfd_cli.base.files import check_output, whole_folder, write_json
 from mfd_cli.base.progress import Progress
@@ -34,12 +34,15 @@ from mfd_cli.core.metadata import LevelEncoder, level_cell
 from mfd_cli.core.metrics import auroc_auprc
 from mfd_cli.core.refit import RefittedHead, refit_head
 from mfd_cli.dataset.folder import Bins, Dataset
+from mfd_cli.enrichment.models import Likelihood, newton
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.at_work import bin_latents, check_same_tracks, labels_of
 from mfd_cli.runs.folder import Run
 
 MOST_BINS = 12_000
 FOLDS = 5
+STEPS = 600
+"""In which a head is fitted: seconds, and enough for its predictions to settle."""
 TURNS = 3
 """How often all is judged; from the second time on without the tracks that disagreed before, which would mislead the head."""
 BLOCKS = 40
@@ -51,6 +54,8 @@ LEAST_SHARE = 0.1
 FEWEST_TRACKS = 3
 """Other tracks that a level needs: of fewer, a head does not know what the level means."""
 FEWEST_POSITIVES = 10
+RIDGE = 1e-3
+"""Of a standardised score's slope, in log-likelihood: a thousandth of what one bin can tell."""
 FAILED = 0.55
 """AUROC below which nothing of a track is predicted."""
 AGREES, OTHER, ALONE, SILENT = (
@@ -59,6 +64,10 @@ AGREES, OTHER, ALONE, SILENT = (
     "too few other tracks of this level",
     "not predicted at all",
 )
+COLUMNS = (
+    "track", "factor", "told", "best", "gain", "share", "z", "q", "auroc_told", "auroc_best", "swapped_with", "verdict",
+)  # fmt: skip
+"""Of tracks.tsv, which has them where no track is judged too."""
 SECOND = "fits better too, but less than by another factor"
 
 
@@ -80,6 +89,8 @@ class QcSummary:
             for row in shown
         ]
         judged = self.summary["judged"]
+        if self.summary["why_none"]:
+            return [f"nothing is judged: {self.summary['why_none']}", f"wrote {self.folder}"]
         return [
             f"{judged:,} pairs of track and factor judged, {self.summary['alone']:,} not (fewer than {FEWEST_TRACKS} other "
             f"tracks have the level): {len(flagged)} disagree with their metadata; {len(self.failed)} tracks are not "
@@ -96,15 +107,15 @@ def qc(
     *,
     factors: Sequence[str] = (),
     fdr: float = 0.01,
-    steps: int = 600,
+    steps: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     batch_size: int = 256,
     force: bool = False,
     progress: Progress | None = None,
 ) -> QcSummary:
-    """Judge every peak track's levels of some factors (default: all but numbers) and write the folder. `steps` are those in
-    which each head is fitted.
+    """Judge every peak track's levels of some factors (default: all but numbers) and write the folder. `steps`
+    (default STEPS) are those in which each head is fitted.
 
     ConfigError for a free head or an unknown factor, DatasetError where there are no bins to measure on.
     """
@@ -113,50 +124,115 @@ def qc(
     if not run.peak_tracks:
         raise ConfigError("qc judges peak tracks, of which this run has none", hint="mfd evaluate rates signal tracks")
     chosen = factors_of(run, factors)
-    fit, measure = dataset.split("train").thinned(MOST_BINS), held_out_bins(dataset)
-    count = run.peak_tracks
-    x, z = (bin_latents(run, dataset, bins, device, batch_size, progress) for bins in (fit, measure))
-    y, t = (labels_of(run, bins).numpy() for bins in (fit, measure))
-    rows = [dict(track.metadata) for track in run.tracks[:count]]
-    judged = np.flatnonzero(run.model.trained[:count] & ((t == 1).sum(0) >= FEWEST_POSITIVES))
-    order, suspects = np.random.default_rng(seed).permutation(judged), np.zeros(count, bool)
-    found: list[dict[str, Any]] = []
-    for turn in range(TURNS):
-        found = []
-        for fold in range(FOLDS):
-            held = order[fold::FOLDS]
-            fitted = run.model.trained[:count] & ~suspects
-            fitted[held] = False
-            if not len(held) or not fitted.any():
-                continue
-            head = refit_head(run.model, rows, x, y, fitted, steps=steps, seed=seed + fold)
-            for track in sorted(held.tolist()):
-                found += judge(run, head, rows, fitted, track, chosen, z, t[:, track])
-            if progress:
-                progress("judging tracks", turn * FOLDS + fold + 1, TURNS * FOLDS)
-        settle(found, fdr)
-        wrong = {row["track"] for row in found if row["verdict"] == OTHER}
-        before, suspects = suspects, np.array([track.id in wrong for track in run.tracks[:count]])
-        if np.array_equal(before, suspects):
-            break
-    failed = [row for row in found if row["verdict"] == SILENT]
-    failed = list({row["track"]: {"track": row["track"], "auroc": row["auroc_told"]} for row in failed}.values())
-    verdicts = Counter(row["verdict"] for row in found)
+    trained = run.model.trained[: run.peak_tracks]
+    rows, judged, bins, why = [], 0, 0, why_none(trained, chosen)
+    if not why:
+        fit, measure = dataset.split("train").thinned(MOST_BINS), held_out_bins(dataset)
+        x, z = (bin_latents(run, dataset, part, device, batch_size, progress) for part in (fit, measure))
+        y, t = (labels_of(run, part).numpy() for part in (fit, measure))
+        enough = np.flatnonzero(trained & ((t == 1).sum(0) >= FEWEST_POSITIVES))
+        evidence = Evidence(run, chosen, x, y, z, t, np.random.default_rng(seed).permutation(enough))
+        rows = judged_in_turns(evidence, steps or STEPS, seed, fdr, progress)
+        judged, bins = len(enough), len(z)
+        why = "" if rows else f"no training track has a peak in {FEWEST_POSITIVES} of the bins that it is judged by"
+    failed = silent_tracks(rows)
+    verdicts = Counter(row["verdict"] for row in rows)
     summary = {
-        "tracks": len(judged),
-        "judged": len(found) - verdicts[ALONE],
+        "tracks": judged,
+        "judged": len(rows) - verdicts[ALONE],
         "alone": verdicts[ALONE],
         "flagged": verdicts[OTHER],
         "failed": len(failed),
         "fdr": fdr,
-        "bins": len(z),
+        "bins": bins,
         "factors": list(chosen),
+        "why_none": why,
     }
     with whole_folder(output) as folder:
-        write_tsv(folder / "tracks.tsv", [{k: v for k, v in row.items() if k != "p"} for row in found])
+        write_tsv(folder / "tracks.tsv", [{k: v for k, v in row.items() if k != "p"} for row in rows], COLUMNS)
         write_tsv(folder / "failed.tsv", failed, ["track", "auroc"])
         write_json(folder / "summary.json", without_nan(summary))
-    return QcSummary(output, found, failed, summary)
+    return QcSummary(output, rows, failed, summary)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What tracks are judged by: a head is fitted on training bins and compared with labels on others.
+
+    `fit_latents` (bins, latent) and `fit_labels` (bins, peak tracks), 0/1 or NaN, are of training bins; `latents` and `labels`
+    of bins that were not trained on. `order` are the indices of the tracks to judge, in the order in which folds take them.
+    """
+
+    run: Run
+    factors: Sequence[str]
+    fit_latents: Floats
+    fit_labels: Floats
+    latents: Floats
+    labels: Floats
+    order: Ints
+
+    @property
+    def metadata(self) -> list[dict[str, str]]:
+        """The metadata rows of the peak tracks."""
+        return [dict(track.metadata) for track in self.run.tracks[: self.run.peak_tracks]]
+
+
+def judged_in_turns(
+    evidence: Evidence, steps: int, seed: int, fdr: float, progress: Progress | None
+) -> list[dict[str, Any]]:
+    """Return one row per track and factor, after at most TURNS turns.
+
+    A wrong row misleads the head by which other tracks are judged. So all is judged again without the tracks that disagreed,
+    until the same ones disagree.
+    """
+    run, rows = evidence.run, list[dict[str, Any]]()
+    suspects = np.zeros(run.peak_tracks, bool)
+    for turn in range(TURNS):
+        rows = judged_in_folds(evidence, suspects, steps, seed, turn, progress)
+        settle(rows, fdr)
+        wrong = {row["track"] for row in rows if row["verdict"] == OTHER}
+        before, suspects = suspects, np.array([track.id in wrong for track in run.tracks[: run.peak_tracks]])
+        if np.array_equal(before, suspects):
+            break
+    return rows
+
+
+def judged_in_folds(
+    evidence: Evidence, suspects: Bools, steps: int, seed: int, turn: int, progress: Progress | None
+) -> list[dict[str, Any]]:
+    """Return one row per track and factor; the head that judges a track was fitted without it and without `suspects`."""
+    run, metadata, rows = evidence.run, evidence.metadata, list[dict[str, Any]]()
+    for fold in range(FOLDS):
+        held = evidence.order[fold::FOLDS]
+        fitted = run.model.trained[: run.peak_tracks] & ~suspects
+        fitted[held] = False
+        if not len(held) or not fitted.any():
+            continue
+        head = refit_head(
+            run.model, metadata, evidence.fit_latents, evidence.fit_labels, fitted, steps=steps, seed=seed + fold
+        )
+        for track in sorted(held.tolist()):
+            rows += judge(evidence, head, metadata, fitted, track)
+        if progress:
+            progress("judging tracks", turn * FOLDS + fold + 1, TURNS * FOLDS)
+    return rows
+
+
+def silent_tracks(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the tracks that nothing predicts, each once, with the AUROC of their own row."""
+    aurocs = {row["track"]: row["auroc_told"] for row in rows if row["verdict"] == SILENT}
+    return [{"track": track, "auroc": auroc} for track, auroc in aurocs.items()]
+
+
+def why_none(trained: Bools, factors: Sequence[str]) -> str:
+    """Return why no track can be judged, in words; empty where some can. `trained` (peak tracks,)."""
+    if not len(trained):
+        return "there are signal tracks alone, and it is peaks that are judged"
+    if not factors:
+        return "the model has no factor with levels"
+    if trained.sum() < 2:
+        return "a track is judged by a head that is fitted to others, and there is one training track with peaks"
+    return ""
 
 
 def factors_of(run: Run, wanted: Sequence[str]) -> list[str]:
@@ -183,25 +259,23 @@ def held_out_bins(dataset: Dataset) -> Bins:
 
 
 def judge(
-    run: Run,
-    head: RefittedHead,
-    rows: Sequence[Mapping[str, str]],
-    fitted: Bools,
-    track: int,
-    factors: Sequence[str],
-    latents: Floats,
-    labels: Floats,
+    evidence: Evidence, head: RefittedHead, metadata: Sequence[Mapping[str, str]], fitted: Bools, track: int
 ) -> list[dict[str, Any]]:
-    """One row per factor: the told level against every other level that a fitted track has."""
+    """Return one row per factor: the level in the table against every other level that enough fitted tracks have.
+
+    `metadata` are the rows of the peak tracks, `fitted` (peak tracks,) those that the head was fitted to, `track` the index of
+    the one to judge.
+    """
+    run, labels = evidence.run, evidence.labels[:, track]
     known = ~np.isnan(labels)
-    z, y = latents[known], labels[known]
-    own = rows[track]
+    z, y = evidence.latents[known], labels[known]
+    own = metadata[track]
     told_logits = z @ head.weights([own])[0]
     auroc = float(auroc_auprc(torch.from_numpy(told_logits[:, None]), torch.from_numpy(y[:, None]))[0][0])
     result = []
-    for factor in factors:
+    for factor in evidence.factors:
         column, encoder = run.model.metadata.columns[factor], run.model.metadata.encoders[factor]
-        cells = Counter(level_cell(encoder, row[column]) for row, used in zip(rows, fitted) if used)
+        cells = Counter(level_cell(encoder, row[column]) for row, used in zip(metadata, fitted) if used)
         told = level_cell(encoder, own[column])
         row: dict[str, Any] = {
             "track": run.tracks[track].id,
@@ -262,30 +336,34 @@ def compare(told: Floats, others: Floats, names: Sequence[str], y: Floats) -> di
     }
 
 
-def log_likelihood(logits: Floats, y: Floats, rounds: int = 25) -> Doubles:
-    """(bins,) log-likelihood of 0/1 labels given a score, after fitting its slope (not below 0) and offset.
+def log_likelihood(logits: Floats, y: Floats) -> Doubles:
+    """Return (bins,) log-likelihoods of 0/1 labels given a score (bins,), after fitting its slope (not below 0) and offset.
 
-    A track's own depth and threshold are no evidence for or against a level. Newton's method, each step at most 1: without
-    that bound rare labels throw it off.
+    A track's own depth and threshold are no evidence for or against a level. A little ridge on the slope of the standardised
+    score keeps it finite where the score separates the labels.
     """
     x = logits.astype(np.float64)
     x = (x - x.mean()) / (x.std() + 1e-9)
     share = float(np.clip(y.mean(), 1e-6, 1 - 1e-6))
-    slope, offset = 0.0, float(np.log(share / (1 - share)))
-    for _ in range(rounds):
-        p = expit(slope * x + offset)
+    nothing = np.array([np.log(share / (1 - share)), 0.0])
+
+    def likelihood(at: Doubles) -> Likelihood:
+        """The penalised log-likelihood at (offset, slope)."""
+        linear = at[1] * x + at[0]
+        p = expit(linear)
         weight, residual = p * (1 - p), y - p
-        a, b, c = (weight * x * x).sum() + 1e-3, (weight * x).sum(), weight.sum() + 1e-9
-        g, h = (residual * x).sum() - 1e-3 * slope, residual.sum()
-        steps = np.array([c * g - b * h, a * h - b * g]) / (a * c - b * b)
-        steps /= max(np.abs(steps).max(), 1)
-        slope, offset = slope + float(steps[0]), offset + float(steps[1])
-        if np.abs(steps).max() < 1e-6:
-            break
+        log = float(per_bin(linear).sum()) - RIDGE * at[1] ** 2 / 2
+        gradient = np.array([residual.sum(), residual @ x - RIDGE * at[1]])
+        mixed = weight @ x
+        return Likelihood(log, gradient, np.array([[weight.sum(), mixed], [mixed, weight @ x**2 + RIDGE]]))
+
+    def per_bin(linear: Doubles) -> Doubles:
+        return np.asarray(np.where(y == 1, log_expit(linear), log_expit(-linear)))
+
+    (offset, slope), _, _ = newton(likelihood, nothing)
     if slope < 0:  # a level whose prediction is upside down does not explain the track
-        slope, offset = 0.0, float(np.log(share / (1 - share)))
-    told = slope * x + offset
-    return np.asarray(np.where(y == 1, log_expit(told), log_expit(-told)))
+        offset, slope = nothing
+    return per_bin(slope * x + offset)
 
 
 def disagrees(row: Mapping[str, Any], fdr: float) -> bool:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mfd_cli.explain.results import Gene, OnDna, Surroundings
 from mfd_cli.genome.grid import BIN
 from mfd_cli.report.style import COLOURS, plain, plt
-
-if TYPE_CHECKING:
-    from mfd_cli.explain.results import Gene, OnDna, Surroundings
-
 
 MOST_ROWS = 4
 

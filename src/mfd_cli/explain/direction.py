@@ -26,9 +26,11 @@ from mfd_cli.core.shares import whole_latent
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.explain.on_dna import (
     MOST_DIRECTIONS,
+    NOTHING,
     bins_to_look_at,
     fingerprints,
     gc_content,
+    gc_words,
     look_at,
     motif_words,
     read_given,
@@ -115,7 +117,7 @@ def explain_directions(
     gc = gc_content(dataset, bins)
     rows = [direction_row(one, directions, latents, gc, told) for one, told in zip(directions, shown)]
     result = Directions(run, subject, rows, shown, prints, len(bins), split)
-    sentences = summary_sentences(result)
+    sentences = direction_sentences(result)
     with whole_folder(output) as folder:
         write_tsv(folder / "directions.tsv", rows)
         write_tsv(folder / "fingerprint.tsv", prints)
@@ -137,20 +139,23 @@ def direction_row(
         row["share_of_variance"] = (
             float(np.cov(score, total, bias=True)[0, 1] / total.var()) if total.std() > 0 else np.nan
         )
-    varies = score.std() > 0 and gc.std() > 0
+    varies = score.std() > NOTHING and gc.std() > 0
     row["gc_correlation"] = float(np.corrcoef(score, gc)[0, 1]) if varies else np.nan
     row["sequence"] = told.motif.sequence if told.motif is not None else ""
     row["known_motif"] = told.match.name if told.match is not None else ""
     return row
 
 
-def summary_sentences(result: Directions) -> list[str]:
+def direction_sentences(result: Directions) -> list[str]:
     """What the report says first."""
     rows = [f"What drives {result.subject}, on {result.bins:,} {result.split} bins."]
     for row, one in zip(result.rows, result.shown):
         share = row["share_of_variance"]
+        if row["spread"] < NOTHING:
+            rows.append(f"{row['name']}: contributes nothing, it is the same in every bin.")
+            continue
         text = f"{row['name']}: spread {row['spread']:.2f} logits"
         if not np.isnan(share) and row["name"] != TOTAL:
             text += f", {share:z.1%} of the variance"
-        rows.append(f"{text}, G+C correlation {row['gc_correlation']:+.2f}{motif_words(one)}.")
+        rows.append(f"{text}{gc_words(row['gc_correlation'])}{motif_words(one)}.")
     return rows

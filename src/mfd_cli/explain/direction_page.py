@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mfd_cli.explain.on_dna import motif_table
+from mfd_cli.explain.on_dna import motif_rows
 from mfd_cli.explain.pictures import PREFERENCE, draw_fingerprint, draw_one
-from mfd_cli.report.page import LETTERS, LIMITS, figure, publish, table
+from mfd_cli.explain.results import Directions
+from mfd_cli.report.page import pictures_in, publish
 from mfd_cli.report.style import STYLE, plt, save
-
-if TYPE_CHECKING:
-    from mfd_cli.explain.results import Directions
-
-
-HEADINGS = {"gc_correlation": "G+C correlation", "spread": "spread of score"}
 
 
 def draw_directions(folder: Path, result: Directions) -> list[tuple[str, str]]:
@@ -32,16 +25,16 @@ def draw_directions(folder: Path, result: Directions) -> list[tuple[str, str]]:
 def write_directions(
     path: Path, result: Directions, sentences: Sequence[str], pictures: Sequence[tuple[str, str]]
 ) -> None:
-    """Write report.html from the tables and from the pictures that lie beside it."""
-    body = [
-        f"<h1>What drives <em>{escape(result.subject)}</em></h1>",
-        f'<p class="lead">{escape(sentences[0])}</p>',
-        "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in sentences[1:]) + "</ul>",
-        table(result.rows, HEADINGS),
-        "<h2>On DNA</h2>",
-        LETTERS,
-        motif_table(result.shown),
-        *(figure(path.parent, stem, caption) for stem, caption in pictures),
-        LIMITS,
-    ]
-    publish(path, result.subject, body, f"model {result.run.digest[:12]}")
+    """Write report.html from the tables and from the pictures that lie beside it, (file stem, caption)."""
+    publish(
+        path,
+        "mfd_cli.explain",
+        "directions.html.j2",
+        title=result.subject,
+        footer=f"model {result.run.digest[:12]}",
+        sentences=sentences,
+        rows=result.rows,
+        headings={"gc_correlation": "G+C correlation", "spread": "spread of score"},
+        motifs=motif_rows(result.shown),
+        on_dna=pictures_in(path.parent, pictures),
+    )

@@ -24,11 +24,13 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.core.decompose import Decomposition, decompose
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.dataset.folder import Dataset
-from mfd_cli.explain.level_tables import add_agreement, agreement_rows, level_rows, track_rows
+from mfd_cli.explain.level_tables import add_agreement, agreement_rows, describe_levels, share_rows
 from mfd_cli.explain.on_dna import (
     MOST_DIRECTIONS,
+    NOTHING,
     bins_to_look_at,
     fingerprints,
+    gc_words,
     look_at,
     motif_words,
     read_given,
@@ -69,8 +71,8 @@ def explain(
     split, bins = bins_to_look_at(dataset)
     latents = bin_latents(run, dataset, bins, device, batch_size, progress)
     predictor = Predictor(run.model, device, batch_size)
-    tracks = track_rows(run, predictor, decomposition, latents)
-    rows = level_rows(run, dataset, predictor, decomposition, factor, bins, latents, tracks)
+    tracks = share_rows(run, predictor, decomposition, latents)
+    rows = describe_levels(run, dataset, predictor, decomposition, factor, bins, latents, tracks)
     rows = chosen_first(rows, levels, factor)
     directions = level_directions(predictor, decomposition, factor, rows[: len(set(levels)) or MOST_DIRECTIONS])
     agreement = agreement_rows(run, decomposition, factor, directions, bins, latents)
@@ -79,7 +81,7 @@ def explain(
     prints = fingerprints(dataset, bins, latents, directions, given.profiles)
     group = decomposition.group_of[factor]
     result = Explanation(run, factor, group, decomposition, rows, tracks, agreement, shown, prints, len(bins), split)
-    sentences = summary_sentences(result)
+    sentences = factor_sentences(result)
     with whole_folder(output) as folder:
         write_tables(folder, result, dataset)
         from mfd_cli.explain.factor_page import write_factor_page
@@ -135,7 +137,9 @@ def write_tables(folder: Path, result: Explanation, dataset: Dataset) -> None:
 
 
 def credit(row: Mapping[str, Any]) -> str:
-    """A level's share of logit variance in words, or the joint one where it cannot be told from another's."""
+    """Return a level's share of logit variance in words, or the joint one where it cannot be told from another's."""
+    if row["logit_sd"] < NOTHING:
+        return "which contribute nothing (the model gives them the weights of all tracks)"
     if row["cannot_be_told_from"]:
         return f"cannot be told apart from {row['cannot_be_told_from']}, jointly {row['joint_share']:z.1%} of logit variance"
     return (
@@ -151,15 +155,17 @@ def followed(row: Mapping[str, Any]) -> str:
     return told + (f" (defied by {row['defied_by']})" if row["defied_by"] else "")
 
 
-def summary_sentences(result: Explanation) -> list[str]:
+def factor_sentences(result: Explanation) -> list[str]:
     """What the report says first."""
-    share = np.mean([row[f"share_{result.factor}"] for row in result.tracks])
+    shares = np.array([row[f"share_{result.factor}"] for row in result.tracks])
+    known = shares[~np.isnan(shares)]
+    carried = f"{known.mean():z.1%}" if len(known) else "nothing"
     rows = [
-        f"The factor {result.factor} ({result.group}) carries {share:z.1%} of the variance of a track's logit, on "
+        f"The factor {result.factor} ({result.group}) carries {carried} of the variance of a track's logit, on "
         f"average over {len(result.tracks)} tracks and {result.bins:,} {result.split} bins."
     ]
     for row, one in zip(result.levels, result.shown):
-        text = f"{row['level']}: {row['tracks']} tracks, {credit(row)}, G+C correlation {row['gc_correlation']:+.2f}"
+        text = f"{row['level']}: {row['tracks']} tracks, {credit(row)}{gc_words(row['gc_correlation'])}"
         text += followed(row) + motif_words(one)
         rows.append(text + (f". Beware: {row['confounded_with']}." if row["confounded_with"] else "."))
     return rows

@@ -3,49 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from mfd_cli.explain.results import Explanation
+from mfd_cli.explain.on_dna import motif_rows
+from mfd_cli.explain.results import Explanation
+from mfd_cli.report.page import pictures_in, publish
 
-from mfd_cli.explain.on_dna import motif_table
-from mfd_cli.report.page import HEADINGS, LETTERS, LIMITS, MOST_ROWS, figure, more, publish, table
+HEADINGS = {
+    "norm": "length of direction",
+    "logit_sd": "spread of score",
+    "share_of_variance": "share of variance",
+    "share_low": "95 % from",
+    "share_high": "to",
+    "joint_share": "joint share",
+    "strongest_latents": "strongest latents",
+    "agreement_own": "agreement of its tracks",
+    "agreement_others": "agreement of other tracks",
+    "defied_by": "defied by",
+    "cannot_be_told_from": "cannot be told apart from",
+    "gc_correlation": "G+C correlation",
+    "confounded_with": "confounded with",
+    "sampling_error": "sampling error",
+}
+"""Columns of levels.tsv whose heading is not their name."""
 
 
 def write_factor_page(
     path: Path, result: Explanation, sentences: Sequence[str], pictures: Mapping[str, Sequence[tuple[str, str]]]
 ) -> None:
-    """Write report.html from the tables and from the pictures that lie beside it."""
-    folder = path.parent
-    body = [
-        f"<h1>What <em>{escape(result.factor)}</em> contributes</h1>",
-        f'<p class="lead">{escape(sentences[0])}</p>',
-        about(result),
-        "<h2>Level by level</h2><ul>" + "".join(f"<li>{escape(text)}</li>" for text in sentences[1:]) + "</ul>",
-        table(result.levels, HEADINGS),
-        "<h2>Overview</h2>",
-        *(figure(folder, stem, caption) for stem, caption in pictures["overview"]),
-        "<h2>On DNA</h2>",
-        LETTERS,
-        motif_table(result.shown),
-        *(figure(folder, stem, caption) for stem, caption in pictures["levels"]),
-        "<h2>Tracks</h2>",
-        table(result.tracks[:MOST_ROWS], {}),
-        more(len(result.tracks)),
-        LIMITS,
-    ]
-    publish(path, result.factor, body, f"model {result.run.digest[:12]}")
-
-
-def about(result: Explanation) -> str:
-    """The model and the data in one line."""
-    run, model = result.run, result.run.model.settings
-    validation = run.about.get("validation", {})
-    score = f", validation AUROC {validation['auroc_mean']:.3f}" if "auroc_mean" in validation else ""
-    return (
-        f'<p class="about">Model: {len(run.tracks)} tracks, window {model.window:,} bp, {model.latent} latents '
-        f"({', '.join(f'{n} {escape(g)}' for g, n in model.groups.items())}){score}. Numbers are from {result.bins:,} "
-        f"{escape(result.split)} bins, both strands averaged.</p>"
+    """Write report.html from the tables and from the pictures that lie beside it, {section: (file stem, caption)}."""
+    publish(
+        path,
+        "mfd_cli.explain",
+        "factor.html.j2",
+        title=result.factor,
+        footer=f"model {result.run.digest[:12]}",
+        sentences=sentences,
+        about=about(result),
+        levels=result.levels,
+        headings=HEADINGS,
+        tracks=result.tracks,
+        motifs=motif_rows(result.shown),
+        overview=pictures_in(path.parent, pictures["overview"]),
+        on_dna=pictures_in(path.parent, pictures["levels"]),
     )
+
+
+def about(result: Explanation) -> dict[str, Any]:
+    """Return what the page says of the model and of the data, as text but for the validation AUROC (or None)."""
+    run, model = result.run, result.run.model.settings
+    return {
+        "tracks": len(run.tracks),
+        "window": f"{model.window:,}",
+        "latents": model.latent,
+        "groups": ", ".join(f"{size} {group}" for group, size in model.groups.items()),
+        "auroc": run.about.get("validation", {}).get("auroc_mean"),
+        "bins": f"{result.bins:,}",
+        "split": result.split,
+    }

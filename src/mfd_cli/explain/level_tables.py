@@ -19,7 +19,7 @@ from mfd_cli.core.metrics import auroc_auprc, correlation, ranks
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.shares import variance_shares
 from mfd_cli.dataset.folder import Bins, Dataset
-from mfd_cli.explain.on_dna import gc_content
+from mfd_cli.explain.on_dna import NOTHING, gc_content
 from mfd_cli.explain.results import Direction
 from mfd_cli.explain.shares import factor_parts, interval, share_draws, stretches
 from mfd_cli.genome.grid import evenly
@@ -32,7 +32,7 @@ DEFIES = 0.05
 """How far below its level's other tracks a track's agreement must lie to be named."""
 
 
-def track_rows(run: Run, predictor: Predictor, decomposition: Decomposition, latents: Floats) -> list[dict[str, Any]]:
+def share_rows(run: Run, predictor: Predictor, decomposition: Decomposition, latents: Floats) -> list[dict[str, Any]]:
     """Per training track: its levels, and the share of its logit variance of the shared part and of every factor."""
     head = predictor.head
     shares = variance_shares(latents, head.matrix(), factor_parts(head, decomposition))
@@ -51,7 +51,7 @@ def track_rows(run: Run, predictor: Predictor, decomposition: Decomposition, lat
     return rows
 
 
-def level_rows(
+def describe_levels(
     run: Run,
     dataset: Dataset,
     predictor: Predictor,
@@ -103,7 +103,9 @@ def level_rows(
                 "cannot_be_told_from": ", ".join(f"{name} = {level}" for name, level in twins.items()),
                 "joint_share": joint,
                 "strongest_latents": ", ".join(f"{group}.{index}" for index in strongest),
-                "gc_correlation": float(np.corrcoef(score, gc)[0, 1]) if score.std() > 0 and gc.std() > 0 else np.nan,
+                "gc_correlation": float(np.corrcoef(score, gc)[0, 1])
+                if score.std() > NOTHING and gc.std() > 0
+                else np.nan,
                 "confounded_with": sentence,
                 "sampling_error": decomposition.errors[factor],
             }

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from mfd_cli.core.seqlets import FoundMotif, aggregate_motif
 from mfd_cli.dataset.folder import Bins, Dataset
 from mfd_cli.explain.fingerprint import composition, fingerprint
 from mfd_cli.explain.modisco import modisco_motifs
+from mfd_cli.explain.results import Direction, Look, OnDna, Region
 from mfd_cli.explain.surroundings import surroundings_of
 from mfd_cli.formats.bed import read_intervals
 from mfd_cli.formats.bigwig_writer import write_bigwig
@@ -42,17 +43,12 @@ from mfd_cli.genome.motifs import Motif
 from mfd_cli.genome.sequence import gc_share
 from mfd_cli.runs.folder import Run
 
-if TYPE_CHECKING:
-    from mfd_cli.explain.results import OnDna
-    from mfd_cli.runs.folder import Run
-
-from mfd_cli.explain.results import Direction, Look, OnDna, Region
-from mfd_cli.report.page import table
-
 MOST_BINS = 20_000
 MOST_PRINTED = 5_000
 MOST_DIRECTIONS = 12
 """Directions that are shown on DNA."""
+NOTHING = 1e-6
+"""Logits: a score whose spread over bins is below this is the same in every bin; float32 is no more exact."""
 REGION_COLUMNS = ("level", "contig", "start", "end", "score", "sum_of_contributions", "convergence_error")
 MOTIF_COLUMNS = (
     "level", "motif", "found_by", "sequence", "stretches", "of", "enrichment", "known_motif", "known_strand", "known_start",
@@ -225,6 +221,11 @@ def motif_row(motif: FoundMotif, match: Match | None) -> dict[str, Any]:
     }
 
 
+def gc_words(r: float) -> str:
+    """Return the correlation of a score with G+C in words, after a comma; empty where there is none (NaN)."""
+    return "" if np.isnan(r) else f", G+C correlation {r:+.2f}"
+
+
 def motif_words(one: OnDna) -> str:
     """The first motif of a direction in words, after a comma; empty where there is none."""
     motif, match = one.motif, one.match
@@ -234,10 +235,8 @@ def motif_words(one: OnDna) -> str:
     return told + (f", which is {match.name} (E {match.e_value:.1g})" if match is not None else "")
 
 
-def motif_table(shown: Sequence[OnDna]) -> str:
-    """The motifs of every direction, with the known ones that they match."""
-
-    rows = [
+def motif_rows(shown: Sequence[OnDna]) -> list[dict[str, Any]]:
+    """Return the motifs of every direction, with the known ones that they match, as rows of a table."""
+    return [
         {"level": one.name, **motif_row(motif, match)} for one in shown for motif, match in zip(one.motifs, one.matches)
     ]
-    return table(rows, {"e_value": "E-value", "bits": "bits of the match"})

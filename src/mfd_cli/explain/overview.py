@@ -7,10 +7,11 @@ explain/all/factors.tsv     one row per part: mean share of the tracks' logit va
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mfd_cli.base.files import check_output, whole_folder
@@ -18,8 +19,8 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.core.decompose import Decomposition, decompose
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.dataset.folder import Dataset
-from mfd_cli.explain.level_tables import track_rows
-from mfd_cli.explain.on_dna import bins_to_look_at
+from mfd_cli.explain.level_tables import share_rows
+from mfd_cli.explain.on_dna import NOTHING, bins_to_look_at
 from mfd_cli.explain.results import ExplainSummary, Overview
 from mfd_cli.explain.shares import factor_parts, group_parts, interval, share_draws, stretches
 from mfd_cli.formats.tables import write_tsv
@@ -47,8 +48,9 @@ def explain_all(
     latents = bin_latents(run, dataset, bins, device, batch_size, progress)
     predictor = Predictor(run.model, device, batch_size)
     parts = factor_parts(predictor.head, decomposition)
-    parts |= group_parts(predictor.head, parts)
-    groups = {name: decomposition.group_of.get(name, name) for name in parts}
+    by_group = group_parts(predictor.head, parts)
+    parts |= by_group
+    groups = {**decomposition.group_of, **dict(zip(by_group, predictor.head.groups))}
     used = run.model.trained
     draws = share_draws(
         latents, stretches(bins), predictor.head.matrix()[used], {n: part[used] for n, part in parts.items()}, seed
@@ -65,8 +67,8 @@ def explain_all(
         }
         for name, (mean, low, high) in ((name, interval(values)) for name, values in draws.items())
     ]
-    result = Overview(run, decomposition, factors, track_rows(run, predictor, decomposition, latents), len(bins), split)
-    told = sentences(result)
+    result = Overview(run, decomposition, factors, share_rows(run, predictor, decomposition, latents), len(bins), split)
+    told = overview_sentences(result)
     with whole_folder(output) as folder:
         write_tsv(folder / "factors.tsv", factors)
         write_tsv(folder / "tracks.tsv", result.tracks)
@@ -81,7 +83,7 @@ def kind_of(name: str, decomposition: Decomposition) -> str:
     return "shared" if name == SHARED else "factor" if name in decomposition.factors else "group"
 
 
-def sentences(result: Overview) -> list[str]:
+def overview_sentences(result: Overview) -> list[str]:
     """What the report says first."""
     rows = {row["part"]: row for row in result.factors}
     told = [
@@ -89,7 +91,9 @@ def sentences(result: Overview) -> list[str]:
         f"{len(result.tracks)} tracks and {result.bins:,} {result.split} bins."
     ]
     ordered = sorted(result.factors, key=lambda row: -row["share"])
-    told += [f"The group {row['part']} carries {_percent(row)}." for row in ordered if row["kind"] == "group"]
+    told += [
+        group_sentence(row, set(result.decomposition.group_of.values())) for row in ordered if row["kind"] == "group"
+    ]
     told += [
         f"{row['part']} ({row['group']}, {row['levels']} levels): {_percent(row)}."
         for row in ordered
@@ -98,5 +102,17 @@ def sentences(result: Overview) -> list[str]:
     return told
 
 
+def group_sentence(row: Mapping[str, Any], groups_with_factors: Collection[str]) -> str:
+    """Return what a group carries, and why where that is nothing."""
+    if row["group"] not in groups_with_factors:
+        return f"The group {row['part']} has no factors: it contributes nothing."
+    if abs(row["share"]) < NOTHING:
+        return f"The group {row['part']} contributes nothing: all tracks have the same weights there."
+    return f"The group {row['part']} carries {_percent(row)}."
+
+
 def _percent(row: Mapping[str, Any]) -> str:
+    """Return a share with its interval; "nothing" where no track's logit varies."""
+    if np.isnan(row["share"]):
+        return "nothing"
     return f"{row['share']:z.1%} ({row['low']:z.1%} to {row['high']:z.1%})"

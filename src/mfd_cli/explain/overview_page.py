@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from mfd_cli.explain.results import Overview
 from mfd_cli.genome.grid import evenly
-from mfd_cli.report.page import LIMITS, MOST_ROWS, figure, more, publish, table
+from mfd_cli.report.page import pictures_in, publish
 from mfd_cli.report.style import COLOURS, STYLE, plain, plt, save
 
-if TYPE_CHECKING:
-    from mfd_cli.explain.results import Overview
-
-
 MOST_BARS = 300
-HEADINGS = {"low": "95 % from", "high": "to", "share": "share of variance"}
+"""Tracks that the picture of all tracks shows, evenly spaced by the size of their shared part."""
 
 
 def draw_overview(folder: Path, result: Overview) -> list[tuple[str, str]]:
@@ -133,17 +128,16 @@ def draw_groups(result: Overview, one: str, other: str) -> Figure:
 
 
 def write_overview(path: Path, result: Overview, sentences: Sequence[str], pictures: Sequence[tuple[str, str]]) -> None:
-    """Write report.html from the tables and from the pictures that lie beside it."""
-    rows = sorted(result.factors, key=lambda row: -row["share"])
-    body = [
-        "<h1>What the predictions are made of</h1>",
-        f'<p class="lead">{escape(sentences[0])}</p>',
-        "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in sentences[1:]) + "</ul>",
-        *(figure(path.parent, stem, caption) for stem, caption in pictures),
-        table(rows, HEADINGS),
-        "<h2>Tracks</h2>",
-        table(result.tracks[:MOST_ROWS], {}),
-        more(len(result.tracks)),
-        LIMITS,
-    ]
-    publish(path, "all factors", body, f"model {result.run.digest[:12]}")
+    """Write report.html from the tables and from the pictures that lie beside it, (file stem, caption)."""
+    publish(
+        path,
+        "mfd_cli.explain",
+        "overview.html.j2",
+        title="all factors",
+        footer=f"model {result.run.digest[:12]}",
+        sentences=sentences,
+        parts=sorted(result.factors, key=lambda row: -np.nan_to_num(row["share"])),
+        headings={"low": "95 % from", "high": "to", "share": "share of variance"},
+        tracks=result.tracks,
+        pictures=pictures_in(path.parent, pictures),
+    )

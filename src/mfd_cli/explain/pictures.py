@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
 
@@ -22,9 +22,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
-if TYPE_CHECKING:
-    from mfd_cli.explain.results import Explanation, OnDna
-
+from mfd_cli.explain.results import Explanation, OnDna
 from mfd_cli.report.style import BASE_COLOURS, COLOURS, STYLE, plain, save
 
 MOST_LOGOS = 3

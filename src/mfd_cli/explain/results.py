@@ -14,42 +14,6 @@ from mfd_cli.core.motif_match import Match
 from mfd_cli.core.seqlets import FoundMotif
 from mfd_cli.runs.folder import Run
 
-
-@dataclass(frozen=True)
-class Explanation:
-    """Everything that tables, pictures and the page are made from."""
-
-    run: Run
-    factor: str
-    group: str
-    decomposition: Decomposition
-    levels: Sequence[Mapping[str, Any]]
-    tracks: Sequence[Mapping[str, Any]]
-    agreement: Sequence[Mapping[str, Any]]
-    shown: Sequence[OnDna]
-    fingerprint: Sequence[Mapping[str, Any]]
-    bins: int
-    split: str
-
-    @property
-    def level_names(self) -> list[str]:
-        """Levels that some training track has, in the order of the table."""
-        return [str(row["level"]) for row in self.levels]
-
-
-@dataclass(frozen=True)
-class Directions:
-    """Everything that the page is made from."""
-
-    run: Run
-    subject: str
-    rows: Sequence[dict[str, Any]]
-    shown: Sequence[OnDna]
-    fingerprint: Sequence[dict[str, Any]]
-    bins: int
-    split: str
-
-
 LIKELY = 0.05
 """E-value below which a known motif is said to match."""
 
@@ -86,6 +50,31 @@ class Direction:
         """(bins, latent) to (bins,)."""
         result: Floats = latents[:, self.place] @ self.weights
         return result
+
+
+@dataclass(frozen=True)
+class Gene:
+    """A gene as it is drawn: 0-based start, end, + or - or another sign, name."""
+
+    start: int
+    end: int
+    strand: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """A stretch [low, high) of a contig. Per labelled bin (n,): `start`, and the share with a peak (or the mean signal where
+    there are only signals) of some tracks, `own`, and of the others; NaN where none was measured."""
+
+    contig: str
+    low: int
+    high: int
+    start: Ints
+    own: Doubles
+    others: Doubles
+    what: str
+    genes: Sequence[Gene]
 
 
 @dataclass(frozen=True)
@@ -127,15 +116,38 @@ class OnDna:
 
 
 @dataclass(frozen=True)
-class ExplainSummary:
-    """Where the results are, and the sentences that the report begins with."""
+class Explanation:
+    """Everything that tables, pictures and the page are made from."""
 
-    folder: Path
+    run: Run
+    factor: str
+    group: str
+    decomposition: Decomposition
+    levels: Sequence[Mapping[str, Any]]
+    tracks: Sequence[Mapping[str, Any]]
+    agreement: Sequence[Mapping[str, Any]]
+    shown: Sequence[OnDna]
+    fingerprint: Sequence[Mapping[str, Any]]
+    bins: int
+    split: str
+
+    @property
+    def level_names(self) -> list[str]:
+        """Levels that some training track has, in the order of the table."""
+        return [str(row["level"]) for row in self.levels]
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Everything that the page is made from."""
+
+    run: Run
     subject: str
-    sentences: Sequence[str]
-
-    def lines(self) -> list[str]:
-        return [*self.sentences, f"report: {self.folder / 'report.html'}"]
+    rows: Sequence[dict[str, Any]]
+    shown: Sequence[OnDna]
+    fingerprint: Sequence[dict[str, Any]]
+    bins: int
+    split: str
 
 
 @dataclass(frozen=True)
@@ -151,25 +163,12 @@ class Overview:
 
 
 @dataclass(frozen=True)
-class Gene:
-    """A gene as it is drawn: 0-based start, end, + or - or another sign, name."""
+class ExplainSummary:
+    """Where the results are, and the sentences that the report begins with."""
 
-    start: int
-    end: int
-    strand: str
-    name: str
+    folder: Path
+    subject: str
+    sentences: Sequence[str]
 
-
-@dataclass(frozen=True)
-class Surroundings:
-    """A stretch [low, high) of a contig. Per labelled bin (n,): `start`, and the share with a peak (or the mean signal where
-    there are only signals) of some tracks, `own`, and of the others; NaN where none was measured."""
-
-    contig: str
-    low: int
-    high: int
-    start: Ints
-    own: Doubles
-    others: Doubles
-    what: str
-    genes: Sequence[Gene]
+    def lines(self) -> list[str]:
+        return [*self.sentences, f"report: {self.folder / 'report.html'}"]

@@ -74,7 +74,14 @@ def share_draws(
 
 
 def interval(draws: Reals) -> tuple[float, float, float]:
-    """Mean over tracks and its 95 % interval, from draws (1 + DRAWS, tracks) of some tracks."""
-    means = draws.mean(1)
-    low, high = np.quantile(means[1:], [0.025, 0.975]).tolist()
+    """Return the mean over tracks and its 95 % interval, from draws (1 + DRAWS, tracks) of some tracks.
+
+    A track whose logit does not vary has no shares (NaN) and is left out; NaN where that is so of all.
+    """
+    known = ~np.isnan(draws)
+    counts = known.sum(1)
+    means = np.where(counts > 0, np.where(known, draws, 0).sum(1) / np.maximum(counts, 1), np.nan)
+    if np.isnan(means[0]):
+        return np.nan, np.nan, np.nan
+    low, high = np.nanquantile(means[1:], [0.025, 0.975]).tolist() if counts[1:].any() else (np.nan, np.nan)
     return float(means[0]), low, high

@@ -1,0 +1,120 @@
+"""How well predictions fit the data of each track: one row of numbers per track, and averages of them.
+
+Peak tracks are judged by how their logits rank the bins (AUROC, average precision) and by whether probabilities are right
+(calibration); signal tracks by correlations and by the deviance that is explained. A row has the columns of both kinds; those
+that do not belong to its kind are NaN, so that tracks.tsv is one table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from mfd_cli.base.arrays import Floats
+from mfd_cli.core.metrics import auroc_auprc, correlation, deviance_explained, ranks
+from mfd_cli.dataset.folder import Bins
+from mfd_cli.runs.at_work import labels_of
+from mfd_cli.runs.folder import Run
+
+FEWEST_POSITIVES = 5
+"""Tracks with fewer positive (or negative) bins in the split have metrics, but do not count in averages."""
+RANKING = ("auroc", "auroc_occupied", "auprc", "auprc_over_prevalence", "prevalence", "calibration")
+"""Columns that only peak tracks have, besides the number of their positives."""
+FIT = ("pearson", "spearman", "deviance_explained")
+"""Columns that only signal tracks have."""
+
+
+def peak_rows(run: Run, logits: Floats, bins: Bins) -> list[dict[str, Any]]:
+    """Return one row per peak track, from its logits (bins, peak tracks), over the bins where it was measured."""
+    labels = labels_of(run, bins)
+    return peak_metrics(torch.from_numpy(np.ascontiguousarray(logits)), labels, (labels == 1).any(1))
+
+
+def peak_metrics(logits: torch.Tensor, labels: torch.Tensor, occupied: torch.Tensor) -> list[dict[str, Any]]:
+    """Return one row per column of `logits` and `labels`, (bins, tracks) both, NaN where not measured.
+
+    `occupied` (bins,) marks the bins where any track has a peak. Among them the question "is there a peak at all" is
+    settled, so AUROC there (auroc_occupied) is what tells a track from the others.
+    """
+    auroc, auprc = auroc_auprc(logits, labels)
+    auroc_occupied, _ = auroc_auprc(logits[occupied], labels[occupied])
+    positives = (labels == 1).sum(0).numpy()
+    measured = (~labels.isnan()).sum(0).numpy()
+    expected = torch.sigmoid(logits).masked_fill(labels.isnan(), 0).sum(0).numpy()
+    rows = []
+    for i in range(labels.shape[1]):
+        prevalence = positives[i] / measured[i] if measured[i] else np.nan
+        rows.append(
+            {
+                "bins": int(measured[i]),
+                "positives": int(positives[i]),
+                "prevalence": float(prevalence),
+                "auroc": float(auroc[i]),
+                "auroc_occupied": float(auroc_occupied[i]),
+                "auprc": float(auprc[i]),
+                "auprc_over_prevalence": float(auprc[i] / prevalence) if positives[i] else np.nan,
+                "calibration": float(expected[i] / positives[i]) if positives[i] else np.nan,
+                **dict.fromkeys(FIT, np.nan),
+            }
+        )
+    return rows
+
+
+def signal_rows(run: Run, predicted: Floats, bins: Bins) -> list[dict[str, Any]]:
+    """Return one row per signal track, from the model's outputs (bins, signal tracks), on the scale it was trained on."""
+    truth = run.signal_scale.forward(torch.from_numpy(np.array(bins.signal)))
+    guess = run.signal_scale.expected(torch.from_numpy(np.ascontiguousarray(predicted)))
+    return signal_metrics(guess, truth, torch.from_numpy(run.signal_scale.counts))
+
+
+def signal_metrics(guess: torch.Tensor, truth: torch.Tensor, counts: torch.Tensor) -> list[dict[str, Any]]:
+    """Return one row per column of `guess` and `truth`, (bins, tracks) both, NaN where not measured.
+
+    `counts` (tracks,) marks the columns with a Poisson loss, whose deviance is Poisson's; of the others it is the squared
+    error.
+    """
+    guess = torch.where(truth.isnan(), torch.nan, guess)
+    pearson, spearman = correlation(guess, truth), correlation(ranks(guess), ranks(truth))
+    explained = deviance_explained(guess, truth, counts)
+    return [
+        {
+            "bins": int((~truth[:, i].isnan()).sum()),
+            "positives": np.nan,
+            **dict.fromkeys(RANKING, np.nan),
+            "pearson": float(pearson[i]),
+            "spearman": float(spearman[i]),
+            "deviance_explained": float(explained[i]),
+        }
+        for i in range(truth.shape[1])
+    ]
+
+
+def rated(track: Mapping[str, Any]) -> bool:
+    """Return whether a row is of a peak track with enough positives and negatives to count in averages."""
+    enough = FEWEST_POSITIVES <= track["positives"] <= track["bins"] - FEWEST_POSITIVES
+    return bool(track["kind"] == "peaks" and enough)
+
+
+def mean_of(rows: Sequence[Mapping[str, Any]], column: str) -> float:
+    """Return the mean of a column over the rows that have a number there, NaN where none has."""
+    values = np.array([row[column] for row in rows], float)
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else np.nan
+
+
+def averages(tracks: Sequence[Mapping[str, Any]], shares: Sequence[str]) -> dict[str, float]:
+    """Return means over tracks: of RANKING over the rated ones, of FIT and of the columns `shares` over all that have them."""
+    used = [track for track in tracks if rated(track)]
+    result: dict[str, float] = {
+        "rated_tracks": len(used),
+        "signal_tracks": sum(track["kind"] == "signal" for track in tracks),
+    }
+    for name in RANKING:
+        result[name] = mean_of(used, name)
+    result["auroc_median"] = float(np.median([track["auroc"] for track in used])) if used else np.nan
+    for name in (*FIT, *shares):
+        result[name] = mean_of(tracks, name)
+    return result

@@ -1,0 +1,57 @@
+"""Explaining projects of unusual shapes: what contributes nothing is said to, and no NaN passes for a number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kit import tiny
+from kit.odd_projects import SHAPES, factors_of, planted, project_of, said_by, tracks_of
+from mfd_cli.dataset.folder import Dataset
+from mfd_cli.explain.factor import explain
+from mfd_cli.explain.overview import explain_all
+from mfd_cli.explain.results import Look
+from mfd_cli.runs.folder import Run
+from mfd_cli.training.train import train
+
+NOTHING = {"biological alone": "technical", "technical alone": "biological", "one factor": "technical"}
+"""Shapes in which a group has no factors: that group."""
+ALIKE = ("one track", "one level left")
+"""Shapes in which a group's factors are the same in all training tracks: the first is so for both groups."""
+
+ONE_TECHNIQUE = ("one track", "two of one target", "a peak track and a signal")
+"""Shapes whose tracks have the same assay, lab and year, as far as these are factors."""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return planted(tmp_path_factory.mktemp("planted"))
+
+
+@pytest.mark.parametrize("name", [name for name in SHAPES if name != "as it comes"])
+def test_every_shape_is_explained(name: str, source: Path, tmp_path: Path) -> None:
+    place = project_of(SHAPES[name], source, tmp_path)
+    overview = said_by("explain --factor all", place)
+    if name in NOTHING:
+        assert f"The group {NOTHING[name]} has no factors: it contributes nothing." in overview
+    if name == "one track":
+        assert "The group biological contributes nothing: all tracks have the same weights there." in overview
+    explained = [said_by(f"explain --factor {factor} --top 2", place) for factor in factors_of(place)[-1:]]
+    if name in ALIKE:
+        said = explained[0] if name == "one track" else said_by("explain --factor assay --top 2", place)
+        assert "which contribute nothing" in said and "G+C correlation" not in said
+    assert said_by("explain --latent biological.0 --latent technical.0 --top 2", place)
+    track = said_by(f"explain --track {tracks_of(place)[-1]} --part technical --top 2", place)
+    assert ("technical: contributes nothing" in track) == (NOTHING.get(name) == "technical" or name in ONE_TECHNIQUE)
+
+
+def test_signals_alone_are_explained(tmp_path: Path) -> None:
+    world = tiny.dataset(tmp_path / "dataset", tracks=0, signals=3)
+    run: Run = train(tiny.project(tmp_path), gpus=0)
+    dataset: Dataset = world
+    overview = explain_all(run, dataset, tmp_path / "all")
+    factor = explain(run, dataset, "target", tmp_path / "target", look=Look(top=2))
+    for text in (*overview.sentences, *factor.sentences):
+        assert "nan" not in text.lower().split(), text
+    assert "over 3 tracks" in overview.sentences[0] and "agreement" in "\n".join(factor.sentences)
