@@ -31,7 +31,7 @@ from mfd_cli.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from mfd_cli.variants.effects import Settings
+    from mfd_cli.variants.effects import ScoreSettings
 
 
 Placed = Annotated[
@@ -107,8 +107,8 @@ def score_variants_command(
     from mfd_cli.formats.gene_files import read_elements, read_gtf
     from mfd_cli.runs.choose_genome import choose_genome
     from mfd_cli.variants import saturate as saturation
-    from mfd_cli.variants.options import Options
-    from mfd_cli.variants.plan import ScorePlan, plan
+    from mfd_cli.variants.options import ScoreOptions
+    from mfd_cli.variants.plan import ScorePlan, plan_scores
     from mfd_cli.variants.score import ScoreSummary, score_variants
 
     if (source is None) == (saturate is None):
@@ -120,7 +120,7 @@ def score_variants_command(
     if sample is not None and not phased:
         raise ConfigError("--sample goes with --phased")
     settings, part = _settings(placement, precision, tracks, fix), saturation.parse_shard(shard)
-    options = Options(
+    options = ScoreOptions(
         output,
         one_of("-O", output_type, ("v", "z", "b", "u")) if output_type else None,
         one_of("-W", index, ("auto", "tbi", "csi", "none")),
@@ -164,7 +164,7 @@ def score_variants_command(
                 tuple(read_elements(name, path, genome) for name, path in named),
                 remark,
             )
-            summary = (plan if dry_run else score_variants)(
+            summary = (plan_scores if dry_run else score_variants)(
                 runs, genome, source, whole, settings=settings, device=device, batch_size=batch_size, progress=display
             )
     for line in summary.warnings:
@@ -281,13 +281,13 @@ def enrich_command(
         say_all(result.lines())
 
 
-def _settings(placement: str, precision: str, tracks: str | None, fix: list[str] | None) -> Settings:
+def _settings(placement: str, precision: str, tracks: str | None, fix: list[str] | None) -> ScoreSettings:
     from mfd_cli.runs.query import parse_query
-    from mfd_cli.variants.effects import Settings
+    from mfd_cli.variants.effects import ScoreSettings
 
     if tracks is not None:
         tracks = str(parse_query(tracks))  # the same question in other words is the same setting
-    return Settings(
+    return ScoreSettings(
         one_of("--placement", placement, ("centred", "grid")),
         one_of("--precision", precision, ("float32", "tf32", "bf16")),
         tracks,

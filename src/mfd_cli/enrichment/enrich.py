@@ -84,7 +84,7 @@ def _strength(row: Mapping[str, Any]) -> float:
 
 
 @dataclass(frozen=True)
-class Settings:
+class EnrichSettings:
     """How the features are measured."""
 
     quantiles: tuple[float, ...]
@@ -125,7 +125,7 @@ def enrich(
     `features` are patterns such as `level.*`. Raises InputError and MetadataError where they cannot be read or joined.
     """
     started = time.monotonic()
-    settings = Settings(tuple(sorted(set(quantiles))), direction, fdr)
+    settings = EnrichSettings(tuple(sorted(set(quantiles))), direction, fdr)
     check_folder(output, force, (scores, labels))
     table = ScoreTable(scores)
     names = chosen(table.features, features, scores)
@@ -181,7 +181,7 @@ Row = dict[str, Any]
 
 
 def measured(
-    table: ScoreTable, names: Sequence[str], joined: Joined, settings: Settings, progress: Progress | None
+    table: ScoreTable, names: Sequence[str], joined: Joined, settings: EnrichSettings, progress: Progress | None
 ) -> tuple[list[Row], list[Row]]:
     """A row per feature and a row per feature and quantile, with q-values over all features, and over all cuts."""
     rows, cuts = list[Row](), list[Row]()
@@ -212,7 +212,7 @@ def in_threads(jobs: Iterable[Callable[[], tuple[Row, list[Row]]]]) -> Iterator[
             yield waiting.popleft().result()
 
 
-def measure(name: str, values: Doubles, joined: Joined, settings: Settings) -> tuple[Row, list[Row]]:
+def measure(name: str, values: Doubles, joined: Joined, settings: EnrichSettings) -> tuple[Row, list[Row]]:
     """Everything about one feature: its row of features.tsv and its rows of quantiles.tsv, without q-values."""
     known = ~np.isnan(values)
     used, positive = settings.used(values[known]), joined.positive[known]
@@ -232,7 +232,7 @@ def measure(name: str, values: Doubles, joined: Joined, settings: Settings) -> t
     ]
 
 
-def _score_name(settings: Settings) -> str:
+def _score_name(settings: EnrichSettings) -> str:
     return "absolute" if settings.direction == "absolute" else "signed"
 
 
@@ -331,7 +331,7 @@ def with_q(rows: list[Row]) -> list[Row]:
 # -- raw against debiased ----------------------------------------------------------------------------------------------
 
 
-def compare(table: ScoreTable, joined: Joined, settings: Settings) -> list[Row]:
+def compare(table: ScoreTable, joined: Joined, settings: EnrichSettings) -> list[Row]:
     """The fields of the model side by side, each against MFD_DEBIASED on the variants that have both; none without it.
 
     The debiased score is a size, so that the sizes of signed fields are its equals; their signed versions stand beside.
@@ -339,7 +339,7 @@ def compare(table: ScoreTable, joined: Joined, settings: Settings) -> list[Row]:
     if REFERENCE not in table.features:
         return []
     reference = np.abs(table.column(REFERENCE, joined.rows))
-    absolute = Settings(settings.quantiles, "absolute", settings.fdr)
+    absolute = EnrichSettings(settings.quantiles, "absolute", settings.fdr)
     rows = []
     for name in (name for name in COMPARED if name in table.features):
         values = table.column(name, joined.rows)
@@ -374,7 +374,7 @@ def summarise(
     table: ScoreTable,
     labels: Row,
     joined: Joined,
-    settings: Settings,
+    settings: EnrichSettings,
     rows: Sequence[Row],
     cuts: Sequence[Row],
     selected: int,

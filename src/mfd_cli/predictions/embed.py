@@ -46,7 +46,7 @@ class EmbedSummary:
 
 
 @dataclass(frozen=True)
-class Places:
+class EmbeddedRegions:
     """Intervals on the genome in the order of the file: contig names, starts, ends, lines."""
 
     contig: list[str]
@@ -97,14 +97,14 @@ def latent_names(run: Run) -> list[str]:
     return [f"{group}.{i}" for group, place in run.model.slices.items() for i in range(place.stop - place.start)]
 
 
-def places_of(path: Path, genome: Genome) -> tuple[Places, int]:
+def places_of(path: Path, genome: Genome) -> tuple[EmbeddedRegions, int]:
     """The intervals of a BED file on the genome's contigs, and how many lie on others."""
     found = read_intervals(path)
     mapping = match_contigs(found.names, genome.sequences, str(path))
     names = [mapping.get(name) for name in found.names]
     kept = np.array([names[i] is not None for i in found.contig.tolist()], bool)
     contig = [str(names[i]) for i in found.contig[kept].tolist()]
-    places = Places(contig, found.start[kept], found.end[kept], found.line[kept])
+    places = EmbeddedRegions(contig, found.start[kept], found.end[kept], found.line[kept])
     if not contig:
         raise RegionError("holds no interval", path=path)
     for name, end, line in zip(contig, places.end.tolist(), places.line.tolist()):
@@ -123,7 +123,7 @@ def bins_of(start: int, end: int) -> Iterator[int]:
 
 
 def rows_of(
-    predictor: Predictor, genome: Genome, places: Places, part: slice, names: list[str], aggregate: Aggregate
+    predictor: Predictor, genome: Genome, places: EmbeddedRegions, part: slice, names: list[str], aggregate: Aggregate
 ) -> dict[str, Any]:
     """Columns of the table for some of the intervals."""
     contigs, starts, ends = places.contig[part], places.start[part].tolist(), places.end[part].tolist()

@@ -58,7 +58,7 @@ class PredictSummary:
 
 
 @dataclass(frozen=True)
-class Output:
+class PredictedColumn:
     """One column: its name, the number of its track in the panel, and which part of it."""
 
     name: str
@@ -151,7 +151,7 @@ def support_of(panel: Panel, of_experiment: bool) -> str:
     return ", ".join([*told, *left])
 
 
-def outputs_of(run: Run, panel: Panel, parts: Sequence[str]) -> list[Output]:
+def outputs_of(run: Run, panel: Panel, parts: Sequence[str]) -> list[PredictedColumn]:
     """Every output in order, named `track` or `track.part`. ConfigError for an unknown part."""
     groups = list(panel.head.groups) if isinstance(run.model.head, ConditionedHead) else []
     known = [TOTAL, SHARED, DEBIASED, *groups] if groups else [TOTAL]
@@ -160,7 +160,7 @@ def outputs_of(run: Run, panel: Panel, parts: Sequence[str]) -> list[Output]:
             raise ConfigError(f"--part {part!r}: the model has {', '.join(known)}")
     chosen = list(dict.fromkeys(parts))
     return [
-        Output(str(name) if part == TOTAL else f"{name}.{part}", place, part)
+        PredictedColumn(str(name) if part == TOTAL else f"{name}.{part}", place, part)
         for place, name in enumerate(panel.ids)
         for part in chosen
     ]
@@ -182,7 +182,7 @@ def values_of(
     run: Run,
     predictor: Predictor,
     panel: Panel,
-    outputs: Sequence[Output],
+    outputs: Sequence[PredictedColumn],
     genome: Genome,
     contig: str,
     starts: Ints,
@@ -218,7 +218,7 @@ def in_units(run: Run, panel: Panel, logits: Floats) -> Floats:
     return result.astype(np.float32)
 
 
-def described(run: Run, panel: Panel, one: Output, file: str) -> dict[str, Any]:
+def described(run: Run, panel: Panel, one: PredictedColumn, file: str) -> dict[str, Any]:
     """One row of outputs.tsv."""
     row, columns = panel.rows[one.place], run.model.metadata.columns
     peaks = bool(panel.peaks[one.place])

@@ -50,7 +50,7 @@ _SHORT = {"biological": "BIO", "technical": "TECH"}
 
 
 @dataclass(frozen=True)
-class Settings:
+class ScoreSettings:
     """What scores depend on besides model, genome and variant: they must be the same for scores to be comparable.
 
     `tracks` is a query (None: all tracks), `fixes` are factors fixed at a level or at their average.
@@ -87,7 +87,7 @@ class Effects:
 class Member:
     """One trained model at work: changes of its latent, and what they are made of."""
 
-    def __init__(self, run: Run, device: torch.device | str, batch_size: int, settings: Settings) -> None:
+    def __init__(self, run: Run, device: torch.device | str, batch_size: int, settings: ScoreSettings) -> None:
         self.run, self.placement = run, settings.placement
         self.predictor = Predictor(run.model, device, batch_size, settings.precision)
         self.panel = panel_of(run, self.predictor.head, settings.tracks, settings.fixes)
@@ -219,10 +219,10 @@ class Scorer:
         runs: Run | Sequence[Run],
         device: torch.device | str = "cpu",
         batch_size: int = 256,
-        settings: Settings | None = None,
+        settings: ScoreSettings | None = None,
     ) -> None:
         self.runs = [runs] if isinstance(runs, Run) else list(runs)
-        self.settings = settings or Settings()
+        self.settings = settings or ScoreSettings()
         check_alike(self.runs)
         self.members = [Member(run, device, batch_size, self.settings) for run in self.runs]
         self.device, self.batch_size, self.run = torch.device(device), batch_size, self.runs[0]

@@ -17,8 +17,8 @@ SUFFIXES: dict[OutputType, str] = {"v": ".vcf", "z": ".vcf.gz", "b": ".bcf", "u"
 
 
 @dataclass(frozen=True)
-class Options:
-    """How records are read and results are written; what scores depend on is in Settings.
+class ScoreOptions:
+    """How records are read and results are written; what scores depend on is in ScoreSettings.
 
     `output` is a .vcf, .vcf.gz or .bcf file (default: IN.mfd.vcf.gz in the current folder), or `-`; `output_type` as in
     bcftools (v, z, b, u) wins over the name. `check_ref`: what a reference allele that is not in the genome does. `regions`:
@@ -43,13 +43,13 @@ class Options:
 
     def with_files(
         self, regions: tuple[Interval, ...], genes: Genes | None, elements: tuple[Elements, ...], genome_note: str
-    ) -> Options:
+    ) -> ScoreOptions:
         """The same with what was read from files."""
         return replace(self, regions=regions, genes=genes, elements=elements, genome_note=genome_note)
 
 
 @dataclass(frozen=True)
-class Places:
+class ScoreFiles:
     """Where the results go; None: to standard output (the VCF) or not written."""
 
     vcf: Path | None
@@ -66,7 +66,7 @@ class Places:
         return [path for path in (self.vcf, self.table, self.skipped, *self.indexes) if path is not None]
 
 
-def output_places(source: str | Path, options: Options) -> Places:
+def output_places(source: str | Path, options: ScoreOptions) -> ScoreFiles:
     """Where the VCF, the table and the list of skipped alleles go, and in which format the VCF is."""
     output, kind = options.output, options.output_type
     piped = str(output) == "-" or (output is None and str(source) == "-")
@@ -86,11 +86,11 @@ def output_places(source: str | Path, options: Options) -> Places:
             hint="compressed files have one: -O z, or -O b and csi",
         )
     if piped:
-        return distinct(Places(None, options.table, options.skipped, kind))
-    return distinct(Places(vcf, options.table or rows, options.skipped or skipped, kind))
+        return distinct(ScoreFiles(None, options.table, options.skipped, kind))
+    return distinct(ScoreFiles(vcf, options.table or rows, options.skipped or skipped, kind))
 
 
-def distinct(places: Places) -> Places:
+def distinct(places: ScoreFiles) -> ScoreFiles:
     """The same; OutputError where two results would go into one file."""
     files = [path.absolute() for path in places.files()]
     twice = next((path for path in files if files.count(path) > 1), None)

@@ -83,7 +83,7 @@ def read_part(file: Path) -> Columns | None:
     }
 
 
-def plan_of(scorer: Scorer, genome_digest: str, per_track: bool) -> str:
+def parts_key(scorer: Scorer, genome_digest: str, per_track: bool) -> str:
     """What scores depend on besides the variants."""
     import torch
 

@@ -14,8 +14,8 @@ from mfd_cli.formats.vcf_reader import open_variants
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
-from mfd_cli.variants.effects import Scorer, Settings
-from mfd_cli.variants.options import Options
+from mfd_cli.variants.effects import Scorer, ScoreSettings
+from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.parts import ScoreParts
 from mfd_cli.variants.phasing import sample_column
 from mfd_cli.variants.records import check_lengths
@@ -47,19 +47,19 @@ class ScorePlan:
         ]
 
 
-def plan(
+def plan_scores(
     runs: Run | Sequence[Run],
     genome: Genome,
     source: str | Path,
-    options: Options | None = None,
+    options: ScoreOptions | None = None,
     *,
-    settings: Settings | None = None,
+    settings: ScoreSettings | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> ScorePlan:
     """The plan of `score_variants` with the same arguments; raises the same."""
-    options = options or Options()
+    options = options or ScoreOptions()
     places, scorer, counts = free_places(source, options), Scorer(runs, device, batch_size, settings), ScoreSummary()
     some: list[Variant] = []
     with open_variants(source) as variants:

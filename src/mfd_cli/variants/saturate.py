@@ -27,7 +27,7 @@ from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.intervals import parse_region
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
-from mfd_cli.variants.effects import Scorer, Settings
+from mfd_cli.variants.effects import Scorer, ScoreSettings
 from mfd_cli.variants.table import table_metadata
 
 BINS_AT_ONCE = 16
@@ -69,7 +69,7 @@ def saturate(
     region: str,
     output: Path | None = None,
     *,
-    settings: Settings | None = None,
+    settings: ScoreSettings | None = None,
     shard: tuple[int, int] = (1, 1),
     per_track: bool = False,
     device: torch.device | str = "cpu",
@@ -85,7 +85,7 @@ def saturate(
     stretches = part_of(stretches_of(region, genome), *shard)
     path = output or Path(f"saturate.{names_of_files([region])[0]}{_suffix(shard)}.parquet")
     check_output(path, force)
-    settings = replace(settings or Settings(), placement="grid")
+    settings = replace(settings or ScoreSettings(), placement="grid")
     scorer, summary = Scorer(runs, device, batch_size, settings), SaturationSummary(path)
     with whole_files(path) as (temporary,), ParquetRows(temporary, schema_of(scorer, per_track), 4) as table:
         pieces = [stretches[low : low + BINS_AT_ONCE] for low in range(0, len(stretches), BINS_AT_ONCE)]

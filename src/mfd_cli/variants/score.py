@@ -28,9 +28,9 @@ from mfd_cli.genome.alleles import BEYOND, LONGEST, MISMATCH, Variant
 from mfd_cli.genome.sequence import Genome, match_contigs
 from mfd_cli.runs.folder import Run
 from mfd_cli.variants.background import Background, find_background
-from mfd_cli.variants.effects import Scorer, Settings
-from mfd_cli.variants.options import Options, Places, output_places
-from mfd_cli.variants.parts import ScoreParts, plan_of
+from mfd_cli.variants.effects import Scorer, ScoreSettings
+from mfd_cli.variants.options import ScoreFiles, ScoreOptions, output_places
+from mfd_cli.variants.parts import ScoreParts, parts_key
 from mfd_cli.variants.phasing import FIRST_SAMPLE, Group, carried_by, groups_of, neighbours, sample_column, together
 from mfd_cli.variants.records import (
     MOST_MISMATCHES,
@@ -98,9 +98,9 @@ def score_variants(
     runs: Run | Sequence[Run],
     genome: Genome,
     source: str | Path,
-    options: Options | None = None,
+    options: ScoreOptions | None = None,
     *,
-    settings: Settings | None = None,
+    settings: ScoreSettings | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = 256,
     progress: Progress | None = None,
@@ -110,7 +110,7 @@ def score_variants(
     Several runs of the same tracks are averaged. Raises VariantError for a broken record or when more than 5 % of the
     reference alleles disagree with the genome (unless `check_ref` is `warn`); then nothing is written.
     """
-    started, options = time.monotonic(), options or Options()
+    started, options = time.monotonic(), options or ScoreOptions()
     places = free_places(source, options)
     scorer, summary = Scorer(runs, device, batch_size, settings), ScoreSummary()
     folder = scorer.run.path if len(scorer.runs) == 1 else scorer.run.path.parent
@@ -124,7 +124,7 @@ def score_variants(
     with open_variants(source) as variants:
         summary.warnings += check_lengths(variants, genome, options.check_ref)
         column = sample_column(variants.header[-1], options.sample, variants.name) if options.phased else None
-        parts = ScoreParts(places.vcf, plan_of(scorer, genome.digest(), options.per_track))
+        parts = ScoreParts(places.vcf, parts_key(scorer, genome.digest(), options.per_track))
         work = Work(scorer, genome, options, found, column, summary, parts, progress)
         try:
             work.run(variants, places)
@@ -137,7 +137,7 @@ def score_variants(
     return summary
 
 
-def free_places(source: str | Path, options: Options) -> Places:
+def free_places(source: str | Path, options: ScoreOptions) -> ScoreFiles:
     """Where the outputs go. OutputError where something is in the way, or it is the input."""
     places = output_places(source, options)
     for path in places.files():
@@ -156,7 +156,7 @@ class Work:
 
     scorer: Scorer
     genome: Genome
-    options: Options
+    options: ScoreOptions
     background: Background | None
     sample: int | None
     summary: ScoreSummary
@@ -165,7 +165,7 @@ class Work:
     doing: str = "scoring records"
     mismatch: str = ""
 
-    def run(self, variants: VariantFile, places: Places) -> None:
+    def run(self, variants: VariantFile, places: ScoreFiles) -> None:
         """Score all records and publish the results together."""
         files = places.files()
         with whole_files(*files) as temporary:
@@ -323,7 +323,7 @@ class Work:
         if settings.precision == "float32" or self.options.phased:
             return []
         some = [allele.variant for allele in alleles if allele.variant is not None][:COMPARED]
-        full = Settings(settings.placement, "float32", settings.tracks, settings.fixes)
+        full = ScoreSettings(settings.placement, "float32", settings.tracks, settings.fixes)
         exact = Scorer(self.scorer.runs, self.scorer.device, self.scorer.batch_size, full)
         one, other = columns["MFD_MAX_DLOGIT"][: len(some)], exact.columns(some, self.genome)["MFD_MAX_DLOGIT"]
         told = f", r = {np.corrcoef(one, other)[0, 1]:.4f}" if len(some) > 2 and one.std() * other.std() > 0 else ""
@@ -353,7 +353,7 @@ class Work:
         if finished:
             self.summary.warnings.append(f"{told}: the file seems to belong to another assembly")
 
-    def index(self, writer: VcfWriter, vcf: Path, places: Places, place: Mapping[Path, Path]) -> None:
+    def index(self, writer: VcfWriter, vcf: Path, places: ScoreFiles, place: Mapping[Path, Path]) -> None:
         """Index the compressed output beside it, or say why not."""
         wanted = self.options.index
         if wanted == "none":
