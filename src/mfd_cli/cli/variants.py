@@ -55,7 +55,13 @@ def score_variants_command(
     source: Annotated[str | None, typer.Argument(metavar="IN", help="VCF, VCF.gz or BCF; - is standard input.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: IN.mfd.vcf.gz]")] = None,
     output_type: Annotated[
-        str | None, typer.Option("-O", "--output-type", help="v: VCF, z: VCF.gz, b: BCF, u: uncompressed BCF.")
+        str | None,
+        typer.Option(
+            "-O",
+            "--output-type",
+            help="v: VCF, z: VCF.gz, b: BCF, u: uncompressed BCF [default: by the name, which must then end in "
+            ".vcf, .vcf.gz or .bcf].",
+        ),
     ] = None,
     index: Annotated[
         str, typer.Option("-W", "--write-index", metavar="FORMAT", help="auto, tbi, csi or none.")

@@ -14,6 +14,9 @@ CheckRef = Literal["skip", "error", "warn"]
 Index = Literal["auto", "tbi", "csi", "none"]
 OutputType = Literal["v", "z", "b", "u"]
 SUFFIXES: dict[OutputType, str] = {"v": ".vcf", "z": ".vcf.gz", "b": ".bcf", "u": ".bcf"}
+"""The suffix of an output that is not named."""
+TYPE_OF_SUFFIX: dict[tuple[str, ...], OutputType] = {(".vcf",): "v", (".vcf.gz", ".vcf.bgz"): "z", (".bcf",): "b"}
+"""The format of an output that is named and whose format is not given."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class ScoreOptions:
     """How records are read and results are written; what scores depend on is in ScoreSettings.
 
     `output` is a .vcf, .vcf.gz or .bcf file (default: IN.mfd.vcf.gz in the current folder), or `-`; `output_type` as in
-    bcftools (v, z, b, u) wins over the name. `check_ref`: what a reference allele that is not in the genome does. `regions`:
+    bcftools (v, z, b, u) wins over the name, which may then be any. `check_ref`: what a reference allele that is not in the genome does. `regions`:
     only records that overlap them. `phased`: neighbours on a haplotype of `sample` are one change. To standard output, table
     and list of skipped alleles are written where they are named only.
     """
@@ -67,27 +70,49 @@ class ScoreFiles:
 
 
 def output_places(source: str | Path, options: ScoreOptions) -> ScoreFiles:
-    """Where the VCF, the table and the list of skipped alleles go, and in which format the VCF is."""
+    """Return where the VCF, the table and the list of skipped alleles go, and in which format the VCF is.
+
+    The format is `output_type` where it is given, as in bcftools, and the name may then be any; otherwise the name's suffix
+    says it. Raises VariantError for a suffix that says nothing, and for an index that the format cannot have.
+    """
     output, kind = options.output, options.output_type
     piped = str(output) == "-" or (output is None and str(source) == "-")
-    name = "stdin" if str(source) == "-" else Path(source).name
-    vcf = Path(f"{_stem(name)}.mfd{SUFFIXES[kind or 'z']}") if output is None or piped else Path(output)
-    if not vcf.name.endswith((".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")):
-        raise VariantError(f"the output is {str(vcf)!r}; its name must end in .vcf, .vcf.gz or .bcf")
-    skipped, rows = vcf.with_name(f"{_stem(vcf.name)}.skipped.tsv"), vcf.with_name(f"{_stem(vcf.name)}.parquet")
     if piped:
-        kind = kind or "v"
-    else:
-        by_name: OutputType = "b" if vcf.name.endswith(".bcf") else "z" if vcf.name.endswith("gz") else "v"
-        kind = kind or by_name
-    if options.index in ("tbi", "csi") and (piped or kind in ("v", "u") or (kind == "b" and options.index == "tbi")):
+        _check_index(options.index, kind or "v", piped=True)
+        return distinct(ScoreFiles(None, options.table, options.skipped, kind or "v"))
+    if output is None:
+        name = "stdin" if str(source) == "-" else Path(source).name
+        output = f"{_stem(name)}.mfd{SUFFIXES[kind or 'z']}"
+    vcf = Path(output)
+    kind = kind or _type_by_name(vcf)
+    _check_index(options.index, kind, piped=False)
+    stem = _stem(vcf.name)
+    table, skipped = vcf.with_name(f"{stem}.parquet"), vcf.with_name(f"{stem}.skipped.tsv")
+    return distinct(ScoreFiles(vcf, options.table or table, options.skipped or skipped, kind))
+
+
+def _type_by_name(vcf: Path) -> OutputType:
+    """Return the format that a file's suffix stands for; VariantError where it stands for none.
+
+    bcftools writes plain VCF under an unknown suffix. Here a slip of the hand (`-o scores.parquet`) is told instead.
+    """
+    name = vcf.name.lower()
+    for suffixes, kind in TYPE_OF_SUFFIX.items():
+        if name.endswith(suffixes):
+            return kind
+    raise VariantError(
+        f"the output is {str(vcf)!r}; its name must end in .vcf, .vcf.gz or .bcf",
+        hint="-O v, z, b or u says the format of a file of any name",
+    )
+
+
+def _check_index(index: Index, kind: OutputType, *, piped: bool) -> None:
+    """Raise VariantError where an index is asked for by name and the output cannot have it."""
+    if index in ("tbi", "csi") and (piped or kind in ("v", "u") or (kind == "b" and index == "tbi")):
         raise VariantError(
-            f"a {options.index} index cannot be written for this output",
+            f"a {index} index cannot be written for this output",
             hint="compressed files have one: -O z, or -O b and csi",
         )
-    if piped:
-        return distinct(ScoreFiles(None, options.table, options.skipped, kind))
-    return distinct(ScoreFiles(vcf, options.table or rows, options.skipped or skipped, kind))
 
 
 def distinct(places: ScoreFiles) -> ScoreFiles:
@@ -100,6 +125,9 @@ def distinct(places: ScoreFiles) -> ScoreFiles:
 
 
 def _stem(name: str) -> str:
+    """Return a file's name without the suffixes of VCF and BCF; a name without any stays whole."""
+    stem = name
     for suffix in (".gz", ".bgz", ".vcf", ".bcf"):
-        name = name.removesuffix(suffix)
-    return name
+        if stem.lower().endswith(suffix):
+            stem = stem[: -len(suffix)]
+    return stem or name
