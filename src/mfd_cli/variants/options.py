@@ -23,10 +23,10 @@ TYPE_OF_SUFFIX: dict[tuple[str, ...], OutputType] = {(".vcf",): "v", (".vcf.gz",
 class ScoreOptions:
     """How records are read and results are written; what scores depend on is in ScoreSettings.
 
-    `output` is a .vcf, .vcf.gz or .bcf file (default: IN.mfd.vcf.gz in the current folder), or `-`; `output_type` as in
-    bcftools (v, z, b, u) wins over the name, which may then be any. `check_ref`: what a reference allele that is not in the genome does. `regions`:
-    only records that overlap them. `phased`: neighbours on a haplotype of `sample` are one change. To standard output, table
-    and list of skipped alleles are written where they are named only.
+    `output` is a .vcf, .vcf.gz or .bcf file (default: IN.mfd.vcf.gz in the current folder), or `-`; with `output_type`, as in
+    bcftools (v, z, b, u), it may have any name. `check_ref`: what a reference allele that is not in the genome does.
+    `regions`: only records that overlap them. `phased`: neighbours on a haplotype of `sample` are one change. To standard
+    output, table and list of skipped alleles are written where they are named only.
     """
 
     output: Path | str | None = None
