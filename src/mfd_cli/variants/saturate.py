@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from mfd_cli.genome.intervals import parse_region
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
 from mfd_cli.variants.effects import Scorer, ScoreSettings
+from mfd_cli.variants.options import TYPE_OF_SUFFIX
 from mfd_cli.variants.table import table_metadata
 
 BINS_AT_ONCE = 16
@@ -83,8 +84,7 @@ def saturate(
     """
     started = time.monotonic()
     stretches = part_of(stretches_of(region, genome), *shard)
-    path = output or Path(f"saturate.{names_of_files([region])[0]}{_suffix(shard)}.parquet")
-    check_output(path, force)
+    path = check_output(table_path(output, region, shard), force)
     settings = replace(settings or ScoreSettings(), placement="grid")
     scorer, summary = Scorer(runs, device, batch_size, settings), SaturationSummary(path)
     with whole_files(path) as (temporary,), ParquetRows(temporary, schema_of(scorer, per_track), 4) as table:
@@ -101,8 +101,17 @@ def saturate(
     return summary
 
 
-def _suffix(shard: tuple[int, int]) -> str:
-    return "" if shard == (1, 1) else f".{shard[0]}-of-{shard[1]}"
+def table_path(output: Path | None, region: str, shard: tuple[int, int]) -> Path:
+    """Return the table's file: `output`, or a name made of the region and the shard. ConfigError for a name of a VCF, and
+    for standard output, where a Parquet file cannot go."""
+    if output is None:
+        suffix = "" if shard == (1, 1) else f".{shard[0]}-of-{shard[1]}"
+        return Path(f"saturate.{names_of_files([region])[0]}{suffix}.parquet")
+    if str(output) == "-" or output.name.lower().endswith(tuple(chain(*TYPE_OF_SUFFIX))):
+        raise ConfigError(
+            f"--saturate writes a Parquet table, not {str(output)!r}", hint="-o FILE.parquet; a VCF comes from a VCF"
+        )
+    return output
 
 
 def parse_shard(text: str) -> tuple[int, int]:
