@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kit.harm import in_process, snapshot
-from kit.odd import ODD, odd_project, signals_alone
+from kit.odd import ODD, odd_project, signals_alone, write_factors
 
 CPU = ["--gpus", "0", "--threads", "1", "-q"]
 
@@ -61,3 +61,13 @@ def test_a_level_called_average_is_a_level(tmp_path: Path) -> None:
     odd_project(tmp_path / "p", ODD["levels average and all"])
     run(tmp_path / "p", "predict", "-r", "chr1:1001-3000", "-o", "p1", "--no-bigwig", "--experiment", "target=average")
     assert "target=average" in pq.read_table(tmp_path / "p/p1/predictions.parquet").column_names
+
+
+def test_a_group_called_like_the_short_name_of_another_has_a_field_of_its_own(tmp_path: Path) -> None:
+    odd_project(tmp_path / "p", lambda folder: write_factors(folder, target="biological", assay="technical", lab="bio"))
+    run(tmp_path / "p", "score-variants", "input.vcf", "-o", "o.vcf")
+    names = pq.read_table(tmp_path / "p/o.parquet").column_names
+    assert len(set(names)) == len(names) and {"MFD_BIO", "MFD_TECH", "MFD_GROUP_BIO"} <= set(names)
+    header = [line for line in (tmp_path / "p/o.vcf").read_text().splitlines() if line.startswith("##INFO=<ID=MFD")]
+    assert len({line.split(",")[0] for line in header}) == len(header)
+    assert any("ID=MFD_GROUP_BIO" in line and "change of the bio part" in line for line in header)
