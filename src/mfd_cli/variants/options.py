@@ -47,13 +47,13 @@ class ScoreOptions:
     def with_files(
         self, regions: tuple[Interval, ...], genes: Genes | None, elements: tuple[Elements, ...], genome_note: str
     ) -> ScoreOptions:
-        """The same with what was read from files."""
+        """Return the options with what was read from files."""
         return replace(self, regions=regions, genes=genes, elements=elements, genome_note=genome_note)
 
 
 @dataclass(frozen=True)
 class ScoreFiles:
-    """Where the results go; None: to standard output (the VCF) or not written."""
+    """Where the results of a scoring go; None: to standard output (the VCF) or not written."""
 
     vcf: Path | None
     table: Path | None
@@ -62,10 +62,11 @@ class ScoreFiles:
 
     @property
     def indexes(self) -> list[Path]:
-        """Every index that could lie beside the VCF."""
+        """Return every index that could lie beside the VCF."""
         return [Path(f"{self.vcf}.{kind}") for kind in ("tbi", "csi")] if self.vcf is not None else []
 
     def files(self) -> list[Path]:
+        """Return all files that are, or could be, written."""
         return [path for path in (self.vcf, self.table, self.skipped, *self.indexes) if path is not None]
 
 
@@ -116,7 +117,7 @@ def _check_index(index: Index, kind: OutputType, *, piped: bool) -> None:
 
 
 def distinct(places: ScoreFiles) -> ScoreFiles:
-    """The same; OutputError where two results would go into one file."""
+    """Return the files as they are. Raises OutputError where two results would go into one file."""
     files = [path.absolute() for path in places.files()]
     twice = next((path for path in files if files.count(path) > 1), None)
     if twice is not None:
