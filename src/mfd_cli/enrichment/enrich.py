@@ -213,7 +213,7 @@ def in_threads(jobs: Iterable[Callable[[], tuple[Row, list[Row]]]]) -> Iterator[
 
 
 def measure(name: str, values: Doubles, joined: Joined, settings: EnrichSettings) -> tuple[Row, list[Row]]:
-    """Everything about one feature: its row of features.tsv and its rows of quantiles.tsv, without q-values."""
+    """Return all about one feature: its row of features.tsv and its rows of quantiles.tsv, without q-values."""
     known = ~np.isnan(values)
     used, positive = settings.used(values[known]), joined.positive[known]
     ranking = st.rank(used, positive)
@@ -237,7 +237,7 @@ def _score_name(settings: EnrichSettings) -> str:
 
 
 def class_row(values: Doubles, positive: Bools, known: Bools) -> Row:
-    """How many variants have a score, and how the classes' means differ; `values` are those of the `known` ones."""
+    """Return how many variants have a score, and how the classes' means differ; `values` are those of the `known` ones."""
     count, hits = len(values), int(positive.sum())
     both = 0 < hits < count
     return {
@@ -252,12 +252,12 @@ def class_row(values: Doubles, positive: Bools, known: Bools) -> Row:
 
 
 def _scaled(values: Doubles, sd: float) -> Doubles:
-    """Scores in standard deviations; a constant one stays what it is."""
+    """Return scores in standard deviations; a constant one stays what it is."""
     return values / sd if sd > 0 else values
 
 
 def matched_row(values: Doubles, ranks: Ints, known: Bools, joined: Joined, sd: float) -> Row:
-    """Statistics within the sets of a matched design; nothing without one. Scores and ranks are those of the `known`."""
+    """Return statistics within the sets of a matched design; nothing without one. Scores and ranks are those of the `known`."""
     if joined.sets is None:
         return {}
     sets, place = joined.sets.only(known[joined.sets.members]), np.cumsum(known) - 1
@@ -268,7 +268,7 @@ def matched_row(values: Doubles, ranks: Ints, known: Bools, joined: Joined, sd: 
 
 
 def spread(name: str, estimate: Estimate) -> Row:
-    """An estimate as columns; the q-value comes later."""
+    """Return an estimate as columns; the q-value comes later."""
     value, se, low, high, p = estimate
     return {
         name: value,
@@ -281,7 +281,7 @@ def spread(name: str, estimate: Estimate) -> Row:
 
 
 def fitted(name: str, fit: Fit) -> Row:
-    """A model as columns, per standard deviation of the score."""
+    """Return a model as columns, per standard deviation of the score."""
     return {
         f"{name}_coefficient": fit.coefficient,
         f"{name}_se": fit.se,
@@ -296,7 +296,7 @@ def fitted(name: str, fit: Fit) -> Row:
 
 
 def cut_row(ranking: st.Ranking, quantile: float) -> Row:
-    """What a cut at a quantile selects, by class, and the odds ratio."""
+    """Return what a cut at a quantile selects, by class, and the odds ratio."""
     cut, table = st.cut_at(ranking, quantile)
     ratio = st.odds_ratio(table)
     return {
