@@ -193,7 +193,7 @@ def one(world: Path, folder: Path, settings: Sequence[str]) -> None:
     from mfd_cli.runs.choose_genome import choose_genome
     from mfd_cli.settings.project import load_project
     from mfd_cli.training.train import train
-    from mfd_cli.variants.options import Options
+    from mfd_cli.variants.options import ScoreOptions
     from mfd_cli.variants.score import score_variants
 
     torch.set_num_threads(1)
@@ -203,7 +203,7 @@ def one(world: Path, folder: Path, settings: Sequence[str]) -> None:
     if run.config.model.head == "conditioned":
         genome, _ = choose_genome(project, run, None)
         table = folder / "variants.parquet"
-        options = Options(folder / "variants.vcf.gz", table=table, force=True)
+        options = ScoreOptions(folder / "variants.vcf.gz", table=table, force=True)
         score_variants(run, genome, str(world / "input.vcf"), options)
         measured |= compare_variants(world, table)
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])

@@ -24,7 +24,7 @@ from mfd_cli.genome.sequence import Genome, encode
 from mfd_cli.runs.folder import load_run, run_folders
 from mfd_cli.simulate.built_in_motifs import built_in
 from mfd_cli.simulate.planted import TARGETS
-from mfd_cli.variants.effects import Member, Settings
+from mfd_cli.variants.effects import Member, ScoreSettings
 
 FIELDS = ("MFD_MAX_DLOGIT", "MFD_SHARED", "MFD_BIO", "MFD_TECH", "MFD_DEBIASED")
 
@@ -32,7 +32,7 @@ FIELDS = ("MFD_MAX_DLOGIT", "MFD_SHARED", "MFD_BIO", "MFD_TECH", "MFD_DEBIASED")
 def indels(project: Path, number: int = 300, seed: int = 1) -> None:
     """Print how insertions compare with substitutions, and how large neutral indels are beside them."""
     run, genome = load_run(run_folders(project / "run")[0]), open_dataset(project / "dataset").genome
-    member, rng = Member(run, "cpu", 64, Settings()), np.random.default_rng(seed)
+    member, rng = Member(run, "cpu", 64, ScoreSettings()), np.random.default_rng(seed)
     contig = list(genome.sequences)[-1]
     places = rng.integers(2000, genome.lengths[contig] - 2000, number).tolist()
     motifs = [built_in()[name].consensus for name in TARGETS.values()]

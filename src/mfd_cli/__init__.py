@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from mfd_cli.dataset.folder import Dataset, open_dataset
     from mfd_cli.formats.bed import read_intervals
     from mfd_cli.formats.vcf_reader import open_variants
+    from mfd_cli.genome.alleles import Variant
     from mfd_cli.genome.sequence import Genome
     from mfd_cli.runs.at_work import bin_latents
     from mfd_cli.runs.folder import Run, load_run
     from mfd_cli.settings.project import Project, load_project
-    from mfd_cli.variants.effects import Scorer
+    from mfd_cli.variants.effects import Scorer, ScoreSettings
+    from mfd_cli.variants.options import ScoreOptions
     from mfd_cli.variants.score import score_variants
 
 __version__ = "0.1.0"
 __all__ = [
-    "Dataset", "Genome", "MfdError", "Predictor", "Project", "Run", "Scorer", "bin_latents", "load_project", "load_run",
-    "open_dataset", "open_variants", "read_intervals", "score_variants",
+    "Dataset", "Genome", "MfdError", "Predictor", "Project", "Run", "ScoreOptions", "ScoreSettings", "Scorer", "Variant",
+    "bin_latents", "load_project", "load_run", "open_dataset", "open_variants", "read_intervals", "score_variants",
 ]  # fmt: skip
 
 _HOME = {
@@ -34,11 +36,14 @@ _HOME = {
     "read_intervals": "formats.bed",
     "open_variants": "formats.vcf_reader",
     "Genome": "genome.sequence",
+    "Variant": "genome.alleles",
     "bin_latents": "runs.at_work",
     "Run": "runs.folder",
     "load_run": "runs.folder",
     "Project": "settings.project",
     "load_project": "settings.project",
+    "ScoreOptions": "variants.options",
+    "ScoreSettings": "variants.effects",
     "Scorer": "variants.effects",
     "score_variants": "variants.score",
 }

@@ -17,7 +17,7 @@ from mfd_cli.genome.alleles import Variant
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.panel import panel_of
 from mfd_cli.runs.support import Backing
-from mfd_cli.variants.effects import Scorer, Settings
+from mfd_cli.variants.effects import Scorer, ScoreSettings
 
 
 def some_variants(dataset: Dataset, count: int = 12) -> list[Variant]:
@@ -32,7 +32,7 @@ def test_a_query_restricts_the_tracks_and_changes_no_number(trained: tuple[Run, 
     run, dataset = trained
     variants = some_variants(dataset)
     whole = Scorer(run).columns(variants, dataset.genome, per_track=True)
-    some = Scorer(run, settings=Settings(tracks='target == CTCF and Lab ~ "a"'))
+    some = Scorer(run, settings=ScoreSettings(tracks='target == CTCF and Lab ~ "a"'))
     columns = some.columns(variants, dataset.genome, per_track=True)
     expected = [t.id for t in run.tracks if t.metadata["Target"] == "CTCF" and "a" in t.metadata["Lab"].lower()]
     assert some.panel.ids.tolist() == expected and 0 < len(expected) < len(run.tracks)
@@ -68,7 +68,7 @@ def test_a_year_is_asked_for_as_a_year(trained: tuple[Run, Dataset]) -> None:
 )
 def test_queries_that_pick_nothing(trained: tuple[Run, Dataset], query: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Scorer(trained[0], settings=Settings(tracks=query))
+        Scorer(trained[0], settings=ScoreSettings(tracks=query))
 
 
 def test_id_and_kind_can_be_asked_for(trained: tuple[Run, Dataset]) -> None:
@@ -114,7 +114,7 @@ def test_scores_with_fixed_factors_differ_by_the_technical_part_alone(trained: t
     run, dataset = trained
     variants = some_variants(dataset)
     own = Scorer(run).columns(variants, dataset.genome)
-    fixed = Scorer(run, settings=Settings(fixes=("technical=average",))).columns(variants, dataset.genome)
+    fixed = Scorer(run, settings=ScoreSettings(fixes=("technical=average",))).columns(variants, dataset.genome)
     for name in ("MFD_SHARED", "MFD_BIO", "MFD_DEBIASED"):
         assert np.allclose(own[name], fixed[name], atol=1e-6)
     assert not np.allclose(own["MFD_TECH"], fixed["MFD_TECH"], atol=1e-4)
@@ -155,7 +155,7 @@ def test_impossible_combinations_are_left_out_and_extrapolated_ones_flagged(tmp_
     assert panel.ids.tolist() == ["P0", "P2"] and panel.left_out == 7
     with pytest.raises(ConfigError, match="no track can be such an experiment"):
         panel_of(run, Predictor(model).head, "target == CTCF", ["assay=ATAC-seq"])
-    scorer = Scorer(run, settings=Settings(tracks="id == P0", fixes=("tissue=brain", "lab=average")))
+    scorer = Scorer(run, settings=ScoreSettings(tracks="id == P0", fixes=("tissue=brain", "lab=average")))
     columns = scorer.columns(some_variants(dataset, 3), dataset.genome)
     assert scorer.panel.support == ["extrapolated"] and all("extrapolated" in flag for flag in columns["MFD_FLAGS"])
 

@@ -18,8 +18,8 @@ from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.sequence import CODES, Genome
 from mfd_cli.runs.folder import Run
 from mfd_cli.variants.background import Background, background, contexts, draw, draw_like, find_background, spectrum
-from mfd_cli.variants.effects import Scorer, Settings
-from mfd_cli.variants.options import Options
+from mfd_cli.variants.effects import Scorer, ScoreSettings
+from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.score import score_variants
 
 VCF = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -99,7 +99,7 @@ def test_scores_get_quantiles_from_a_background_of_the_same_settings(
     assert told.variants == 300 and told.path.parent == run.path / "background" and "99 %" in told.lines()[1]
     kept = pq.read_table(told.path).to_pydict()
     source = vcf(tmp_path / "a.vcf", genome, range(3000, 3400, 20))
-    summary = score_variants(run, genome, source, Options(tmp_path / "o.vcf"))
+    summary = score_variants(run, genome, source, ScoreOptions(tmp_path / "o.vcf"))
     table = pq.read_table(tmp_path / "o.parquet").to_pydict()
     for field, name in (("MFD_MAX_DLOGIT", "MFD_BG_QUANTILE"), ("MFD_DEBIASED", "MFD_BG_DEBIASED")):
         size, value = np.abs(kept[field]), np.abs(table[field])
@@ -112,8 +112,8 @@ def test_scores_get_quantiles_from_a_background_of_the_same_settings(
         and "MFD_BG_QUANTILE=0." in text
         and "ID=MFD_BG_DEBIASED" in text
     )
-    grid = Settings("grid")
-    other = score_variants(run, genome, source, Options(tmp_path / "p.vcf"), settings=grid)
+    grid = ScoreSettings("grid")
+    other = score_variants(run, genome, source, ScoreOptions(tmp_path / "p.vcf"), settings=grid)
     assert any("other settings" in line for line in other.warnings)
     assert "MFD_BG_QUANTILE" not in pq.read_table(tmp_path / "p.parquet").column_names
     with pytest.raises(OutputError, match="exists already"):

@@ -13,7 +13,7 @@ from mfd_cli.dataset.folder import Dataset
 from mfd_cli.formats.vcf_reader import Record
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.runs.folder import Run
-from mfd_cli.variants.options import Options
+from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.phasing import Group, carried_by, groups_of, haplotypes_of, neighbours, sample_column
 from mfd_cli.variants.score import score_variants
 
@@ -91,7 +91,7 @@ def scored(
     run: Run, dataset: Dataset, folder: Path, lines: list[str], **options: object
 ) -> tuple[dict[str, list[object]], list[str]]:
     (folder / "a.vcf").write_text(HEADER + "S\n" + "".join(lines))
-    made = Options(folder / "o.vcf", force=True, **options)  # type: ignore[arg-type]
+    made = ScoreOptions(folder / "o.vcf", force=True, **options)  # type: ignore[arg-type]
     summary = score_variants(run, dataset.genome, folder / "a.vcf", made)
     return pq.read_table(folder / "o.parquet").to_pydict(), summary.warnings
 

@@ -23,7 +23,7 @@ from mfd_cli.runs.choose_genome import choose_genome
 from mfd_cli.runs.folder import Run
 from mfd_cli.variants import records as module
 from mfd_cli.variants.effects import Scorer
-from mfd_cli.variants.options import Options
+from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.score import score_variants
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr2,length=30000>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -45,7 +45,7 @@ def write_vcf(path: Path, rows: list[tuple[int, str, str]], info: str = ".", con
 
 def score(trained: tuple[Run, Dataset], folder: Path, source: Path, **options: object) -> dict[str, list[object]]:
     run, dataset = trained
-    score_variants(run, dataset.genome, source, Options(folder / "out.vcf.gz", force=True, **options))  # type: ignore[arg-type]
+    score_variants(run, dataset.genome, source, ScoreOptions(folder / "out.vcf.gz", force=True, **options))  # type: ignore[arg-type]
     return pq.read_table(folder / "out.parquet").to_pydict()
 
 
@@ -118,7 +118,7 @@ def test_every_record_comes_out_and_nothing_else_changes(trained: tuple[Run, Dat
     ]
     source = tmp_path / "a.vcf"
     source.write_text(HEADER.rstrip("\n") + "\tFORMAT\tS1\n" + "".join(lines))
-    summary = score_variants(run, genome, source, Options(tmp_path / "out.vcf"))
+    summary = score_variants(run, genome, source, ScoreOptions(tmp_path / "out.vcf"))
     assert (summary.records, summary.alleles, summary.scored) == (7, 9, 3)
     written = [line for line in (tmp_path / "out.vcf").read_text().splitlines() if not line.startswith("#")]
     assert len(written) == 7
@@ -206,7 +206,9 @@ def test_the_same_input_gives_the_same_bytes(trained: tuple[Run, Dataset], tmp_p
 def test_unsorted_input_stays_unsorted_and_has_no_index(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
     run, dataset = trained
     rows = [(p, base(dataset.genome, p), other(base(dataset.genome, p))) for p in (900, 800)]
-    summary = score_variants(run, dataset.genome, write_vcf(tmp_path / "a.vcf", rows), Options(tmp_path / "o.vcf.gz"))
+    summary = score_variants(
+        run, dataset.genome, write_vcf(tmp_path / "a.vcf", rows), ScoreOptions(tmp_path / "o.vcf.gz")
+    )
     assert any("not sorted" in text for text in summary.warnings)
     assert not (tmp_path / "o.vcf.gz.tbi").exists()
 
@@ -230,7 +232,7 @@ def test_what_stops_scoring_leaves_nothing(trained: tuple[Run, Dataset], tmp_pat
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(error, match=message):
-        score_variants(run, dataset.genome, source, Options(out / "o.vcf.gz"))
+        score_variants(run, dataset.genome, source, ScoreOptions(out / "o.vcf.gz"))
     assert list(out.iterdir()) == []
 
 
@@ -238,7 +240,7 @@ def test_an_existing_output_is_kept(trained: tuple[Run, Dataset], tmp_path: Path
     run, dataset = trained
     (tmp_path / "o.vcf").write_text("mine")
     with pytest.raises(OutputError, match="exists already"):
-        score_variants(run, dataset.genome, write_vcf(tmp_path / "a.vcf", []), Options(tmp_path / "o.vcf"))
+        score_variants(run, dataset.genome, write_vcf(tmp_path / "a.vcf", []), ScoreOptions(tmp_path / "o.vcf"))
     assert (tmp_path / "o.vcf").read_text() == "mine"
 
 
@@ -249,10 +251,10 @@ def substitution(genome: Genome, position: int) -> tuple[int, str, str]:
 def test_an_older_index_never_stays_beside_a_new_output(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
     run, dataset = trained
     one, two = (substitution(dataset.genome, p) for p in (800, 900))
-    score_variants(run, dataset.genome, write_vcf(tmp_path / "a.vcf", [one, two]), Options(tmp_path / "o.vcf.gz"))
+    score_variants(run, dataset.genome, write_vcf(tmp_path / "a.vcf", [one, two]), ScoreOptions(tmp_path / "o.vcf.gz"))
     assert (tmp_path / "o.vcf.gz.tbi").exists()
     source = write_vcf(tmp_path / "a.vcf", [two, one])
-    summary = score_variants(run, dataset.genome, source, Options(tmp_path / "o.vcf.gz", force=True))
+    summary = score_variants(run, dataset.genome, source, ScoreOptions(tmp_path / "o.vcf.gz", force=True))
     assert sorted(path.name for path in summary.outputs) == ["o.parquet", "o.skipped.tsv", "o.vcf.gz"]
     assert not (tmp_path / "o.vcf.gz.tbi").exists()
 
@@ -263,7 +265,7 @@ def test_a_position_too_large_for_the_index_costs_no_score(
 ) -> None:
     run, dataset = trained
     source = write_vcf(tmp_path / "a.vcf", [substitution(dataset.genome, 500), (position, "A", "C")])
-    summary = score_variants(run, dataset.genome, source, Options(tmp_path / "o.vcf.gz"))
+    summary = score_variants(run, dataset.genome, source, ScoreOptions(tmp_path / "o.vcf.gz"))
     assert (summary.records, summary.scored, summary.skipped) == (2, 1, {"not within the contig": 1})
     assert [path.suffix for path in tmp_path.glob("o.vcf.gz.*")] == ([f".{index}"] if index else [])
     assert bool(summary.warnings) == (index is None)
@@ -278,14 +280,14 @@ def test_mismatches_are_judged_over_the_whole_file(
     good = [substitution(dataset.genome, p) for p in range(1000, 3000, 10)]
     bad = [(p, alt, ref) for p, ref, alt in (substitution(dataset.genome, p) for p in range(500, 580, 10))]
     source = write_vcf(tmp_path / "a.vcf", [*bad, *good])
-    summary = score_variants(run, dataset.genome, source, Options(tmp_path / "o.vcf"))
+    summary = score_variants(run, dataset.genome, source, ScoreOptions(tmp_path / "o.vcf"))
     assert (summary.scored, summary.skipped) == (200, {"reference mismatch": 8})
     with pytest.raises(VariantError, match="20 of 208 reference"):
         source = write_vcf(tmp_path / "b.vcf", [*good[:188], *[(p, alt, ref) for p, ref, alt in good[:20]]])
-        score_variants(run, dataset.genome, source, Options(tmp_path / "p.vcf"))
+        score_variants(run, dataset.genome, source, ScoreOptions(tmp_path / "p.vcf"))
     with pytest.raises(VariantError, match="20 of 20 reference"):
         source = write_vcf(tmp_path / "c.vcf", [*[(p, alt, ref) for p, ref, alt in good[:20]], *good])
-        score_variants(run, dataset.genome, source, Options(tmp_path / "p.vcf"))
+        score_variants(run, dataset.genome, source, ScoreOptions(tmp_path / "p.vcf"))
 
 
 def test_the_input_is_never_replaced(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
@@ -293,7 +295,7 @@ def test_the_input_is_never_replaced(trained: tuple[Run, Dataset], tmp_path: Pat
     source = write_vcf(tmp_path / "a.vcf", [substitution(dataset.genome, 500)])
     before = source.read_bytes()
     with pytest.raises(OutputError, match="is the input itself"):
-        score_variants(run, dataset.genome, source, Options(source, force=True))
+        score_variants(run, dataset.genome, source, ScoreOptions(source, force=True))
     assert source.read_bytes() == before
 
 
@@ -322,8 +324,8 @@ def test_a_file_without_records_gives_a_table_with_its_columns(trained: tuple[Ru
 def test_scoring_again_replaces_the_fields(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
     run, dataset = trained
     rows = [substitution(dataset.genome, 500), (600, base(dataset.genome, 600), "*")]
-    score_variants(run, dataset.genome, write_vcf(tmp_path / "a.vcf", rows, "DP=3"), Options(tmp_path / "o.vcf"))
-    score_variants(run, dataset.genome, tmp_path / "o.vcf", Options(tmp_path / "p.vcf"))
+    score_variants(run, dataset.genome, write_vcf(tmp_path / "a.vcf", rows, "DP=3"), ScoreOptions(tmp_path / "o.vcf"))
+    score_variants(run, dataset.genome, tmp_path / "o.vcf", ScoreOptions(tmp_path / "p.vcf"))
     assert (tmp_path / "p.vcf").read_bytes() == (tmp_path / "o.vcf").read_bytes()
 
 
@@ -333,7 +335,9 @@ def test_a_free_head_has_no_groups_and_a_signal_no_probability(tmp_path: Path) -
     tracks = tuple(dataclasses.replace(t, kind="signal") for t in tiny.dataset(tmp_path / "d", tracks=8).tracks[:8])
     free = tiny.model(model={"head": "free"})
     run = Run(tmp_path, tiny.config(model={"head": "free"}), free, tracks, None, about)  # type: ignore[arg-type]
-    score_variants(run, world, write_vcf(tmp_path / "a.vcf", [substitution(world, 500)]), Options(tmp_path / "o.vcf"))
+    score_variants(
+        run, world, write_vcf(tmp_path / "a.vcf", [substitution(world, 500)]), ScoreOptions(tmp_path / "o.vcf")
+    )
     header = (tmp_path / "o.vcf").read_text()
     assert "head=free" in header and "MFD_MAX_DLOGIT=" in header and "MFD_BIO" not in header
     table = pq.read_table(tmp_path / "o.parquet").to_pydict()

@@ -23,7 +23,7 @@ from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
 from mfd_cli.variants.effects import Scorer
-from mfd_cli.variants.options import Options
+from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.score import score_variants
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr2,length=30000>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -55,12 +55,12 @@ def test_every_format_holds_the_same(
 ) -> None:
     run, dataset = trained
     source = write(tmp_path / "a.vcf", dataset, [500, 700, 900])
-    options = Options(tmp_path / name, output_type=kind)  # type: ignore[arg-type]
+    options = ScoreOptions(tmp_path / name, output_type=kind)  # type: ignore[arg-type]
     summary = score_variants(run, dataset.genome, source, options)
     assert [path.name for path in summary.outputs if path.suffix in (".tbi", ".csi")] == (
         [f"{name}.{index}"] if index else []
     )
-    score_variants(run, dataset.genome, source, Options(tmp_path / "plain.vcf"))
+    score_variants(run, dataset.genome, source, ScoreOptions(tmp_path / "plain.vcf"))
     with pysam.VariantFile(str(tmp_path / name)) as made, pysam.VariantFile(str(tmp_path / "plain.vcf")) as plain:
         one, other = ([(r.pos, r.id, round(r.info["MFD_BIO"][0], 5)) for r in file] for file in (made, plain))
     assert one == other and len(one) == 3
@@ -74,9 +74,9 @@ def test_the_type_wins_over_the_name_and_gives_one(
     run, dataset = trained
     monkeypatch.chdir(tmp_path)
     source = write(tmp_path / "a.vcf", dataset, [500])
-    score_variants(run, dataset.genome, source, Options("x.vcf", output_type="z"))
+    score_variants(run, dataset.genome, source, ScoreOptions("x.vcf", output_type="z"))
     assert (tmp_path / "x.vcf").read_bytes()[:2] == b"\x1f\x8b" and (tmp_path / "x.vcf.tbi").exists()
-    summary = score_variants(run, dataset.genome, source, Options(output_type="b"))
+    summary = score_variants(run, dataset.genome, source, ScoreOptions(output_type="b"))
     assert [path.name for path in summary.outputs] == [
         "a.mfd.bcf",
         "a.mfd.parquet",
@@ -93,7 +93,7 @@ def test_the_index_that_is_asked_for(
     trained: tuple[Run, Dataset], tmp_path: Path, name: str, index: str, made: str | None
 ) -> None:
     run, dataset = trained
-    options = Options(tmp_path / name, index=index)  # type: ignore[arg-type]
+    options = ScoreOptions(tmp_path / name, index=index)  # type: ignore[arg-type]
     score_variants(run, dataset.genome, write(tmp_path / "a.vcf", dataset, [500, 900]), options)
     assert [p.name for p in tmp_path.iterdir() if p.suffix in (".tbi", ".csi")] == ([made] if made else [])
 
@@ -108,7 +108,7 @@ def test_an_index_that_cannot_be_is_an_error_and_leaves_nothing(
     source = write(tmp_path / "in" / "a.vcf", dataset, [900, 500])  # unsorted
     output = name if name == "-" else tmp_path / "out" / name
     with pytest.raises(VariantError, match="index"):
-        score_variants(run, dataset.genome, source, Options(output, index=index))  # type: ignore[arg-type]
+        score_variants(run, dataset.genome, source, ScoreOptions(output, index=index))  # type: ignore[arg-type]
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -117,10 +117,10 @@ def test_records_that_bcf_cannot_hold_say_so(trained: tuple[Run, Dataset], tmp_p
     run, dataset = trained
     source = write(tmp_path / "a.vcf", dataset, [500])
     source.write_text(source.read_text().replace("\tPASS\t.\n", "\tPASS\tUNHEARD=1\n"))
-    score_variants(run, dataset.genome, source, Options(tmp_path / "o.vcf.gz"))
+    score_variants(run, dataset.genome, source, ScoreOptions(tmp_path / "o.vcf.gz"))
     (tmp_path / "out").mkdir()
     with pytest.raises(VariantError, match="cannot be written as BCF"):
-        score_variants(run, dataset.genome, source, Options(tmp_path / "out" / "o.bcf"))
+        score_variants(run, dataset.genome, source, ScoreOptions(tmp_path / "out" / "o.bcf"))
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -134,7 +134,7 @@ def test_regions_are_those_of_bcftools(trained: tuple[Run, Dataset], tmp_path: P
     text.insert(5, f"chr2\t505\tv505\t{base}\t{base[0]}\t50\tPASS\t.\n")  # a deletion that reaches to 514
     source.write_text("".join(text))
     chosen = parse_regions([region], None, dataset.genome)
-    summary = score_variants(run, dataset.genome, source, Options(tmp_path / "o.vcf", regions=chosen))
+    summary = score_variants(run, dataset.genome, source, ScoreOptions(tmp_path / "o.vcf", regions=chosen))
     spans = ",".join(f"chr2:{r.start + 1}-{r.end}" for r in chosen)
     packed = tmp_path / "a.vcf.gz"
     pysam.tabix_compress(str(source), str(packed))
@@ -150,7 +150,7 @@ def test_regions_from_a_file_and_regions_that_are_none(trained: tuple[Run, Datas
     regions = parse_regions([], tmp_path / "r.bed", genome)
     run, dataset = trained
     source = write(tmp_path / "a.vcf", dataset, [499, 500, 900, 901])
-    summary = score_variants(run, genome, source, Options(tmp_path / "o.vcf", regions=regions))
+    summary = score_variants(run, genome, source, ScoreOptions(tmp_path / "o.vcf", regions=regions))
     assert summary.records == 2
     assert (
         parse_regions(["chr2:29000-99999999", "chr2:29000-"], None, genome) == (Interval("chr2", 28_999, 30_000),) * 2
@@ -175,21 +175,23 @@ def test_the_policy_on_reference_alleles(trained: tuple[Run, Dataset], tmp_path:
     run, dataset = trained
     few = write(tmp_path / "few.vcf", dataset, list(range(500, 1500, 20)), wrong=(520,))
     many = write(tmp_path / "many.vcf", dataset, list(range(500, 1500, 20)), wrong=tuple(range(500, 700, 20)))
-    assert score_variants(run, dataset.genome, few, Options(tmp_path / "a.vcf")).skipped == {"reference mismatch": 1}
+    assert score_variants(run, dataset.genome, few, ScoreOptions(tmp_path / "a.vcf")).skipped == {
+        "reference mismatch": 1
+    }
     told = (tmp_path / "a.skipped.tsv").read_text().splitlines()[1]
     ref = dataset.genome.bases("chr2", 519, 520)
     assert f"the genome has {ref} (ALT {ref})" in told and "REF is" in told
     with pytest.raises(VariantError, match=r"few.vcf:5: REF is"):
-        score_variants(run, dataset.genome, few, Options(tmp_path / "b.vcf", check_ref="error"))
+        score_variants(run, dataset.genome, few, ScoreOptions(tmp_path / "b.vcf", check_ref="error"))
     with pytest.raises(VariantError, match="10 of 50 reference alleles") as error:
-        score_variants(run, dataset.genome, many, Options(tmp_path / "b.vcf"))
+        score_variants(run, dataset.genome, many, ScoreOptions(tmp_path / "b.vcf"))
     assert "--check-ref warn" in str(error.value.hint)
     some = write(tmp_path / "some.vcf", dataset, [500, 520, 540], wrong=(520, 540))
     with pytest.raises(VariantError, match="2 of 3 reference alleles"):
-        score_variants(run, dataset.genome, some, Options(tmp_path / "b.vcf"))
+        score_variants(run, dataset.genome, some, ScoreOptions(tmp_path / "b.vcf"))
     half = write(tmp_path / "half.vcf", dataset, [500, 520], wrong=(520,))
-    assert score_variants(run, dataset.genome, half, Options(tmp_path / "c.vcf")).scored == 1
-    summary = score_variants(run, dataset.genome, many, Options(tmp_path / "b.vcf", check_ref="warn"))
+    assert score_variants(run, dataset.genome, half, ScoreOptions(tmp_path / "c.vcf")).scored == 1
+    summary = score_variants(run, dataset.genome, many, ScoreOptions(tmp_path / "b.vcf", check_ref="warn"))
     assert summary.scored == 40 and any("another assembly" in line for line in summary.warnings)
 
 
@@ -197,17 +199,17 @@ def test_contigs_of_another_length(trained: tuple[Run, Dataset], tmp_path: Path)
     run, dataset = trained
     header = HEADER.replace("<ID=chr2,length=30000>", '<ID=2,assembly="a,b",length=31000,md5=0>')
     source = write(tmp_path / "a.vcf", dataset, [500], header)
-    summary = score_variants(run, dataset.genome, source, Options(tmp_path / "o.vcf"))
+    summary = score_variants(run, dataset.genome, source, ScoreOptions(tmp_path / "o.vcf"))
     assert summary.warnings == ["the header says that 2 has 31,000 bp, in the genome it has 30,000"]
     with pytest.raises(VariantError, match="2 has 31,000 bp"):
-        score_variants(run, dataset.genome, source, Options(tmp_path / "p.vcf", check_ref="error"))
+        score_variants(run, dataset.genome, source, ScoreOptions(tmp_path / "p.vcf", check_ref="error"))
 
 
 def test_a_file_beyond_the_contigs_is_of_another_assembly(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
     lines = "".join(f"chr2\t{position}\t.\tA\tC\t.\t.\t.\n" for position in range(40_000, 40_030))
     (tmp_path / "a.vcf").write_text(HEADER + lines)
     with pytest.raises(VariantError, match=r"30 of 30 reference alleles are not in the genome .*not within the contig"):
-        score_variants(trained[0], trained[1].genome, tmp_path / "a.vcf", Options(tmp_path / "o.vcf"))
+        score_variants(trained[0], trained[1].genome, tmp_path / "a.vcf", ScoreOptions(tmp_path / "o.vcf"))
 
 
 def test_letters_of_iupac_must_be_able_to_be_the_genomes_base() -> None:
@@ -221,7 +223,7 @@ def test_a_file_that_calls_contigs_otherwise_keeps_its_names(trained: tuple[Run,
     run, dataset = trained
     source = write(tmp_path / "a.vcf", dataset, [500], HEADER.replace("##contig=<ID=chr2,length=30000>\n", ""))
     source.write_text(source.read_text().replace("\nchr2", "\n2"))
-    score_variants(run, dataset.genome, source, Options(tmp_path / "o.bcf"))
+    score_variants(run, dataset.genome, source, ScoreOptions(tmp_path / "o.bcf"))
     with pysam.VariantFile(str(tmp_path / "o.bcf")) as file:
         assert list(file.header.contigs) == ["1", "2"] and [record.contig for record in file] == ["2"]
 
@@ -229,7 +231,7 @@ def test_a_file_that_calls_contigs_otherwise_keeps_its_names(trained: tuple[Run,
 def test_other_peoples_fields_are_kept(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
     source = write(tmp_path / "a.vcf", trained[1], [500])
     source.write_text(source.read_text().replace("PASS\t.", "PASS\tMFD_THEIRS=1;MFD_BIO=9"))
-    score_variants(trained[0], trained[1].genome, source, Options(tmp_path / "o.vcf"))
+    score_variants(trained[0], trained[1].genome, source, ScoreOptions(tmp_path / "o.vcf"))
     info = (tmp_path / "o.vcf").read_text().splitlines()[-1].split("\t")[7]
     assert info.startswith("MFD_THEIRS=1;MFD_MAX_DLOGIT=") and "MFD_BIO=9" not in info
 
@@ -242,7 +244,7 @@ def test_two_results_never_go_into_one_file(trained: tuple[Run, Dataset], tmp_pa
                 trained[0],
                 trained[1].genome,
                 source,
-                Options(tmp_path / "o.vcf.gz", table=tmp_path / table, force=True),
+                ScoreOptions(tmp_path / "o.vcf.gz", table=tmp_path / table, force=True),
             )
     assert [path.name for path in tmp_path.iterdir()] == ["a.vcf"]
 
@@ -255,7 +257,7 @@ def test_to_standard_output_only_what_is_named_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     source = write(tmp_path / "a.vcf", trained[1], [500, 600], wrong=(600,))
-    for options in (Options("-"), Options("-", skipped=Path("s.tsv"), table=Path("t.parquet"))):
+    for options in (ScoreOptions("-"), ScoreOptions("-", skipped=Path("s.tsv"), table=Path("t.parquet"))):
         score_variants(trained[0], trained[1].genome, source, options)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.vcf", "s.tsv", "t.parquet"]
     assert len((tmp_path / "s.tsv").read_text().splitlines()) == 2
@@ -270,7 +272,7 @@ def test_masked_and_ambiguous_reference_letters(trained: tuple[Run, Dataset], tm
     scores = []
     for number, ref in enumerate(("G", "g", "N", "R")):  # R: A or G
         (tmp_path / "a.vcf").write_text(HEADER + f"chr2\t{at}\t.\t{ref}\t{alt}\t.\t.\t.\n")
-        score_variants(run, genome, tmp_path / "a.vcf", Options(tmp_path / f"o{number}.vcf"))
+        score_variants(run, genome, tmp_path / "a.vcf", ScoreOptions(tmp_path / f"o{number}.vcf"))
         scores.append(pq.read_table(tmp_path / f"o{number}.parquet")["MFD_BIO"][0].as_py())
     assert len(set(scores)) == 1
 
@@ -283,7 +285,7 @@ def test_genes_and_elements_are_in_the_table(trained: tuple[Run, Dataset], tmp_p
     genome = dataset.genome
     (tmp_path / "g.gtf").write_text('chr2\tx\tgene\t601\t900\t.\t-\t.\tgene_id "G1"; gene_name "ABC1";\n')
     (tmp_path / "e.bed").write_text("2\t690\t710\tpeak7\n")
-    options = Options(
+    options = ScoreOptions(
         tmp_path / "o.vcf",
         genes=read_gtf(tmp_path / "g.gtf", genome),
         elements=(read_elements("peaks", tmp_path / "e.bed", genome),),
@@ -302,7 +304,7 @@ def test_several_models_are_averaged_and_their_spread_told(trained: tuple[Run, D
     source = write(tmp_path / "a.vcf", dataset, [500, 700, 900])
     tables = []
     for number, runs in enumerate(([run], [other], [run, other])):
-        score_variants(runs, dataset.genome, source, Options(tmp_path / f"{number}.vcf", per_track=True))
+        score_variants(runs, dataset.genome, source, ScoreOptions(tmp_path / f"{number}.vcf", per_track=True))
         tables.append(pq.read_table(tmp_path / f"{number}.parquet").to_pydict())
     one, two, both = tables
     for name in ("track.P0", "track.P5", "MFD_SHARED", "level.target=CTCF"):
@@ -322,7 +324,7 @@ def test_several_models_are_averaged_and_their_spread_told(trained: tuple[Run, D
 def test_one_part_alone_in_probabilities(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
     """Counterfactuals of the method, D.4: the top track's probability when only one part of the latent changes."""
     run, dataset = trained
-    score_variants(run, dataset.genome, write(tmp_path / "a.vcf", dataset, [500]), Options(tmp_path / "o.vcf"))
+    score_variants(run, dataset.genome, write(tmp_path / "a.vcf", dataset, [500]), ScoreOptions(tmp_path / "o.vcf"))
     (row,) = pq.read_table(tmp_path / "o.parquet").to_pylist()
 
     def logit(p: float) -> float:

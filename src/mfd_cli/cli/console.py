@@ -1,4 +1,4 @@
-"""The terminal: progress, notes, tables and how an error is shown. Only this file and cli.py know that there is one.
+"""The terminal: progress, notes, tables and how an error is shown. Only the room `cli` knows that there is one.
 
 Results go to stdout, everything else to stderr. Values that come from files are printed inertly: no markup, no escapes.
 """
@@ -17,34 +17,33 @@ from mfd_cli.base.errors import InputErrors, MfdError
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _EVERY = 10.0
 """Seconds between progress lines where there is no terminal."""
 
 
 def inert(text: object) -> str:
-    """A value as it may be shown: control characters (escape codes, carriage returns) become a question mark."""
+    """Return a value as it may be shown: control characters (escape codes, carriage returns) become a question mark."""
     return _CONTROL.sub("?", str(text))
 
 
 def say(text: str) -> None:
-    """A line of a result, on stdout."""
+    """Print a line of a result, on stdout."""
     print(inert(text))
 
 
 def note(text: str) -> None:
-    """A remark, on stderr."""
+    """Print a remark, on stderr."""
     print(inert(text), file=sys.stderr)
 
 
 def warn(text: str) -> None:
-    """A warning, on stderr."""
+    """Print a warning, on stderr."""
     note(f"mfd: warning: {text}")
 
 
 def show_error(error: MfdError) -> None:
-    """One plain line per fault, and a hint where there is one."""
+    """Print one plain line per fault, and a hint where there is one."""
     for each in error.errors if isinstance(error, InputErrors) else [error]:
         note(f"mfd: error: {' '.join(str(each).split())}")
         if each.hint:
@@ -52,7 +51,7 @@ def show_error(error: MfdError) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A plain aligned table on stdout: numbers to the right, text to the left."""
+    """Print a plain aligned table on stdout: numbers to the right, text to the left."""
     cells = [list(columns), *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     right = [all(_NUMBER.fullmatch(row[i]) for row in cells[1:]) for i in range(len(columns))]

@@ -54,11 +54,11 @@ def ended(command: Callable[[], object], debug: Callable[[], bool]) -> None:
 
 
 def as_known(error: Exception) -> MfdError | None:
-    """The error that a user can mend which this one is: ours, a lack of memory, a full disk; None for anything else."""
+    """Return the error that a user can mend which this one is: ours, a lack of memory, a full disk; None for anything else."""
     if isinstance(error, MfdError):
         return error
-    told = isinstance(error, RuntimeError) and any(text in str(error) for text in SCARCE)
-    if isinstance(error, MemoryError) or told or (isinstance(error, SystemError) and _is_scarce()):
+    says_scarce = isinstance(error, RuntimeError) and any(text in str(error) for text in SCARCE)
+    if isinstance(error, MemoryError) or says_scarce or (isinstance(error, SystemError) and _is_scarce()):
         return MfdError(
             "there is not enough memory",
             hint='a smaller --batch-size, in training train.batch_size or train.memory = "host"; fewer --threads',
@@ -77,6 +77,7 @@ def _is_scarce() -> bool:
 
 
 def _leave_stopped(number: int) -> NoReturn:
+    """End as a shell expects of a process that a signal stopped: 128 and its number."""
     if number == signal.SIGPIPE:  # as in `mfd info | head`: nothing is left to say, and nobody to say it to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     else:
@@ -85,6 +86,7 @@ def _leave_stopped(number: int) -> NoReturn:
 
 
 def _leave_at_fault(error: Exception) -> NoReturn:
+    """End with exit code 1 for an error that no user can mend, and leave a report of it in a file."""
     import tempfile
     import traceback
 

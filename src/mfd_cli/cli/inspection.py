@@ -17,28 +17,46 @@ from mfd_cli.cli.shared import (
     say_json,
 )
 
+DatasetOrRun = Annotated[
+    Path | None,
+    typer.Argument(help="Dataset or run folder, or a folder of several seeds' runs [default: the project's]."),
+]
+
 
 def info_command(
-    path: Annotated[Path | None, typer.Argument(help="Dataset or run folder [default: the project's].")] = None,
+    path: DatasetOrRun = None,
     config: ConfigFile = None,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Say what is in a dataset or a run."""
+    """Say what is in a dataset or a run. With --json: an object for a PATH that is one folder, otherwise a list of them."""
     from mfd_cli.runs.info import describe, lines_of
 
-    for folder in [path] if path else folders(load(config, sets)):
-        description = describe(folder)
-        say_json(description) if as_json else say_all(lines_of(description))
+    inspected = _inspected(path, config, sets)
+    descriptions = [describe(folder) for folder in inspected]
+    if as_json:
+        say_json(descriptions[0] if inspected == [path] else descriptions)
+        return
+    for description in descriptions:
+        say_all(lines_of(description))
 
 
 def verify_command(
-    path: Annotated[Path | None, typer.Argument(help="Dataset or run folder [default: the project's].")] = None,
+    path: DatasetOrRun = None,
     config: ConfigFile = None,
     sets: Sets = None,
 ) -> None:
     """Compare every file of a dataset or run with its checksum."""
     from mfd_cli.runs.info import verify
 
-    for folder in [path] if path else folders(load(config, sets)):
+    for folder in _inspected(path, config, sets):
         say_all([verify(folder)])
+
+
+def _inspected(path: Path | None, config: Path | None, sets: list[str] | None) -> list[Path]:
+    """Return the dataset and run folders that are meant: that of the path, or the project's. Runs of several seeds count one
+    by one. Raises ConfigError where the project has neither a dataset nor a run."""
+    from mfd_cli.runs.folder import run_folders
+
+    named = [path] if path is not None else folders(load(config, sets))
+    return [each for folder in named for each in run_folders(folder)]

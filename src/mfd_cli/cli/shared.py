@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +15,6 @@ from mfd_cli.base.errors import ConfigError
 if TYPE_CHECKING:
     from mfd_cli.runs.folder import Run
     from mfd_cli.settings.project import Project
-
-import re
 
 ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="Project file [default: ./mfd.toml].")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override any setting; repeatable.")]
@@ -36,13 +35,14 @@ BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Windows tha
 
 
 def load(config: Path | None, sets: list[str] | None, flags: Mapping[str, object] | None = None) -> Project:
+    """Return the project of a file (default: ./mfd.toml), with settings overridden by --set and then by flags."""
     from mfd_cli.settings.project import load_project
 
     return load_project(config, sets or (), flags)
 
 
 def folders(project: Project) -> list[Path]:
-    """The project's dataset and run, those of them that exist."""
+    """Return the project's dataset and run, those of them that exist. ConfigError where neither does."""
     folders = [folder for folder in (project.dataset, project.run) if folder.exists()]
     if not folders:
         raise ConfigError("there is neither a dataset nor a run here", hint="mfd info FOLDER, or mfd preprocess first")
@@ -50,40 +50,43 @@ def folders(project: Project) -> list[Path]:
 
 
 def open_run(project: Project, threads: int | None) -> Run:
-    """The project's run; the first of several seeds."""
+    """Read the project's run; the first one of several seeds."""
     return open_runs(project, threads, False)[0]
 
 
 def open_runs(project: Project, threads: int | None, every: bool) -> list[Run]:
-    """The project's runs: every seed's, or only the first."""
+    """Read the project's runs: every seed's, or only the first. ConfigError where `every` finds no several seeds."""
     from mfd_cli.runs.folder import load_run, run_folders
 
     set_threads(threads)
-    places = run_folders(project.run)
-    if every and len(places) < 2:
+    seeds = run_folders(project.run)
+    if every and len(seeds) < 2:
         raise ConfigError(
             f"{project.run} holds no runs of several seeds to average", hint="mfd train --seeds 1,2,3 makes them"
         )
-    if len(places) > 1 and not every:
+    if len(seeds) > 1 and not every:
         from mfd_cli.cli.console import note
 
-        note(f"{project.run} holds {len(places)} runs: the first is used, {places[0].name}")
-    return [load_run(place) for place in (places if every else places[:1])]
+        note(f"{project.run} holds {len(seeds)} runs: the first is used, {seeds[0].name}")
+    return [load_run(folder) for folder in (seeds if every else seeds[:1])]
 
 
 def split_named(split: str) -> str:
+    """Return the name of a split. ConfigError for another word."""
     from mfd_cli.dataset.manifest import SPLITS
 
     return one_of("--split", split, SPLITS)
 
 
 def one_of(option: str, value: str, known: tuple[str, ...]) -> Any:
+    """Return the value of an option that takes one of a few words. ConfigError for another."""
     if value not in known:
         raise ConfigError(f"{option} is {value!r}, not one of {', '.join(known)}")
     return value
 
 
 def gpus_or_default(gpus: int | None) -> int:
+    """Return how many GPUs a command that uses one at most takes: as told, or 1 if there is one. ConfigError for several."""
     import torch
 
     if (gpus or 0) > 1:
@@ -92,17 +95,19 @@ def gpus_or_default(gpus: int | None) -> int:
 
 
 def rank() -> int:
-    """This process's number among those of a training."""
+    """Return this process's number among those of a training."""
     return int(os.environ.get("RANK", "0"))
 
 
 def set_threads(threads: int | None) -> None:
+    """Let torch use this many CPU threads; all cores where none are named."""
     import torch
 
     torch.set_num_threads(threads or os.cpu_count() or 1)
 
 
 def say_all(lines: Iterable[str]) -> None:
+    """Print lines of a result on stdout."""
     from mfd_cli.cli.console import say
 
     for line in lines:
@@ -110,21 +115,22 @@ def say_all(lines: Iterable[str]) -> None:
 
 
 def say_json(value: object) -> None:
+    """Print a result as one JSON document on stdout; what JSON does not know, such as a path, as text."""
     import json
 
     print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
 def parse_named_file(text: str) -> tuple[str, Path]:
-    """The two halves of NAME=FILE. ConfigError where it is something else.
+    """Return the two halves of NAME=FILE. ConfigError where it is something else.
 
     >>> parse_named_file("enhancers=cCRE.bed")
     ('enhancers', PosixPath('cCRE.bed'))
     """
-    found = re.fullmatch(r"([A-Za-z][A-Za-z0-9_.-]*)=(.+)", text, re.DOTALL)
-    if found is None:
+    match = re.fullmatch(r"([A-Za-z][A-Za-z0-9_.-]*)=(.+)", text, re.DOTALL)
+    if match is None:
         raise ConfigError(
             f"{text!r} is not NAME=FILE",
             hint="for example enhancers=enhancers.bed; a name is a letter, then letters, digits and _ . -",
         )
-    return found[1], Path(found[2])
+    return match[1], Path(match[2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,13 +28,18 @@ from mfd_cli.cli.shared import (
     load,
     one_of,
     open_runs,
+    parse_named_file,
     say_all,
     say_json,
 )
 
 if TYPE_CHECKING:
-    from mfd_cli.variants.effects import Settings
+    import torch
 
+    from mfd_cli.genome.sequence import Genome
+    from mfd_cli.runs.folder import Run
+    from mfd_cli.variants.effects import ScoreSettings
+    from mfd_cli.variants.options import ScoreOptions
 
 Placed = Annotated[
     str, typer.Option("--placement", help="centred: each variant in the middle of its bin; grid: bins are shared.")
@@ -52,10 +59,17 @@ Ensemble = Annotated[
 
 
 def score_variants_command(
+    context: typer.Context,
     source: Annotated[str | None, typer.Argument(metavar="IN", help="VCF, VCF.gz or BCF; - is standard input.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: IN.mfd.vcf.gz]")] = None,
     output_type: Annotated[
-        str | None, typer.Option("-O", "--output-type", help="v: VCF, z: VCF.gz, b: BCF, u: uncompressed BCF.")
+        str | None,
+        typer.Option(
+            "-O",
+            "--output-type",
+            help="v: VCF, z: VCF.gz, b: BCF, u: uncompressed BCF [default: by the name, which must then end in "
+            ".vcf, .vcf.gz or .bcf].",
+        ),
     ] = None,
     index: Annotated[
         str, typer.Option("-W", "--write-index", metavar="FORMAT", help="auto, tbi, csi or none.")
@@ -100,17 +114,6 @@ def score_variants_command(
     quiet: Quiet = False,
 ) -> None:
     """Score variants: writes IN.mfd.vcf.gz and its index, IN.mfd.parquet and IN.mfd.skipped.tsv."""
-    from mfd_cli.cli.console import Display, note, warn
-    from mfd_cli.cli.shared import parse_named_file
-    from mfd_cli.core.device import device_of
-    from mfd_cli.formats.bed import parse_regions
-    from mfd_cli.formats.gene_files import read_elements, read_gtf
-    from mfd_cli.runs.choose_genome import choose_genome
-    from mfd_cli.variants import saturate as saturation
-    from mfd_cli.variants.options import Options
-    from mfd_cli.variants.plan import ScorePlan, plan
-    from mfd_cli.variants.score import ScoreSummary, score_variants
-
     if (source is None) == (saturate is None):
         raise ConfigError("give either a file of variants or --saturate REGION")
     if source is not None and shard != "1/1":
@@ -119,8 +122,15 @@ def score_variants_command(
         raise ConfigError("--dry-run goes with a file of variants")
     if sample is not None and not phased:
         raise ConfigError("--sample goes with --phased")
-    settings, part = _settings(placement, precision, tracks, fix), saturation.parse_shard(shard)
-    options = Options(
+    models = Models(config, sets, fasta, dataset, run, threads, gpus, batch_size, ensemble)
+    settings = _settings(placement, precision, tracks, fix)
+    if saturate is not None:
+        _refuse_beside_saturate(context)
+        _saturate(models, settings, saturate, shard, output, table, per_track, force, quiet)
+        return
+    from mfd_cli.variants.options import ScoreOptions
+
+    options = ScoreOptions(
         output,
         one_of("-O", output_type, ("v", "z", "b", "u")) if output_type else None,
         one_of("-W", index, ("auto", "tbi", "csi", "none")),
@@ -133,43 +143,155 @@ def score_variants_command(
         sample,
         force=force,
     )
-    named = [parse_named_file(text) for text in bed or []]
-    if len({name for name, _ in named}) < len(named):
-        raise ConfigError("--bed: two files have the same name", hint="--bed peaks=a.bed --bed enhancers=b.bed")
-    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
-    runs = open_runs(project, threads, ensemble)
-    genome, remark = choose_genome(project, runs[0], fasta)
+    _score_file(models, settings, str(source), options, Annotations(gtf, bed, regions, regions_file), dry_run, quiet)
+
+
+@dataclass(frozen=True)
+class Models:
+    """The options that say which trained models are used, with which genome, and on what."""
+
+    config: Path | None
+    sets: list[str] | None
+    fasta: Path | None
+    dataset: Path | None
+    run: Path | None
+    threads: int | None
+    gpus: int | None
+    batch_size: int
+    ensemble: bool
+
+    def open(self) -> tuple[list[Run], Genome, str, torch.device]:
+        """Read the runs and the genome; the text is a remark where the genome is not the one that the model was trained on."""
+        from mfd_cli.core.device import device_of
+        from mfd_cli.runs.choose_genome import choose_genome
+
+        project = load(self.config, self.sets, {"data.dataset": self.dataset, "data.run": self.run})
+        runs = open_runs(project, self.threads, self.ensemble)
+        genome, remark = choose_genome(project, runs[0], self.fasta)
+        return runs, genome, remark, device_of(gpus_or_default(self.gpus))
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """The options that name files of genes, elements and regions, which are read on the genome that the models have."""
+
+    gtf: Path | None
+    bed: list[str] | None
+    regions: list[str] | None
+    regions_file: Path | None
+
+    def elements(self) -> list[tuple[str, Path]]:
+        """Return the names and files of --bed. ConfigError where one is not NAME=FILE, or two have one name."""
+        named = [parse_named_file(text) for text in self.bed or []]
+        if len({name for name, _ in named}) < len(named):
+            raise ConfigError("--bed: two files have the same name", hint="--bed peaks=a.bed --bed enhancers=b.bed")
+        return named
+
+    def add_to(self, options: ScoreOptions, genome: Genome, remark: str) -> ScoreOptions:
+        """Read the files and return the options with what is in them."""
+        from mfd_cli.formats.bed import parse_regions
+        from mfd_cli.formats.gene_files import read_elements, read_gtf
+
+        some = self.regions is not None or self.regions_file is not None
+        return options.with_files(
+            parse_regions(self.regions or [], self.regions_file, genome) if some else (),
+            read_gtf(self.gtf, genome) if self.gtf else None,
+            tuple(read_elements(name, path, genome) for name, path in self.elements()),
+            remark,
+        )
+
+
+def _score_file(
+    models: Models,
+    settings: ScoreSettings,
+    source: str,
+    options: ScoreOptions,
+    annotations: Annotations,
+    dry_run: bool,
+    quiet: bool,
+) -> None:
+    """Score the records of a file, or say what that would do."""
+    from mfd_cli.cli.console import Display
+    from mfd_cli.variants.plan import plan_scores
+    from mfd_cli.variants.score import score_variants
+
+    annotations.elements()  # a mistake in --bed is told before models are read
+    runs, genome, remark, device = models.open()
+    options = annotations.add_to(options, genome, remark)
     with Display(quiet) as display:
-        device = device_of(gpus_or_default(gpus))
-        summary: ScoreSummary | ScorePlan | saturation.SaturationSummary
-        if source is None:
-            summary = saturation.saturate(
-                runs,
-                genome,
-                str(saturate),
-                table or output,
-                settings=settings,
-                shard=part,
-                per_track=per_track,
-                device=device,
-                batch_size=batch_size,
-                force=force,
-                progress=display,
+        summary = (plan_scores if dry_run else score_variants)(
+            runs,
+            genome,
+            source,
+            options,
+            settings=settings,
+            device=device,
+            batch_size=models.batch_size,
+            progress=display,
+        )
+    _note_summary(summary.warnings, summary.lines())
+
+
+NOTHING_TO_SATURATION = (
+    "output_type", "index", "skipped", "regions", "regions_file", "check_ref", "phased", "gtf", "bed", "placement",
+)  # fmt: skip
+"""Parameters of score-variants that have no meaning for --saturate: there are no records, and the placement is `grid`."""
+
+
+def _refuse_beside_saturate(context: typer.Context) -> None:
+    """Raise ConfigError for the first option that was given and that --saturate would have to ignore."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in NOTHING_TO_SATURATION and source is not None and source.name != "DEFAULT":
+            raise ConfigError(
+                f"{parameter.opts[0]} goes with a file of variants, not with --saturate",
+                hint="--saturate scores every substitution of a region, in grid placement, into a Parquet table",
             )
-        else:
-            chosen = parse_regions(regions or [], regions_file, genome) if regions is not None or regions_file else ()
-            whole = options.with_files(
-                chosen,
-                read_gtf(gtf, genome) if gtf else None,
-                tuple(read_elements(name, path, genome) for name, path in named),
-                remark,
-            )
-            summary = (plan if dry_run else score_variants)(
-                runs, genome, source, whole, settings=settings, device=device, batch_size=batch_size, progress=display
-            )
-    for line in summary.warnings:
-        warn(line)
-    for line in summary.lines():  # stdout may be the VCF itself
+
+
+def _saturate(
+    models: Models,
+    settings: ScoreSettings,
+    region: str,
+    shard: str,
+    output: Path | None,
+    table: Path | None,
+    per_track: bool,
+    force: bool,
+    quiet: bool,
+) -> None:
+    """Score every substitution of a region into a Parquet table, which -o or --table names."""
+    from mfd_cli.cli.console import Display
+    from mfd_cli.variants.saturate import parse_shard, saturate
+
+    part = parse_shard(shard)
+    if output is not None and table is not None:
+        raise ConfigError("--saturate writes one file", hint="name it with -o or with --table")
+    runs, genome, _, device = models.open()
+    with Display(quiet) as display:
+        summary = saturate(
+            runs,
+            genome,
+            region,
+            table or output,
+            settings=settings,
+            shard=part,
+            per_track=per_track,
+            device=device,
+            batch_size=models.batch_size,
+            force=force,
+            progress=display,
+        )
+    _note_summary(summary.warnings, summary.lines())
+
+
+def _note_summary(warnings: Iterable[str], lines: Iterable[str]) -> None:
+    """Say on stderr what was done, since stdout may be the VCF itself."""
+    from mfd_cli.cli.console import note, warn
+
+    for text in warnings:
+        warn(text)
+    for line in lines:
         note(line)
 
 
@@ -201,20 +323,17 @@ def background_command(
     quiet: Quiet = False,
 ) -> None:
     """Score a background set, so that score-variants with the same options can give quantiles and p-values."""
-    from mfd_cli.cli.console import Display, note
-    from mfd_cli.core.device import device_of
-    from mfd_cli.runs.choose_genome import choose_genome
+    from mfd_cli.cli.console import Display
     from mfd_cli.variants.background import background
     from mfd_cli.variants.effects import Scorer
 
     if source is not None and match is not None:
         raise ConfigError("--match goes with random substitutions, not with a file of variants")
     settings = _settings(placement, precision, tracks, fix)
-    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
-    runs = open_runs(project, threads, ensemble)
-    genome, _ = choose_genome(project, runs[0], fasta)
+    models = Models(config, sets, fasta, dataset, run, threads, gpus, batch_size, ensemble)
+    runs, genome, _, device = models.open()
     with Display(quiet) as display:
-        scorer = Scorer(runs, device_of(gpus_or_default(gpus)), batch_size, settings)
+        scorer = Scorer(runs, device, batch_size, settings)
         summary = background(
             scorer,
             genome,
@@ -227,8 +346,7 @@ def background_command(
             force=force,
             progress=display,
         )
-    for line in summary.lines():
-        note(line)
+    _note_summary((), summary.lines())
 
 
 def enrich_command(
@@ -281,13 +399,14 @@ def enrich_command(
         say_all(result.lines())
 
 
-def _settings(placement: str, precision: str, tracks: str | None, fix: list[str] | None) -> Settings:
+def _settings(placement: str, precision: str, tracks: str | None, fix: list[str] | None) -> ScoreSettings:
+    """Return what scores depend on. ConfigError for an unknown word, or a query that cannot be read."""
     from mfd_cli.runs.query import parse_query
-    from mfd_cli.variants.effects import Settings
+    from mfd_cli.variants.effects import ScoreSettings
 
     if tracks is not None:
         tracks = str(parse_query(tracks))  # the same question in other words is the same setting
-    return Settings(
+    return ScoreSettings(
         one_of("--placement", placement, ("centred", "grid")),
         one_of("--precision", precision, ("float32", "tf32", "bf16")),
         tracks,

@@ -84,7 +84,7 @@ def _strength(row: Mapping[str, Any]) -> float:
 
 
 @dataclass(frozen=True)
-class Settings:
+class EnrichSettings:
     """How the features are measured."""
 
     quantiles: tuple[float, ...]
@@ -125,7 +125,7 @@ def enrich(
     `features` are patterns such as `level.*`. Raises InputError and MetadataError where they cannot be read or joined.
     """
     started = time.monotonic()
-    settings = Settings(tuple(sorted(set(quantiles))), direction, fdr)
+    settings = EnrichSettings(tuple(sorted(set(quantiles))), direction, fdr)
     check_folder(output, force, (scores, labels))
     table = ScoreTable(scores)
     names = chosen(table.features, features, scores)
@@ -181,7 +181,7 @@ Row = dict[str, Any]
 
 
 def measured(
-    table: ScoreTable, names: Sequence[str], joined: Joined, settings: Settings, progress: Progress | None
+    table: ScoreTable, names: Sequence[str], joined: Joined, settings: EnrichSettings, progress: Progress | None
 ) -> tuple[list[Row], list[Row]]:
     """A row per feature and a row per feature and quantile, with q-values over all features, and over all cuts."""
     rows, cuts = list[Row](), list[Row]()
@@ -212,8 +212,8 @@ def in_threads(jobs: Iterable[Callable[[], tuple[Row, list[Row]]]]) -> Iterator[
             yield waiting.popleft().result()
 
 
-def measure(name: str, values: Doubles, joined: Joined, settings: Settings) -> tuple[Row, list[Row]]:
-    """Everything about one feature: its row of features.tsv and its rows of quantiles.tsv, without q-values."""
+def measure(name: str, values: Doubles, joined: Joined, settings: EnrichSettings) -> tuple[Row, list[Row]]:
+    """Return all about one feature: its row of features.tsv and its rows of quantiles.tsv, without q-values."""
     known = ~np.isnan(values)
     used, positive = settings.used(values[known]), joined.positive[known]
     ranking = st.rank(used, positive)
@@ -232,12 +232,12 @@ def measure(name: str, values: Doubles, joined: Joined, settings: Settings) -> t
     ]
 
 
-def _score_name(settings: Settings) -> str:
+def _score_name(settings: EnrichSettings) -> str:
     return "absolute" if settings.direction == "absolute" else "signed"
 
 
 def class_row(values: Doubles, positive: Bools, known: Bools) -> Row:
-    """How many variants have a score, and how the classes' means differ; `values` are those of the `known` ones."""
+    """Return how many variants have a score, and how the classes' means differ; `values` are those of the `known` ones."""
     count, hits = len(values), int(positive.sum())
     both = 0 < hits < count
     return {
@@ -252,12 +252,12 @@ def class_row(values: Doubles, positive: Bools, known: Bools) -> Row:
 
 
 def _scaled(values: Doubles, sd: float) -> Doubles:
-    """Scores in standard deviations; a constant one stays what it is."""
+    """Return scores in standard deviations; a constant one stays what it is."""
     return values / sd if sd > 0 else values
 
 
 def matched_row(values: Doubles, ranks: Ints, known: Bools, joined: Joined, sd: float) -> Row:
-    """Statistics within the sets of a matched design; nothing without one. Scores and ranks are those of the `known`."""
+    """Return statistics within the sets of a matched design; nothing without one. Scores and ranks are those of the `known`."""
     if joined.sets is None:
         return {}
     sets, place = joined.sets.only(known[joined.sets.members]), np.cumsum(known) - 1
@@ -268,7 +268,7 @@ def matched_row(values: Doubles, ranks: Ints, known: Bools, joined: Joined, sd: 
 
 
 def spread(name: str, estimate: Estimate) -> Row:
-    """An estimate as columns; the q-value comes later."""
+    """Return an estimate as columns; the q-value comes later."""
     value, se, low, high, p = estimate
     return {
         name: value,
@@ -281,7 +281,7 @@ def spread(name: str, estimate: Estimate) -> Row:
 
 
 def fitted(name: str, fit: Fit) -> Row:
-    """A model as columns, per standard deviation of the score."""
+    """Return a model as columns, per standard deviation of the score."""
     return {
         f"{name}_coefficient": fit.coefficient,
         f"{name}_se": fit.se,
@@ -296,7 +296,7 @@ def fitted(name: str, fit: Fit) -> Row:
 
 
 def cut_row(ranking: st.Ranking, quantile: float) -> Row:
-    """What a cut at a quantile selects, by class, and the odds ratio."""
+    """Return what a cut at a quantile selects, by class, and the odds ratio."""
     cut, table = st.cut_at(ranking, quantile)
     ratio = st.odds_ratio(table)
     return {
@@ -331,7 +331,7 @@ def with_q(rows: list[Row]) -> list[Row]:
 # -- raw against debiased ----------------------------------------------------------------------------------------------
 
 
-def compare(table: ScoreTable, joined: Joined, settings: Settings) -> list[Row]:
+def compare(table: ScoreTable, joined: Joined, settings: EnrichSettings) -> list[Row]:
     """The fields of the model side by side, each against MFD_DEBIASED on the variants that have both; none without it.
 
     The debiased score is a size, so that the sizes of signed fields are its equals; their signed versions stand beside.
@@ -339,7 +339,7 @@ def compare(table: ScoreTable, joined: Joined, settings: Settings) -> list[Row]:
     if REFERENCE not in table.features:
         return []
     reference = np.abs(table.column(REFERENCE, joined.rows))
-    absolute = Settings(settings.quantiles, "absolute", settings.fdr)
+    absolute = EnrichSettings(settings.quantiles, "absolute", settings.fdr)
     rows = []
     for name in (name for name in COMPARED if name in table.features):
         values = table.column(name, joined.rows)
@@ -374,7 +374,7 @@ def summarise(
     table: ScoreTable,
     labels: Row,
     joined: Joined,
-    settings: Settings,
+    settings: EnrichSettings,
     rows: Sequence[Row],
     cuts: Sequence[Row],
     selected: int,

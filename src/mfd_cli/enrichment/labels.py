@@ -89,7 +89,7 @@ def read_labels(
     if column is None:
         column = two_valued(table, path, [*named.values(), match_column])
     classes = classes_of(table[column], positive, column, path)
-    return labels_of(table, path, line, column, classes, named, match_column)
+    return distinct_labels(table, path, line, column, classes, named, match_column)
 
 
 def read_header(path: Path) -> tuple[int, list[str]]:
@@ -209,7 +209,7 @@ def classes_of(column: pa.ChunkedArray, positive: str | None, name: str, path: P
     return chosen, next(value for value in values if value != chosen)
 
 
-def labels_of(
+def distinct_labels(
     table: pa.Table,
     path: Path,
     line: int,

@@ -121,8 +121,6 @@ def qc(
     """
     check_output(output, force)
     check_same_tracks(run, dataset)
-    if not run.peak_tracks:
-        raise ConfigError("qc judges peak tracks, of which this run has none", hint="mfd evaluate rates signal tracks")
     chosen = factors_of(run, factors)
     trained = run.model.trained[: run.peak_tracks]
     rows, judged, bins, why = [], 0, 0, why_none(trained, chosen)

@@ -29,6 +29,7 @@ from mfd_cli.runs.folder import Run
 
 Aggregate = Literal["mean", "max"]
 REGIONS_AT_ONCE = 1024
+"""Intervals whose windows are held in memory together."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,13 @@ class EmbedSummary:
     latents: int
 
     def lines(self) -> list[str]:
-        told = f"; {self.left_out:,} on contigs that the genome lacks left out" if self.left_out else ""
-        return [f"{self.regions:,} regions, {self.latents} latents each{told}", f"wrote {self.path}"]
+        """Return the summary as lines for the terminal."""
+        left_out = f"; {self.left_out:,} on contigs that the genome lacks left out" if self.left_out else ""
+        return [f"{self.regions:,} regions, {self.latents} latents each{left_out}", f"wrote {self.path}"]
 
 
 @dataclass(frozen=True)
-class Places:
+class EmbeddedRegions:
     """Intervals on the genome in the order of the file: contig names, starts, ends, lines."""
 
     contig: list[str]
@@ -69,7 +71,7 @@ def embed(
 ) -> EmbedSummary:
     """Write the latents of a BED file's intervals. RegionError where an interval is broken or ends beyond its contig."""
     check_output(output, force)
-    places, left_out = places_of(regions, genome)
+    chosen, left_out = embedded_regions(regions, genome)
     predictor = Predictor(run.model, device, batch_size)
     names = latent_names(run)
     schema = pa.schema(
@@ -84,49 +86,50 @@ def embed(
         metadata={"mfd_model": run.digest, "aggregate": aggregate},
     )
     with whole_file(output) as temporary, ParquetRows(temporary, schema, 4) as table:
-        for low in range(0, len(places.contig), REGIONS_AT_ONCE):
+        for low in range(0, len(chosen.contig), REGIONS_AT_ONCE):
             part = slice(low, low + REGIONS_AT_ONCE)
-            table.write(rows_of(predictor, genome, places, part, names, aggregate))
+            table.write(rows_of(predictor, genome, chosen, part, names, aggregate))
             if progress:
-                progress("embedding regions", min(low + REGIONS_AT_ONCE, len(places.contig)), len(places.contig))
-    return EmbedSummary(output, len(places.contig), left_out, len(names))
+                progress("embedding regions", min(low + REGIONS_AT_ONCE, len(chosen.contig)), len(chosen.contig))
+    return EmbedSummary(output, len(chosen.contig), left_out, len(names))
 
 
 def latent_names(run: Run) -> list[str]:
-    """`GROUP.NUMBER` of every latent, in the canonical order."""
-    return [f"{group}.{i}" for group, place in run.model.slices.items() for i in range(place.stop - place.start)]
+    """Return `GROUP.NUMBER` of every latent, in the canonical order."""
+    return [f"{group}.{i}" for group, part in run.model.slices.items() for i in range(part.stop - part.start)]
 
 
-def places_of(path: Path, genome: Genome) -> tuple[Places, int]:
-    """The intervals of a BED file on the genome's contigs, and how many lie on others."""
-    found = read_intervals(path)
-    mapping = match_contigs(found.names, genome.sequences, str(path))
-    names = [mapping.get(name) for name in found.names]
-    kept = np.array([names[i] is not None for i in found.contig.tolist()], bool)
-    contig = [str(names[i]) for i in found.contig[kept].tolist()]
-    places = Places(contig, found.start[kept], found.end[kept], found.line[kept])
+def embedded_regions(path: Path, genome: Genome) -> tuple[EmbeddedRegions, int]:
+    """Return the intervals of a BED file on the genome's contigs, and how many lie on others. Raises RegionError where one
+    ends beyond its contig, or none is left."""
+    bed = read_intervals(path)
+    mapping = match_contigs(bed.names, genome.sequences, str(path))
+    names = [mapping.get(name) for name in bed.names]
+    on_genome = np.array([names[i] is not None for i in bed.contig.tolist()], bool)
+    contig = [str(names[i]) for i in bed.contig[on_genome].tolist()]
+    regions = EmbeddedRegions(contig, bed.start[on_genome], bed.end[on_genome], bed.line[on_genome])
     if not contig:
         raise RegionError("holds no interval", path=path)
-    for name, end, line in zip(contig, places.end.tolist(), places.line.tolist()):
+    for name, end, line in zip(contig, regions.end.tolist(), regions.line.tolist()):
         if end > genome.lengths[name]:
             raise RegionError(
                 f"ends beyond {name}, which has {genome.lengths[name]:,} bp ({end})", path=path, line=line
             )
-    return places, int((~kept).sum())
+    return regions, int((~on_genome).sum())
 
 
 def bins_of(start: int, end: int) -> Iterator[int]:
-    """Starts of the bins that cover an interval, centred on it; one bin for 128 bp or less."""
+    """Return the starts of the bins that cover an interval, centred on it; one bin for 128 bp or less."""
     count = max(-(-(end - start) // BIN), 1)
     first = (start + end) // 2 - count * BIN // 2
     return (first + BIN * number for number in range(count))
 
 
 def rows_of(
-    predictor: Predictor, genome: Genome, places: Places, part: slice, names: list[str], aggregate: Aggregate
+    predictor: Predictor, genome: Genome, regions: EmbeddedRegions, part: slice, names: list[str], aggregate: Aggregate
 ) -> dict[str, Any]:
-    """Columns of the table for some of the intervals."""
-    contigs, starts, ends = places.contig[part], places.start[part].tolist(), places.end[part].tolist()
+    """Return the columns of the table for some of the intervals."""
+    contigs, starts, ends = regions.contig[part], regions.start[part].tolist(), regions.end[part].tolist()
     windows, owner = list[Bytes](), list[int]()
     for number, (contig, start, end) in enumerate(zip(contigs, starts, ends)):
         for at in bins_of(start, end):
@@ -134,12 +137,21 @@ def rows_of(
             owner.append(number)
     latents = pooled(predictor.latents(np.stack(windows)), np.array(owner), len(contigs), aggregate)
     gc = [gc_share(genome.codes(contig, start, end)) for contig, start, end in zip(contigs, starts, ends)]
-    where = {"line": places.line[part], "contig": contigs, "start": starts, "end": ends, "gc": np.array(gc, np.float32)}
+    where = {
+        "line": regions.line[part],
+        "contig": contigs,
+        "start": starts,
+        "end": ends,
+        "gc": np.array(gc, np.float32),
+    }
     return where | {name: latents[:, i] for i, name in enumerate(names)}
 
 
 def pooled(latents: Floats, owner: Ints, count: int, aggregate: Aggregate) -> Floats:
-    """Latents of bins (bins, latent) as latents of the intervals that own them (count, latent)."""
+    """Return the latents of bins (bins, latent) as latents of the intervals that own them (count, latent).
+
+    `owner` (bins,) is in ascending order. `max` takes the value that is farthest from zero, with its sign.
+    """
     edges = np.searchsorted(owner, np.arange(count))
     if aggregate == "mean":
         sums = np.add.reduceat(latents, edges, axis=0)

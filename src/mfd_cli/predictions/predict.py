@@ -6,7 +6,8 @@ predict/predictions.parquet     contig, start, end and one column per output
         hub/                    a track hub for the UCSC browser (put the folder on a web server)
 
 An output is a track, or an experiment that nobody did, or a part of either: `total` (a probability for peaks, the signal in
-its own units), `shared`, a group's part, or `debiased` (everything but the technical part); parts are on the logit scale.
+its own units), `shared`, a group's part, or `debiased` (everything but the technical part); parts are on the logit scale. The
+signal of an experiment that nobody did has no units of its own: see `experiment_scale`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.files import check_output, names_of_files, whole_folder
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.head import ConditionedHead
-from mfd_cli.core.losses import SignalScale
+from mfd_cli.core.losses import SignalScale, bounded_exp
 from mfd_cli.core.predictor import Predictor
+from mfd_cli.experiments.track import Kind
 from mfd_cli.formats.bigwig_writer import BigWigs
 from mfd_cli.formats.tables import ParquetRows, write_tsv
 from mfd_cli.formats.track_hub import check_assembly, known_assembly, write_hub
@@ -38,9 +40,17 @@ from mfd_cli.runs.folder import Run
 from mfd_cli.runs.panel import Panel, experiment_panel, panel_of
 from mfd_cli.settings.config import DEBIASED, SHARED, TECHNICAL, TOTAL
 
-BINS_AT_ONCE = 4096
+PREDICTED_AT_ONCE = 4096
+"""Bins that are held in memory, and written, together."""
 MOST_FILES = 400
 """bigWigs are written together, each an open file."""
+COMPRESSION_LEVEL = 3
+"""Level of zstd for the table: predictions are noise in their last digits, and more effort gains little."""
+
+PROBABILITY, SIGNAL, LOGIT = "probability of a peak", "signal", "logit"
+STANDARD_LOG = "standardised log signal"
+RELATIVE_COUNT = "count relative to the mean"
+"""What the numbers of an output are, as outputs.tsv says it."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +63,19 @@ class PredictSummary:
     remarks: str
 
     def lines(self) -> list[str]:
-        told = f"; {self.remarks}" if self.remarks else ""
-        return [f"{self.outputs:,} outputs on {self.bins:,} bins{told}", f"wrote {self.folder}"]
+        """Return the summary as lines for the terminal."""
+        remarks = f"; {self.remarks}" if self.remarks else ""
+        return [f"{self.outputs:,} outputs on {self.bins:,} bins{remarks}", f"wrote {self.folder}"]
 
 
 @dataclass(frozen=True)
-class Output:
-    """One column: its name, the number of its track in the panel, and which part of it."""
+class PredictedColumn:
+    """One output: its name, the number of its track in the panel, which part of it, and what its numbers are."""
 
     name: str
-    place: int
+    number: int
     part: str
+    scale: str
 
 
 def predict(
@@ -75,6 +87,7 @@ def predict(
     tracks: str | None = None,
     fixes: Sequence[str] = (),
     experiment: dict[str, str] | None = None,
+    kind: Kind | None = None,
     parts: Sequence[str] = (TOTAL,),
     bigwig: bool = True,
     hub_genome: str | None = None,
@@ -85,149 +98,201 @@ def predict(
 ) -> PredictSummary:
     """Predict the bins of the genome's grid that overlap the regions, both strands averaged, and write a folder, whole.
 
-    `experiment` (factor -> level) takes the place of the run's tracks. Raises ConfigError for a part that the model does not
-    have, and for more bigWigs than can be open together.
+    `experiment` (factor -> level) takes the place of the run's tracks, and is of `kind` (see `experiment_kind`). Raises
+    ConfigError for a part that the model does not have, and for more bigWigs than can be open together.
     """
     check_output(output, force)
     if hub_genome is not None:
         check_assembly(hub_genome)
     predictor = Predictor(run.model, device, batch_size)
     if experiment is not None:
-        panel = experiment_panel(run, experiment)
+        panel = experiment_panel(run, experiment, experiment_kind(run, kind))
     else:
         panel = panel_of(run, predictor.head, tracks, fixes)
-    outputs = outputs_of(run, panel, parts)
-    if bigwig and len(outputs) > MOST_FILES:
+    columns = predicted_columns(run, panel, parts, experiment is not None)
+    if bigwig and len(columns) > MOST_FILES:
         raise ConfigError(
-            f"{len(outputs)} bigWigs are too many for one folder, {MOST_FILES} can be written",
+            f"{len(columns)} bigWigs are too many for one folder, {MOST_FILES} can be written",
             hint="--tracks chooses some, --no-bigwig writes the table only",
         )
     pieces = list(grid(regions, genome))
     count = sum(len(starts) for _, starts in pieces)
     if not count:
         raise ConfigError("there is no whole 128-bp bin in these regions")
-    names = names_of_files([one.name for one in outputs])
+    names = names_of_files([column.name for column in columns])
+    assembly = hub_genome or known_assembly(genome.lengths)
     with whole_folder(output) as folder:
-        schema = pa.schema(
-            [
-                ("contig", pa.string()),
-                ("start", pa.int64()),
-                ("end", pa.int64()),
-                *((o.name, pa.float32()) for o in outputs),
-            ]
-        )
         files = [folder / f"{name}.bw" for name in names] if bigwig else []
         with (
-            ParquetRows(folder / "predictions.parquet", schema, 3) as table,
+            ParquetRows(folder / "predictions.parquet", schema_of_columns(columns), COMPRESSION_LEVEL) as table,
             BigWigs(files, genome.lengths) as bigwigs,
         ):
             done = 0
             for contig, starts in pieces:
-                values = values_of(run, predictor, panel, outputs, genome, contig, starts)
-                columns: dict[str, Any] = {"contig": [contig] * len(starts), "start": starts, "end": starts + BIN}
-                table.write(columns | {one.name: values[:, i] for i, one in enumerate(outputs)})
+                values = predicted_values(run, predictor, panel, columns, genome, contig, starts)
+                bins: dict[str, Any] = {"contig": [contig] * len(starts), "start": starts, "end": starts + BIN}
+                table.write(bins | {column.name: values[:, i] for i, column in enumerate(columns)})
                 bigwigs.write(contig, starts, values, BIN)
                 done += len(starts)
                 if progress:
                     progress("predicting bins", done, count)
-        write_tsv(folder / "outputs.tsv", [described(run, panel, one, name) for one, name in zip(outputs, names)])
-        assembly = hub_genome or known_assembly(genome.lengths)
+        write_tsv(
+            folder / "outputs.tsv",
+            [described(run, panel, column, f"{name}.bw" if bigwig else "") for column, name in zip(columns, names)],
+        )
         if bigwig and assembly:
-            full = [one.part == TOTAL and bool(panel.peaks[one.place]) for one in outputs]
-            write_hub(folder, [one.name for one in outputs], names, full, assembly)
-    told = [support_of(panel, experiment is not None)]
+            # A probability has a natural axis from 0 to 1; the browser scales everything else by itself.
+            full = [column.scale == PROBABILITY for column in columns]
+            write_hub(folder, [column.name for column in columns], names, full, assembly)
+    remarks = [support_of(panel, experiment is not None)]
     if bigwig and not assembly:
-        told.append("no hub for the UCSC browser (--hub-genome tells its name of this genome)")
-    return PredictSummary(output, count, len(outputs), "; ".join(text for text in told if text))
+        remarks.append("no hub for the UCSC browser (--hub-genome tells its name of this genome)")
+    return PredictSummary(output, count, len(columns), "; ".join(text for text in remarks if text))
+
+
+def experiment_kind(run: Run, kind: Kind | None = None) -> Kind:
+    """Return of which kind an experiment that nobody did is: `kind` if it is given; else peaks where training had a peak
+    track, and signal otherwise. Raises ConfigError where training had no track of the kind: nothing tells its bias."""
+    known = {track.kind for track, used in zip(run.tracks, run.model.trained.tolist()) if used}
+    if kind is None:
+        return "peaks" if "peaks" in known else "signal"
+    if kind not in known:
+        raise ConfigError(f"--kind {kind}: no track of this kind took part in training", hint=f"--kind {min(known)}")
+    return kind
+
+
+def experiment_scale(run: Run, kind: str) -> str:
+    """Return what the total of an experiment that nobody did is measured in.
+
+    A signal track's units (its noise floor, mean and standard deviation) are measured, not predicted. Without them the
+    prediction stays on the scale of the loss: standard deviations of the log signal from its mean, or, for counts, a multiple
+    of the mean count. Raises ConfigError where training had signal tracks of both sorts: their biases are not comparable.
+    """
+    if kind == "peaks":
+        return PROBABILITY
+    trained = run.model.trained[run.peak_tracks :]
+    counts = run.signal_scale.counts[trained]
+    if counts.any() and not counts.all():
+        raise ConfigError("some signal tracks are counts and some are not: a new experiment has no scale")
+    return RELATIVE_COUNT if counts.any() else STANDARD_LOG
 
 
 def support_of(panel: Panel, of_experiment: bool) -> str:
-    """How far the training tracks back the outputs, in words."""
+    """Say how far the training tracks back the outputs."""
     if of_experiment:
         return f"support of {panel.ids[0]}: {panel.support[0]}"
     counts = {level: panel.support.count(level) for level in ("pairwise", "extrapolated")}
-    told = [f"{count} {level}" for level, count in counts.items() if count]
-    left = [f"{panel.left_out} tracks left out, for which that is no experiment"] if panel.left_out else []
-    return ", ".join([*told, *left])
+    backed = [f"{count} {level}" for level, count in counts.items() if count]
+    left_out = [f"{panel.left_out} tracks left out, for which that is no experiment"] if panel.left_out else []
+    return ", ".join([*backed, *left_out])
 
 
-def outputs_of(run: Run, panel: Panel, parts: Sequence[str]) -> list[Output]:
-    """Every output in order, named `track` or `track.part`. ConfigError for an unknown part."""
+def predicted_columns(run: Run, panel: Panel, parts: Sequence[str], of_experiment: bool) -> list[PredictedColumn]:
+    """Return every output in order, named `track` or `track.part`. ConfigError for an unknown part."""
     groups = list(panel.head.groups) if isinstance(run.model.head, ConditionedHead) else []
     known = [TOTAL, SHARED, DEBIASED, *groups] if groups else [TOTAL]
     for part in parts:
         if part not in known:
             raise ConfigError(f"--part {part!r}: the model has {', '.join(known)}")
-    chosen = list(dict.fromkeys(parts))
+    kinds = ["peaks" if peaks else "signal" for peaks in panel.peaks.tolist()]
+    totals = [
+        experiment_scale(run, kind) if of_experiment else PROBABILITY if kind == "peaks" else SIGNAL for kind in kinds
+    ]
     return [
-        Output(str(name) if part == TOTAL else f"{name}.{part}", place, part)
-        for place, name in enumerate(panel.ids)
-        for part in chosen
+        PredictedColumn(str(name), number, part, totals[number])
+        if part == TOTAL
+        else PredictedColumn(f"{name}.{part}", number, part, LOGIT)
+        for number, name in enumerate(panel.ids)
+        for part in dict.fromkeys(parts)
     ]
 
 
+def schema_of_columns(columns: Sequence[PredictedColumn]) -> pa.Schema:
+    """Return the schema of predictions.parquet: where a bin is (0-based, end excluded), and a float32 column per output."""
+    where = [("contig", pa.string()), ("start", pa.int64()), ("end", pa.int64())]
+    return pa.schema([*where, *((column.name, pa.float32()) for column in columns)])
+
+
 def grid(regions: Sequence[Interval], genome: Genome) -> Iterator[tuple[str, Ints]]:
-    """Starts of the whole bins that overlap the regions, each once, in pieces of one contig, in the genome's order."""
+    """Yield the starts of the whole bins that overlap the regions, each once, in pieces of one contig, in the genome's order.
+
+    An unfinished bin at the end of a contig is left out, as in training.
+    """
     for contig, length in genome.lengths.items():
         chosen = np.zeros(length // BIN, bool)
         for region in regions:
             if region.contig == contig:
                 chosen[region.start // BIN : -(-region.end // BIN)] = True
         starts = np.flatnonzero(chosen) * BIN
-        for low in range(0, len(starts), BINS_AT_ONCE):
-            yield contig, starts[low : low + BINS_AT_ONCE]
+        for low in range(0, len(starts), PREDICTED_AT_ONCE):
+            yield contig, starts[low : low + PREDICTED_AT_ONCE]
 
 
-def values_of(
+def predicted_values(
     run: Run,
     predictor: Predictor,
     panel: Panel,
-    outputs: Sequence[Output],
+    columns: Sequence[PredictedColumn],
     genome: Genome,
     contig: str,
     starts: Ints,
 ) -> Floats:
-    """Predictions (bins, outputs)."""
+    """Return the predictions (bins, outputs) of the bins of a contig that begin at `starts`.
+
+    Of the sum logit = bias + shared + parts of the groups, only what the outputs need is computed.
+    """
     left, width = predictor.left, predictor.window
-    latents = predictor.latents(np.stack([genome.codes(contig, s - left, s - left + width) for s in starts.tolist()]))
+    latents = predictor.latents(
+        np.stack([genome.codes(contig, start - left, start - left + width) for start in starts.tolist()])
+    )
     head = panel.head
-    parts = {one.part for one in outputs}
-    found: dict[str, Floats] = {}
+    parts = {column.part for column in columns}
+    computed: dict[str, Floats] = {}  # part -> (bins, tracks)
     if parts - {TOTAL, SHARED}:
-        found |= {group: head.group_part(group, latents) for group in head.groups}
+        computed |= {group: head.group_part(group, latents) for group in head.groups}
     if parts - {TOTAL}:
-        found[SHARED] = np.broadcast_to(head.shared_part(latents)[:, None], (len(starts), len(panel.ids)))
+        computed[SHARED] = np.broadcast_to(head.shared_part(latents)[:, None], (len(starts), len(panel.ids)))
     if DEBIASED in parts:
-        found[DEBIASED] = head.bias + sum(found[part] for part in (SHARED, *head.groups) if part != TECHNICAL)
+        computed[DEBIASED] = head.bias + sum(computed[part] for part in (SHARED, *head.groups) if part != TECHNICAL)
     if TOTAL in parts:
-        found[TOTAL] = in_units(run, panel, head.logits(latents))
-    return np.stack([found[one.part][:, one.place] for one in outputs], 1)
+        computed[TOTAL] = in_units(run, panel, columns, head.logits(latents))
+    return np.stack([computed[column.part][:, column.number] for column in columns], 1)
 
 
-def in_units(run: Run, panel: Panel, logits: Floats) -> Floats:
-    """Logits (bins, outputs) as probabilities of a peak, and as signals in their own units."""
-    result = np.where(panel.peaks, expit(logits), logits)
+def in_units(run: Run, panel: Panel, columns: Sequence[PredictedColumn], logits: Floats) -> Floats:
+    """Return logits (bins, tracks) as what the total columns are measured in: probabilities of a peak, signals."""
+    result = logits.astype(np.float32, copy=True)
     signals = {track.id: number for number, track in enumerate(run.tracks[run.peak_tracks :])}
-    for place, name in enumerate(panel.ids):
-        if name in signals:
-            number = slice(signals[name], signals[name] + 1)
-            scale = run.signal_scale
-            one = SignalScale(scale.floor[number], scale.mean[number], scale.sd[number], scale.counts[number])
-            scaled = one.expected(torch.from_numpy(np.ascontiguousarray(logits[:, place : place + 1])))
-            result[:, place] = one.inverse(scaled).numpy()[:, 0]
-    return result.astype(np.float32)
+    for column in columns:
+        if column.part != TOTAL:
+            continue
+        values = logits[:, column.number]
+        if column.scale == PROBABILITY:
+            result[:, column.number] = expit(values)
+        elif column.scale == RELATIVE_COUNT:
+            result[:, column.number] = bounded_exp(torch.from_numpy(np.ascontiguousarray(values))).numpy()
+        elif column.scale == SIGNAL:
+            number = signals[str(panel.ids[column.number])]
+            scale = one_scale(run.signal_scale, number)
+            scaled = scale.expected(torch.from_numpy(np.ascontiguousarray(values[:, None])))
+            result[:, column.number] = scale.inverse(scaled).numpy()[:, 0]
+    return result
 
 
-def described(run: Run, panel: Panel, one: Output, file: str) -> dict[str, Any]:
-    """One row of outputs.tsv."""
-    row, columns = panel.rows[one.place], run.model.metadata.columns
-    peaks = bool(panel.peaks[one.place])
-    scale = "logit" if one.part != TOTAL else "probability of a peak" if peaks else "signal"
+def one_scale(scale: SignalScale, number: int) -> SignalScale:
+    """Return the scale of one signal track alone."""
+    own = slice(number, number + 1)
+    return SignalScale(scale.floor[own], scale.mean[own], scale.sd[own], scale.counts[own])
+
+
+def described(run: Run, panel: Panel, column: PredictedColumn, file: str) -> dict[str, Any]:
+    """Return one row of outputs.tsv; `file` is empty where there is no bigWig."""
+    row, columns = panel.rows[column.number], run.model.metadata.columns
     return {
-        "output": one.name,
-        "file": f"{file}.bw",
-        "part": one.part,
-        "scale": scale,
-        "support": panel.support[one.place],
-        **{name: row.get(column, "") for name, column in columns.items()},
+        "output": column.name,
+        "file": file,
+        "part": column.part,
+        "scale": column.scale,
+        "support": panel.support[column.number],
+        **{name: row.get(metadata_column, "") for name, metadata_column in columns.items()},
     }

@@ -34,7 +34,12 @@ from mfd_cli.variants.effects import Scorer
 from mfd_cli.variants.records import CHUNK, MOST_MISMATCHES, alleles_of
 
 FOLDER = "background"
-FEWEST = 100
+FEWEST_VARIANTS = 100
+"""With fewer, the smallest p-value would be above 0.01."""
+DRAWN_PER_WANTED, DRAWN_MORE = 4, 100
+"""Random substitutions that one round draws: some fall on unknown bases, on places that are taken, or in other contexts."""
+LARGE = 0.99
+"""The quantile that a summary tells, so that a user sees what counts as large."""
 QUANTILE_FIELDS = {"MFD_MAX_DLOGIT": "MFD_BG_QUANTILE", "MFD_DEBIASED": "MFD_BG_DEBIASED"}
 """Score -> the INFO field with its quantile."""
 ROUNDS = 400
@@ -43,7 +48,10 @@ ROUNDS = 400
 
 @dataclass(frozen=True)
 class Background:
-    """`sizes`: absolute scores of the background's variants per field, sorted. `digest` is of the file, `source` in words."""
+    """Scores of variants that are nothing special, to compare others with.
+
+    `sizes`: their absolute scores per field, sorted. `digest` is of the file, `source` says in words what they are.
+    """
 
     digest: str
     sizes: Mapping[str, Floats]
@@ -54,27 +62,31 @@ class Background:
 
     @property
     def count(self) -> int:
+        """Return how many variants there are."""
         return len(next(iter(self.sizes.values())))
 
     @property
     def smallest_p(self) -> float:
-        """The smallest p-value that a background of this size can give."""
+        """Return the smallest p-value that a background of this size can give."""
         return 1 / (self.count + 1)
 
     def quantiles(self, field: str, values: Floats) -> Floats:
-        """The share of background variants whose score is smaller in size; ties count half."""
+        """Return the share of background variants whose score is smaller in size, (alleles,); ties count half."""
         sizes = self.sizes[field]
         below, up_to = (np.searchsorted(sizes, np.abs(values), side) for side in ("left", "right"))
         return ((below + up_to) / (2 * len(sizes))).astype(np.float32)
 
     def p_values(self, field: str, values: Floats) -> Floats:
-        """One-sided empirical p: (1 + background variants at least as large) / (1 + background variants)."""
+        """Return one-sided empirical p (alleles,): (1 + background variants at least as large) / (1 + background variants).
+
+        The variant itself counts among them, so that no p is 0 (Phipson and Smyth 2010).
+        """
         sizes = self.sizes[field]
         above = len(sizes) - np.searchsorted(sizes, np.abs(values), "left")
         return ((1 + above) / (1 + len(sizes))).astype(np.float32)
 
     def columns(self, scores: Mapping[str, Any]) -> dict[str, Floats]:
-        """Quantile and p-value columns for columns of scores."""
+        """Return quantile and p-value columns for columns of scores."""
         result = {}
         for field in self.sizes:
             name = QUANTILE_FIELDS.get(field, f"quantile.{field}")
@@ -84,6 +96,7 @@ class Background:
 
     @property
     def column_names(self) -> list[str]:
+        """Return the names of `columns`, in order."""
         return [
             name for field in self.sizes for name in (QUANTILE_FIELDS.get(field, f"quantile.{field}"), f"p.{field}")
         ]
@@ -100,6 +113,7 @@ class BackgroundSummary:
     largest: Mapping[str, float]
 
     def lines(self) -> list[str]:
+        """Return the summary as lines for the terminal."""
         short = f"; {self.missing:,} more could not be drawn (rare contexts)" if self.missing else ""
         return [
             f"{self.variants:,} background variants ({self.source}){short}; smallest p-value {1 / (self.variants + 1):.2g}",
@@ -109,13 +123,13 @@ class BackgroundSummary:
 
 
 def settings_digest(scorer: Scorer, genome_digest: str) -> str:
-    """Names everything that scores depend on besides the variant."""
-    told = {"models": [run.digest for run in scorer.runs], "genome": genome_digest, **asdict(scorer.settings)}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    """Return a digest that names everything that scores depend on besides the variant."""
+    basis = {"models": [run.digest for run in scorer.runs], "genome": genome_digest, **asdict(scorer.settings)}
+    return hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def find_background(folder: Path, scorer: Scorer, genome_digest: str) -> tuple[Background | None, str]:
-    """The background that was scored with the same settings, if there is one, and a remark if there are others only."""
+    """Return the background that was scored with the same settings, if there is one, and a remark if there are others only."""
     digest = settings_digest(scorer, genome_digest)
     path = folder / FOLDER / f"{digest}.parquet"
     if path.is_file():
@@ -126,7 +140,7 @@ def find_background(folder: Path, scorer: Scorer, genome_digest: str) -> tuple[B
 
 
 def read_background(path: Path, fields: Sequence[str]) -> Background:
-    """A background file. RunError where it is damaged."""
+    """Read a background file. RunError where it is damaged or empty."""
     try:
         table = pq.read_table(path, columns=list(fields))
         sizes = {name: np.sort(np.abs(table[name].to_numpy())) for name in fields}
@@ -161,62 +175,63 @@ def background(
     rng, missing = np.random.default_rng(seed), 0
     if source is not None:
         known = known_variants(source, genome)
-        variants, told = [known[i] for i in evenly(len(known), count)], f"variants of {Path(source).name}"
+        variants, origin = [known[i] for i in evenly(len(known), count)], f"variants of {Path(source).name}"
     elif match is not None:
         variants = draw_like(spectrum(known_variants(match, genome), genome), genome, count, rng)
-        missing, told = count - len(variants), f"random substitutions in the contexts of {Path(match).name}"
+        missing, origin = count - len(variants), f"random substitutions in the contexts of {Path(match).name}"
     else:
-        variants, told = draw(genome, count, rng), "random substitutions"
-    if len(variants) < FEWEST:
+        variants, origin = draw(genome, count, rng), "random substitutions"
+    if len(variants) < FEWEST_VARIANTS:
         raise VariantError(
-            f"{len(variants)} background variants are too few, {FEWEST} are needed",
+            f"{len(variants)} background variants are too few, {FEWEST_VARIANTS} are needed",
             path=source or match or genome.source,
         )
     columns = scored(variants, scorer, genome, progress)
-    metadata = {"mfd_settings": json.dumps(asdict(scorer.settings)), "mfd_source": told, "mfd_genome": genome_digest}
+    metadata = {"mfd_settings": json.dumps(asdict(scorer.settings)), "mfd_source": origin, "mfd_genome": genome_digest}
     with whole_file(path) as temporary:
         pq.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary)
-    largest = {name: float(np.quantile(np.abs(columns[name]), 0.99)) for name in scorer.fields}
-    return BackgroundSummary(path, len(variants), told, missing, largest)
+    largest = {name: float(np.quantile(np.abs(columns[name]), LARGE)) for name in scorer.fields}
+    return BackgroundSummary(path, len(variants), origin, missing, largest)
 
 
 def scored(
     variants: Sequence[Variant], scorer: Scorer, genome: Genome, progress: Progress | None
 ) -> dict[str, NDArray[Any]]:
-    """Columns of the background file: where, and every numeric field."""
+    """Return the columns of the background file: where each variant is, and every numeric field."""
     pieces = []
     for low in range(0, len(variants), CHUNK):
-        some = variants[low : low + CHUNK]
-        found = scorer.columns(some, genome)
-        pieces.append({name: found[name] for name in scorer.fields})
+        chunk = variants[low : low + CHUNK]
+        columns = scorer.columns(chunk, genome)
+        pieces.append({name: columns[name] for name in scorer.fields})
         if progress:
-            progress("scoring background variants", low + len(some), len(variants))
-    places: dict[str, Any] = {
+            progress("scoring background variants", low + len(chunk), len(variants))
+    where: dict[str, Any] = {
         "contig": [v.contig for v in variants],
         "position": [v.position for v in variants],
         "ref": [v.ref for v in variants],
         "alt": [v.alt for v in variants],
     }
-    return places | {name: np.concatenate([piece[name] for piece in pieces]) for name in scorer.fields}
+    return where | {name: np.concatenate([piece[name] for piece in pieces]) for name in scorer.fields}
 
 
 def known_variants(source: str | Path, genome: Genome) -> list[Variant]:
-    """The different alleles of a file that can be scored, normalised. VariantError where it belongs to another assembly."""
-    result: dict[Variant, None] = {}
+    """Return the different alleles of a file that can be scored, normalised. VariantError where the file belongs to another
+    assembly."""
+    distinct: dict[Variant, None] = {}  # a set that keeps the order
     wrong = 0
     with open_variants(source) as variants:
         for record in variants.records:
             for allele in alleles_of(record, genome):
                 wrong += allele.reason is not None and allele.reason.startswith(MISMATCH)
                 if allele.variant is not None:
-                    result[allele.variant] = None
-    if wrong > MOST_MISMATCHES * (wrong + len(result)):
+                    distinct[allele.variant] = None
+    if wrong > MOST_MISMATCHES * (wrong + len(distinct)):
         raise VariantError(
-            f"{wrong:,} of {wrong + len(result):,} reference alleles are not in the genome",
+            f"{wrong:,} of {wrong + len(distinct):,} reference alleles are not in the genome",
             path=source,
             hint="the file belongs to another assembly",
         )
-    return list(result)
+    return list(distinct)
 
 
 # -- random substitutions ----------------------------------------------------------------------------------------------
@@ -233,7 +248,10 @@ class Candidates(NamedTuple):
 
 
 def candidates(genome: Genome, count: int, rng: np.random.Generator) -> Candidates:
-    """`count` random substitutions of known bases or fewer, all places of the genome being equally likely."""
+    """Return at most `count` random substitutions of known bases, all places of the genome being equally likely.
+
+    The first and last base of a contig, which have no context, are left out.
+    """
     names, lengths = list(genome.lengths), np.array(list(genome.lengths.values()))
     pieces = []
     for number, share in enumerate(rng.multinomial(count, lengths / lengths.sum()).tolist()):
@@ -249,12 +267,15 @@ def candidates(genome: Genome, count: int, rng: np.random.Generator) -> Candidat
 
 
 def draw(genome: Genome, count: int, rng: np.random.Generator) -> list[Variant]:
-    """`count` random substitutions of known bases at different places; fewer where the genome is too small."""
+    """Return `count` random substitutions of known bases at different places; fewer where the genome is too small."""
     return _accepted(genome, count, rng, None)
 
 
 def draw_like(counts: Counter[int], genome: Genome, count: int, rng: np.random.Generator) -> list[Variant]:
-    """The same with contexts as frequent as in `counts`; fewer where the genome lacks one."""
+    """Return `count` random substitutions with contexts as frequent as in `counts`; fewer where the genome lacks one.
+
+    Shares are rounded by largest remainder, so that they add up to `count`.
+    """
     total = sum(counts.values())
     if not total:
         return []
@@ -266,35 +287,38 @@ def draw_like(counts: Counter[int], genome: Genome, count: int, rng: np.random.G
 
 
 def _accepted(genome: Genome, count: int, rng: np.random.Generator, wanted: Counter[int] | None) -> list[Variant]:
-    """Candidates at different places until there are `count`, or until each context has as many as `wanted`."""
-    names, found = list(genome.lengths), dict[tuple[int, int], Variant]()
+    """Return candidates at different places until there are `count`, or until each context has as many as `wanted`."""
+    names, accepted = list(genome.lengths), dict[tuple[int, int], Variant]()
     for _ in range(ROUNDS):
-        some = candidates(genome, 4 * count + 100, rng)
-        left = None if wanted is None else [code for code, number in wanted.items() if number > 0]
-        useful = slice(None) if left is None else np.isin(some.context, left)
-        for contig, place, ref, alt, code in zip(*(column[useful].tolist() for column in some)):
-            if (contig, place) in found or len(found) == count or (wanted is not None and wanted[code] <= 0):
+        drawn = candidates(genome, DRAWN_PER_WANTED * count + DRAWN_MORE, rng)
+        missing = None if wanted is None else [code for code, number in wanted.items() if number > 0]
+        useful = slice(None) if missing is None else np.isin(drawn.context, missing)
+        for contig, start, ref, alt, code in zip(*(column[useful].tolist() for column in drawn)):
+            if (contig, start) in accepted or len(accepted) == count or (wanted is not None and wanted[code] <= 0):
                 continue
             if wanted is not None:
                 wanted[code] -= 1
-            found[contig, place] = Variant(names[contig], place + 1, "ACGT"[ref], "ACGT"[alt])
-        if len(found) == count:
+            accepted[contig, start] = Variant(names[contig], start + 1, "ACGT"[ref], "ACGT"[alt])
+        if len(accepted) == count:
             break
-    return _in_order(list(found.values()), genome)
+    return _in_order(list(accepted.values()), genome)
 
 
 def _in_order(variants: Sequence[Variant], genome: Genome) -> list[Variant]:
+    """Return the variants in the order of the genome."""
     order = {name: i for i, name in enumerate(genome.sequences)}
     return sorted(variants, key=lambda v: (order[v.contig], v.position, v.alt))
 
 
 def contexts(genome: Genome, contig: str, places: Ints, alt: Ints) -> Ints:
-    """(places,) context of substitutions as trinucleotide (0 to 63) x 4 + new base, on the strand where the middle base is C
-    or T; -1 at and next to unknown bases."""
+    """Return (places,) the context of substitutions as trinucleotide (0 to 63) x 4 + new base; -1 at and next to unknown bases.
+
+    A mutation is seen from either strand, so all are read on the strand where the middle base is C or T: 96 contexts.
+    """
     bases = genome.sequences[contig]
     three = np.stack([CODES[bases[places + step]] for step in (-1, 0, 1)]).astype(np.int64)
     known = (three != UNKNOWN).all(0)
-    purine = (three[1] == 0) | (three[1] == 2)  # A or G: told on the other strand
+    purine = (three[1] == 0) | (three[1] == 2)  # A or G: read on the other strand
     folded = np.where(purine, 3 - three[::-1], three)
     other = np.where(purine, 3 - alt, alt)
     code = (folded[0] * 16 + folded[1] * 4 + folded[2]) * 4 + other
@@ -302,7 +326,7 @@ def contexts(genome: Genome, contig: str, places: Ints, alt: Ints) -> Ints:
 
 
 def spectrum(variants: Sequence[Variant], genome: Genome) -> Counter[int]:
-    """How many substitutions of one base there are in each context."""
+    """Count the substitutions of one base in each context."""
     counts: Counter[int] = Counter()
     single = [v for v in variants if len(v.ref) == len(v.alt) == 1 and 0 < v.start < genome.lengths[v.contig] - 1]
     for contig in dict.fromkeys(v.contig for v in single):

@@ -14,16 +14,19 @@ CheckRef = Literal["skip", "error", "warn"]
 Index = Literal["auto", "tbi", "csi", "none"]
 OutputType = Literal["v", "z", "b", "u"]
 SUFFIXES: dict[OutputType, str] = {"v": ".vcf", "z": ".vcf.gz", "b": ".bcf", "u": ".bcf"}
+"""The suffix of an output that is not named."""
+TYPE_OF_SUFFIX: dict[tuple[str, ...], OutputType] = {(".vcf",): "v", (".vcf.gz", ".vcf.bgz"): "z", (".bcf",): "b"}
+"""The format of an output that is named and whose format is not given."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """How records are read and results are written; what scores depend on is in Settings.
+class ScoreOptions:
+    """How records are read and results are written; what scores depend on is in ScoreSettings.
 
-    `output` is a .vcf, .vcf.gz or .bcf file (default: IN.mfd.vcf.gz in the current folder), or `-`; `output_type` as in
-    bcftools (v, z, b, u) wins over the name. `check_ref`: what a reference allele that is not in the genome does. `regions`:
-    only records that overlap them. `phased`: neighbours on a haplotype of `sample` are one change. To standard output, table
-    and list of skipped alleles are written where they are named only.
+    `output` is a .vcf, .vcf.gz or .bcf file (default: IN.mfd.vcf.gz in the current folder), or `-`; with `output_type`, as in
+    bcftools (v, z, b, u), it may have any name. `check_ref`: what a reference allele that is not in the genome does.
+    `regions`: only records that overlap them. `phased`: neighbours on a haplotype of `sample` are one change. To standard
+    output, table and list of skipped alleles are written where they are named only.
     """
 
     output: Path | str | None = None
@@ -43,14 +46,14 @@ class Options:
 
     def with_files(
         self, regions: tuple[Interval, ...], genes: Genes | None, elements: tuple[Elements, ...], genome_note: str
-    ) -> Options:
-        """The same with what was read from files."""
+    ) -> ScoreOptions:
+        """Return the options with what was read from files."""
         return replace(self, regions=regions, genes=genes, elements=elements, genome_note=genome_note)
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where the results go; None: to standard output (the VCF) or not written."""
+class ScoreFiles:
+    """Where the results of a scoring go; None: to standard output (the VCF) or not written."""
 
     vcf: Path | None
     table: Path | None
@@ -59,39 +62,62 @@ class Places:
 
     @property
     def indexes(self) -> list[Path]:
-        """Every index that could lie beside the VCF."""
+        """Return every index that could lie beside the VCF."""
         return [Path(f"{self.vcf}.{kind}") for kind in ("tbi", "csi")] if self.vcf is not None else []
 
     def files(self) -> list[Path]:
+        """Return all files that are, or could be, written."""
         return [path for path in (self.vcf, self.table, self.skipped, *self.indexes) if path is not None]
 
 
-def output_places(source: str | Path, options: Options) -> Places:
-    """Where the VCF, the table and the list of skipped alleles go, and in which format the VCF is."""
+def output_places(source: str | Path, options: ScoreOptions) -> ScoreFiles:
+    """Return where the VCF, the table and the list of skipped alleles go, and in which format the VCF is.
+
+    The format is `output_type` where it is given, as in bcftools, and the name may then be any; otherwise the name's suffix
+    says it. Raises VariantError for a suffix that says nothing, and for an index that the format cannot have.
+    """
     output, kind = options.output, options.output_type
     piped = str(output) == "-" or (output is None and str(source) == "-")
-    name = "stdin" if str(source) == "-" else Path(source).name
-    vcf = Path(f"{_stem(name)}.mfd{SUFFIXES[kind or 'z']}") if output is None or piped else Path(output)
-    if not vcf.name.endswith((".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")):
-        raise VariantError(f"the output is {str(vcf)!r}; its name must end in .vcf, .vcf.gz or .bcf")
-    skipped, rows = vcf.with_name(f"{_stem(vcf.name)}.skipped.tsv"), vcf.with_name(f"{_stem(vcf.name)}.parquet")
     if piped:
-        kind = kind or "v"
-    else:
-        by_name: OutputType = "b" if vcf.name.endswith(".bcf") else "z" if vcf.name.endswith("gz") else "v"
-        kind = kind or by_name
-    if options.index in ("tbi", "csi") and (piped or kind in ("v", "u") or (kind == "b" and options.index == "tbi")):
+        _check_index(options.index, kind or "v", piped=True)
+        return distinct(ScoreFiles(None, options.table, options.skipped, kind or "v"))
+    if output is None:
+        name = "stdin" if str(source) == "-" else Path(source).name
+        output = f"{_stem(name)}.mfd{SUFFIXES[kind or 'z']}"
+    vcf = Path(output)
+    kind = kind or _type_by_name(vcf)
+    _check_index(options.index, kind, piped=False)
+    stem = _stem(vcf.name)
+    table, skipped = vcf.with_name(f"{stem}.parquet"), vcf.with_name(f"{stem}.skipped.tsv")
+    return distinct(ScoreFiles(vcf, options.table or table, options.skipped or skipped, kind))
+
+
+def _type_by_name(vcf: Path) -> OutputType:
+    """Return the format that a file's suffix stands for; VariantError where it stands for none.
+
+    bcftools writes plain VCF under an unknown suffix. Here a slip of the hand (`-o scores.parquet`) is told instead.
+    """
+    name = vcf.name.lower()
+    for suffixes, kind in TYPE_OF_SUFFIX.items():
+        if name.endswith(suffixes):
+            return kind
+    raise VariantError(
+        f"the output is {str(vcf)!r}; its name must end in .vcf, .vcf.gz or .bcf",
+        hint="-O v, z, b or u says the format of a file of any name",
+    )
+
+
+def _check_index(index: Index, kind: OutputType, *, piped: bool) -> None:
+    """Raise VariantError where an index is asked for by name and the output cannot have it."""
+    if index in ("tbi", "csi") and (piped or kind in ("v", "u") or (kind == "b" and index == "tbi")):
         raise VariantError(
-            f"a {options.index} index cannot be written for this output",
+            f"a {index} index cannot be written for this output",
             hint="compressed files have one: -O z, or -O b and csi",
         )
-    if piped:
-        return distinct(Places(None, options.table, options.skipped, kind))
-    return distinct(Places(vcf, options.table or rows, options.skipped or skipped, kind))
 
 
-def distinct(places: Places) -> Places:
-    """The same; OutputError where two results would go into one file."""
+def distinct(places: ScoreFiles) -> ScoreFiles:
+    """Return the files as they are. Raises OutputError where two results would go into one file."""
     files = [path.absolute() for path in places.files()]
     twice = next((path for path in files if files.count(path) > 1), None)
     if twice is not None:
@@ -100,6 +126,9 @@ def distinct(places: Places) -> Places:
 
 
 def _stem(name: str) -> str:
+    """Return a file's name without the suffixes of VCF and BCF; a name without any stays whole."""
+    stem = name
     for suffix in (".gz", ".bgz", ".vcf", ".bcf"):
-        name = name.removesuffix(suffix)
-    return name
+        if stem.lower().endswith(suffix):
+            stem = stem[: -len(suffix)]
+    return stem or name

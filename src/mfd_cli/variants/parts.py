@@ -24,26 +24,29 @@ from mfd_cli.variants.effects import Scorer
 
 WORTH = 1.0
 """Seconds that a chunk must take for its scores to be kept."""
+DIGEST_BYTES = 32
+"""Length of the sha256 at the start of a part."""
 Columns = dict[str, Any]
 
 
 class ScoreParts:
-    """The parts of one output in the folder `.OUTPUT.parts`; nothing is kept where `output` is None."""
+    """The parts of one output in the folder `.OUTPUT.parts`; nothing is kept where `output` is None. `taken` counts the
+    variants whose scores came from an earlier run."""
 
     def __init__(self, output: Path | None, plan: str) -> None:
         self.folder = None if output is None else output.with_name(f".{output.name}.parts")
         self.plan, self.taken = plan, 0
 
     def columns(self, variants: Sequence[Variant], score: Callable[[], Columns]) -> Columns:
-        """The columns of these variants: those of an earlier run, or what `score` makes."""
+        """Return the columns of these variants: those of an earlier run, or what `score` makes."""
         if self.folder is None or not variants:
             return score()
-        told = "\n".join([self.plan, *map(str, variants)])
-        file = self.folder / hashlib.sha256(told.encode()).hexdigest()
-        found = read_part(file)
-        if found is not None:
+        key = "\n".join([self.plan, *map(str, variants)])
+        file = self.folder / hashlib.sha256(key.encode()).hexdigest()
+        stored = read_part(file)
+        if stored is not None:
             self.taken += len(variants)
-            return found
+            return stored
         started = time.monotonic()
         columns = score()
         if time.monotonic() - started >= WORTH:
@@ -52,7 +55,7 @@ class ScoreParts:
         return columns
 
     def remove(self) -> None:
-        """The output is complete, or never will be."""
+        """Remove the parts: the output is complete, or never will be."""
         if self.folder is not None and (self.folder / MARK).is_file():
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -69,22 +72,25 @@ def write_part(file: Path, columns: Columns) -> None:
 
 
 def read_part(file: Path) -> Columns | None:
-    """What `write_part` wrote; None where there is nothing, or something else."""
+    """Return what `write_part` wrote; None where there is nothing, or something else."""
     try:
         raw = file.read_bytes()
     except FileNotFoundError:
         return None
-    if hashlib.sha256(raw[32:]).digest() != raw[:32]:
+    if hashlib.sha256(raw[DIGEST_BYTES:]).digest() != raw[:DIGEST_BYTES]:
         return None
-    table = pa.ipc.open_stream(raw[32:]).read_all()
+    table = pa.ipc.open_stream(raw[DIGEST_BYTES:]).read_all()
     return {
         name: np.array(column.to_pylist()) if pa.types.is_string(column.type) else column.to_numpy()
         for name, column in zip(table.column_names, table.columns)
     }
 
 
-def plan_of(scorer: Scorer, genome_digest: str, per_track: bool) -> str:
-    """What scores depend on besides the variants."""
+def parts_key(scorer: Scorer, genome_digest: str, per_track: bool) -> str:
+    """Return everything that scores depend on besides the variants, as text.
+
+    Threads, device and batch size are among it: sums of floats depend on their order, and a resumed run writes the same bytes.
+    """
     import torch
 
     settings = scorer.settings

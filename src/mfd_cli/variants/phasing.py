@@ -32,7 +32,7 @@ class Group:
 
 
 def sample_column(header: bytes, name: str | None, path: str) -> int:
-    """The column of a sample; of the only one where no name is given. VariantError where that is not clear."""
+    """Return the column of a sample; of the only one where no name is given. VariantError where that is not clear."""
     samples = [cell.decode("utf-8", "replace") for cell in header.split(b"\t")[FIRST_SAMPLE:]]
     if not samples:
         raise VariantError("has no samples, so no phased genotypes", path=path, hint="score without --phased")
@@ -50,7 +50,7 @@ EVERY_SET = b"*"
 
 
 def haplotypes_of(record: Record, column: int) -> Iterator[tuple[int, tuple[int, bytes]]]:
-    """(alternate allele from 0 on, haplotype) of a sample, where its genotype is phased, homozygous or haploid."""
+    """Yield (alternate allele from 0 on, haplotype) of a sample, where its genotype is phased, homozygous or haploid."""
     cells = record.cells
     if column >= len(cells):
         return
@@ -61,8 +61,8 @@ def haplotypes_of(record: Record, column: int) -> Iterator[tuple[int, tuple[int,
     calls = genotype.replace(b"|", b"/").split(b"/")
     if b"/" in genotype and len(set(calls)) > 1:
         return  # heterozygous and not phased: which haplotype is not known
-    place = keys.index(b"PS") if b"PS" in keys else len(values)
-    phase_set = values[place] if place < len(values) else b""
+    column_of_set = keys.index(b"PS") if b"PS" in keys else len(values)
+    phase_set = values[column_of_set] if column_of_set < len(values) else b""  # fields at the end may be left out
     if len(set(calls)) == 1:
         phase_set = EVERY_SET
     for haplotype, call in enumerate(calls, start=1):
@@ -71,13 +71,13 @@ def haplotypes_of(record: Record, column: int) -> Iterator[tuple[int, tuple[int,
 
 
 def carried_by(records: Sequence[tuple[Record, int]], column: int) -> dict[tuple[int, bytes], list[int]]:
-    """For each haplotype the alleles that it carries, by number; `records` are (record, which alternate allele)."""
-    place = {(record.line, alt): number for number, (record, alt) in enumerate(records)}
+    """Return for each haplotype the alleles that it carries, by number; `records` are (record, which alternate allele)."""
+    number_of = {(record.line, alt): number for number, (record, alt) in enumerate(records)}
     result: dict[tuple[int, bytes], list[int]] = {}
     for record in {record.line: record for record, _ in records}.values():
         for alt, haplotype in haplotypes_of(record, column):
-            if (record.line, alt) in place:
-                result.setdefault(haplotype, []).append(place[record.line, alt])
+            if (record.line, alt) in number_of:
+                result.setdefault(haplotype, []).append(number_of[record.line, alt])
     names = {name for _, name in result} - {EVERY_SET} or {b""}
     for key in [key for key in result if key[1] == EVERY_SET]:
         everywhere = result.pop(key)
@@ -87,7 +87,7 @@ def carried_by(records: Sequence[tuple[Record, int]], column: int) -> dict[tuple
 
 
 def neighbours(variants: Sequence[Variant], carried: Sequence[int], within: int) -> set[int]:
-    """Those of the alleles of a haplotype that have the next one at most `within` bp away."""
+    """Return those of the alleles of a haplotype that have the next one at most `within` bp away."""
     own = sorted(carried, key=lambda i: (variants[i].contig, variants[i].start))
     return {
         one
@@ -97,7 +97,7 @@ def neighbours(variants: Sequence[Variant], carried: Sequence[int], within: int)
 
 
 def groups_of(variants: Sequence[Variant], carried: dict[tuple[int, bytes], list[int]]) -> dict[int, Group]:
-    """The group of every allele that has company: neighbours on a haplotype within LONGEST bp from first to last.
+    """Return the group of every allele that has company: neighbours on a haplotype within LONGEST bp from first to last.
 
     An allele that both haplotypes carry, with different company, goes with the larger; of two alike, with the first.
     """
@@ -111,7 +111,7 @@ def groups_of(variants: Sequence[Variant], carried: dict[tuple[int, bytes], list
 
 
 def runs_of(variants: Sequence[Variant], numbers: Sequence[int]) -> Iterator[list[int]]:
-    """Runs of two and more alleles that fit into LONGEST bp and do not overlap."""
+    """Yield runs of two and more alleles that fit into LONGEST bp and do not overlap."""
     run: list[int] = []
     for number in sorted(numbers, key=lambda i: (variants[i].contig, variants[i].start, variants[i].end)):
         if run and not _joins(variants[run[0]], variants[run[-1]], variants[number]):
@@ -124,13 +124,14 @@ def runs_of(variants: Sequence[Variant], numbers: Sequence[int]) -> Iterator[lis
 
 
 def _joins(first: Variant, last: Variant, new: Variant) -> bool:
+    """Return whether an allele can join a run from `first` to `last`."""
     return new.contig == first.contig and new.start >= last.end and new.end - first.start <= LONGEST
 
 
 def together(
     written: Sequence[Variant], variants: Sequence[Variant], groups: dict[int, Group], genome: Genome
 ) -> tuple[list[Variant], dict[int, Group]]:
-    """What is scored for each allele, the change of its whole group or its own; and the groups that could be formed.
+    """Return what is scored for each allele, the change of its whole group or its own; and the groups that could be formed.
 
     `written` are the alleles where the file has them, `variants` the same normalised. A group whose haplotype would be longer
     than LONGEST is given up; one that changes nothing in all is an allele of no bases.

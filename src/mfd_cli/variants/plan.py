@@ -14,15 +14,16 @@ from mfd_cli.formats.vcf_reader import open_variants
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
-from mfd_cli.variants.effects import Scorer, Settings
-from mfd_cli.variants.options import Options
-from mfd_cli.variants.parts import ScoreParts
+from mfd_cli.variants.checked import CheckedRecords
+from mfd_cli.variants.effects import Scorer, ScoreSettings
+from mfd_cli.variants.options import ScoreOptions
+from mfd_cli.variants.outputs import free_places
 from mfd_cli.variants.phasing import sample_column
 from mfd_cli.variants.records import check_lengths
-from mfd_cli.variants.score import ScoreSummary, Work, free_places
+from mfd_cli.variants.summary import ScoreSummary
 
-TRIED = 256
-"""Alleles that are scored."""
+TIMED, WARMED_UP = 256, 8
+"""Alleles whose scoring is timed, and how many of them are scored before: the first pass through a model is slow."""
 
 
 @dataclass
@@ -35,44 +36,46 @@ class ScorePlan:
 
     @property
     def warnings(self) -> list[str]:
+        """Return what the user should know before the start."""
         return self.counts.warnings
 
     def lines(self) -> list[str]:
-        found = self.counts
-        rate = f" ({found.scored / self.seconds:,.0f}/s)" if self.seconds else ""
+        """Return the plan as lines for the terminal."""
+        counts = self.counts
+        rate = f" ({counts.scored / self.seconds:,.0f}/s)" if self.seconds else ""
         return [
-            f"{found.records:,} records, {found.alleles:,} alternate alleles: {found.scored:,} to score, about "
-            f"{lasting(self.seconds)}{rate}; {found.told_skipped()}",
+            f"{counts.records:,} records, {counts.alleles:,} alternate alleles: {counts.scored:,} to score, about "
+            f"{lasting(self.seconds)}{rate}; {counts.words_for_skipped()}",
             *(f"would write {path}" for path in self.outputs),
         ]
 
 
-def plan(
+def plan_scores(
     runs: Run | Sequence[Run],
     genome: Genome,
     source: str | Path,
-    options: Options | None = None,
+    options: ScoreOptions | None = None,
     *,
-    settings: Settings | None = None,
+    settings: ScoreSettings | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> ScorePlan:
-    """The plan of `score_variants` with the same arguments; raises the same."""
-    options = options or Options()
-    places, scorer, counts = free_places(source, options), Scorer(runs, device, batch_size, settings), ScoreSummary()
-    some: list[Variant] = []
+    """Return the plan of `score_variants` with the same arguments; raises the same."""
+    options = options or ScoreOptions()
+    files, scorer, counts = free_places(source, options), Scorer(runs, device, batch_size, settings), ScoreSummary()
+    timed: list[Variant] = []
     with open_variants(source) as variants:
         counts.warnings += check_lengths(variants, genome, options.check_ref)
-        column = sample_column(variants.header[-1], options.sample, variants.name) if options.phased else None
-        work = Work(scorer, genome, options, None, column, counts, ScoreParts(None, ""), progress, "reading records")
-        for _, alleles in work.checked_chunks(variants):
-            if len(some) < TRIED:
-                some += [allele.variant for allele in alleles if allele.variant is not None][: TRIED - len(some)]
+        if options.phased:
+            sample_column(variants.header[-1], options.sample, variants.name)  # raises where no sample is chosen
+        for _, alleles in CheckedRecords(variants, genome, options, counts, progress, "reading records"):
+            missing = TIMED - len(timed)
+            timed += [allele.variant for allele in alleles if allele.variant is not None][:missing]
     seconds = 0.0
-    if some:
-        work.scores(some[:8])
+    if timed:
+        scorer.columns(timed[:WARMED_UP], genome, options.per_track)
         started = time.perf_counter()
-        work.scores(some)
-        seconds = (time.perf_counter() - started) / len(some) * counts.scored
-    return ScorePlan(counts, seconds, [path for path in (places.vcf, places.table, places.skipped) if path is not None])
+        scorer.columns(timed, genome, options.per_track)
+        seconds = (time.perf_counter() - started) / len(timed) * counts.scored
+    return ScorePlan(counts, seconds, [path for path in (files.vcf, files.table, files.skipped) if path is not None])

@@ -20,6 +20,8 @@ CHUNK = 2000
 """Records that are scored together; memory does not depend on the length of the file."""
 MOST_MISMATCHES = 0.05
 """Share of reference alleles that may disagree with the genome."""
+SHOWN_BASES = 200
+"""Bases of an allele in the list of skipped ones; some are megabases long."""
 SKIP_COLUMNS = ("line", "contig", "position", "id", "ref", "alt", "reason")
 
 
@@ -36,11 +38,11 @@ class Allele:
 
 
 def within(records: Iterator[Record], regions: Sequence[Interval], genome: Genome) -> Iterator[Record]:
-    """The records whose reference allele overlaps one of the regions (of the genome's contigs)."""
-    places: dict[str, list[tuple[int, int]]] = {}
+    """Yield the records whose reference allele overlaps one of the regions (of the genome's contigs)."""
+    spans_of: dict[str, list[tuple[int, int]]] = {}
     for region in regions:
-        places.setdefault(region.contig, []).append((region.start, region.end))
-    joined = {contig: _disjoint(spans) for contig, spans in places.items()}
+        spans_of.setdefault(region.contig, []).append((region.start, region.end))
+    joined = {contig: _disjoint(spans) for contig, spans in spans_of.items()}
     for record in records:
         starts, ends = joined.get(contig_of(record.contig, genome) or "", (np.zeros(0), np.zeros(0)))
         start = record.position - 1
@@ -50,7 +52,7 @@ def within(records: Iterator[Record], regions: Sequence[Interval], genome: Genom
 
 
 def _disjoint(spans: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and ends of the union, sorted."""
+    """Return the starts and ends of the union of spans, sorted."""
     merged: list[list[int]] = []
     for start, end in sorted(spans):
         if merged and start <= merged[-1][1]:
@@ -61,7 +63,7 @@ def _disjoint(spans: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]
 
 
 def chunks(records: Iterator[Record], gap: int = 0) -> Iterator[list[Record]]:
-    """Runs of CHUNK records; where `gap` is given up to twice as many, so as not to part records that lie within it."""
+    """Yield runs of CHUNK records; where `gap` (bp) is given up to twice as many, so as not to part records within it."""
     batch: list[Record] = []
     for record in records:
         if len(batch) >= CHUNK:
@@ -76,41 +78,42 @@ def chunks(records: Iterator[Record], gap: int = 0) -> Iterator[list[Record]]:
 
 
 def alleles_of(record: Record, genome: Genome) -> list[Allele]:
-    """The alternate alleles of a record, each normalised or with the reason why it is not scored."""
+    """Return the alternate alleles of a record, each normalised or with the reason why it is not scored."""
     contig, result = contig_of(record.contig, genome), []
     for number, alt in enumerate(record.alts):
         reason = why_not(record.position, record.ref, alt, genome, contig)
         if reason is None and contig is not None:
             # Where REF has an N or R the genome knows better.
             ref = genome.bases(contig, record.position - 1, record.position - 1 + len(record.ref))
-            told = Variant(contig, record.position, ref, alt)
-            result.append(Allele(record, number, told.normalised(genome), None, told.as_written()))
+            variant = Variant(contig, record.position, ref, alt)
+            result.append(Allele(record, number, variant.normalised(genome), None, variant.as_written()))
         else:
             result.append(Allele(record, number, None, reason))
     return result
 
 
 def skip_row(allele: Allele) -> dict[str, Any]:
+    """Return the row of skipped.tsv for an allele that is not scored; long alleles are cut."""
     record = allele.record
     return {
         "line": record.line,
         "contig": record.contig,
         "position": record.position,
         "id": record.cells[2].decode("utf-8", "replace"),
-        "ref": record.ref[:200],
-        "alt": record.alts[allele.number][:200],
+        "ref": record.ref[:SHOWN_BASES],
+        "alt": record.alts[allele.number][:SHOWN_BASES],
         "reason": allele.reason,
     }
 
 
 def peeked(variants: VariantFile) -> tuple[Record | None, VariantFile]:
-    """The first record, and the file with all of them still to come."""
+    """Return the first record, and the file with all of them still to come."""
     first = next(variants.records, None)
     return first, replace(variants, records=chain([] if first is None else [first], variants.records))
 
 
 def naming(example: str, genome: Genome) -> Callable[[str], str]:
-    """What a file in which a contig is called `example` calls the genome's contigs: with or without `chr`, M or MT."""
+    """Return the function that renames a genome contig in the style of a file where one is called `example` (chr1/1, M/MT)."""
     known = contig_of(example, genome)
     if known is None or known == example:
         return str
@@ -119,7 +122,7 @@ def naming(example: str, genome: Genome) -> Callable[[str], str]:
 
 
 def check_lengths(variants: VariantFile, genome: Genome, check_ref: CheckRef) -> list[str]:
-    """Contigs whose length in the header is not the genome's, as a warning; VariantError with check_ref `error`."""
+    """Return a warning where a contig's length in the header is not the genome's; VariantError with check_ref `error`."""
     wrong = [
         (name, length, genome.lengths[known])
         for name, length in variants.lengths.items()
@@ -127,9 +130,9 @@ def check_lengths(variants: VariantFile, genome: Genome, check_ref: CheckRef) ->
     ]
     if not wrong:
         return []
-    name, told, have = wrong[0]
+    name, in_header, in_genome = wrong[0]
     more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-    text = f"the header says that {name} has {told:,} bp, in the genome it has {have:,}{more}"
+    text = f"the header says that {name} has {in_header:,} bp, in the genome it has {in_genome:,}{more}"
     if check_ref == "error":
         raise VariantError(
             text, path=variants.name, hint="the file belongs to another assembly; --fasta gives its genome"

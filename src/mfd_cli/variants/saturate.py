@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,12 @@ from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.intervals import parse_region
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
-from mfd_cli.variants.effects import Scorer, Settings
+from mfd_cli.variants.effects import Scorer, ScoreSettings
+from mfd_cli.variants.options import TYPE_OF_SUFFIX
 from mfd_cli.variants.table import table_metadata
 
-BINS_AT_ONCE = 16
+SATURATED_AT_ONCE = 16
+"""Bins whose substitutions (384 each) are scored together."""
 WHOLE_GENOME = "all"
 
 
@@ -45,7 +47,7 @@ class Stretch:
 
 @dataclass
 class SaturationSummary:
-    """What was scored."""
+    """What was scored, and where it lies."""
 
     path: Path
     positions: int = 0
@@ -55,6 +57,7 @@ class SaturationSummary:
     seconds: float = 0.0
 
     def lines(self) -> list[str]:
+        """Return the summary as lines for the terminal."""
         rate = self.scored / self.seconds if self.seconds else 0
         skipped = f"; {self.unknown:,} unknown bases of the genome were left out" if self.unknown else ""
         return [
@@ -69,7 +72,7 @@ def saturate(
     region: str,
     output: Path | None = None,
     *,
-    settings: Settings | None = None,
+    settings: ScoreSettings | None = None,
     shard: tuple[int, int] = (1, 1),
     per_track: bool = False,
     device: torch.device | str = "cpu",
@@ -83,42 +86,51 @@ def saturate(
     """
     started = time.monotonic()
     stretches = part_of(stretches_of(region, genome), *shard)
-    path = output or Path(f"saturate.{names_of_files([region])[0]}{_suffix(shard)}.parquet")
-    check_output(path, force)
-    settings = replace(settings or Settings(), placement="grid")
+    path = check_output(table_path(output, region, shard), force)
+    settings = replace(settings or ScoreSettings(), placement="grid")
     scorer, summary = Scorer(runs, device, batch_size, settings), SaturationSummary(path)
     with whole_files(path) as (temporary,), ParquetRows(temporary, schema_of(scorer, per_track), 4) as table:
-        pieces = [stretches[low : low + BINS_AT_ONCE] for low in range(0, len(stretches), BINS_AT_ONCE)]
+        pieces = [stretches[low : low + SATURATED_AT_ONCE] for low in range(0, len(stretches), SATURATED_AT_ONCE)]
         with in_background() as later:
             for done, variants in enumerate(ahead(substitutions(piece, genome) for piece in pieces), start=1):
                 later(table.write, columns_of(variants, scorer, genome, per_track))
                 summary.scored += len(variants)
                 if progress:
-                    progress("scoring bins", min(done * BINS_AT_ONCE, len(stretches)), len(stretches))
+                    progress("scoring bins", min(done * SATURATED_AT_ONCE, len(stretches)), len(stretches))
     summary.positions = summary.scored // 3
     summary.unknown = sum(stretch.end - stretch.start for stretch in stretches) - summary.positions
     summary.seconds = time.monotonic() - started
     return summary
 
 
-def _suffix(shard: tuple[int, int]) -> str:
-    return "" if shard == (1, 1) else f".{shard[0]}-of-{shard[1]}"
+def table_path(output: Path | None, region: str, shard: tuple[int, int]) -> Path:
+    """Return the table's file: `output`, or a name made of the region and the shard. ConfigError for a name of a VCF, and
+    for standard output, where a Parquet file cannot go."""
+    if output is None:
+        suffix = "" if shard == (1, 1) else f".{shard[0]}-of-{shard[1]}"
+        return Path(f"saturate.{names_of_files([region])[0]}{suffix}.parquet")
+    if str(output) == "-" or output.name.lower().endswith(tuple(chain(*TYPE_OF_SUFFIX))):
+        raise ConfigError(
+            f"--saturate writes a Parquet table, not {str(output)!r}", hint="-o FILE.parquet; a VCF comes from a VCF"
+        )
+    return output
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """`3/10` as (3, 10); ConfigError where it is no part of a whole."""
-    found = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
+    """Return `3/10` as (3, 10); ConfigError where it is no part of a whole."""
+    match = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise ConfigError(f"--shard {text!r} is not i/n with i from 1 to n")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def part_of(stretches: Sequence[Stretch], part: int, parts: int) -> Sequence[Stretch]:
+    """Return one of several parts of about the same size; all parts, one after the other, are the whole."""
     return stretches[len(stretches) * (part - 1) // parts : len(stretches) * part // parts]
 
 
 def stretches_of(region: str, genome: Genome) -> list[Stretch]:
-    """A region cut along the grid. GenomeError where it is not on the genome."""
+    """Return a region cut along the grid. GenomeError where it is not on the genome."""
     if region == WHOLE_GENOME:
         return [stretch for name, length in genome.lengths.items() for stretch in cut(name, 0, length)]
     whole = parse_region(region, genome)
@@ -126,13 +138,13 @@ def stretches_of(region: str, genome: Genome) -> list[Stretch]:
 
 
 def cut(contig: str, start: int, end: int) -> list[Stretch]:
-    """[start, end) in pieces that end where bins end."""
+    """Return [start, end) in pieces that end where bins end."""
     edges = [start, *range((start // BIN + 1) * BIN, end, BIN), end]
     return [Stretch(contig, low, high) for low, high in pairwise(edges)]
 
 
 def substitutions(stretches: Sequence[Stretch], genome: Genome) -> list[Variant]:
-    """The three substitutions of every known base."""
+    """Return the three substitutions of every known base."""
     return list(_substitutions(stretches, genome))
 
 
@@ -144,7 +156,7 @@ def _substitutions(stretches: Sequence[Stretch], genome: Genome) -> Iterator[Var
 
 
 def columns_of(variants: Sequence[Variant], scorer: Scorer, genome: Genome, per_track: bool) -> dict[str, Any]:
-    """The table's columns."""
+    """Return the table's columns, one value per substitution."""
     return {
         "contig": [variant.contig for variant in variants],
         "position": [variant.position for variant in variants],
@@ -155,7 +167,7 @@ def columns_of(variants: Sequence[Variant], scorer: Scorer, genome: Genome, per_
 
 
 def schema_of(scorer: Scorer, per_track: bool) -> pa.Schema:
-    """Columns of the table, one row per substitution."""
+    """Return the schema of the table, one row per substitution."""
     columns: list[tuple[str, pa.DataType]] = [("contig", pa.string()), ("position", pa.int64())]
     columns += [(name, pa.string()) for name in ("ref", "alt", "MFD_TRACK", "MFD_FLAGS")]
     columns += [(name, pa.float32()) for name in scorer.column_names]

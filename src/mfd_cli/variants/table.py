@@ -1,16 +1,36 @@
-"""The Parquet table of scores."""
+"""The Parquet table of scores: its columns, and what it says of itself."""
 
 from __future__ import annotations
 
 import json
 
+import pyarrow as pa
+
 from mfd_cli import __version__
 from mfd_cli.variants.background import Background
 from mfd_cli.variants.effects import Scorer
+from mfd_cli.variants.options import ScoreOptions
+
+
+def score_schema(scorer: Scorer, options: ScoreOptions, background: Background | None) -> pa.Schema:
+    """Return the schema of the table of a file, one row per scored allele: where it is, annotations, scores."""
+    text, number = pa.string(), pa.float32()
+    columns: list[tuple[str, pa.DataType]] = [("line", pa.int64()), ("contig", text), ("position", pa.int64())]
+    columns += [(name, text) for name in ("id", "ref", "alt", "key", "MFD_TRACK", "MFD_FLAGS")]
+    if options.genes is not None:
+        columns += [("gene", text), ("tss_distance", pa.int64()), ("within_gene", text)]
+    columns += [(f"in.{elements.name}", text) for elements in options.elements]
+    if options.phased:
+        columns += [("phased_with", text), ("haplotype", pa.int64())]
+    columns += [(name, number) for name in scorer.fields]
+    columns += [(name, number) for name in (background.column_names if background else ())]
+    columns += [(name, number) for name in scorer.column_names if name not in scorer.fields]
+    columns += [(f"track.{name}", number) for name in scorer.panel.ids if options.per_track]
+    return pa.schema(columns, metadata=table_metadata(scorer, background))
 
 
 def table_metadata(scorer: Scorer, background: Background | None = None) -> dict[str, str]:
-    """What the Parquet file says of itself."""
+    """Return what the Parquet file says of itself: model, genome, settings, tracks behind each level, support."""
     counts, settings = {}, scorer.settings
     if scorer.decomposition is not None:
         for name in scorer.level_names:

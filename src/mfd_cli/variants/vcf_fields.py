@@ -35,15 +35,15 @@ def header_of(
     note: str,
     background: Background | None,
     phased: str | None,
-    told: Callable[[str], str] = str,
+    contig_name: Callable[[str], str] = str,
 ) -> list[bytes]:
-    """The header of the output: the input's, our fields in place of older ones, the model, the genome, the settings.
+    """Return the header of the output: the input's, our fields in place of older ones, the model, the genome, the settings.
 
-    `told` is what the file calls a contig of the genome.
+    `contig_name` is what the file calls a contig of the genome; `note` says which other genome was used, `phased` which sample.
     """
     mine = own_fields(scorer)
     about = scorer.run.about
-    kept = [line for line in variants.header[:-1] if not line.startswith((*mine, b"##mfd_"))]
+    theirs = [line for line in variants.header[:-1] if not line.startswith((*mine, b"##mfd_"))]
     ours = []
     for name in scorer.fields:
         text = DESCRIPTIONS.get(name)
@@ -74,27 +74,28 @@ def header_of(
     if note:
         ours.append(f'##mfd_genome="{_plain(note)}"')
     if not variants.contigs:
-        ours += [f"##contig=<ID={told(name)},length={length}>" for name, length in genome.lengths.items()]
-    return [*kept, *(line.encode() for line in ours), variants.header[-1]]
+        ours += [f"##contig=<ID={contig_name(name)},length={length}>" for name, length in genome.lengths.items()]
+    return [*theirs, *(line.encode() for line in ours), variants.header[-1]]
 
 
 def own_fields(scorer: Scorer) -> tuple[bytes, ...]:
-    """How the header lines of our fields begin."""
+    """Return how the header lines of our fields begin."""
     names = (*scorer.fields, *OTHER_FIELDS)
     return tuple(f"##INFO=<ID={name},".encode() for name in names)
 
 
 def _info(name: str, kind: str, text: str) -> str:
+    """Return the header line of one of our INFO fields."""
     return f'##INFO=<ID={name},Number=A,Type={kind},Description="{_plain(text)}">'
 
 
 def _plain(text: str) -> str:
-    """Text that may stand between the quotes of a header line, whatever a file or a group is called."""
+    """Return text that may stand between the quotes of a header line, whatever a file or a group is called."""
     return re.sub(r'[\x00-\x1f\x7f"\\]', "_", text)
 
 
 def info_columns(columns: Mapping[str, Any], scorer: Scorer) -> dict[str, list[str]]:
-    """The texts of the INFO fields, one per scored allele."""
+    """Return the texts of the INFO fields, one per scored allele; six digits are what float32 has."""
     numbers = [*scorer.fields, *(name for name in QUANTILE_FIELDS.values() if name in columns)]
     texts = {name: [f"{value:.6g}" for value in columns[name].tolist()] for name in numbers}
     return texts | {
@@ -103,11 +104,11 @@ def info_columns(columns: Mapping[str, Any], scorer: Scorer) -> dict[str, list[s
     }
 
 
-def info_of(found: Sequence[int | None], infos: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """INFO entries of one record: one value per alternate allele, a dot where an allele was not scored."""
-    return {name: ",".join("." if row is None else texts[row] for row in found) for name, texts in infos.items()}
+def info_of(rows: Sequence[int | None], infos: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the INFO entries of a record: of each alternate allele the text of its row, a dot where it was not scored."""
+    return {name: ",".join("." if row is None else texts[row] for row in rows) for name, texts in infos.items()}
 
 
 def percent_encoded(text: str) -> str:
-    """A value as it may stand in INFO (VCF 4.3, section 1.2)."""
+    """Return a value as it may stand in INFO (VCF 4.3, section 1.2)."""
     return "".join(f"%{ord(c):02X}" if c in " %;=,\t\n\r" else c for c in text)

@@ -1,0 +1,105 @@
+"""`mfd predict --experiment` through the command: of which kind an experiment is, and what its numbers are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from kit.harm import Outcome, in_process, trained_project
+from kit.odd import signals_alone
+from mfd_cli import Predictor, load_run
+from mfd_cli.genome.sequence import Genome
+from mfd_cli.predictions.predict import experiment_scale
+from mfd_cli.runs.panel import experiment_panel
+
+HERE = ["predict", "-r", "chr1:1025-2048", "--no-bigwig", "--gpus", "0", "--threads", "1", "-q"]
+
+
+@pytest.fixture(scope="module")
+def signals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("signals") / "p"
+    signals_alone(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of four peak tracks and one signal."""
+    folder = tmp_path_factory.mktemp("both") / "p"
+    trained_project(folder)
+    return folder
+
+
+def predict(project: Path, output: Path, *words: str) -> Outcome:
+    return in_process([*HERE, "-o", str(output), *words], project)
+
+
+def scale_of(output: Path) -> str:
+    """The scale that outputs.tsv says the first output has."""
+    header, row = [line.split("\t") for line in (output / "outputs.tsv").read_text().splitlines()[:2]]
+    return dict(zip(header, row))["scale"]
+
+
+def test_the_experiment_of_a_project_of_signals_is_a_signal(signals: Path, tmp_path: Path) -> None:
+    done = predict(signals, tmp_path / "p", "--experiment", "target=CTCF")
+    assert done.code == 0, done.told
+    assert scale_of(tmp_path / "p") == "standardised log signal"
+    # The numbers are the head's, on the scale of the loss: the experiment has no units of its own.
+    run = load_run(signals / "run")
+    panel = experiment_panel(run, {"target": "CTCF"}, "signal")
+    genome: Genome = _genome(signals)
+    predictor = Predictor(run.model)
+    starts = range(1024, 2048, 128)
+    windows = [genome.codes("chr1", s - predictor.left, s - predictor.left + predictor.window) for s in starts]
+    expected = panel.head.logits(predictor.latents(np.stack(windows)))[:, 0]
+    assert np.allclose(pq.read_table(tmp_path / "p/predictions.parquet")["target=CTCF"].to_numpy(), expected, atol=1e-5)
+
+
+def _genome(project: Path) -> Genome:
+    from mfd_cli import open_dataset
+
+    return open_dataset(project / "dataset").genome
+
+
+def test_a_kind_that_nobody_trained_on_is_refused(signals: Path, tmp_path: Path) -> None:
+    done = predict(signals, tmp_path / "p", "--experiment", "target=CTCF", "--kind", "peaks")
+    assert done.code == 2 and "--kind peaks: no track of this kind took part in training" in done.told
+    assert "hint: --kind signal" in done.told and not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale"),
+    [(None, "probability of a peak"), ("peaks", "probability of a peak"), ("signal", "standardised log signal")],
+)
+def test_where_both_exist_the_kind_can_be_chosen(both: Path, tmp_path: Path, kind: str | None, scale: str) -> None:
+    words = ["--kind", kind] if kind else []
+    done = predict(both, tmp_path / "p", "--experiment", "target=GATA1", *words)
+    assert done.code == 0, done.told
+    assert scale_of(tmp_path / "p") == scale
+    values = pq.read_table(tmp_path / "p/predictions.parquet")["target=GATA1"].to_numpy()
+    assert np.isfinite(values).all() and (kind == "signal" or ((values > 0) & (values < 1)).all())
+
+
+def test_the_kind_goes_with_an_experiment(both: Path, tmp_path: Path) -> None:
+    done = predict(both, tmp_path / "p", "--kind", "signal")
+    assert done.code == 2 and "--kind goes with --experiment" in done.told
+    done = predict(both, tmp_path / "p", "--experiment", "target=CTCF", "--kind", "bigwig")
+    assert done.code == 2 and "--kind is 'bigwig', not one of peaks, signal" in done.told
+    assert not (tmp_path / "p").exists()
+
+
+def test_an_experiment_of_counts_is_relative_to_the_mean(signals: Path) -> None:
+    run = load_run(signals / "run")
+    assert experiment_scale(run, "signal") == "standardised log signal"
+    run.signal_scale.counts[:] = True
+    assert experiment_scale(run, "signal") == "count relative to the mean"
+
+
+def test_outputs_without_a_bigwig_name_no_file(both: Path, tmp_path: Path) -> None:
+    assert predict(both, tmp_path / "p").code == 0
+    header, *rows = [line.split("\t") for line in (tmp_path / "p/outputs.tsv").read_text().splitlines()]
+    assert len(rows) == 5 and {row[header.index("file")] for row in rows} == {""}
+    assert not list((tmp_path / "p").glob("*.bw"))
