@@ -16,7 +16,7 @@ import pyBigWig
 from kit.harm import COLUMNS, wrapped
 
 Row = dict[str, str]
-CONTIGS = {"chr1": 24_000, "chr2": 12_000, "chr3": 8_000}
+CONTIGS = {"chr1": 24_000, "chr2": 28_000, "chr3": 8_000}
 GROUPS = {
     "Target": "biological",
     "Tissue": "biological",
@@ -180,6 +180,8 @@ SHAPES = [
     Shape("one signal", tracks(0, 1)),
     Shape("two tracks", tracks(2)),
     Shape("two tracks of one target", told(tracks(2), Target=("CTCF", "CTCF"))),
+    Shape("a peak track and a signal", tracks(1, 1)),
+    Shape("an empty column", told(PEAKS, Lab=[""] * 8)),
     Shape("biological factors alone", PEAKS, only("target", "tissue")),
     Shape("technical factors alone", PEAKS, only("assay", "lab")),
     Shape("one factor", PEAKS, only("target")),
@@ -207,7 +209,7 @@ SHAPES = [
             Lab=["A", "B", "C"] * 2,
         ),
         only("target", "assay") | {"strand": '{column = "Strand", group = "technical"}'},
-        more='strand = "Strand"\nexperiment = "Experiment"',
+        more='strand = "Strand"\nexperiment = ["Experiment"]',
     ),
     Shape(
         "a number with gaps",
@@ -239,6 +241,7 @@ SHAPES = [
     Shape("contigs shorter than the window", PEAKS, contigs=CONTIGS | {"s1": 90, "s2": 128, "s3": 300}),
     Shape("a held-out level", told(PEAKS, Lab=["A", "B"] * 4), train='held_out = [{lab = "B", target = "GATA1"}]'),
     Shape("a held-out level that leaves one", PEAKS, train='held_out = [{assay = "CUT&RUN"}]'),
+    Shape("a held-out target that leaves one", PEAKS, train='held_out = [{target = "GATA1"}]'),
     Shape(
         "odd names",
         told(

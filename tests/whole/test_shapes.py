@@ -161,7 +161,7 @@ def test_every_command(shape: Shape, tmp_path: Path) -> None:
     holes = []
     for name, (words, check) in commands(shape).items():
         done = in_process(words, folder)
-        expected = {**NOTHING_HELD_OUT, **shape.refused} if "held_out" not in shape.train else shape.refused
+        expected = refusals(shape)
         try:
             assert "Traceback" not in done.told and "Warning" not in done.told, "a traceback or a library's warning"
             if name in expected:
@@ -176,7 +176,16 @@ def test_every_command(shape: Shape, tmp_path: Path) -> None:
     assert not holes, "\n".join(holes)
 
 
-NOTHING_HELD_OUT = {"impute": "no track was held out"}
+def refusals(shape: Shape) -> dict[str, str]:
+    """Commands that have nothing to work on here, and words of the line that says so."""
+    refused = dict(shape.refused)
+    if "held_out" not in shape.train:
+        refused["impute"] = "no track was held out"
+    if shape.peaks > 1:
+        refused["qc"] = (
+            "has too few bins that were not trained on"  # signals alone, or one track, are not judged: no error
+        )
+    return refused
 
 
 def test_the_table_has_every_kind() -> None:

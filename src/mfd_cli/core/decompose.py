@@ -74,7 +74,10 @@ def decompose(model: MfdModel, background: int = 48, seed: int = 0, orders: int 
     errors: dict[str, float] = {}
     for index, group in enumerate(head.groups):
         names = head.factors_of[group]
-        if not names:
+        if not head.acts(group):
+            nothing = np.zeros((len(head.bias), head.groups[group]), np.float32)
+            contributions |= dict.fromkeys(names, nothing)
+            errors |= dict.fromkeys(names, 0.0)
             continue
         rows = background_rows(model, names, background, seed)
         if len(names) > MOST_FACTORS:

@@ -172,14 +172,27 @@ class ConditionedHead(nn.Module):
         for group, width in groups.items():
             self.register_buffer(f"centre_{group}", torch.from_numpy(np.asarray(centre[group], np.float32)))
             own = {name: factors[name] for name in self.factors_of[group]}
-            if not own:
-                continue  # a group without factors has no weights: its contribution is zero
+            if not self._varies(group):
+                continue  # without factors, or all tracks alike in them: the group contributes exactly nothing
             self.networks[f"E_{group}"] = GroupNetwork(group, own, {n: codes[n].shape[1] for n in own}, width, hidden)
             self.network(group).start_at(size, self.track_codes(group), self.centre(group))
         self.gain = nn.Parameter(torch.zeros(len(groups), len(bias))) if gain else None
 
+    def _varies(self, group: str) -> bool:
+        """Return whether any factor of a group differs between training tracks.
+
+        Centred weights of tracks that are all alike would be rounding errors, and to scale those up to the size of weights
+        invents a part that no data ever shaped.
+        """
+        used = self.centre(group) > 0
+        return any(not torch.allclose(codes[used], codes[used][:1]) for codes in self.track_codes(group).values())
+
+    def acts(self, group: str) -> bool:
+        """Return whether a group has weights: it has factors, and training tracks differ in them."""
+        return f"E_{group}" in self.networks
+
     def network(self, group: str) -> GroupNetwork:
-        """Return E_g of a group that has factors; KeyError for another."""
+        """Return E_g of a group that acts; KeyError for another."""
         network = self.networks[f"E_{group}"]
         assert isinstance(network, GroupNetwork)
         return network
@@ -196,10 +209,10 @@ class ConditionedHead(nn.Module):
         """Return c_g = E_g(m) - mean_j E_g(m_j) of any rows, given by their codes: (rows, size of the group), without gain.
 
         The mean is that over the training tracks, so that rows nobody trained on are relative to the same average. A group
-        without factors weighs nothing.
+        that does not act weighs nothing.
         """
         weights, middle = self.raw_weights(group)
-        return self.network(group)(codes) - middle if f"E_{group}" in self.networks else weights[:1] * 0
+        return self.network(group)(codes) - middle if self.acts(group) else weights[:1] * 0
 
     def gains(self) -> Tensor | None:
         """Return the gains a_i,g (groups, tracks), between 0 and 2 and 1 at the start; None without learned gains.
@@ -224,7 +237,7 @@ class ConditionedHead(nn.Module):
 
     def raw_weights(self, group: str) -> tuple[Tensor, Tensor]:
         """Return E_g of the tracks (tracks, size of the group), not centred, and its mean (size of the group,)."""
-        if f"E_{group}" not in self.networks:
+        if not self.acts(group):
             nothing = self.bias.new_zeros(len(self.bias), self.groups[group])
             return nothing, nothing[0]
         weights = self.network(group)(self.track_codes(group))
