@@ -123,6 +123,7 @@ SHAPES = {
     "tabs": "chr1\t100\t200",
     "blanks": "chr1    100    200",
     "one blank": "chr1 100 200",
+    "blanks before the contig, and no tab": "  chr1 100 200",
     "blanks, then a tab": "chr1    100\t200",
     "a tab, then blanks": "chr1\t100    200",
     "a blank before the start": "chr1\t 100\t200",

@@ -132,19 +132,18 @@ def plain_bed(text: bytes) -> list[tuple[bytes, int, int, int]] | None:
     for number, line in enumerate(lines, start=1):
         if re.fullmatch(rb"[ \t]*|#.*|(track|browser)[ \t].*", line, re.DOTALL):
             continue
-        first, gap = (rb"", rb"\t") if b"\t" in line else (rb" *", rb" +")
+        first, gap = rb"" if b"\t" in line else rb" *", rb"(?: *\t *| +)"
         found = re.fullmatch(
             first + rb"([!-~]+)" + gap + rb"([0-9]+)" + gap + rb"([0-9]+)(?:" + gap + rb".*)?", line, re.DOTALL
         )
-        if not found or int(found[2]) >= int(found[3]) or int(found[3]) >= 10**10:
+        if not found or int(found[2]) > int(found[3]) or int(found[3]) >= 10**10:
             return None
+        if int(found[2]) == int(found[3]):  # no base is in it
+            continue
         rows.append((found[1], int(found[2]), int(found[3]), number))
-    cut = (
-        len(lines) > 1
-        and lines[-1].count(b"\t") < lines[-2].count(b"\t")
-        and b"#" not in (lines[-1][:1], lines[-2][:1])
-    )
-    return None if lines[-1] and cut else rows
+    last, before = (line.strip(b" \t") for line in (lines[-1], lines[-2] if len(lines) > 1 else b""))
+    fewer = [len(re.split(gap, last)) < len(re.split(gap, before)) for gap in (rb"\t", rb" *\t *| +")]
+    return None if last and all(fewer) and b"#" not in (last[:1], before[:1]) else rows
 
 
 def plain_fasta(text: bytes) -> dict[str, str] | None:

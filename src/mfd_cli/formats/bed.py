@@ -92,8 +92,11 @@ def _parse_lines(block: bytes, names: dict[bytes, int], number: int, path: Path)
 
 
 def columns_of(line: bytes) -> list[bytes]:
-    """Return the first three columns of a line, as far as it has them, and the text of all others as the fourth."""
-    return _SEPARATOR.split(line.rstrip(b" \t"), 3)
+    """Return the first three columns of a line, as far as it has them, and the text of all others as the fourth.
+
+    Blanks before the first column are left out of a line without tabs alone: a tab there stands behind an empty contig.
+    """
+    return _SEPARATOR.split(line.rstrip(b" \t") if b"\t" in line else line.strip(b" "), 3)
 
 
 def _parse_block(data: bytes, names: dict[bytes, int], number: int) -> tuple[_Columns | None, int]:
