@@ -43,7 +43,7 @@ from mfd_cli.experiments.track import Track
 from mfd_cli.formats.bed import read_intervals
 from mfd_cli.formats.bin_means import bin_means
 from mfd_cli.genome.grid import labelled_bins
-from mfd_cli.genome.sequence import LETTERS, Genome
+from mfd_cli.genome.sequence import BASES, Genome
 from mfd_cli.runs.batches import GenomeOnDevice, LabelledBins
 
 TRACKS, WINDOW, BATCH = 2000, 2176, 256
@@ -159,7 +159,7 @@ def loader(folder: Path, device: torch.device) -> Iterator[Row]:
     """Random batches: bytes and packed bits by index, against a torch DataLoader in this process."""
     rng = np.random.default_rng(0)
     length, count = 50_000_000, 200_000
-    genome = Genome({"chr1": LETTERS[rng.integers(0, 4, length)]})
+    genome = Genome({"chr1": BASES[rng.integers(0, 4, length)]})
     packed = rng.integers(0, 256, (count, TRACKS // 8), dtype=np.uint8)
     starts = np.sort(rng.choice(length // BIN - 40, count, False) + 20) * BIN
     bins = Bins(np.zeros(count, np.int32), starts, packed, np.zeros((count, 0), np.float32))

@@ -10,12 +10,13 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import mfd_cli
-from kit.places import SOURCE
+from kit.places import EXAMPLES, SOURCE
 
 FOUNDATION = {"base"}
 VALUES = FOUNDATION | {"settings", "genome"}
@@ -181,3 +182,13 @@ def test_formats_on_disk_have_one_home() -> None:
         assert "safetensors" not in imported(TREES[module]) or module == "engine.store", module
         assert "ipc.open_file" not in text or module == "dataset.folder", module
         assert '"model.safetensors"' not in text or module == "runs.folder", module
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.stem)
+def test_examples_import_what_is_there(file: Path) -> None:
+    """A benchmark is run by nobody's test: a name that moved would be missed."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mfd_cli"):
+            home = import_module(node.module or "")
+            for alias in node.names:
+                assert hasattr(home, alias.name) or import_module(f"{node.module}.{alias.name}")
