@@ -72,9 +72,9 @@ def _label(axes: Axes, text: str) -> None:
 
 
 def _filled(axes: Axes, begin: int, values: np.ndarray[Any, Any]) -> None:
-    places = np.arange(begin, begin + len(values))
-    axes.bar(places, np.maximum(values, 0), width=1.0, align="edge", color=COLOURS[2], linewidth=0)
-    axes.bar(places, np.minimum(values, 0), width=1.0, align="edge", color=COLOURS[5], linewidth=0)
+    edges = np.arange(begin, begin + len(values) + 1)
+    axes.stairs(np.maximum(values, 0), edges, fill=True, color=COLOURS[2], linewidth=0)
+    axes.stairs(np.minimum(values, 0), edges, fill=True, color=COLOURS[5], linewidth=0)
     axes.axhline(0, color="#444444", linewidth=0.5)
 
 

@@ -20,8 +20,9 @@ STYLE: Any = {
 
 
 def save(figure: Figure, stem: Path) -> None:
-    """As PNG and SVG, without a date, so that the same figure gives the same bytes."""
+    """As PNG and SVG, without a date, so that the same figure gives the same bytes; laid out once, for both."""
     figure.savefig(stem.with_suffix(".png"), dpi=130, metadata={"Software": None})
+    figure.set_layout_engine("none")
     figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
     plt.close(figure)
 
