@@ -317,7 +317,7 @@ class Plain(nn.Module):
             x = nn.functional.max_pool1d(x + residual(x), 2)
         for wide, pointwise in zip(net.dilated, net.dilated_pointwise):
             x = x + pointwise(wide(x))
-        return net.pointwise(x[..., net.crop : x.shape[-1] - net.crop]).flatten(1)  # type: ignore[no-any-return]
+        return net.pointwise(x[..., net.margin : x.shape[-1] - net.margin]).flatten(1)  # type: ignore[no-any-return]
 
 
 def waiter(device: torch.device) -> Callable[[], object]:

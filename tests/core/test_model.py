@@ -12,7 +12,7 @@ from torch import nn
 
 from kit import tiny
 from mfd_cli.base.errors import ConfigError
-from mfd_cli.core.backbones import BACKBONES, ChannelNorm, DilatedBackbone, max_pool, tower_widths
+from mfd_cli.core.backbones import BACKBONES, ChannelNorm, DilatedBackbone, max_pool, one_row_a_bin, tower_widths
 from mfd_cli.core.head import START, ConditionedHead, metadata_network
 from mfd_cli.core.onehot import kmers, one_hot, reverse_complement
 from mfd_cli.engine.processes import GlobalBatchNorm
@@ -63,7 +63,7 @@ def test_tower_widths(width: int, expected: list[int]) -> None:
 @pytest.mark.parametrize("window", [128, 384, 1152, 2176])
 def test_backbones_give_one_position_whatever_the_window(name: str, window: int) -> None:
     backbone = BACKBONES[name](8, window, 1, 12)
-    assert backbone(torch.rand(3, 4, window)).shape == (3, 12)
+    assert backbone(torch.rand(3, 4, window)).shape == (3, 12, 1)
 
 
 @pytest.mark.parametrize(("width", "window"), [(7, 1152), (8, 1000), (8, 1024)])
@@ -131,7 +131,7 @@ def test_parts_add_up_to_the_logits(sections: dict[str, object]) -> None:
     if model.settings.gain:
         nn.init.normal_(model.head.gain)  # type: ignore[arg-type]
     codes = tiny.windows(5, model.window)
-    latent = model.norm(model.backbone(kmers(one_hot(codes, torch.float64), model.settings.kmer)))
+    latent = model.norm(one_row_a_bin(model.backbone(kmers(one_hot(codes, torch.float64), model.settings.kmer))))
     weights = model.head.weights()
     logits = weights.bias + latent @ weights.matrix().T
     assert torch.allclose(model.parts(latent).total(), logits, atol=1e-12)

@@ -169,7 +169,9 @@ def test_gradients_are_those_of_autograd_in_double_precision(trained: tuple[Run,
         bases = (codes[:1, None] == np.arange(4)[None, :, None]).astype(float)
         x = torch.from_numpy(bases).requires_grad_(True)
         both = x, x.flip(1, 2)
-        hidden = [double.norm(double.backbone(b))[:, place] @ torch.from_numpy(direction).double() for b in both]
+        hidden = [
+            double.norm(double.backbone(b)[..., 0])[:, place] @ torch.from_numpy(direction).double() for b in both
+        ]
         (slope,) = torch.autograd.grad((hidden[0] + hidden[1]).sum() / 2, x)
     finally:
         run.model.float()

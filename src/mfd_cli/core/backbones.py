@@ -1,6 +1,8 @@
-"""Convolutional networks from one-hot DNA to a latent vector per window (method: section B of the paper's model).
+"""Convolutional networks from one-hot DNA to a latent vector per bin (method: section B of the paper's model).
 
-A backbone takes (batch, 4^k, window) and returns (batch, latent); it states the windows that it can read.
+A backbone takes (batch, 4^k, (bins + 2 x margin) x 128) and returns (batch, latent, bins): a window is a stretch of one bin.
+`margin` is how many bins it reads on either side of those that it describes; `sees_padding` says whether it would read farther
+if it could. Then a stretch of many bins gives other numbers than as many windows, which end sooner.
 To add one: write the class, list it in BACKBONES, and write its inference pass beside the one in core/incremental.py.
 """
 
@@ -18,6 +20,8 @@ from mfd_cli.genome.grid import BIN
 
 TENSOR_CORE = 8
 """Channels come in multiples of this on a CUDA device: 431 or 483 of them keep tensor cores from their work."""
+STEM_KERNEL, TOWER_KERNEL = 15, 5
+"""Positions that a convolution of the stem and one of the tower read."""
 
 
 class ChannelNorm(nn.BatchNorm1d):
@@ -95,10 +99,11 @@ def max_pool(x: Tensor) -> Tensor:
 
 
 class DilatedBackbone(nn.Module):
-    """Stem, six pooled tower blocks, two dilated residual blocks, a crop to the centre, a pointwise block.
+    """Stem, six pooled tower blocks, two dilated residual blocks, a crop of the margins, a pointwise block.
 
     `width` is C of the paper's model (channels of the last tower block, even); the output stride is 128 bp, so that
-    `window` bp (128 x an odd number) leave exactly one position after the crop, centred on the bin.
+    `window` bp (128 x an odd number) leave exactly one position after the crop, centred on the bin. The centre reads 1,926 bp:
+    shorter windows than 2,176 bp see their padding (`sees_padding`).
     """
 
     tower_blocks = 6
@@ -112,29 +117,46 @@ class DilatedBackbone(nn.Module):
             raise ConfigError(f"model.width is {width}; it must be even and at least 4")
         if window % BIN or window // BIN % 2 == 0:
             raise ConfigError(f"model.window is {window}; it must be 128 x an odd number")
-        self.crop = (window // BIN - 1) // 2
+        self.margin = (window // BIN - 1) // 2
         widths = tower_widths(width, self.tower_blocks)
-        self.stem = nn.Conv1d(4**order, widths[0], 15, padding=7)
+        self.stem = nn.Conv1d(4**order, widths[0], STEM_KERNEL, padding=STEM_KERNEL // 2)
         self.stem_residual = ConvBlock(widths[0], widths[0], 1)
-        self.tower = nn.ModuleList(ConvBlock(i, o, 5) for i, o in pairwise(widths))
+        self.tower = nn.ModuleList(ConvBlock(i, o, TOWER_KERNEL) for i, o in pairwise(widths))
         self.tower_residual = nn.ModuleList(ConvBlock(o, o, 1) for o in widths[1:])
         self.dilations = [int(2 * 1.5**level) for level in range(self.dilated_blocks)]
         self.dilated = nn.ModuleList(ConvBlock(width, width, 3, dilation=dilation) for dilation in self.dilations)
         self.dilated_pointwise = nn.ModuleList(ConvBlock(width, width, 1) for _ in range(self.dilated_blocks))
         self.pointwise = ConvBlock(width, latent, 1)
 
+    @property
+    def reach(self) -> int:
+        """Bases before its first one that a bin depends on, and as many behind its last one, as far as the windows go."""
+        far = sum(self.dilations)  # in positions of the last layer, then of each one below
+        for _ in self.tower:
+            far = 2 * far + TOWER_KERNEL // 2
+        return 2 * far + STEM_KERNEL // 2
+
+    @property
+    def sees_padding(self) -> bool:
+        """Whether the margin ends before what a bin depends on does."""
+        return self.margin * BIN < self.reach
+
     def forward(self, x: Tensor) -> Tensor:
-        """One-hot k-mers (batch, 4^k, window) to (batch, latent), not yet normalised."""
+        """One-hot k-mers (batch, 4^k, (bins + 2 x margin) x 128) to (batch, latent, bins), not yet normalised."""
         multiple = self.multiple or (TENSOR_CORE if x.is_cuda else 1)
-        x = convolved(self.stem, x, multiple)  # (batch, width / 2, window)
+        x = convolved(self.stem, x, multiple)  # (batch, width / 2, length)
         x = max_pool(x + self.stem_residual(x, multiple))
         for block, residual in zip(self.tower, self.tower_residual):
             x = block(x, multiple)
             x = max_pool(x + residual(x, multiple))  # the length halves, seven times in all
         for wide, pointwise in zip(self.dilated, self.dilated_pointwise):
             x = x + pointwise(wide(x, multiple), multiple)
-        x = x[..., self.crop : x.shape[-1] - self.crop]  # (batch, width, 1)
-        return self.pointwise(x).flatten(1)  # (batch, latent)
+        return self.pointwise(x[..., self.margin : x.shape[-1] - self.margin])  # (batch, latent, bins)
+
+
+def one_row_a_bin(x: Tensor) -> Tensor:
+    """(batch, channels, bins) to (batch x bins, channels): the bins of a stretch follow each other."""
+    return x.transpose(1, 2).flatten(0, 1)
 
 
 def tower_widths(width: int, blocks: int) -> list[int]:

@@ -1,8 +1,8 @@
-"""A trained backbone arranged for inference: only what the centre reads, and only what a substitution changes.
+"""A trained backbone arranged for inference: only what the kept bins read, and only what a substitution changes.
 
 Same numbers as `MfdModel.latent` in evaluation mode, up to rounding. Three things make it fast:
 
-- Of every layer only the positions are computed that the one kept position depends on (in `wide-2176` 1,926 of 2,176 bp).
+- Of every layer only the positions are computed that the kept ones depend on (in `wide-2176` 1,926 of 2,176 bp).
 - Activations lie position by position, channels last: convolutions and pointwise products read them without a copy.
 - A substitution changes at most 15 + k - 1 positions of the stem and, because pooling halves what the convolution before it
   widened by four, 14 or fewer of every later layer. Only these are computed anew, among the activations that the pass over
@@ -120,6 +120,27 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """What is computed of a stretch. `lengths[i]` is that of the pooled layer below tower block i (the last: above them all),
+    `spans[i]` the part of it that the bins at positions `kept` of the last layer depend on."""
+
+    kept: range
+    lengths: Sequence[int]
+    spans: Sequence[Span]
+
+    @classmethod
+    def of(cls, length: int, margin: int, levels: int, reach: int, far: int) -> Extent:
+        """Return that of a stretch of `length` bp with a `margin` of bins. A convolution of the tower's `levels` reads `reach`
+        positions to either side, the dilated ones together `far`."""
+        lengths = [length >> (level + 1) for level in range(levels + 1)]
+        kept = range(margin, lengths[-1] - margin)
+        spans = [Span(kept[0] - far, kept[-1] + far + 1).within(lengths[-1])]
+        for below in lengths[-2::-1]:
+            spans.insert(0, spans[0].before_pooling().widened(reach).within(below))
+        return cls(kept, lengths, spans)
+
+
+@dataclass(frozen=True)
 class Layer(Generic[Position]):
     """One tower block under a substitution: changed inputs from `low` on, `count` outputs from `start` on, before pooling."""
 
@@ -149,7 +170,7 @@ class CentrePass:
         The backbone and the norm are read only: neither their mode nor their place changes, and no second copy of them is
         made anywhere.
         """
-        self.order, self.dtype, self.centre = order, dtype, backbone.crop
+        self.order, self.dtype, self.margin = order, dtype, backbone.margin
         device = device or backbone.stem.weight.device
         fill = backbone.multiple or (TENSOR_CORE if device.type == "cuda" else 1)
 
@@ -169,33 +190,33 @@ class CentrePass:
         self.dilations = list(backbone.dilations)
         self.pointwise = block(backbone.pointwise, outputs=1)
         self.scale, self.shift = affine(norm, device)
-        # Pooled layers: lengths[i] is that of the input of tower block i, spans[i] the part of it that is computed.
         self.stem_length = window
-        self.lengths = [window >> (level + 1) for level in range(len(self.tower) + 1)]
-        far = sum(self.dilations)
-        self.spans = [Span(self.centre - far, self.centre + far + 1).within(self.lengths[-1])]
-        for length in self.lengths[-2::-1]:
-            self.spans.insert(0, self.spans[0].before_pooling().widened(self.reach).within(length))
+        self.window_extent = self.extent(window)
 
-    # -- whole windows -------------------------------------------------------------------------------------------------
+    def extent(self, length: int) -> Extent:
+        """Return what is computed of a stretch of `length` bp, the k - 1 bases that complete the last k-mer left out."""
+        return Extent.of(length, self.margin, len(self.tower), self.reach, sum(self.dilations))
+
+    # -- windows and stretches -----------------------------------------------------------------------------------------
 
     def latents(self, codes: Tensor) -> Tensor:
-        """(windows, window + k - 1) uint8 to (windows, latent) float32."""
-        return self._finish(self._climb(codes, None, []))
+        """(stretches, (bins + 2 x margin) x 128 + k - 1) uint8 to (stretches x bins, latent) float32."""
+        extent = self.extent(codes.shape[1] - self.order + 1)
+        return self._finish(self._climb(codes, extent, None, []), extent)
 
     def reference(self, codes: Tensor, first: int, last: int) -> Reference:
         """The same, keeping what substitutions at the indexes `first` to `last` of the window need."""
         stored = self._read_by(first, last)
         kept: list[Tensor] = []
-        top = self._climb(codes, stored, kept)
-        return Reference(codes, self._finish(top), kept, [span.low for span in stored], top)
+        top = self._climb(codes, self.window_extent, stored, kept)
+        return Reference(codes, self._finish(top, self.window_extent), kept, [span.low for span in stored], top)
 
-    def _climb(self, codes: Tensor, stored: Sequence[Span] | None, kept: list[Tensor]) -> Tensor:
-        """Stem and tower: (windows, positions of the last span, width). Activations of `stored` are added to `kept`."""
-        span = self.spans[0].before_pooling()
-        x = self._stem(self._cut(codes, span))
+    def _climb(self, codes: Tensor, extent: Extent, stored: Sequence[Span] | None, kept: list[Tensor]) -> Tensor:
+        """Stem and tower: (stretches, positions of the last span, width). Activations of `stored` are added to `kept`."""
+        spans = extent.spans
+        x = self._stem(self._cut(codes, spans[0].before_pooling()))
         for index, (block, residual) in enumerate(zip(self.tower, self.tower_residual)):
-            have, wanted = self.spans[index], self.spans[index + 1].before_pooling().widened(self.reach)
+            have, wanted = spans[index], spans[index + 1].before_pooling().widened(self.reach)
             active = shifted(block.activate(x), have, wanted)  # zero where the layer ends
             if stored is not None:
                 kept.append(shifted(active, wanted, stored[index]).contiguous())
@@ -216,19 +237,19 @@ class CentrePass:
         x = convolve(columns.transpose(1, 2).contiguous(), self.stem_weight, self.stem_bias)
         return pool(x, self.stem_residual)
 
-    def _finish(self, top: Tensor) -> Tensor:
-        """Dilated blocks and latent, (windows, latent) float32, each block only where a later one reads it."""
-        x, places = top, list(range(*self.spans[-1]))
+    def _finish(self, top: Tensor, extent: Extent) -> Tensor:
+        """Dilated blocks and latent, (stretches x bins, latent) float32, each block only where a later one reads it."""
+        x, places = top, list(range(*extent.spans[-1]))
         for index, (block, pointwise) in enumerate(zip(self.dilated, self.dilated_pointwise)):
             later = product(*((-step, 0, step) for step in self.dilations[index + 1 :]))
-            inside = range(self.lengths[-1])
-            wanted = sorted({self.centre + sum(steps) for steps in later} & set(inside))
+            inside = range(extent.lengths[-1])
+            wanted = sorted({place + sum(steps) for steps in later for place in extent.kept} & set(inside))
             active, step = block.activate(x), self.dilations[index]
             # What each output reads, side by side: three positions an output.
             read = take(active, places, [place + tap * step for place in wanted for tap in (-1, 0, 1)])
             inner = convolve(read, block.weight, stride=3)
             x, places = take(x, places, wanted) + pointwise.pointwise(inner), wanted
-        latent = self.pointwise.pointwise(x[:, 0])
+        latent = self.pointwise.pointwise(x.flatten(0, 1))
         return torch.addcmul(self.shift, latent.to(self.shift.dtype), self.scale)
 
     # -- substitutions -------------------------------------------------------------------------------------------------
@@ -250,8 +271,8 @@ class CentrePass:
             into = torch.arange(len(row), device=x.device) * width + layer.low - first
             buffer.index_copy_(0, steps(into, x.shape[1]).flatten(), block.activate(x).flatten(0, 1))
             x = pool(convolve(buffer.view(len(row), width, -1), block.weight), self.tower_residual[index])
-        low = layers[-1].start // 2 - self.spans[-1].low
-        return self._finish(overlaid(reference.top[row], x, low))
+        low = layers[-1].start // 2 - self.window_extent.spans[-1].low
+        return self._finish(overlaid(reference.top[row], x, low), self.window_extent)
 
     def _mutated(self, codes: Tensor, row: Tensor, position: Tensor, base: Tensor) -> Tensor:
         """The bases that the changed stem positions read, with the new one: (variants, bases)."""
@@ -274,7 +295,7 @@ class CentrePass:
         """Where a substitution at this index of the window changes each layer of the tower."""
         result = []
         low, changed = self._stem_start(position) // 2, self._stem_count // 2
-        for length in self.lengths[:-1]:
+        for length in self.window_extent.lengths[:-1]:
             count = min(even(changed + 2 * self.reach + 1), length)
             start = within(low - self.reach, length - count)
             result.append(Layer(low, start, count))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mfd_cli.base.arrays import Bools, Doubles, Floats
-from mfd_cli.core.backbones import BACKBONES
+from mfd_cli.core.backbones import BACKBONES, one_row_a_bin
 from mfd_cli.core.head import ConditionedHead, FreeHead, HeadWeights
 from mfd_cli.core.metadata import MetadataEncoder, level_balanced_weights
 from mfd_cli.core.onehot import kmers, one_hot
@@ -90,7 +90,7 @@ class MfdModel(nn.Module):
 
     @property
     def window(self) -> int:
-        """bp to cut for one bin: the window and the k - 1 bases that complete its last k-mer."""
+        """bp to cut for one bin: the margins, the bin, and the k - 1 bases that complete its last k-mer."""
         return self.settings.window + self.settings.kmer - 1
 
     @property
@@ -98,20 +98,24 @@ class MfdModel(nn.Module):
         """bp of the window before the first base of the bin."""
         return (self.settings.window - BIN) // 2
 
+    def length(self, bins: int) -> int:
+        """Return how many bp to cut for a stretch of bins: one bin more than a window has takes 128 bp more."""
+        return self.window + (bins - 1) * BIN
+
     def latent(self, codes: Tensor) -> Tensor:
-        """Return the latents s (batch, latent) float32 of base codes (batch, window + k - 1) uint8."""
+        """Return the latents s (batch x bins, latent) float32 of base codes (batch, length of a stretch) uint8."""
         return self.latent_of_bases(one_hot(codes))
 
     def columns(self, codes: Tensor) -> Tensor:
-        """Return what the backbone reads: base codes (batch, window + k - 1) uint8 as one-hot k-mers (batch, 4^k, window)."""
+        """Return what the backbone reads: base codes (batch, length) uint8 as one-hot k-mers (batch, 4^k, length - k + 1)."""
         return kmers(one_hot(codes), self.settings.kmer)
 
     def latent_of_bases(self, bases: Tensor) -> Tensor:
-        """Return the latents (batch, latent) of one-hot bases (batch, 4, window + k - 1); differentiable in the bases."""
-        return self.norm(self.backbone(kmers(bases, self.settings.kmer)).float())
+        """Return the latents (batch x bins, latent) of one-hot bases (batch, 4, length); differentiable in the bases."""
+        return self.norm(one_row_a_bin(self.backbone(kmers(bases, self.settings.kmer)).float()))
 
     def forward(self, codes: Tensor) -> ModelOutput:
-        """Base codes (batch, window + k - 1) uint8 to logits (batch, tracks) and the latents of every group."""
+        """Base codes (batch, length) uint8 to logits (batch x bins, tracks) and the latents of every group."""
         latent = self.latent(codes)
         weights = self.head.weights()
         logits = torch.addmm(weights.bias, latent, weights.matrix().T)  # (batch, tracks)

@@ -5,7 +5,7 @@ Both strands are averaged in the latent: the head is linear, so that is the aver
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,12 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mfd_cli.base.arrays import Bytes, Floats
+from mfd_cli.base.arrays import Bytes, Floats, Ints
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.head import HeadWeights
 from mfd_cli.core.incremental import CentrePass, Reference
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.onehot import reverse_complement
+from mfd_cli.core.stretches import STRETCH, stretches_of
+from mfd_cli.genome.sequence import Genome
 
 Strands = Literal["both", "forward"]
 Precision = Literal["float32", "tf32", "bf16"]
@@ -79,6 +81,9 @@ class Predictor:
         if precision == "tf32" and self.device.type != "cuda":
             raise ConfigError("tf32 is a format of CUDA GPUs", hint="--precision float32 or bf16")
         self.window, self.left, self.slices = model.window, model.left, model.slices
+        self.length, self.margin = model.length, model.backbone.margin
+        # A model that sees its padding would see other bases in its place in the middle of a stretch.
+        self.most_bins = 1 if model.backbone.sees_padding else STRETCH
         self.latent = model.settings.latent
         self.batch_size = batch_size if self.device.type == "cuda" else min(batch_size, cached_windows(model))
         # The other strand's latent belongs to a stranded track's partner: such a model is read on the forward strand alone.
@@ -100,18 +105,53 @@ class Predictor:
             pieces.append(as_array(self.latents_of(self.placed(codes[low : low + self.batch_size]), strands)))
         return np.concatenate(pieces) if pieces else np.zeros((0, self.latent), np.float32)
 
+    def latents_at(
+        self, starts: Ints, cut: Callable[[Ints, int], Tensor], report: Callable[[int], None] | None = None
+    ) -> Floats:
+        """Return the latents (bins, latent) of bins at `starts` (bins,), in any order, whole bins apart or not.
+
+        Neighbours are read together, in one pass over a stretch, where the model gives the same numbers so.
+        `cut(firsts, length)` returns the base codes (stretches, length) on the device, from `left` bp before the bins at
+        `firsts` on. `report` is told how many bins are done.
+        """
+        latents, done = np.empty((len(starts), self.latent), np.float32), 0
+        for stretches in stretches_of(starts, self.most_bins, 2 * self.margin):
+            length = self.length(stretches.bins)
+            at_once = max(self.batch_size * self.window // length, 1)  # as many bases as a batch of windows has
+            for low in range(0, len(stretches.firsts), at_once):
+                part = slice(low, low + at_once)
+                read = as_array(self.latents_of(cut(stretches.firsts[part], length)))
+                row, place, index = stretches.wanted(part)
+                latents[index] = read[row * stretches.bins + place]
+                done += len(index)
+                if report:
+                    report(done)
+        return latents
+
+    def cutter(self, genome: Genome, contig: str) -> Callable[[Ints, int], Tensor]:
+        """Return what cuts stretches of a contig for `latents_at`; beyond its ends bases are unknown."""
+
+        def cut(firsts: Ints, length: int) -> Tensor:
+            begins = (firsts - self.left).tolist()
+            return self.placed(np.stack([genome.codes(contig, begin, begin + length) for begin in begins]))
+
+        return cut
+
     def placed(self, values: NDArray[Any]) -> Tensor:
         """Return an array on the device."""
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
     @torch.inference_mode()
     def latents_of(self, codes: Tensor, strands: Strands | None = None) -> Tensor:
-        """Return the latents (windows, latent) of one batch of base codes that is on the device already, as a tensor there."""
+        """Return the latents (windows, latent) of one batch of base codes that is on the device already, as a tensor there.
+
+        Of stretches, whose codes are longer than `window`, (stretches x bins, latent).
+        """
         both = (strands or self.strands) == "both"
         with float32_products(self.precision == "tf32"):
             # One pass over both strands: the batch is doubled, not the number of launches.
             latents = self.backbone.latents(torch.cat([codes, reverse_complement(codes)]) if both else codes)
-        return mean_of_strands(latents) if both else latents
+        return mean_of_strands(latents, len(latents) // (2 * len(codes))) if both else latents
 
     @torch.inference_mode()
     def reference(self, codes: Tensor, first: int, last: int) -> tuple[Reference, Tensor]:
@@ -158,9 +198,14 @@ def cached_windows(model: MfdModel) -> int:
     return max(torch.get_num_threads() * CACHED_VALUES // (2 * values), FEWEST_AT_ONCE)
 
 
-def mean_of_strands(latents: Tensor) -> Tensor:
-    """Return the means (windows, latent) of latents (2 x windows, latent) that hold all forward strands first."""
+def mean_of_strands(latents: Tensor, bins: int = 1) -> Tensor:
+    """Return the means (windows, latent) of latents (2 x windows, latent) that hold all forward strands first.
+
+    In stretches of several `bins` the other strand's bins come in the opposite order.
+    """
     forward, reverse = latents.chunk(2)
+    if bins > 1:
+        reverse = reverse.unflatten(0, (-1, bins)).flip(1).flatten(0, 1)
     return (forward + reverse) / 2
 
 

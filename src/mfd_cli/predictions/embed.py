@@ -7,7 +7,6 @@ it; an interval of 128 bp or less is one bin. Both strands averaged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 
-from mfd_cli.base.arrays import Bytes, Floats, Ints
+from mfd_cli.base.arrays import Floats, Ints
 from mfd_cli.base.errors import RegionError
 from mfd_cli.base.files import check_output, whole_file
 from mfd_cli.base.progress import Progress
@@ -118,11 +118,20 @@ def embedded_regions(path: Path, genome: Genome) -> tuple[EmbeddedRegions, int]:
     return regions, int((~on_genome).sum())
 
 
-def bins_of(start: int, end: int) -> Iterator[int]:
+def bins_of(start: int, end: int) -> list[int]:
     """Return the starts of the bins that cover an interval, centred on it; one bin for 128 bp or less."""
     count = max(-(-(end - start) // BIN), 1)
     first = (start + end) // 2 - count * BIN // 2
-    return (first + BIN * number for number in range(count))
+    return [first + BIN * number for number in range(count)]
+
+
+def latents_on_contigs(predictor: Predictor, genome: Genome, contigs: NDArray[np.str_], starts: Ints) -> Floats:
+    """Return the latents (bins, latent) of bins on contigs of these names, (bins,) each."""
+    latents = np.empty((len(starts), predictor.latent), np.float32)
+    for contig in dict.fromkeys(contigs.tolist()):
+        here = np.flatnonzero(contigs == contig)
+        latents[here] = predictor.latents_at(starts[here], predictor.cutter(genome, contig))
+    return latents
 
 
 def rows_of(
@@ -130,12 +139,13 @@ def rows_of(
 ) -> dict[str, Any]:
     """Return the columns of the table for some of the intervals."""
     contigs, starts, ends = regions.contig[part], regions.start[part].tolist(), regions.end[part].tolist()
-    windows, owner = list[Bytes](), list[int]()
-    for number, (contig, start, end) in enumerate(zip(contigs, starts, ends)):
-        for at in bins_of(start, end):
-            windows.append(genome.codes(contig, at - predictor.left, at - predictor.left + predictor.window))
-            owner.append(number)
-    latents = pooled(predictor.latents(np.stack(windows)), np.array(owner), len(contigs), aggregate)
+    bins, owner = list[int](), list[int]()
+    for number, (start, end) in enumerate(zip(starts, ends)):
+        covered = bins_of(start, end)
+        bins += covered
+        owner += [number] * len(covered)
+    latents = latents_on_contigs(predictor, genome, np.array(contigs)[owner], np.array(bins))
+    latents = pooled(latents, np.array(owner), len(contigs), aggregate)
     gc = [gc_share(genome.codes(contig, start, end)) for contig, start, end in zip(contigs, starts, ends)]
     where = {
         "line": regions.line[part],

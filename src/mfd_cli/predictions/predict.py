@@ -241,10 +241,7 @@ def predicted_values(
 
     Of the sum logit = bias + shared + parts of the groups, only what the outputs need is computed.
     """
-    left, width = predictor.left, predictor.window
-    latents = predictor.latents(
-        np.stack([genome.codes(contig, start - left, start - left + width) for start in starts.tolist()])
-    )
+    latents = predictor.latents_at(starts, predictor.cutter(genome, contig))
     head = panel.head
     parts = {column.part for column in columns}
     computed: dict[str, Floats] = {}  # part -> (bins, tracks)

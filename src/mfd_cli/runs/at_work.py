@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from mfd_cli.base.arrays import Floats
@@ -33,14 +32,12 @@ def bin_latents(
     """Return the latents (bins, latent) of labelled bins, both strands averaged (of a stranded model the forward strand's)."""
     predictor = Predictor(run.model, device, batch_size)
     genome = GenomeOnDevice(dataset, predictor.window, predictor.left, predictor.device)
-    positions = torch.from_numpy(genome.positions(bins)).to(predictor.device)
-    pieces = []
-    with torch.inference_mode():
-        for chunk in positions.split(batch_size):
-            pieces.append(predictor.latents_of(genome.windows[chunk]).float().cpu().numpy())
-            if progress:
-                progress("predicting bins", min(len(pieces) * batch_size, len(bins)), len(bins))
-    return np.concatenate(pieces) if pieces else np.zeros((0, predictor.latent), np.float32)
+
+    def report(done: int) -> None:
+        if progress:
+            progress("predicting bins", done, len(bins))
+
+    return predictor.latents_at(genome.positions(bins), genome.stretches, report)
 
 
 def labels_of(run: Run, bins: Bins) -> torch.Tensor:

@@ -48,13 +48,18 @@ class GenomeOnDevice:
         self.window, self.left, self.device = window, left, device
         codes, offsets = dataset.genome.flat(pad=window + shift)
         self.offsets = np.array([offsets[name] for name in dataset.contigs], np.int64)
+        self.codes = torch.from_numpy(codes).to(device)
         # A view of every window, one base apart: no memory of its own, and indexing it gathers whole rows.
-        self.windows = torch.from_numpy(codes).to(device).unfold(0, window, 1)
+        self.windows = self.codes.unfold(0, window, 1)
 
     def positions(self, bins: Bins) -> Ints:
         """Return where the window of each bin starts in the flat genome, (bins,)."""
         starts: Ints = self.offsets[bins.contig] + bins.start - self.left
         return starts
+
+    def stretches(self, starts: Ints, length: int) -> Tensor:
+        """Return the base codes (stretches, length) from places of the flat genome on."""
+        return self.codes.unfold(0, length, 1).index_select(0, torch.from_numpy(starts).to(self.device))
 
 
 class Rows(NamedTuple):

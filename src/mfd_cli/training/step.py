@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from mfd_cli.core.backbones import one_row_a_bin
 from mfd_cli.core.losses import prediction_loss
 from mfd_cli.core.model import MfdModel
 from mfd_cli.runs.batches import Batch, Draw, draw_epoch
@@ -50,7 +51,7 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
     trainer.model.train()
     own = trainer.processes.share(len(batch.codes))
     with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.autocast):
-        features = trainer.backbone(trainer.model.columns(batch.codes[own]))
+        features = one_row_a_bin(trainer.backbone(trainer.model.columns(batch.codes[own])))
     # From here on every process computes the same, from the features of all.
     latent = trainer.model.norm(trainer.processes.gather(features).float())
     weights = trainer.model.head.weights()
