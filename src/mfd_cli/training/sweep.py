@@ -23,6 +23,7 @@ from mfd_cli.evaluation.evaluate import evaluate
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.folder import DESCRIPTION, LAST, load_last, load_run
 from mfd_cli.settings.project import Project, load_project
+from mfd_cli.training.resume import plan_of
 from mfd_cli.training.sweep_picture import draw_sweep
 from mfd_cli.training.train import train
 
@@ -112,11 +113,13 @@ def measured(
 
 
 def finished(project: Project) -> bool:
-    """Whether the run was trained to its end: to its last step, or until nothing improved."""
+    """Return whether the run was trained to its end with these settings: to its last step, or until nothing improved."""
     stored = load_last(project.run)
     if stored is None or not (project.run / DESCRIPTION).exists():
         return False
     state = stored[1]
+    if state["plan"] != plan_of(project.config):  # more epochs are trained; anything else is refused with its name
+        return False
     return bool(state["step"] >= state["total_steps"] or state["best"][2] >= project.config.train.patience)
 
 
