@@ -236,6 +236,13 @@ SHAPES = [
         told(PEAKS, Tags=["a", "a,b", "b", "", "c", "a,c", "b", "a"]),
         FACTORS | {"tags": '{column = "Tags", group = "technical", type = "multilabel"}'},
     ),
+    Shape(
+        "missing values",
+        told(
+            PEAKS, Target=["CTCF", "NA", "GATA1", ""] * 2, Reads=["36", "", "NA", "75", "(missing)", "n/a", "36", "50"]
+        ),
+        FACTORS | {"reads": '{column = "Reads", group = "technical", type = "number"}'},
+    ),
     Shape("one contig", PEAKS, contigs={"chrI": 40_000}, split=NO_GENOME_SPLIT),
     Shape("lower case", PEAKS, letters=str.lower),
     Shape("contigs shorter than the window", PEAKS, contigs=CONTIGS | {"s1": 90, "s2": 128, "s3": 300}),

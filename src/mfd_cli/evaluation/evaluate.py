@@ -177,7 +177,7 @@ def score_tracks(run: Run, head: Head, bins: Bins, latents: Floats) -> list[dict
     shares = group_shares(head, latents)
     rows = []
     for index, (track, scores) in enumerate(zip(run.tracks, [*peaks, *signals])):
-        levels = {name: track.metadata.get(column, "") for name, column in run.model.metadata.columns.items()}
+        levels = run.model.metadata.level_cells(track.metadata)
         own_shares = {f"share_{name}": float(values[index]) for name, values in shares.items()}
         trained = bool(run.model.trained[index])
         rows.append({"track": track.id, "kind": track.kind, "trained": trained, **levels, **scores, **own_shares})

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mfd_cli.base.errors import MetadataError, few
 from mfd_cli.base.files import check_output, whole_file
-from mfd_cli.experiments.confounds import worst_confounds
+from mfd_cli.core.metadata import ENCODERS, MISSING, level_cell
+from mfd_cli.experiments.confounds import describe_factors, worst_confounds
 from mfd_cli.experiments.encode_portal import (
     choose_files,
     find_column,
@@ -148,7 +148,7 @@ def init_project(
     with whole_file(output) as temporary:
         temporary.write_text(text, "utf-8")
     load_project(output)  # what is proposed must be a project
-    levels = {name: len({row[factor.column] for row in chosen.rows}) for name, factor in factors.items()}
+    levels = {row["factor"]: row["levels"] for row in describe_factors(chosen.rows, factors)}
     return InitReport(output, len(chosen.rows), chosen.assembly, chosen.left_out, factors, levels, others, remarks)
 
 
@@ -202,11 +202,10 @@ def known_factors(rows: Rows, columns: Sequence[str]) -> tuple[dict[str, FactorC
         if column is None:
             continue
         values = [row[column] for row in rows]
+        kind = kind if readable(values, kind) else "category"
         if reason := unusable(values, kind):
             useless[column] = reason
             continue
-        if kind == "number" and not all(is_number(value) for value in values if value):
-            kind = "category"
         role = "both" if name in DIRECT and few_enough_for_direct(values) else role
         factors[name] = FactorConfig(column=column, group=group, type=kind, role=role)
     return factors, useless
@@ -226,8 +225,8 @@ def why_no_factor(column: str, values: Sequence[str]) -> str:
 
 def unusable(values: Sequence[str], kind: str) -> str | None:
     """Return why a column cannot be a factor: empty, constant, or different on every track; None if it can."""
-    levels = set(values)
-    if levels == {""}:
+    levels = {level_cell(ENCODERS[kind], value) for value in values}
+    if levels == {MISSING}:
         return "empty"
     if len(levels) == 1:
         return "the same on every track"
@@ -236,11 +235,12 @@ def unusable(values: Sequence[str], kind: str) -> str | None:
     return None
 
 
-def is_number(text: str) -> bool:
-    """Return whether a cell is a number."""
+def readable(values: Sequence[str], kind: str) -> bool:
+    """Return whether all cells of a column are of a factor's type."""
     try:
-        float(text)
-    except ValueError:
+        for value in values:
+            ENCODERS[kind].split(value)
+    except MetadataError:
         return False
     return True
 
@@ -261,15 +261,11 @@ def remarks_on(rows: Rows, columns: Sequence[str], factors: Mapping[str, FactorC
 
 def single_track_remarks(rows: Rows, factors: Mapping[str, FactorConfig]) -> list[str]:
     """Return which factors have levels of a single track, of which nothing general can be learnt."""
-    remarks = []
-    for name, factor in factors.items():
-        if factor.type == "number":
-            continue  # its values are no levels
-        counts = Counter(row[factor.column] for row in rows)
-        single = sum(count == 1 for count in counts.values())
-        if single:
-            remarks.append(f"{name}: {single} of {len(counts)} levels have one track only")
-    return remarks
+    return [
+        f"{row['factor']}: {row['single']} of {row['levels']} levels have one track only"
+        for row in describe_factors(rows, factors)
+        if row["single"] and row["type"] != "number"  # whose values are no levels
+    ]
 
 
 def empty_group_remarks(factors: Mapping[str, FactorConfig]) -> list[str]:

@@ -40,8 +40,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Sources:
-    """The tracks of a metadata table, peak tracks first, and the ids of its rows that are controls, which are no tracks."""
+    """The tracks of the metadata table at `path`, peaks first, and the ids of its controls, which are no tracks."""
 
+    path: Path
     tracks: Sequence[Source]
     controls: Sequence[str]
 
@@ -76,7 +77,7 @@ def read_sources(project: Project) -> Sources:
             hint=f"the cell of a track that is none is empty, or one of: {', '.join(filter(None, NO_CONTROL))}",
         )
     _check_names(sources, table.path)
-    return Sources(sorted(sources, key=lambda source: source.kind != "peaks"), controls)
+    return Sources(table.path, sorted(sources, key=lambda source: source.kind != "peaks"), controls)
 
 
 def check_columns(
