@@ -244,6 +244,7 @@ SHAPES = [
         FACTORS | {"reads": '{column = "Reads", group = "technical", type = "number"}'},
     ),
     Shape("one contig", PEAKS, contigs={"chrI": 40_000}, split=NO_GENOME_SPLIT),
+    Shape("one contig, shares of it", PEAKS, contigs={"chrI": 60_000}, split="test = 0.1\nvalidation = 0.1"),
     Shape("lower case", PEAKS, letters=str.lower),
     Shape("contigs shorter than the window", PEAKS, contigs=CONTIGS | {"s1": 90, "s2": 128, "s3": 300}),
     Shape("a held-out level", told(PEAKS, Lab=["A", "B"] * 4), train='held_out = [{lab = "B", target = "GATA1"}]'),

@@ -297,17 +297,17 @@ def strand_remarks(rows: Rows, columns: Sequence[str]) -> list[str]:
 # -- mfd.toml ----------------------------------------------------------------------------------------------------------
 
 
-def propose_split(lengths: Mapping[str, int]) -> tuple[list[str], list[str] | float]:
+def propose_split(lengths: Mapping[str, int]) -> tuple[list[str] | float, list[str] | float]:
     """Return test and validation contigs: chr9 and chr10 of large genomes, otherwise contigs of about 10 % and 8 %.
 
-    Of fewer than three contigs (mitochondria not counted), validation is a share of what is not test.
+    Of two contigs (mitochondria not counted) one is the test and a share of the other validation; of one, shares are both.
     """
     usual = [name for name in lengths if name.removeprefix("chr") in ("9", "10")]
     if len(usual) == 2 and sum(lengths.values()) > SMALL_GENOME:
         return usual, LARGE_VALIDATION_SHARE
     main = {n: size for n, size in lengths.items() if n.removeprefix("chr") not in ("M", "MT", "Mito")}
     if len(main) < 3:
-        return (list(main)[-1:], ONE_CONTIG_SHARE) if len(main) == 2 else ([], ONE_CONTIG_SHARE)
+        return list(main)[-1:] if len(main) == 2 else ONE_CONTIG_SHARE, ONE_CONTIG_SHARE
     total = sum(main.values())
     test = min(main, key=lambda name: abs(main[name] - TEST_SHARE * total))
     rest = {name: size for name, size in main.items() if name != test}
@@ -359,11 +359,12 @@ def relative_to(folder: Path, file: Path) -> str:
 def split_lines(lengths: Mapping[str, int]) -> list[str]:
     """Return the proposed split in TOML."""
     test, validation = propose_split(lengths)
-    comment = [
-        "# This genome has one contig: a share of it, in blocks, is kept for validation (mfd evaluate --split validation),",
-        "# and nothing for the test.",
+    comment = ["# This genome has one contig: shares of it, in blocks, are kept for the test and for validation."]
+    return [
+        *(comment if isinstance(test, float) else []),
+        f"test = {json.dumps(test)}",
+        f"validation = {json.dumps(validation)}",
     ]
-    return [*([] if test else comment), f"test = {json.dumps(test)}", f"validation = {json.dumps(validation)}"]
 
 
 def factor_lines(name: str, factor: FactorConfig) -> list[str]:

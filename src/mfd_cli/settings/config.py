@@ -81,18 +81,28 @@ class BinsConfig(Node):
     )
 
 
-class SplitConfig(Node):
-    """Which contigs are kept for validation and test."""
+Kept = tuple[Text, ...] | Annotated[float, Field(gt=0, lt=0.5)]
 
-    test: tuple[Text, ...] = Field((), description="contigs of the test split")
-    validation: tuple[Text, ...] | Annotated[float, Field(gt=0, lt=0.5)] = Field(
-        0.1, description="contigs of the validation split, or the share of the remaining bins in blocks"
+
+class SplitConfig(Node):
+    """Which contigs, or shares of the genome, are kept for validation and test."""
+
+    test: Kept = Field(
+        (), description="contigs of the test split, or the share of the bins of unnamed contigs, in blocks"
+    )
+    validation: Kept = Field(
+        0.1, description="contigs of the validation split, or the share of the bins of unnamed contigs, in blocks"
     )
     guard: int | None = Field(
         None, ge=0, le=_MOST, description="bp kept free between splits; default: the model's window"
     )
-    folds: int | None = Field(None, ge=2, le=100, description="deal the contigs into so many folds of like size")
-    fold: Count = Field(1, description="the fold whose contigs are the test split")
+    folds: int | None = Field(
+        None,
+        ge=2,
+        le=100,
+        description="deal the contigs into so many folds of like size; fewer contigs are cut into so many stretches",
+    )
+    fold: Count = Field(1, description="the fold that is the test split")
 
 
 FactorType = Literal["category", "multilabel", "number", "year"]
@@ -243,7 +253,7 @@ class Config(Node):
                 raise ValueError(f"factors.{name}.group is {factor.group!r}; did you mean {meant[0]}?")
         _check_group_names(self.groups)
         if self.split.folds is not None and self.split.test:
-            raise ValueError("split.folds chooses the contigs of the test split; split.test must not name them too")
+            raise ValueError("split.folds chooses the test split; split.test must not name it too")
         if self.split.fold > (self.split.folds or 1):
             raise ValueError(f"split.fold is {self.split.fold}, but split.folds is {self.split.folds or 'not set'}")
         return self
