@@ -152,7 +152,9 @@ def test_every_contig_is_tested_in_one_fold(tmp_path: Path) -> None:
     assert seen == [{"chr1"}, {"chr3"}, {"chr2"}]  # the longest contig first
     tested = []
     for fold in (1, 2, 3, 4):  # more folds than contigs: stretches
-        bins = made(changed(project, split__test=(), split__folds=4, split__fold=fold)).split("test")
+        bins = made(changed(project, split__test=(), split__validation=0.1, split__folds=4, split__fold=fold)).split(
+            "test"
+        )
         tested += list(zip(bins.contig.tolist(), bins.start.tolist()))
     assert len(tested) == len(set(tested)) > 80
     with pytest.raises(ConfigError, match="must not name it too"):

@@ -326,7 +326,7 @@ def toml_text(
     folder = output.absolute().parent
     background = '"all"' if sum(lengths.values()) < SMALL_GENOME else "1.0"
     lines = [
-        "# Written by mfd init. Every key is explained on the page Settings of the documentation (make docs).",
+        "# Written by mfd init. mfd settings prints every key with its type, default and meaning.",
         "",
         "[data]",
         f"fasta = {quoted(relative_to(folder, fasta))}",
