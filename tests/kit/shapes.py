@@ -198,6 +198,19 @@ SHAPES = [
         signal=lambda rng, count: rng.poisson(3, count).astype(float),
     ),
     Shape(
+        "counts alone",
+        told(tracks(0, 4), Scale=["counts"] * 4),
+        more='counts = "Scale"',
+        signal=lambda rng, count: rng.poisson(3, count).astype(float),
+    ),
+    Shape(
+        "a stranded pair alone",
+        told(tracks(0, 2), Strand=["+", "-"], Experiment=["E1", "E1"], Target=["CTCF"] * 2, Assay=["RNA-seq"] * 2),
+        only("target") | {"strand": '{column = "Strand", group = "technical"}'},
+        more='strand = "Strand"\nexperiment = ["Experiment"]',
+    ),
+    Shape("signals that do not vary", tracks(2, 2), signal=lambda rng, count: np.full(count, 2.0)),
+    Shape(
         "a stranded pair",
         told(
             tracks(4, 2),
