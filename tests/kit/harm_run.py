@@ -347,8 +347,8 @@ def state() -> list[Change]:
         said("a best without a step", [0.4, None, 0], "best"),
         said("a best at half a step", [0.4, 8.5, 0], "best"),
         said("no threads", 0, "threads"),
-        said("another plan", {}, "plan", says="configuration has changed"),
-        said("another seed", 2, "plan", "train", "seed", says="configuration has changed"),
+        said("another plan", {}, "plan", says="other settings: "),
+        said("another seed", 2, "plan", "train", "seed", says="other settings: "),
         *(
             said(f"a file at {name[:20]!r}", name, "file")
             for name in ("../model.safetensors", "/etc/passwd", "", WEIGHTS, "state-9.safetensors\n", "state-9/..")
@@ -362,7 +362,7 @@ def state() -> list[Change]:
                 (path.parents[2] / "mfd.toml").write_text((path.parents[2] / "mfd.toml").read_text() + "seed = 5\n")
                 and None
             ),
-            says="configuration has changed",
+            says="other settings: ",
         ),
         Change("a best of nothing", edited(put([None, 0, 0], "best")), "read"),
         Change("started with other threads", edited(put(64, "threads")), "read"),

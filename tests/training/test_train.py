@@ -79,13 +79,6 @@ def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, stop_at: int) -> N
     assert curve(tmp_path / "whole") == curve(tmp_path / "cut")
 
 
-def test_a_changed_plan_is_not_resumed(tmp_path: Path) -> None:
-    tiny.dataset(tmp_path / "dataset")
-    training.train(tiny.project(tmp_path), gpus=0)
-    with pytest.raises(ConfigError, match="configuration has changed"):
-        training.train(tiny.project(tmp_path, train={"lr": 0.1}), gpus=0, resume=True)
-
-
 def test_held_out_tracks_take_no_part(tmp_path: Path) -> None:
     """Their labels have no influence on any number of the model: another label, the same bytes."""
     world = tiny.dataset(tmp_path / "dataset")
