@@ -173,7 +173,7 @@ def loader(folder: Path, device: torch.device) -> Iterator[Row]:
 
     def ours() -> None:
         for chunk in many.split(BATCH):
-            data.rows(chunk)
+            data.rows(chunk[:, None])
 
     def theirs() -> None:
         for _ in DataLoader(plain, BATCH, sampler=few):

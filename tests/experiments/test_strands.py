@@ -138,7 +138,7 @@ def test_a_window_read_backwards_carries_the_partner_s_signal(tmp_path: Path) ->
     pairs = Partners(partners, swapped_signs(dataset.signal_tracks, partners))
     data = LabelledBins(GenomeOnDevice(dataset, 128, 0, CPU), bins, dataset, scale, CPU, pairs)
     index, reverse = torch.arange(40), torch.arange(40) % 2 == 1
-    plain, turned = data.batch(index), data.batch(index, reverse=reverse)
+    plain, turned = data.batch(index[:, None]), data.batch(index[:, None], reverse=reverse)
     raw = torch.from_numpy(np.array(bins.signal[:40]))
     expected = torch.where(reverse[:, None], -raw.flip(1), raw)
     assert torch.allclose(scale.inverse(turned.signal), expected, atol=1e-4)

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kit import tiny
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.dataset.folder import Dataset, pack_bits, unpack_bits
 from mfd_cli.genome.sequence import reverse_complement
-from mfd_cli.runs.batches import GenomeOnDevice, LabelledBins, bits, draw_epoch, home_of
+from mfd_cli.runs.batches import GenomeOnDevice, LabelledBins, bits, home_of
+from mfd_cli.runs.draws import NO_BIN, Tiling, thinned_in_stretches
 
 CPU = torch.device("cpu")
 WINDOW, LEFT = 384, 128
@@ -26,7 +29,7 @@ def loaded(dataset: Dataset, split: str = "train", shift: int = 5) -> LabelledBi
 def test_windows_are_what_the_genome_has_there(tiny_dataset: Dataset) -> None:
     data = loaded(tiny_dataset)
     index = torch.tensor([0, 1, 7, len(data) - 1])
-    codes = data.batch(index).codes.numpy()
+    codes = data.batch(index[:, None]).codes.numpy()
     for row, i in zip(codes, index.tolist()):
         start = int(data.bins.start[i])
         assert np.array_equal(row, tiny_dataset.genome.codes("chr1", start - LEFT, start - LEFT + WINDOW))
@@ -37,7 +40,7 @@ def test_windows_are_what_the_genome_has_there(tiny_dataset: Dataset) -> None:
 def test_shift_and_strand_are_per_example(tiny_dataset: Dataset) -> None:
     data = loaded(tiny_dataset)
     index, shift = torch.tensor([5, 5, 5]), torch.tensor([0, 3, -3])
-    codes = data.batch(index, shift, torch.tensor([False, False, True])).codes.numpy()
+    codes = data.batch(index[:, None], shift, torch.tensor([False, False, True])).codes.numpy()
     start = int(data.bins.start[5]) - LEFT
     assert np.array_equal(codes[1], tiny_dataset.genome.codes("chr1", start + 3, start + 3 + WINDOW))
     assert np.array_equal(
@@ -58,7 +61,7 @@ def test_labels_and_signals_belong_to_their_bins(tiny_dataset: Dataset) -> None:
 
 def test_holes_are_in_the_mask(tmp_path: Path) -> None:
     data = loaded(tiny.dataset(tmp_path / "d", holes=True))
-    measured = data.batch(torch.arange(len(data))).measured
+    measured = data.batch(torch.arange(len(data))[:, None]).measured
     assert measured.shape == (len(data), 9)
     assert measured[:, 0].sum() == len(data) - len(data) // 2 and measured[:, 1:].all()
 
@@ -69,22 +72,23 @@ def test_bits_are_the_inverse_of_packing() -> None:
 
 
 def test_an_epoch_is_a_function_of_seed_and_number() -> None:
-    one, two = draw_epoch(100, 32, 7, 0, 3, True), draw_epoch(100, 32, 7, 0, 3, True)
+    bins = Tiling(np.zeros(100, np.int32), np.arange(100))
+    one, two = ([*bins.epoch(32, 7, 0, 3, True)] for _ in range(2))
     assert len(one) == 3
     assert all(torch.equal(a, b) for x, y in zip(one, two) for a, b in zip(x, y))
-    other = draw_epoch(100, 32, 7, 1, 3, True)
-    assert not torch.equal(one[0].bins, other[0].bins)
-    seen = torch.cat([draw.bins for draw in one])
+    other = [*bins.epoch(32, 7, 1, 3, True)]
+    assert not torch.equal(one[0].rows, other[0].rows)
+    seen = torch.cat([draw.rows for draw in one])
     assert len(seen.unique()) == 96
     shifts = torch.cat([draw.shift for draw in one])
     assert shifts.min() == -3 and shifts.max() == 3
     assert 0 < torch.cat([draw.reverse for draw in one]).float().mean() < 1
-    assert not torch.cat([draw.reverse for draw in draw_epoch(100, 32, 7, 0, 3, False)]).any()
+    assert not torch.cat([draw.reverse for draw in bins.epoch(32, 7, 0, 3, False)]).any()
 
 
 def test_the_same_batches_read_ahead_and_at_once(tiny_dataset: Dataset) -> None:
     data = loaded(tiny_dataset)
-    draws = draw_epoch(len(data), 16, 3, 0, 4, True)
+    draws = [*data.tiling.epoch(16, 3, 0, 4, True)]
     for one, other in zip(data.stream(draws, False), data.stream(draws, True), strict=True):
         for a, b in zip(one, other):
             assert torch.equal(torch.nan_to_num(a, -1.0), torch.nan_to_num(b, -1.0))
@@ -95,3 +99,76 @@ def test_where_genome_and_labels_are_kept(tiny_dataset: Dataset) -> None:
     assert all(home_of(tiny_dataset, bins, CPU, memory) == CPU for memory in ("auto", "device", "host"))  # type: ignore[arg-type]
     gpu = torch.device("cuda", 0)
     assert home_of(tiny_dataset, bins, gpu, "device") == gpu and home_of(tiny_dataset, bins, gpu, "host") == CPU
+
+
+# -- stretches of many bins --------------------------------------------------------------------------------------------
+
+
+def stretched(dataset: Dataset, stretch: int, split: str = "train", shift: int = 5) -> LabelledBins:
+    bins = dataset.split(split)
+    genome = GenomeOnDevice(dataset, WINDOW, LEFT, CPU, shift, stretch)
+    return LabelledBins(genome, bins, dataset, SignalScale.fit(bins.signal), CPU, stretch=stretch)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sets(st.tuples(st.integers(0, 2), st.integers(0, 60)), min_size=1), st.integers(1, 9), st.integers(0, 99))
+def test_a_tiling_has_every_bin_once_beside_its_neighbours(
+    places: set[tuple[int, int]], size: int, offset: int
+) -> None:
+    where = sorted(places)
+    tiling = Tiling(np.array([c for c, _ in where], np.int32), np.array([n for _, n in where]), size)
+    rows = tiling.rows(offset % size)
+    assert rows.shape[1] == size and tiling.fewest <= len(rows)
+    there = rows != NO_BIN
+    assert sorted(rows[there].tolist()) == list(range(len(where))) and there.any(1).all()
+    for row in rows:
+        known = [(where[index][0], where[index][1] - place) for place, index in enumerate(row) if index != NO_BIN]
+        assert len(set(known)) == 1, "bins of one stretch lie on one contig, in order, without a gap"
+    assert tiling.fewest == min(len(tiling.rows(other)) for other in range(size))
+
+
+def test_a_stretch_carries_the_labels_of_its_bins_on_either_strand(tiny_dataset: Dataset) -> None:
+    """Against one window a bin: the same labels in the same places; bases from the first window's to the last one's."""
+    single, data = loaded(tiny_dataset), stretched(tiny_dataset, 4)
+    length = WINDOW + 3 * 128
+    for draw in data.tiling.epoch(3, 5, 1, 5, True):
+        batch = data.batch(*draw)
+        assert batch.codes.shape == (3, length) and batch.peaks.shape == (12, 8)
+        for number, (rows, shift, reverse) in enumerate(zip(draw.rows.tolist(), draw.shift.tolist(), draw.reverse)):
+            place = next(place for place, index in enumerate(rows) if index != NO_BIN)
+            bins, index = data.bins, rows[place]
+            start = int(bins.start[index]) - 128 * place - LEFT + shift
+            codes = tiny_dataset.genome.codes(data_contig(tiny_dataset, bins.contig[index]), start, start + length)
+            assert np.array_equal(batch.codes[number], reverse_complement(codes) if reverse else codes)
+            for at, index in enumerate(reversed(rows) if reverse else rows):
+                one = number * 4 + at
+                if index == NO_BIN:
+                    assert not batch.measured[one].any() and batch.signal[one].isnan().all()
+                    continue
+                expected = single.batch(torch.tensor([[index]]))
+                assert torch.equal(batch.peaks[one], expected.peaks[0])
+                assert torch.equal(batch.signal[one], expected.signal[0])
+                assert batch.measured[one if len(batch.measured) > 1 else 0].all()
+
+
+def data_contig(dataset: Dataset, number: int) -> str:
+    return dataset.contigs[number]
+
+
+def test_every_epoch_cuts_the_genome_elsewhere_and_has_as_many_batches(tiny_dataset: Dataset) -> None:
+    tiling = stretched(tiny_dataset, 4).tiling
+    epochs = [[*tiling.epoch(3, 1, number, 0, False)] for number in range(6)]
+    assert {len(epoch) for epoch in epochs} == {tiling.fewest // 3}
+    firsts = [{int(row[0]) % 4 for draw in epoch for row in draw.rows if row[0] != NO_BIN} for epoch in epochs]
+    assert len({frozenset(first) for first in firsts}) > 1
+
+
+def test_validation_takes_whole_stretches(tiny_dataset: Dataset) -> None:
+    bins = tiny_dataset.split("train")
+    few = thinned_in_stretches(bins, 20, 4)
+    rows = Tiling.of(few, 4).rows()
+    assert 12 <= len(few) <= 20 and (rows != NO_BIN).sum(1).mean() > 3
+    assert thinned_in_stretches(bins, len(bins), 4) is bins
+    batches = [*stretched(tiny_dataset, 4, "validation").in_order(8)]
+    labels = torch.cat([batch.peaks for batch in batches])
+    assert labels.sum() >= unpack_bits(tiny_dataset.split("validation").peaks, 8).sum()

@@ -18,6 +18,7 @@ from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.unseen import fill_held_out
 from mfd_cli.dataset.folder import Dataset, open_dataset, pack_bits, unpack_bits
 from mfd_cli.runs.batches import GenomeOnDevice, LabelledBins
+from mfd_cli.runs.draws import Tiling
 from mfd_cli.runs.folder import Run, load_last, load_run
 from mfd_cli.training import step as steps
 from mfd_cli.training import train as training
@@ -97,7 +98,7 @@ def test_held_out_tracks_take_no_part(tmp_path: Path) -> None:
         labels[:, 3] ^= flipped
         data = LabelledBins(genome, replace(bins, peaks=pack_bits(labels)), world, scale, torch.device("cpu"))
         again = build(project.config, world, bins, run.model.trained, torch.device("cpu"))
-        steps.learn(again, data.batch(*next(steps.draws(again, len(data)))), data.counts)
+        steps.learn(again, data.batch(*next(steps.draws(again, data.tiling))), data.counts)
         logits.append(again.model.state_dict())
         assert again.model.head.bias.grad[3] == 0 and (again.model.head.bias.grad[:3] != 0).all()
         assert (again.model.head.gain.grad[:, 3] == 0).all() and (again.model.head.gain.grad[:, 0] != 0).all()
@@ -188,14 +189,14 @@ def test_not_finite_stops_before_the_optimiser(tmp_path: Path) -> None:
         trainer.model.head.bias[2] = torch.nan
     before = {name: value.clone() for name, value in trainer.model.named_parameters() if "bias" not in name}
     with pytest.raises(RunError, match="the loss of tracks P2 is not finite at step 0"):
-        steps.learn(trainer, data.batch(*next(steps.draws(trainer, len(data)))), data.counts)
+        steps.learn(trainer, data.batch(*next(steps.draws(trainer, data.tiling))), data.counts)
     assert all(torch.equal(before[n], p) for n, p in trainer.model.named_parameters() if n in before)
 
 
 def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(tmp_path: Path) -> None:
     """The loss is finite, one gradient is not: the optimiser does not take the step, and the next one says so."""
     trainer, data = begun(tmp_path)
-    batches = steps.draws(trainer, len(data))
+    batches = steps.draws(trainer, data.tiling)
     steps.learn(trainer, data.batch(*next(batches)), data.counts)
     before = {name: value.clone() for name, value in trainer.model.named_parameters()}
     spoil = next(trainer.model.parameters()).register_hook(lambda gradient: gradient * torch.inf)
@@ -224,7 +225,7 @@ def test_a_training_that_diverges_names_the_batch_and_the_tracks(
     ) as caught:
         training.train(tiny.project(tmp_path), gpus=0)
     trainer, _ = begun(tmp_path / "again")
-    first = [*steps.draws(trainer, len(bins))][2].bins[0]
+    first = [*steps.draws(trainer, Tiling.of(bins))][2].rows[0, 0]
     assert f"the bins at {world.contigs[bins.contig[first]]}:{bins.start[first] + 1}, " in str(caught.value)
 
 

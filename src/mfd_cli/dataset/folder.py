@@ -52,9 +52,10 @@ class Bins:
 
     def thinned(self, most: int) -> Bins:
         """Return at most this many of the bins, evenly spaced."""
-        if len(self) <= most:
-            return self
-        index = evenly(len(self), most)
+        return self if len(self) <= most else self.taken(evenly(len(self), most))
+
+    def taken(self, index: Ints) -> Bins:
+        """Return the bins of an index."""
         measured = None if self.measured is None else self.measured[index]
         return Bins(self.contig[index], self.start[index], self.peaks[index], self.signal[index], measured)
 

@@ -1,8 +1,7 @@
-"""Batches made on the device: the border post between arrays and tensors, the one file in data that knows torch.
+"""Batches made on the device: the border post between arrays and tensors.
 
 The genome and the packed labels live on the device when they fit; a batch is an index vector. When they do not, a thread
-gathers the bytes of the next batches in pinned memory. Windows, shift and strand are drawn here, per example, from
-(seed, epoch) only: batches do not depend on device or memory.
+gathers the bytes of the next batches in pinned memory. Batches do not depend on device or memory.
 """
 
 from __future__ import annotations
@@ -20,13 +19,16 @@ from mfd_cli.base.threads import ahead
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.onehot import reverse_complement
 from mfd_cli.dataset.folder import Bins, Dataset
+from mfd_cli.genome.grid import BIN
+from mfd_cli.runs.draws import NO_BIN, Draw, Tiling
 
 Memory = Literal["auto", "device", "host"]
 
 
 class Batch(NamedTuple):
-    """codes (batch, window) uint8; peaks (batch, tracks) 0/1 float32; signal (batch, tracks) on the model's scale, NaN
-    where not measured; measured (batch or 1, peak tracks + signal tracks) float32."""
+    """Stretches and the labels of their bins, one stretch's after the other: codes (stretches, length) uint8; peaks
+    (bins, tracks) 0/1 float32; signal (bins, tracks) on the model's scale, NaN where not measured; measured (bins or 1, peak
+    tracks + signal tracks) float32."""
 
     codes: Tensor
     peaks: Tensor
@@ -42,33 +44,39 @@ class Partners(NamedTuple):
 
 
 class GenomeOnDevice:
-    """Base codes of all contigs in one tensor, with room around each, so that a window is one gather."""
+    """Base codes of all contigs in one tensor, with room around each, so that a window, or a stretch of many bins, is one
+    gather."""
 
-    def __init__(self, dataset: Dataset, window: int, left: int, device: torch.device, shift: int = 0) -> None:
+    def __init__(
+        self, dataset: Dataset, window: int, left: int, device: torch.device, shift: int = 0, stretch: int = 1
+    ) -> None:
+        """`stretch` is the most bins that are read in one piece, `shift` how far windows are moved, bp."""
         self.window, self.left, self.device = window, left, device
-        codes, offsets = dataset.genome.flat(pad=window + shift)
+        codes, offsets = dataset.genome.flat(pad=window + (stretch - 1) * BIN + shift)
         self.offsets = np.array([offsets[name] for name in dataset.contigs], np.int64)
         self.codes = torch.from_numpy(codes).to(device)
-        # A view of every window, one base apart: no memory of its own, and indexing it gathers whole rows.
-        self.windows = self.codes.unfold(0, window, 1)
 
     def positions(self, bins: Bins) -> Ints:
         """Return where the window of each bin starts in the flat genome, (bins,)."""
         starts: Ints = self.offsets[bins.contig] + bins.start - self.left
         return starts
 
-    def stretches(self, starts: Ints, length: int) -> Tensor:
-        """Return the base codes (stretches, length) from places of the flat genome on."""
-        return self.codes.unfold(0, length, 1).index_select(0, torch.from_numpy(starts).to(self.device))
+    def stretches(self, starts: Ints | Tensor, length: int) -> Tensor:
+        """Return the base codes (stretches, length) from places (stretches,) of the flat genome on."""
+        # A view of every stretch, one base apart, takes no memory of its own, and index_select copies whole rows of it;
+        # indexing with a tensor goes byte by byte and takes ten times as long on a CPU.
+        return self.codes.unfold(0, length, 1).index_select(0, torch.as_tensor(starts, device=self.device))
 
 
 class Rows(NamedTuple):
-    """A batch as bytes, where its data live: codes (batch, window) uint8, packed peaks, signal, packed measured or None."""
+    """A batch as bytes, where its data live: codes (stretches, length) uint8, packed peaks, signal, packed measured or None,
+    and which of the bins have labels, (bins, 1) bool, or None where all have."""
 
     codes: Tensor
     peaks: Tensor
     signal: Tensor
     measured: Tensor | None
+    labelled: Tensor | None
 
     def pinned(self) -> Rows:
         """Return the rows in memory that a GPU can read while it computes."""
@@ -99,8 +107,10 @@ class LabelledBins:
         scale: SignalScale,
         device: torch.device,
         partners: Partners | None = None,
+        stretch: int = 1,
     ) -> None:
         self.genome, self.scale, self.device, self.bins, self.partners = genome, scale, device, bins, partners
+        self.tiling, self.length = Tiling.of(bins, stretch), genome.window + (stretch - 1) * BIN
         self.counts = torch.as_tensor(scale.counts, device=device)
         self.peak_tracks, self.signal_tracks = len(dataset.peak_tracks), len(dataset.signal_tracks)
         self.positions = torch.from_numpy(genome.positions(bins)).to(genome.device)
@@ -113,9 +123,10 @@ class LabelledBins:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def batch(self, index: Tensor, shift: Tensor | None = None, reverse: Tensor | None = None) -> Batch:
-        """Return the bins of an index (batch,): windows moved by `shift` (batch,) bp, backwards where `reverse` is set."""
-        return self._expanded(self.rows(index, shift).on(self.device), reverse)
+    def batch(self, rows: Tensor, shift: Tensor | None = None, reverse: Tensor | None = None) -> Batch:
+        """Return the stretches of a draw: rows (stretches, bins), moved by `shift` (stretches,) bp, backwards where `reverse`
+        (stretches,) is set."""
+        return self._expanded(self.rows(rows, shift, reverse).on(self.device), reverse)
 
     def stream(self, draws: Iterable[Draw], prefetch: bool) -> Iterator[Batch]:
         """Yield the batches of these draws. With `prefetch` a thread gathers their bytes ahead; they are the same batches."""
@@ -123,32 +134,48 @@ class LabelledBins:
             yield from (self.batch(*draw) for draw in draws)
             return
         pin = self.device.type == "cuda" and self.genome.device.type == "cpu"
-        gathered = ((draw, self.rows(draw.bins, draw.shift)) for draw in draws)
+        gathered = ((draw, self.rows(*draw)) for draw in draws)
         for draw, rows in ahead((draw, rows.pinned() if pin else rows) for draw, rows in gathered):
             yield self._expanded(rows.on(self.device), draw.reverse)
 
-    def rows(self, index: Tensor, shift: Tensor | None = None) -> Rows:
-        """Return the bytes of the bins of an index (batch,), where the data live."""
-        index = index.to(self.genome.device)
-        starts = self.positions[index]
-        if shift is not None:
-            starts = starts + shift.to(starts.device)
-        # index_select copies whole rows; indexing with a tensor goes byte by byte and takes ten times as long on a CPU.
+    def rows(self, rows: Tensor, shift: Tensor | None = None, reverse: Tensor | None = None) -> Rows:
+        """Return the bytes of a draw, where the data live: bases as they lie on the genome, labels in the order of reading."""
+        home = self.genome.device
+        first = (
+            (rows != NO_BIN).int().argmax(1)
+        )  # the first bin of each stretch that has labels says where the stretch is
+        starts = self.positions[rows.gather(1, first[:, None])[:, 0].to(home)]
+        starts = starts + ((0 if shift is None else shift) - BIN * first).to(home)
+        if reverse is not None:
+            rows = torch.where(reverse[:, None], rows.flip(1), rows)
+        index = rows.flatten()
+        # A draw is made on the host: looking at it there keeps no device waiting.
+        labelled = None if bool((index != NO_BIN).all()) else (index != NO_BIN)[:, None].to(home)
+        index = index.clamp(min=0).to(home)
         measured = None if self.measured is None else self.measured.index_select(0, index)
-        codes = self.genome.windows.index_select(0, starts)
-        return Rows(codes, self.peaks.index_select(0, index), self.signal.index_select(0, index), measured)
+        return Rows(
+            self.genome.stretches(starts, self.length),
+            self.peaks.index_select(0, index),
+            self.signal.index_select(0, index),
+            measured,
+            labelled,
+        )
 
     def _expanded(self, rows: Rows, reverse: Tensor | None) -> Batch:
         """Bytes to numbers, on the device."""
         codes, tracks = rows.codes, self.peak_tracks + self.signal_tracks
-        if reverse is not None:
-            reverse = reverse.to(self.device)[:, None]
-            codes = torch.where(reverse, reverse_complement(codes), codes)
         signal, measured = rows.signal, torch.ones(1, tracks, device=self.device)
         if rows.measured is not None:
             measured = bits(rows.measured, tracks)
-        if reverse is not None and self.partners is not None:
-            signal, measured = self._swapped(signal, measured, reverse, self.partners)
+        if reverse is not None:
+            reverse = reverse.to(self.device)[:, None]
+            codes = torch.where(reverse, reverse_complement(codes), codes)
+            if self.partners is not None:
+                of_bins = reverse.repeat_interleave(self.tiling.size, 0)
+                signal, measured = self._swapped(signal, measured, of_bins, self.partners)
+        if rows.labelled is not None:
+            measured = measured * rows.labelled
+            signal = signal.masked_fill(~rows.labelled, torch.nan)
         return Batch(codes, bits(rows.peaks, self.peak_tracks), self.scale.forward(signal), measured)
 
     def _swapped(self, signal: Tensor, measured: Tensor, reverse: Tensor, partners: Partners) -> tuple[Tensor, Tensor]:
@@ -161,38 +188,13 @@ class LabelledBins:
             measured = torch.where(reverse, measured[:, place], measured)
         return signal, measured
 
-    def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """Yield all bins once, as they lie on the genome, in batches."""
-        for index in torch.arange(len(self)).split(batch_size):
-            yield self.batch(index)
+    def in_order(self, bins: int) -> Iterator[Batch]:
+        """Yield all bins once, as they lie on the genome, about so many at a time."""
+        for rows in self.tiling.in_order(bins):
+            yield self.batch(rows)
 
 
 def bits(packed: Tensor, count: int) -> Tensor:
     """Return packed bits (batch, bytes) as 0/1 float32 (batch, count), least significant bit first."""
     places = torch.arange(8, dtype=torch.uint8, device=packed.device)
     return ((packed[:, :, None] >> places) & 1).flatten(1)[:, :count].float()
-
-
-class Draw(NamedTuple):
-    """One training batch: which bins, moved by how much, on which strand; each (batch,)."""
-
-    bins: Tensor
-    shift: Tensor
-    reverse: Tensor
-
-
-def draw_epoch(count: int, batch_size: int, seed: int, epoch: int, shift: int, reverse: bool) -> list[Draw]:
-    """Return the batches of one epoch: a function of these numbers alone.
-
-    All have min(batch_size, count) windows; the rest of the epoch, fewer than that, is left out. Another epoch leaves out
-    others, and no step sees a batch so small that its statistics are noise.
-    """
-    rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(count)
-    shifts = rng.integers(-shift, shift, size=count, endpoint=True)
-    strands = rng.random(count) < 0.5 if reverse else np.zeros(count, bool)
-    size = min(batch_size, count)
-    return [
-        Draw(*(torch.from_numpy(values[low : low + size]) for values in (order, shifts, strands)))
-        for low in range(0, count - size + 1, size)
-    ]

@@ -209,7 +209,13 @@ class TrainConfig(Node):
     """How it is minimised."""
 
     epochs: Count = Field(20, description="how often every training bin is used")
-    batch_size: Count = Field(128, description="windows in a step, all processes together")
+    batch_size: Count = Field(128, description="bins in a step, all processes together")
+    stretch: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="neighbouring bins read in one pass; more than 1 takes a model.window of 2176 or more",
+    )
     lr: float = Field(4e-3, gt=0, description="peak learning rate (AdamW, one cycle)")
     weight_decay: float = Field(
         0.03, ge=0, description="of weight matrices, per step and relative to the learning rate"

@@ -12,7 +12,7 @@ from torch import Tensor
 from mfd_cli.base.errors import RunError, few
 from mfd_cli.core.model import MfdModel
 from mfd_cli.dataset.folder import Bins
-from mfd_cli.runs.batches import Draw
+from mfd_cli.runs.draws import NO_BIN, Draw
 from mfd_cli.training.setup import Trainer
 
 
@@ -59,6 +59,7 @@ def batches_named(draw_of: Callable[[int], Draw], bins: Bins, contigs: Sequence[
     try:
         yield
     except NotFinite as error:
-        chosen = draw_of(error.step).bins.tolist()
+        rows = draw_of(error.step).rows.flatten()
+        chosen = rows[rows != NO_BIN].tolist()
         positions = [f"{contigs[c]}:{s + 1}" for c, s in zip(bins.contig[chosen].tolist(), bins.start[chosen].tolist())]
         raise RunError(f"{error.message}, in the batch of the bins at {few(positions)}", hint=error.hint) from error

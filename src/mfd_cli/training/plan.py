@@ -11,7 +11,8 @@ import torch
 
 from mfd_cli.base.progress import lasting
 from mfd_cli.runs.batches import LabelledBins
-from mfd_cli.training.setup import Trainer, windows_per_step
+from mfd_cli.training.setup import Trainer
+from mfd_cli.training.validate import steps_between
 
 TIMED_STEPS = 5
 """Steps that are timed, the first of them not counted: it also pays for memory, kernels and caches."""
@@ -102,11 +103,9 @@ class TrainingPlan:
 def plan_left(trainer: Trainer, training: LabelledBins, validation: LabelledBins) -> TrainingPlan:
     """Return what is left to do for a trainer at its present step; nothing is measured yet."""
     settings, device = trainer.config.train, trainer.device
-    size = windows_per_step(trainer.config, len(training))
-    steps = trainer.total_steps - trainer.step
+    size, steps = trainer.pace.bins, trainer.total_steps - trainer.step
     where = f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else str(device)
-    every = max(1, (settings.windows_per_validation or len(training)) // size)
-    validations = -(-steps // every)
+    validations = -(-steps // steps_between(trainer))
     most = None if settings.max_minutes is None else max(60 * settings.max_minutes - trainer.seconds, 0.0)
     return TrainingPlan(
         tracks=int(trainer.used.sum()),

@@ -14,7 +14,8 @@ from mfd_cli.engine.processes import ALONE, Processes
 from mfd_cli.experiments.held_out import held_out_tracks
 from mfd_cli.experiments.sources import check_columns
 from mfd_cli.experiments.strands import strand_partners, swapped_signs
-from mfd_cli.runs.batches import Draw, GenomeOnDevice, LabelledBins, Partners, home_of
+from mfd_cli.runs.batches import GenomeOnDevice, LabelledBins, Partners, home_of
+from mfd_cli.runs.draws import Draw, Tiling, thinned_in_stretches
 from mfd_cli.settings.project import Project
 from mfd_cli.training.setup import Trainer, build, check_batch, fit_scale, outputs_of
 from mfd_cli.training.step import draws
@@ -43,16 +44,18 @@ class Ready:
 
     def training_bins(self) -> LabelledBins:
         """Return the bins that are trained on, with their labels."""
-        return LabelledBins(self.genome, self.bins, self.dataset, self.scale, self.trainer.device, self.pairs)
+        device, stretch = self.trainer.device, self.project.config.train.stretch
+        return LabelledBins(self.genome, self.bins, self.dataset, self.scale, device, self.pairs, stretch)
 
     def validation_bins(self) -> LabelledBins:
         """Return at most `train.validation_bins` bins of the validation split, with their labels."""
-        held = self.dataset.split("validation").thinned(self.project.config.train.validation_bins)
-        return LabelledBins(self.genome, held, self.dataset, self.scale, self.trainer.device)
+        settings = self.project.config.train
+        held = thinned_in_stretches(self.dataset.split("validation"), settings.validation_bins, settings.stretch)
+        return LabelledBins(self.genome, held, self.dataset, self.scale, self.trainer.device, stretch=settings.stretch)
 
     def draw_of(self, step: int) -> Draw:
         """Return the bins of one step's batch, drawn again."""
-        return next(draws(self.trainer, len(self.bins), step))
+        return next(draws(self.trainer, Tiling.of(self.bins, self.project.config.train.stretch), step))
 
 
 def prepare(project: Project, device: torch.device, processes: Processes = ALONE) -> Ready:
@@ -69,11 +72,12 @@ def prepare(project: Project, device: torch.device, processes: Processes = ALONE
     bins = dataset.split("train")
     if not len(bins):
         raise DatasetError("has no training bins", path=project.dataset, hint="look at [split] and [bins]")
-    check_batch(config, len(bins), project.dataset, processes)
+    check_batch(config, Tiling.of(bins, config.train.stretch), project.dataset, processes)
     partners = strand_partners(outputs, config)
     pairs = Partners(partners, swapped_signs(outputs, partners))
     scale = fit_scale(dataset, bins, config, pairs)
     trainer = build(config, dataset, bins, trained, device, processes)
     home = home_of(dataset, bins, device, config.train.memory)
-    genome = GenomeOnDevice(dataset, trainer.model.window, trainer.model.left, home, config.train.shift)
+    model, settings = trainer.model, config.train
+    genome = GenomeOnDevice(dataset, model.window, model.left, home, settings.shift, settings.stretch)
     return Ready(project, dataset, trainer, bins, scale, pairs, genome)

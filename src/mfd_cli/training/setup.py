@@ -22,7 +22,9 @@ from mfd_cli.dataset.folder import Bins, Dataset
 from mfd_cli.engine.processes import ALONE, Processes
 from mfd_cli.experiments.strands import count_tracks
 from mfd_cli.experiments.track import Track
+from mfd_cli.genome.grid import BIN
 from mfd_cli.runs.batches import Partners
+from mfd_cli.runs.draws import Tiling
 from mfd_cli.settings.config import Config, PenaltyConfig, PenaltyName
 
 FEWEST_OF_BATCH_NORM = 2
@@ -58,6 +60,19 @@ class Later:
         return bool(self.host)
 
 
+@dataclass(frozen=True)
+class Pace:
+    """The size of every batch, all processes together, in `stretches` and in `bins`, and how many batches an epoch has.
+
+    Every batch of a training has the same size. The rest of an epoch, smaller than a batch, is left out; another epoch
+    leaves out others.
+    """
+
+    stretches: int
+    bins: int
+    steps_per_epoch: int
+
+
 @dataclass
 class Trainer:
     """Everything that moves while a model is trained."""
@@ -75,6 +90,7 @@ class Trainer:
     """Their ids, in the order of the outputs."""
     used: Tensor
     total_steps: int
+    pace: Pace
     autocast: bool
     prior_loss: float
     dataset: str
@@ -106,6 +122,7 @@ def build(
     the settings do not fit the tracks.
     """
     settings, tracks = config.resolved_model(), outputs_of(dataset)
+    pace = pace_of(config, Tiling.of(bins, config.train.stretch))
     rows = [track.metadata for track in tracks]
     if not config.factors and settings.head == "conditioned":
         raise ConfigError("the conditioned head needs at least one factor", hint="mfd init proposes [factors]")
@@ -113,6 +130,7 @@ def build(
     bias = start_bias(dataset, len(bins))
     torch.manual_seed(config.train.seed)
     model = MfdModel(settings, metadata, config.factors, rows, trained, bias).to(device)
+    check_stretch(config, model)
     fill_held_out(model, [track.kind for track in tracks])
     average = MfdModel(settings, metadata, config.factors, rows, trained, bias).to(device).eval()
     average.load_state_dict(model.state_dict())
@@ -139,20 +157,18 @@ def build(
         device,
         tuple(track.id for track in tracks),
         torch.from_numpy(trained.astype(np.float32)).to(device),
-        planned_steps(config, len(bins)),
+        planned_steps(config, pace),
+        pace,
         autocast=config.train.precision == "bf16" or (config.train.precision == "auto" and device.type == "cuda"),
         prior_loss=prior_loss(bias, trained, len(dataset.peak_tracks), objective.signal_weight),
         dataset=dataset.digest,
     )
 
 
-def windows_per_step(config: Config, bins: int) -> int:
-    """Return the size of every batch, all processes together: `train.batch_size`, or all `bins` where they are fewer.
-
-    Every batch of a training has the same size. The rest of an epoch, smaller than a batch, is left out; another epoch
-    leaves out others.
-    """
-    return min(config.train.batch_size, bins)
+def pace_of(config: Config, tiling: Tiling) -> Pace:
+    """Return batches of about `train.batch_size` bins, in whole stretches; of all stretches where they are fewer."""
+    stretches = min(max(config.train.batch_size // tiling.size, 1), tiling.fewest)
+    return Pace(stretches, stretches * tiling.size, tiling.fewest // stretches)
 
 
 def active_penalties(config: Config) -> dict[PenaltyName, PenaltyConfig]:
@@ -162,10 +178,10 @@ def active_penalties(config: Config) -> dict[PenaltyName, PenaltyConfig]:
     return {name: penalty for name, penalty in config.objective.penalties.items() if penalty.weight > 0}
 
 
-def check_batch(config: Config, bins: int, dataset: Path, processes: Processes) -> None:
+def check_batch(config: Config, tiling: Tiling, dataset: Path, processes: Processes) -> None:
     """Refuse batches from which nothing can be learnt, or that the processes cannot share evenly.
 
-    Raises ConfigError where `train.batch_size` is at fault, DatasetError where `dataset` has too few training `bins`.
+    Raises ConfigError where `train.batch_size` is at fault, DatasetError where `dataset` has too few training bins.
     """
     needs = {"batch norm": FEWEST_OF_BATCH_NORM}
     needs |= {f"the penalty {name}": PENALTIES[name].fewest_windows for name in active_penalties(config)}
@@ -175,9 +191,22 @@ def check_batch(config: Config, bins: int, dataset: Path, processes: Processes) 
         raise ConfigError(
             f"train.batch_size is {config.train.batch_size}: {reason}", hint="make train.batch_size larger"
         )
-    if bins < fewest:
-        raise DatasetError(f"has {bins} training bins: {reason}", path=dataset, hint="look at [split] and [bins]")
-    processes.share(windows_per_step(config, bins))
+    if len(tiling) < fewest:
+        raise DatasetError(
+            f"has {len(tiling)} training bins: {reason}", path=dataset, hint="look at [split] and [bins]"
+        )
+    processes.share(pace_of(config, tiling).stretches)
+
+
+def check_stretch(config: Config, model: MfdModel) -> None:
+    """Refuse stretches for a model that sees the padding of its windows: in a stretch most bins see bases in its place."""
+    if config.train.stretch > 1 and model.backbone.sees_padding:
+        enough = (2 * -(-model.backbone.reach // BIN) + 1) * BIN
+        raise ConfigError(
+            f"train.stretch is {config.train.stretch}, and a window of {config.resolved_model().window:,} bp ends before what "
+            "its bin depends on does",
+            hint=f"set model.window to {enough} or more, or train.stretch to 1",
+        )
 
 
 def start_bias(dataset: Dataset, bins: int) -> Floats:
@@ -218,8 +247,7 @@ def fit_scale(dataset: Dataset, bins: Bins, config: Config, pairs: Partners) -> 
     return SignalScale.fit(signal, count_tracks(dataset.signal_tracks, config))
 
 
-def planned_steps(config: Config, bins: int) -> int:
+def planned_steps(config: Config, pace: Pace) -> int:
     """Return the training steps in all: epochs x batches, or as many as `max_windows` allows."""
-    size = windows_per_step(config, bins)
-    steps = config.train.epochs * (bins // size)
-    return max(1, min(steps, (config.train.max_windows or math.inf) // size))  # type: ignore[return-value]
+    steps = config.train.epochs * pace.steps_per_epoch
+    return max(1, min(steps, (config.train.max_windows or math.inf) // pace.bins))  # type: ignore[return-value]

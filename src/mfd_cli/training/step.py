@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -11,24 +12,24 @@ from torch import Tensor
 from mfd_cli.core.backbones import one_row_a_bin
 from mfd_cli.core.losses import prediction_loss
 from mfd_cli.core.model import MfdModel
-from mfd_cli.runs.batches import Batch, Draw, draw_epoch
+from mfd_cli.runs.batches import Batch
+from mfd_cli.runs.draws import Draw, Tiling
 from mfd_cli.training.not_finite import any_not_finite, check_gradients, stop_not_finite
-from mfd_cli.training.setup import Later, Trainer, windows_per_step
+from mfd_cli.training.setup import Later, Trainer
 
 EMA_DECAY = 0.999
 """Share of the running average that each step keeps, once training is some hundred steps old."""
 
 
-def draws(trainer: Trainer, bins: int, step: int | None = None) -> Iterator[Draw]:
+def draws(trainer: Trainer, tiling: Tiling, step: int | None = None) -> Iterator[Draw]:
     """Yield the batches from `step` (default: the current one) to the end of training."""
-    settings, total = trainer.config.train, trainer.total_steps
+    settings, pace = trainer.config.train, trainer.pace
     step = trainer.step if step is None else step
-    per_epoch = bins // windows_per_step(trainer.config, bins)
-    while step < total:
-        epoch, done = divmod(step, per_epoch)
-        plan = draw_epoch(bins, settings.batch_size, settings.seed, epoch, settings.shift, settings.reverse_complement)
-        yield from plan[done : done + total - step]
-        step += per_epoch - done
+    while step < trainer.total_steps:
+        epoch, done = divmod(step, pace.steps_per_epoch)
+        plan = tiling.epoch(pace.stretches, settings.seed, epoch, settings.shift, settings.reverse_complement)
+        yield from islice(plan, done, done + trainer.total_steps - step)
+        step += pace.steps_per_epoch - done
 
 
 def rate(step: int, total: int) -> float:

@@ -117,7 +117,7 @@ def plan_training(
         training, first = ready.training_bins(), FirstSteps(device)
         plan = plan_left(trainer, training, ready.validation_bins())
         with batches_named(ready.draw_of, ready.bins, ready.dataset.contigs):
-            for draw in islice(draws(trainer, len(training)), TIMED_STEPS):
+            for draw in islice(draws(trainer, training.tiling), TIMED_STEPS):
                 first.begin_step()
                 learn(trainer, training.batch(*draw), training.counts)
                 first.end_step()
@@ -148,7 +148,7 @@ class Course:
         trainer, processes = self.trainer, self.trainer.processes
         # Genome and labels in the host's memory: a thread gathers the bytes of the next batches while this one is learnt.
         prefetch = trainer.config.train.memory == "host" or self.ready.home != trainer.device
-        batches = self.training.stream(draws(trainer, len(self.training)), prefetch)
+        batches = self.training.stream(draws(trainer, self.training.tiling), prefetch)
         with stop_signals() as stopped, batches_named(self.ready.draw_of, self.ready.bins, self.ready.dataset.contigs):
             started = self._begin_step()
             for batch in batches:
@@ -187,7 +187,7 @@ class Course:
     def _validate_if_due(self) -> bool:
         """Whether training should end, after a validation if one is due."""
         trainer, done = self.trainer, out_of_time(self.trainer)
-        if due(trainer, len(self.training)) or done:
+        if due(trainer) or done:
             check_gradients(trainer)
             first = trainer.processes.first
             if first:

@@ -19,19 +19,23 @@ from mfd_cli.core.unseen import fill_held_out
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.runs.batches import LabelledBins
 from mfd_cli.runs.folder import METRICS, Run, save_run
-from mfd_cli.training.setup import Best, Trainer, outputs_of, windows_per_step
+from mfd_cli.training.setup import Best, Trainer, outputs_of
 
 FEWEST_POSITIVES = 5
 """A track needs this many positive and negative bins before its AUROC counts in an average."""
 VALIDATED_AT_ONCE = 512
-"""Windows of one pass: without gradients so many fit wherever a training batch does."""
+"""Bins of one pass: without gradients so many fit wherever a training batch does."""
 
 
-def due(trainer: Trainer, bins: int) -> bool:
+def due(trainer: Trainer) -> bool:
     """Return whether it is time to validate: once an epoch, or every so many windows, and at the end."""
-    size = windows_per_step(trainer.config, bins)
-    every = max(1, (trainer.config.train.windows_per_validation or bins) // size)
-    return trainer.step % every == 0 or trainer.step == trainer.total_steps
+    return trainer.step % steps_between(trainer) == 0 or trainer.step == trainer.total_steps
+
+
+def steps_between(trainer: Trainer) -> int:
+    """Return how many steps there are from one validation to the next."""
+    windows = trainer.config.train.windows_per_validation
+    return trainer.pace.steps_per_epoch if windows is None else max(1, windows // trainer.pace.bins)
 
 
 def out_of_time(trainer: Trainer) -> bool:
@@ -57,7 +61,7 @@ def validate(
     trainer.seconds += time.monotonic() - started
     line = {
         "step": trainer.step,
-        "windows": trainer.step * windows_per_step(trainer.config, about["training_bins"]),
+        "windows": trainer.step * trainer.pace.bins,
         "seconds": round(trainer.seconds, 1),
         "lr": trainer.optimiser.param_groups[0]["lr"],
         **averages,
@@ -121,7 +125,7 @@ def _predict(model: MfdModel, data: LabelledBins, signal_weight: float, used: Te
     parts: list[tuple[Tensor, ...]] = []
     with in_evaluation(model):
         for batch in data.in_order(VALIDATED_AT_ONCE):
-            logits = model(batch.codes).logits
+            logits = model(batch.codes).logits  # (bins, tracks)
             cells = (batch.measured * used).expand(len(logits), -1)
             mean, _ = prediction_loss(logits, batch.peaks, batch.signal, cells, signal_weight, data.counts)
             loss += float(mean) * len(logits)
