@@ -12,12 +12,11 @@ from __future__ import annotations
 import dataclasses
 import html
 import inspect
-import json
 import re
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import typer.main
 from pydantic import BaseModel
@@ -26,10 +25,12 @@ import mfd_cli
 from mfd_cli.cli.app import COMMANDS, app
 from mfd_cli.core.metadata import ENCODERS
 from mfd_cli.core.penalties import PENALTIES
-from mfd_cli.settings.config import PRESETS, Config, FactorConfig, PenaltyConfig
+from mfd_cli.settings.config import PRESETS
+from mfd_cli.settings.reference import sections, settings_of
 
 VERBS = {
     "init": "experiments.init.init_project",
+    "settings": "settings.reference.settings",
     "check-design": "experiments.check_design.check_design",
     "simulate": "simulate.simulate.simulate",
     "preprocess": "dataset.preprocess.preprocess",
@@ -131,9 +132,6 @@ def _meaning(parameter: Any) -> str:
 
 # -- settings --------------------------------------------------------------------------------------------------------
 
-NAMED = {"factors": ("factors.NAME", FactorConfig), "objective.penalties": ("objective.penalties.NAME", PenaltyConfig)}
-"""Tables of mfd.toml whose keys are names: of factors, and of penalties."""
-
 
 def settings_reference() -> str:
     """Return the page that lists every setting of mfd.toml with its type, default and meaning, as Markdown."""
@@ -142,13 +140,10 @@ def settings_reference() -> str:
         "",
         "This page is written by the program itself. It lists every setting that `mfd.toml` may hold. Each heading is a",
         "table of that file. Every setting can also be given on the command line, as in `mfd train --set train.epochs=5`.",
-        "A misspelt setting is answered with the nearest right one.",
+        "A misspelt setting is answered with the nearest right one. `mfd settings` prints the same in a terminal.",
     ]
-    for name, field in Config.model_fields.items():
-        if name in NAMED:
-            lines += _section(*NAMED[name])
-        else:
-            lines += _section(name, type(field.get_default(call_default_factory=True)))
+    for name, node in sections():
+        lines += _section(name, node)
     lines += ["", "## Presets of the model", "", "What `model.preset` fixes where the setting itself is not given:", ""]
     columns = list(PRESETS["default"])
     lines += [f"| preset | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
@@ -159,50 +154,21 @@ def settings_reference() -> str:
 
 
 def _section(name: str, node: type[BaseModel]) -> list[str]:
-    """One table of mfd.toml, and after it those of its keys that are tables themselves."""
+    """One table of mfd.toml."""
     lines = ["", f"## [{name}]", "", markdown((node.__doc__ or "").strip()), ""]
     known = {"factors.NAME": ("types", ENCODERS), "objective.penalties.NAME": ("names", PENALTIES)}
     if name in known:
         what, listed = known[name]
         lines += [f"The {what} that are known: {', '.join(f'`{each}`' for each in listed)}.", ""]
-    lines += ["| setting | values | default | meaning |", "|---|---|---|---|"]
-    inner: list[str] = []
-    for key, field in node.model_fields.items():
-        meaning = _safe(field.description or "").replace("|", "\\|")
-        if (whole := f"{name}.{key}") in NAMED:
-            inner += _section(*NAMED[whole])
-        default = "required" if field.is_required() else _as_toml(field.get_default(call_default_factory=True))
-        lines.append(f"| `{key}` | {_values(field.annotation)} | {default} | {meaning} |")
-    return lines + inner
+    lines += ["| setting | values | default | meaning | example |", "|---|---|---|---|---|"]
+    for setting in settings_of(name, node):
+        cells = (f"`{setting.key}`", _safe(setting.values), _code(setting.default), _safe(setting.meaning))
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} | {_code(setting.example)} |")
+    return lines
 
 
-def _as_toml(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, dict):
-        inside = (f"{key} = {_as_toml(each).strip('`')}" for key, each in value.items())
-        return f"`{{{', '.join(inside)}}}`"
-    if isinstance(value, BaseModel):
-        return _as_toml(value.model_dump(exclude_defaults=True))
-    shown = json.dumps(list(value) if isinstance(value, tuple) else value)
-    return f"`{shown}`"
-
-
-def _values(kind: Any) -> str:
-    """The values that a setting takes, in words."""
-    if get_origin(kind) is Literal:
-        return ", ".join(f"`{json.dumps(value)}`" for value in get_args(kind))
-    plain = {str: "text", int: "whole number", float: "number", bool: "`true`, `false`"}
-    if kind in plain:
-        return plain[kind]
-    if get_origin(kind) is tuple:
-        return "list"
-    if get_origin(kind) is dict:
-        return "table"
-    inner = [argument for argument in get_args(kind) if argument is not type(None)]
-    if get_origin(kind) is Annotated:
-        return _values(inner[0])
-    return " or ".join(dict.fromkeys(_values(argument) for argument in inner))
+def _code(value: str) -> str:
+    return value if value in ("", "required") else f"`{value}`"
 
 
 # -- Python ----------------------------------------------------------------------------------------------------------

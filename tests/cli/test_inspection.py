@@ -69,3 +69,16 @@ def test_runs_of_several_seeds_are_verified_one_by_one(project: Path) -> None:
 def test_a_folder_that_is_neither_says_so(project: Path) -> None:
     done = in_process(["info", "tracks"], project)
     assert done.code == 2 and "tracks: is neither a dataset" in done.told
+
+
+def test_one_run_and_runs_of_several_seeds_do_not_hide_each_other(project: Path) -> None:
+    train = ["train", "-q", "--gpus", "0", "--threads", "1"]
+    done = in_process([*train, "--seeds", "1,2", "--force"], project)
+    assert done.code == 2 and "run: holds a run already, which would hide those of several seeds" in done.told
+    done = in_process([*train, "--run", "seeds", "--force"], project)
+    assert done.code == 2 and "seeds: holds runs of several seeds (seed-1, seed-2)" in done.told
+    assert not (project / "run/seed-1").exists() and not (project / "seeds/model.json").exists()
+    done = in_process(["score-variants", "input.vcf", "--ensemble", "--gpus", "0"], project)
+    assert done.code == 2 and "mfd train --seeds 1,2,3 --run FOLDER makes them; name the same --run" in done.told
+    words = ["score-variants", "input.vcf", "--ensemble", "--run", "seeds", "--gpus", "0", "-o", "s.vcf", "-q"]
+    assert in_process(words, project).code == 0

@@ -270,16 +270,29 @@ def test_init_proposes_a_split_that_works_for_few_contigs(tmp_path: Path, number
     run(folder, "init", "--fasta", "genome.fa", "--metadata", "metadata.tsv", "--force")
     small = [f"--set=model.{key}={value}" for key, value in (("preset", "small"), ("width", 8), ("window", 128))]
     said = run(folder, *PREPROCESS, *small)
-    assert ("no bins to test on (split.test): mfd evaluate needs --split validation" in said) == (number == 1)
+    assert "no bins to test on" not in said
+    plan = run(folder, "preprocess", "--dry-run", *small, "--dataset", "other")
+    shares = "10% test, 10% validation" if number == 1 else "10% validation"
+    assert f"of the contigs for training, in blocks: {shares}" in plan
     run(folder, *TRAIN, *small)
-    run(folder, "evaluate", "-q", "--no-probes", "--split", "validation" if number == 1 else "test")
+    run(folder, "evaluate", "-q", "--no-probes")
     dataset = open_dataset(folder / "dataset")
-    assert len(dataset.split("train")) and len(dataset.split("validation"))
+    sizes = [len(dataset.split(split)) for split in ("train", "validation", "test")]
+    assert min(sizes) > 20 and sizes[0] == max(sizes)
+    fold = ["--set", "split.folds=5", "--set", "split.validation=0.1"]  # as docs/metadata-table.md has it
+    tested = []
+    for part in range(1, 6):
+        run(folder, *PREPROCESS, *small, *fold, "--set", f"split.fold={part}", "--dataset", f"fold{part}")
+        bins = open_dataset(folder / f"fold{part}").split("test")
+        tested += list(zip(bins.contig.tolist(), bins.start.tolist()))
+    assert len(tested) == len(set(tested)) == sum(CONTIGS[name] // 128 for name in names)  # each bin in one fold
     if number == 1:
         told = refused(folder, *PREPROCESS, *small, "--force", "--set", 'split.test=["chr1"]')
-        assert "no bin is left for training" in told and "all contigs" in told and "split.validation = 0.1" in told
+        assert "no bin is left for training" in told and "all contigs" in told
+        assert "split.test = 0.1, split.validation = 0.1" in told
         told = refused(folder, *PREPROCESS, *small, "--force", "--set", 'split.test=["chr9"]')
         assert "split.test names 'chr9', which the genome lacks" in told and "split.validation = 0.1" in told
+        assert "error: --set split.test=" in told and "mfd.toml" not in told  # the file is not to blame
 
 
 def test_contigs_shorter_than_the_window(tmp_path: Path) -> None:
@@ -300,6 +313,6 @@ def test_the_real_human_tracks(tmp_path: Path) -> None:
     said = run(tmp_path, "init", "--fasta", str(human / "z.fa"), "--metadata", str(human / "metadata.tsv"))
     assert "109 tracks" in said and "no factor is technical" in said
     said = run(tmp_path, *PREPROCESS)
-    assert "tracks: 109 with peaks" in said and "no bins to test on" in said
+    assert "tracks: 109 with peaks" in said and "780 validation, 780 test" in said
     small = [f"--set=model.{key}={value}" for key, value in (("preset", "small"), ("width", 8), ("window", 384))]
     run(tmp_path, *TRAIN, "--set", "train.epochs=1", *small)

@@ -19,6 +19,7 @@ from hypothesis import strategies as some
 from scipy import optimize, stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from kit.harm import in_process
 from mfd_cli.base.errors import ConfigError, InputError, MetadataError, MfdError, OutputError
 from mfd_cli.enrichment import models
 from mfd_cli.enrichment import statistics as st
@@ -386,7 +387,27 @@ def test_a_planted_feature_is_found_and_its_variants_are_listed(here: Path) -> N
     told = dict(zip(table["key"], positive))
     assert all((row["label"] == "Rare") == told[row["key"]] for row in listed)
     assert json.loads((here / "out" / "summary.json").read_text())["format"] == "variant-enrichment"
-    assert "2,000 labelled variants" in result.lines()[0] and result.lines()[2].startswith("level.target=B: AUROC 0.7")
+    assert "2,000 labelled variants" in result.lines()[0] and result.lines()[2].startswith(
+        "level.target=B: AUROC of the signed score 0.7"
+    )
+
+
+def test_what_breaks_motifs_is_headlined_by_its_size(here: Path) -> None:
+    """Positives lower a signed score, so that its AUROC is near 0: what the first line shows is that of the size."""
+    positive = classes()
+    rng = np.random.default_rng(3)
+    broken = np.where(positive, -3.0, 0.1) + 0.02 * rng.normal(size=len(positive))
+    table = write_scores(here / "scores.parquet", MFD_BIO=broken.astype(np.float32), level_up=np.abs(broken))
+    write_labels(here / "labels.tsv", label_rows(table, ["yes" if is_one else "no" for is_one in positive]))
+    words = ["enrich", "scores.parquet", "--labels", "labels.tsv", "--positive", "yes", "-o", "out"]
+    done = in_process(words, here)
+    assert done.code == 0, done.told
+    lines = {line.partition(":")[0]: line for line in done.said.splitlines()}
+    assert lines["MFD_BIO"].startswith("MFD_BIO: AUROC of the size 1.0000 ")
+    assert lines["MFD_BIO"].endswith(", AUROC of the signed score 0.0000 (standard error 0.0000)")
+    assert lines["level_up"].startswith("level_up: AUROC 1.0000")  # never below zero: one number
+    done = in_process([*words, "--direction", "absolute", "--force"], here)
+    assert "MFD_BIO: AUROC of the size 1.0000 (standard error 0.0000)\n" in done.said
 
 
 def test_absolute_selects_by_the_score_that_was_tested(here: Path) -> None:

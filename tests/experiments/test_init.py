@@ -174,7 +174,7 @@ def test_splits_of_large_small_and_single_genomes() -> None:
     assert propose_split({f"chr{i}": 150_000_000 for i in range(1, 23)}) == (["chr9", "chr10"], 0.05)
     test, validation = propose_split({"a": 500, "b": 100, "c": 80, "d": 300, "chrM": 90})
     assert (test, validation) == (["b"], ["c"])
-    assert propose_split({"only": 1000}) == ([], 0.1)
+    assert propose_split({"only": 1000}) == (0.1, 0.1)
 
 
 def test_sets_that_cannot_be_told_apart_by_hand() -> None:

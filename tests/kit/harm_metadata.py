@@ -220,12 +220,12 @@ def typed_changes() -> Iterator[Change]:
     yield Change(
         "a number that is none",
         settings_too(cell_changed(2, YEAR, "old"), "[model]", year % ("number", "")),
-        says="factors.year.*'old'",
+        says=":3: track 'T2': no number in 'old', for factors.year",
     )
     yield Change(
         "an infinite number",
         settings_too(cell_changed(2, YEAR, "inf"), "[model]", year % ("number", "")),
-        says="factors.year.*'inf'",
+        says=":3: track 'T2': no finite number in 'inf', for factors.year",
     )
     yield Change(
         "a missing number", settings_too(cell_changed(2, YEAR, "NA"), "[model]", year % ("number", "")), "read"
@@ -233,12 +233,12 @@ def typed_changes() -> Iterator[Change]:
     yield Change(
         "a year that is none",
         settings_too(cell_changed(2, YEAR, "early"), "[model]", year % ("year", "")),
-        says="factors.year.*'early'",
+        says=":3: track 'T2': no year in 'early', for factors.year",
     )
     yield Change(
         "a missing value that must not be",
         settings_too(cell_changed(2, YEAR, ""), "[model]", year % ("category", 'missing = "error"')),
-        says="factors.year: 1 track",
+        says=":3: track 'T2': has no value in the column 'Year', for factors.year",
     )
     kind = ('id = "File accession"', 'id = "File accession"\nkind = "Lab"')
     yield Change("a kind that is none", settings_too(nothing, *kind), says=":2: the kind 'a'")

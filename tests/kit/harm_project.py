@@ -264,10 +264,12 @@ def misfits() -> Iterator[Change]:
     )
     yield Change("mappability that is no bigWig", added("bins", 'mappability = "mfd.toml"'), says="mfd.toml: .*bigWig")
     yield Change("mappability above 1", added("bins", "min_mappability = 1.5"), says="less than or equal to 1")
-    yield Change("folds beside a named test split", added("split", "folds = 2"), says="must not name them too")
+    yield Change("folds beside a named test split", added("split", "folds = 2"), says="must not name it too")
     yield Change("a fold without folds", added("split", "fold = 2"), says="split.fold is 2")
     yield Change("one fold", added("split", "folds = 1"), says="greater than or equal to 2")
-    yield Change("more folds than contigs", told('test = ["chr2"]', "folds = 99"), says="the genome has . contigs")
+    yield Change(
+        "more folds than contigs", told('test = ["chr2"]', "folds = 99"), says="more than the 3 contigs of the genome"
+    )
     yield Change("a held-out track that is not there", added("train", 'held_out = ["T9"]'), says="train.held_out.*'T9'")
     yield Change(
         "a held-out level that is not there", added("train", 'held_out = [{target = "CTFC"}]'), says="did you mean CTCF"

@@ -306,6 +306,8 @@ def description() -> list[Change]:
         said("a scale of no signals", [], "signal_scale", "floor", says="signal_scale"),
         said("a scale of two signals", [1.0, 2.0], "signal_scale", "mean", says="signal_scale"),
         said("a scale of 0", [0.0], "signal_scale", "sd", says="signal_scale"),
+        said("a ratio of 0", [0.0], "signal_scale", "ratio", says="signal_scale"),
+        said("two ratios of one signal", [1.0, 2.0], "signal_scale", "ratio", says="signal_scale"),
         said("a floor below zero", [-1.0], "signal_scale", "floor", says="signal_scale"),
         Change("a scale of 1e999", raw_text('"floor": [\n   0', '"floor": [\n   1e999, 0'), says="damaged"),
         # Of what it was made from.
@@ -347,8 +349,8 @@ def state() -> list[Change]:
         said("a best without a step", [0.4, None, 0], "best"),
         said("a best at half a step", [0.4, 8.5, 0], "best"),
         said("no threads", 0, "threads"),
-        said("another plan", {}, "plan", says="configuration has changed"),
-        said("another seed", 2, "plan", "train", "seed", says="configuration has changed"),
+        said("another plan", {}, "plan", says="other settings: "),
+        said("another seed", 2, "plan", "train", "seed", says="other settings: "),
         *(
             said(f"a file at {name[:20]!r}", name, "file")
             for name in ("../model.safetensors", "/etc/passwd", "", WEIGHTS, "state-9.safetensors\n", "state-9/..")
@@ -362,7 +364,7 @@ def state() -> list[Change]:
                 (path.parents[2] / "mfd.toml").write_text((path.parents[2] / "mfd.toml").read_text() + "seed = 5\n")
                 and None
             ),
-            says="configuration has changed",
+            says="other settings: ",
         ),
         Change("a best of nothing", edited(put([None, 0, 0], "best")), "read"),
         Change("started with other threads", edited(put(64, "threads")), "read"),

@@ -198,6 +198,19 @@ SHAPES = [
         signal=lambda rng, count: rng.poisson(3, count).astype(float),
     ),
     Shape(
+        "counts alone",
+        told(tracks(0, 4), Scale=["counts"] * 4),
+        more='counts = "Scale"',
+        signal=lambda rng, count: rng.poisson(3, count).astype(float),
+    ),
+    Shape(
+        "a stranded pair alone",
+        told(tracks(0, 2), Strand=["+", "-"], Experiment=["E1", "E1"], Target=["CTCF"] * 2, Assay=["RNA-seq"] * 2),
+        only("target") | {"strand": '{column = "Strand", group = "technical"}'},
+        more='strand = "Strand"\nexperiment = ["Experiment"]',
+    ),
+    Shape("signals that do not vary", tracks(2, 2), signal=lambda rng, count: np.full(count, 2.0)),
+    Shape(
         "a stranded pair",
         told(
             tracks(4, 2),
@@ -236,7 +249,15 @@ SHAPES = [
         told(PEAKS, Tags=["a", "a,b", "b", "", "c", "a,c", "b", "a"]),
         FACTORS | {"tags": '{column = "Tags", group = "technical", type = "multilabel"}'},
     ),
+    Shape(
+        "missing values",
+        told(
+            PEAKS, Target=["CTCF", "NA", "GATA1", ""] * 2, Reads=["36", "", "NA", "75", "(missing)", "n/a", "36", "50"]
+        ),
+        FACTORS | {"reads": '{column = "Reads", group = "technical", type = "number"}'},
+    ),
     Shape("one contig", PEAKS, contigs={"chrI": 40_000}, split=NO_GENOME_SPLIT),
+    Shape("one contig, shares of it", PEAKS, contigs={"chrI": 60_000}, split="test = 0.1\nvalidation = 0.1"),
     Shape("lower case", PEAKS, letters=str.lower),
     Shape("contigs shorter than the window", PEAKS, contigs=CONTIGS | {"s1": 90, "s2": 128, "s3": 300}),
     Shape("a held-out level", told(PEAKS, Lab=["A", "B"] * 4), train='held_out = [{lab = "B", target = "GATA1"}]'),

@@ -69,7 +69,11 @@ def test_a_group_of_its_own_gets_room() -> None:
         ("[train]\nEPOCHS = 3\n", 2, "unknown key train.EPOCHS; did you mean epochs?"),
         ("[train]\nepochs = true\n", 2, "train.epochs: Input should not be true or false (true)"),
         ("[train]\nlr = inf\n", 2, "train.lr: Input should be a finite number"),
-        ('[split]\ntest = "chr1"\n', 2, 'split.test: Input should be a list, such as ["a", "b"] ("chr1")'),
+        (
+            '[split]\ntest = "chr1"\n',
+            2,
+            'split.test: Input should be a list, such as ["a", "b"] or be a number ("chr1")',
+        ),
         ("[split]\nvalidation = 0.7\n", 2, "split.validation: Input should be a list"),
         ('[factors.lab]\ncolumn = "Lab"\n', 1, "factors.lab.group: Field required"),
         ('[factors.lab]\ncolumn = "Lab"\ngroup = "Technical"\n', 3, "did you mean technical?"),

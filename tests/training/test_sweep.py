@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kit import tiny
+from kit.harm import in_process
 from mfd_cli.base.errors import ConfigError, OutputError
+from mfd_cli.genome.sequence import Genome
 from mfd_cli.settings.project import load_project
 from mfd_cli.training.sweep import leakage, parse_sweep, recommend, sweep
 
@@ -70,6 +73,36 @@ def test_a_sweep_trains_every_value_and_seed_and_resumes(tmp_path: Path) -> None
     assert (project.run / "sweep" / "sweep.png").stat().st_size > 10_000
     with pytest.raises(OutputError):
         sweep(project, f"{KEY}=0,0.5", seeds=[1], gpus=0)
+
+
+def test_signals_alone_are_compared_by_their_correlation_and_one_seed_has_no_deviation(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    tiny.dataset(folder / "dataset", tracks=0, signals=3)
+    (folder / "mfd.toml").write_text(tiny.TOML)
+    words = ["train", "--sweep", f"{KEY}=0,0.5", "--tolerance", "2", "--gpus", "0", "--threads", "1", "-q"]
+    done = in_process(words, folder)
+    assert done.code == 0 and "nan" not in done.said.lower(), done.told
+    header = done.said.splitlines()[0]
+    assert header.split()[:3] == ["value", "seeds", "pearson"] and "pearson_sd" in header and "auroc" not in header
+    stored = json.loads((folder / "run/sweep/sweep.json").read_text())
+    assert stored["measure"] == "pearson" and stored["recommended"] == "0.5"
+    assert all(row["pearson_sd"] is None and -1 <= row["pearson"] <= 1 for row in stored["means"])
+    assert "within 2 of the best correlation" in done.said
+
+
+def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    tiny.dataset(folder / "dataset", tracks=1, signals=0, called=lambda world, contig, tracks: nothing(world, contig))
+    (folder / "mfd.toml").write_text(tiny.TOML)
+    done = in_process(["train", "--sweep", f"{KEY}=0,0.5", "--gpus", "0", "--threads", "1", "-q"], folder)
+    assert done.code == 2 and "has no validation AUROC or correlation to compare" in done.told
+
+
+def nothing(world: Genome, contig: str) -> np.ndarray:
+    """One track without any peak."""
+    return np.zeros((len(world.sequences[contig]) // 128, 1), bool)
 
 
 def toml(value: object) -> str:

@@ -13,13 +13,20 @@ from mfd_cli.cli.evaluation import evaluate_command, impute_command
 from mfd_cli.cli.explain import explain_command
 from mfd_cli.cli.inspection import info_command, verify_command
 from mfd_cli.cli.predictions import embed_command, predict_command, qc_command
-from mfd_cli.cli.projects import check_design_command, init_command, preprocess_command, simulate_command
+from mfd_cli.cli.projects import (
+    check_design_command,
+    init_command,
+    preprocess_command,
+    settings_command,
+    simulate_command,
+)
 from mfd_cli.cli.training import train_command
 from mfd_cli.cli.variants import background_command, enrich_command, score_variants_command
 
 # In the order in which `mfd --help` shows them: that of a project's life.
 COMMANDS: dict[str, Callable[..., None]] = {
     "init": init_command,
+    "settings": settings_command,
     "check-design": check_design_command,
     "simulate": simulate_command,
     "preprocess": preprocess_command,

@@ -39,6 +39,33 @@ def init_command(
     say_all(report.lines())
 
 
+def settings_command(
+    name: Annotated[
+        str, typer.Argument(help="A table or a key of mfd.toml, such as train or train.lr [default: all].")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Print every key that mfd.toml may hold, with its type, default, meaning and an example."""
+    from dataclasses import asdict
+
+    from mfd_cli.settings.reference import settings
+
+    chosen = settings(name)
+    if as_json:
+        say_json([{**asdict(setting), "name": setting.name} for setting in chosen])
+        return
+    for setting in chosen:
+        default = f"default {setting.default}" if setting.default not in ("", "required") else setting.default
+        say_all(
+            [
+                setting.name,
+                f"    {setting.meaning}",
+                f"    {setting.values}{f'; {default}' if default else ''}",
+                f"    {setting.option}",
+            ]
+        )
+
+
 def check_design_command(
     config: ConfigFile = None,
     sets: Sets = None,

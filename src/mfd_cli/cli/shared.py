@@ -62,7 +62,8 @@ def open_runs(project: Project, threads: int | None, every: bool) -> list[Run]:
     seeds = run_folders(project.run)
     if every and len(seeds) < 2:
         raise ConfigError(
-            f"{project.run} holds no runs of several seeds to average", hint="mfd train --seeds 1,2,3 makes them"
+            f"{project.run} holds no runs of several seeds to average",
+            hint="mfd train --seeds 1,2,3 --run FOLDER makes them; name the same --run FOLDER here",
         )
     if len(seeds) > 1 and not every:
         from mfd_cli.cli.console import note

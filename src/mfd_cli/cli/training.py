@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mfd_cli.base.errors import ConfigError
+from mfd_cli.base.errors import ConfigError, OutputError
 from mfd_cli.cli.shared import (
     ConfigFile,
     DatasetFolder,
@@ -110,12 +110,19 @@ def train_command(
 
 def _seeded(project: Project, seeds: str | None, several: bool, overrides: list[str]) -> list[Project]:
     """The project, or one per seed with its run in RUN/seed-N."""
+    from mfd_cli.runs.folder import DESCRIPTION
     from mfd_cli.settings.project import load_project
 
     if seeds is None:
         return [project]
     if several:
         raise ConfigError("--seeds trains one after the other with one process", hint="--gpus 1, or --seed N for each")
+    if (project.run / DESCRIPTION).exists():
+        raise OutputError(
+            "holds a run already, which would hide those of several seeds beside it",
+            path=project.run,
+            hint="--run FOLDER trains the seeds into another folder",
+        )
     result = []
     for seed in _numbers(seeds):
         flags = {"data.dataset": project.dataset, "data.run": project.run / f"seed-{seed}", "train.seed": seed}
@@ -144,7 +151,7 @@ def _sweep(
 ) -> None:
     """`mfd train --sweep`: every value and seed, the table, the recommendation."""
     from mfd_cli.cli.console import Display, note, table, warn
-    from mfd_cli.training.sweep import describe, sweep
+    from mfd_cli.training.sweep import sweep
 
     with Display(quiet) as display:
         result = sweep(
@@ -161,7 +168,7 @@ def _sweep(
             say=None if quiet else note,
         )
     table(list(result.means[0]), [list(row.values()) for row in result.means])
-    say_all(describe(result, project.run))
+    say_all(result.lines(project.run))
 
 
 def _overrides(sets: list[str] | None, flags: Mapping[str, object]) -> list[str]:

@@ -21,6 +21,18 @@ from mfd_cli.settings.config import FactorConfig
 Matrix = Floats
 Unseen = Literal["error", "mean"]
 MISSING = "(missing)"
+"""The name of the level of a cell without a value."""
+NO_VALUE = ("", "na", "n/a", "nan", MISSING)
+"""What a cell without a value holds, in lower case: for every type of factor, in tables, settings and on the command line."""
+
+
+def is_missing(cell: str) -> bool:
+    """Return whether a cell says that there is no value.
+
+    >>> [is_missing(cell) for cell in ("", "NA", "(missing)", "None", "0")]
+    [True, True, True, False, False]
+    """
+    return cell.strip().lower() in NO_VALUE
 
 
 class Encoder(Protocol):
@@ -58,8 +70,8 @@ class LevelEncoder:
 
     @staticmethod
     def split(value: str) -> list[str]:
-        """Return the levels in one cell; an empty cell has the level MISSING."""
-        return [value.strip() or MISSING]
+        """Return the levels in one cell; a cell without a value has the level MISSING."""
+        return [MISSING if is_missing(value) else value.strip()]
 
     @classmethod
     def fit(cls, name: str, values: Sequence[str]) -> Self:
@@ -132,7 +144,7 @@ class MultiLabelEncoder(LevelEncoder):
     @staticmethod
     def split(value: str) -> list[str]:
         """Return the levels between commas, each once."""
-        return list(dict.fromkeys(part.strip() for part in value.split(",") if part.strip())) or [MISSING]
+        return list(dict.fromkeys(part.strip() for part in value.split(",") if not is_missing(part))) or [MISSING]
 
 
 class YearEncoder(LevelEncoder):
@@ -143,10 +155,12 @@ class YearEncoder(LevelEncoder):
     @staticmethod
     def split(value: str) -> list[str]:
         """Return the year of a date; MetadataError where a cell holds something, but no year."""
+        if is_missing(value):
+            return [MISSING]
         year = re.search(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)", value)
-        if value.strip() and not year:
+        if not year:
             raise MetadataError(f"no year in {value[:40]!r}")
-        return [year[1] if year else MISSING]
+        return [year[1]]
 
 
 @dataclass
@@ -162,6 +176,11 @@ class NumberEncoder:
     cuts: tuple[float, float]
     mean: Matrix
     type: ClassVar[str] = "number"
+
+    @staticmethod
+    def split(value: str) -> list[str]:
+        """Return the number in one cell as its level, MISSING where there is none; MetadataError where it is something else."""
+        return [MISSING if math.isnan(number_of(value)) else value.strip()]
 
     @classmethod
     def fit(cls, name: str, values: Sequence[str]) -> Self:
@@ -218,18 +237,25 @@ class NumberEncoder:
         return cls(name, stored["centre"], stored["scale"], (low, high), np.array(stored["mean"], np.float32))
 
 
+def number_of(cell: str) -> float:
+    """Return a cell as a number, NaN where it has no value; MetadataError where it is something else, or infinite."""
+    if is_missing(cell):
+        return math.nan
+    try:
+        number = float(cell)
+    except ValueError:
+        raise MetadataError(f"no number in {cell[:40]!r}") from None
+    if not math.isfinite(number):
+        raise MetadataError(f"no finite number in {cell[:40]!r}")
+    return number
+
+
 def _numbers(name: str, values: Sequence[str]) -> Doubles:
-    """Cells as numbers, NaN where empty (or nan, NA); MetadataError where one is neither, or infinite."""
-    numbers = np.full(len(values), math.nan)
-    for row, value in enumerate(values):
-        if value.strip() and value.strip().lower() not in ("nan", "na"):
-            try:
-                numbers[row] = float(value)
-            except ValueError:
-                raise MetadataError(f"factor {name} is a number, but a row has {value[:40]!r}") from None
-            if math.isinf(numbers[row]):
-                raise MetadataError(f"factor {name} is a number, but a row has {value[:40]!r}")
-    return numbers
+    """Cells as numbers, NaN where there is no value; MetadataError, which names the factor, where one is something else."""
+    try:
+        return np.array([number_of(value) for value in values], float)
+    except MetadataError as error:
+        raise MetadataError(f"factor {name} is a number, but a row has {error.message}") from error
 
 
 @dataclass(frozen=True)
@@ -250,6 +276,10 @@ class MetadataEncoder:
     def membership(self, factor: str, rows: Sequence[Mapping[str, str]]) -> Bools:
         """Return (rows, levels): which levels of a factor each row has."""
         return self.encoders[factor].membership(self._column(factor, rows))
+
+    def level_cells(self, row: Mapping[str, str]) -> dict[str, str]:
+        """Return the cells of a metadata row by factor, as tables show them: by their levels, see `level_cell`."""
+        return {name: level_cell(encoder, row.get(self.columns[name], "")) for name, encoder in self.encoders.items()}
 
     def _column(self, factor: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
         """The cells of a factor's column; MetadataError where a row has none."""
@@ -284,8 +314,8 @@ def fit_metadata(
             near = nearest(factor.column, list(training_rows[0]) if training_rows else [])
             raise MetadataError(f"factors.{name}: the metadata table has no column {factor.column!r}{near}")
         values = [row[factor.column] for row in training_rows]
-        if factor.missing == "error" and not all(value.strip() for value in values):
-            raise MetadataError(f"factors.{name}: {sum(not v.strip() for v in values)} tracks have no value")
+        if factor.missing == "error" and any(map(is_missing, values)):
+            raise MetadataError(f"factors.{name}: {sum(map(is_missing, values))} tracks have no value")
         try:
             encoders[name] = ENCODERS[factor.type].fit(name, values)
         except MetadataError as error:
@@ -311,11 +341,12 @@ def level_balanced_weights(memberships: Iterable[Bools], trained: Bools) -> Doub
     return weights / weights.sum()
 
 
-def level_cell(encoder: LevelEncoder | NumberEncoder, cell: str) -> str:
-    """Return a cell of the table by its level (or levels, with commas): `2021` for 2021-09-14; a number as it is."""
-    if isinstance(encoder, NumberEncoder):
-        return cell
-    return ",".join(level for level in encoder.split(cell) if level != MISSING)
+def level_cell(encoder: LevelEncoder | NumberEncoder | type[LevelEncoder] | type[NumberEncoder], cell: str) -> str:
+    """Return a cell of the table by its level (or levels, with commas): `2021` for 2021-09-14; a number as it is.
+
+    `encoder` is that of the factor, or the class of it.
+    """
+    return ",".join(encoder.split(cell))
 
 
 ENCODERS: dict[str, type[LevelEncoder] | type[NumberEncoder]] = {

@@ -23,10 +23,12 @@ from mfd_cli.settings.project import Project
 GC_STRATA = 20
 """Strata of GC content, of 5 % each, in which the background is matched."""
 BLOCKS = 10
-"""Stretches of the genome, of as many bins each, that give the middle of each to validation where it is a share."""
+"""Stretches of the genome, of as many bins each, of which each gives its part to validation and test that are shares."""
 EXTRA_GUARD = 16
 """Bases beyond the model's window that stay free between splits by default: room for the random shifts of training."""
-SHARE_HINT = "of few contigs a share can be kept for validation: split.test = [], split.validation = 0.1"
+SHARE_HINT = "of few contigs, shares can be kept, in blocks: split.test = 0.1, split.validation = 0.1"
+
+FOLD_HINT = "a share goes with every fold: split.validation = 0.1"
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def choose_bins(
     dropped["in the guard band"] = int((chosen & near).sum())
     chosen = chosen & ~near
     splits = {name: np.flatnonzero(chosen & (split == number)) for number, name in enumerate(SPLITS)}
-    check_splits(splits, split_of)
+    check_splits(config, splits, split_of)
     return ChosenBins(splits, dropped, rule)
 
 
@@ -183,7 +185,7 @@ def peaks_and_background(
     return peaks | background.chosen, background
 
 
-def check_splits(splits: Mapping[str, Ints], split_of: Mapping[str, str]) -> None:
+def check_splits(config: Config, splits: Mapping[str, Ints], split_of: Mapping[str, str]) -> None:
     """Raise ConfigError where no bin is left to train on, or for a test that the settings ask for."""
     if not len(splits["train"]):
         if "train" not in split_of.values():
@@ -194,16 +196,23 @@ def check_splits(splits: Mapping[str, Ints], split_of: Mapping[str, str]) -> Non
         raise ConfigError(
             "no bin is left for training", hint="look at [split] (with its guard), bins.regions and bins.exclude"
         )
-    if "test" in split_of.values() and not len(splits["test"]):
+    if (config.split.folds or config.split.test) and not len(splits["test"]):
         raise ConfigError("no bin is left for the test split", hint="look at [split], bins.regions, bins.exclude")
 
 
 def contig_splits(config: Config, genome: Genome) -> dict[str, str]:
     """Return the split of every contig: test, validation, or train. ConfigError for a name that the genome lacks."""
     result = dict.fromkeys(genome.sequences, "train")
-    if config.split.folds is not None:
-        result |= dict.fromkeys(fold_of(genome.lengths, config.split.folds, config.split.fold), "test")
     named = {"test": config.split.test, "validation": config.split.validation}
+    folds = config.split.folds
+    if folds is not None:
+        if folds > len(result) and isinstance(named["validation"], tuple) and named["validation"]:
+            raise ConfigError(
+                f"split.folds is {folds}, more than the {len(result)} contigs of the genome: each fold is a stretch of it, "
+                "beside which split.validation must be a share",
+                hint=FOLD_HINT,
+            )
+        result |= dict.fromkeys(fold_of(genome.lengths, folds, config.split.fold), "test")
     for split, names in named.items():
         for name in names if isinstance(names, tuple) else ():
             try:
@@ -215,7 +224,10 @@ def contig_splits(config: Config, genome: Genome) -> dict[str, str]:
                     hint=SHARE_HINT if len(genome.sequences) < len(SPLITS) else None,
                 ) from None
             if result[contig] not in ("train", split):
-                raise ConfigError(f"split: {contig} is in {result[contig]} and in {split}")
+                raise ConfigError(
+                    f"split: {contig} is in {result[contig]} and in {split}",
+                    hint=FOLD_HINT if folds else None,
+                )
             result[contig] = split
     return result
 
@@ -223,14 +235,14 @@ def contig_splits(config: Config, genome: Genome) -> dict[str, str]:
 def fold_of(lengths: Mapping[str, int], folds: int, fold: int) -> list[str]:
     """Return the contigs of a fold, counted from 1.
 
-    Each contig goes to the fold that is shortest so far, the longest contig first. Raises ConfigError for more folds than
-    contigs.
+    Each contig goes to the fold that is shortest so far, the longest contig first; none goes anywhere where they are fewer than
+    the folds, see `stretch_of`.
 
     >>> [fold_of({"I": 5, "II": 9, "III": 3, "IV": 6}, 2, fold) for fold in (1, 2)]
     [['II', 'III'], ['I', 'IV']]
     """
     if folds > len(lengths):
-        raise ConfigError(f"split.folds is {folds}, but the genome has {len(lengths)} contigs")
+        return []
     dealt, sizes = [set[str]() for _ in range(folds)], [0] * folds
     for name in sorted(lengths, key=lambda name: -lengths[name]):
         shortest = sizes.index(min(sizes))
@@ -239,18 +251,26 @@ def fold_of(lengths: Mapping[str, int], folds: int, fold: int) -> list[str]:
     return [name for name in lengths if name in dealt[fold - 1]]
 
 
+def stretch_of(grid: BinGrid, folds: int, fold: int) -> Ints:
+    """Return the bins of a fold, counted from 1, where the genome has fewer contigs than there are folds: a stretch of it."""
+    return np.array_split(np.arange(grid.total), folds)[fold - 1]
+
+
 def assign_splits(config: Config, grid: BinGrid, split_of: Mapping[str, str]) -> NDArray[np.int8]:
-    """Return (bins,) the number of the split of every bin; a validation share becomes blocks spread over what is not test."""
+    """Return (bins,) the number of the split of every bin: that of its contig, then the shares of what is left for training."""
     numbers = {name: number for number, name in enumerate(SPLITS)}
     split = np.concatenate([np.full(n, numbers[split_of[name]], np.int8) for name, n in grid.counts.items()])
-    share = config.split.validation
-    if isinstance(share, float):
-        rest = np.flatnonzero(split == numbers["train"])
-        # The middle of each block: validation then sees all of the genome, and few bins fall to the guard band.
-        for block in np.array_split(rest, BLOCKS):
-            size = round(len(block) * share)
-            middle = (len(block) - size) // 2
-            split[block[middle : middle + size]] = numbers["validation"]
+    if config.split.folds is not None and config.split.folds > len(grid.counts):
+        split[stretch_of(grid, config.split.folds, config.split.fold)] = numbers["test"]
+    shares = {"test": config.split.test, "validation": config.split.validation}
+    # A part inside each block: the split then sees all of the genome, and few bins fall to the guard band.
+    for block in np.array_split(np.flatnonzero(split == numbers["train"]), BLOCKS):
+        sizes = {name: round(len(block) * share) for name, share in shares.items() if isinstance(share, float)}
+        between = (len(block) - sum(sizes.values())) // (len(sizes) + 1)
+        start = between
+        for name, size in sizes.items():
+            split[block[start : start + size]] = numbers[name]
+            start += size + between
     return split
 
 

@@ -95,8 +95,16 @@ class PreprocessPlan:
             f"bins that may be used: {bins:,} of {inputs.grid.total:,}{f' (left out: {left_out})' if left_out else ''}",
             *unknown_contig_sentences(usable.unknown_contigs),
             "contigs: " + "; ".join(f"{len(names):,} {split} ({few(names)})" for split, names in splits if names),
+            *self.shares(),
             f"would write {self.folder}, at most {self.largest_size() / 1e6:,.1f} MB",
         ]
+
+    def shares(self) -> list[str]:
+        """Return a sentence on the shares of the training contigs that are kept for another split, if any are."""
+        settings = self.inputs.project.config.split
+        kept = {"test": settings.test, "validation": settings.validation}
+        parts = [f"{share:.0%} {split}" for split, share in kept.items() if isinstance(share, float)]
+        return [f"of the contigs for training, in blocks: {', '.join(parts)}"] if parts else []
 
     def largest_size(self) -> int:
         """Return the bytes of the dataset if every usable bin were chosen: the genome, and five columns of each bin."""

@@ -13,6 +13,8 @@ from mfd_cli.dataset.parse_tracks import Parsed
 from mfd_cli.experiments.sources import controls_sentence
 from mfd_cli.experiments.track import Track
 
+NO_TEST = "no bins to test on (split.test = 0.1 keeps a share): mfd evaluate needs --split validation"
+
 
 @dataclass(frozen=True)
 class PreprocessSummary:
@@ -52,7 +54,7 @@ class PreprocessSummary:
             *controls_sentence(self.controls, self.control_column),
             "bins: " + ", ".join(f"{count:,} {split}" for split, count in self.bins.items()),
             *([self.rule] if self.rule else []),
-            *([] if self.bins["test"] else ["no bins to test on (split.test): mfd evaluate needs --split validation"]),
+            *([] if self.bins["test"] else [NO_TEST]),
             "bins left out: " + (", ".join(f"{n:,} {why}" for why, n in self.dropped.items() if n) or "none"),
             *unknown_contig_sentences(self.unknown_contigs),
             f"contigs: {self.contigs:,}",

@@ -66,21 +66,44 @@ class EnrichResult:
     def lines(self) -> list[str]:
         labels, found = self.summary["labels"], self.summary["found"]
         sets = f", {labels['sets']:,} sets" if "sets" in labels else ""
-        best = sorted(self.rows, key=lambda row: -_strength(row))[:5]
+        best = sorted(self.rows, key=lambda row: -strength(row))[:5]
         return [
             f"{labels['variants']:,} labelled variants: {labels['positive']:,} {labels['positive_label']}, "
             f"{labels['negative']:,} {labels['negative_label']}{sets}; {labels['not_scored']:,} of the table are not scored",
-            f"{len(self.rows):,} features: {found['auroc']:,} rank the classes, {found['quantile_features']:,} are enriched "
+            f"{len(self.rows):,} features: {self._ranking():,} rank the classes, {found['quantile_features']:,} are enriched "
             f"at a cut (q < {self.summary['settings']['fdr']:g}); {found['selected_variants']:,} variants selected "
             f"({self.seconds:.1f} s)",
-            *(f"{row['feature']}: AUROC {row['auroc']:.4f} (standard error {row['auroc_se']:.4f})" for row in best),
+            *map(headline, best),
             f"wrote {self.output}",
         ]
 
+    def _ranking(self) -> int:
+        """Return how many features rank the classes, by their sign or by their size."""
+        fdr = self.summary["settings"]["fdr"]
+        return sum(row["auroc_q"] < fdr or row.get("auroc_absolute_q", math.nan) < fdr for row in self.rows)
 
-def _strength(row: Mapping[str, Any]) -> float:
-    away = abs(row["auroc"] - 0.5)
-    return -1.0 if math.isnan(away) else away
+
+def headline(row: Mapping[str, Any]) -> str:
+    """Return one line on a feature: its AUROC, and for a signed one that of its size, the larger one first.
+
+    A score that falls where the classes differ has a signed AUROC near 0 though its size tells them apart.
+    """
+
+    def written(name: str, what: str) -> str:
+        return f"AUROC{what} {row[name]:.4f} (standard error {row[f'{name}_se']:.4f})"
+
+    if row["score"] == "absolute":
+        return f"{row['feature']}: {written('auroc', ' of the size')}"
+    if row["auroc"] == row["auroc_absolute"] or math.isnan(row["auroc"]):
+        return f"{row['feature']}: {written('auroc', '')}"
+    both = [written("auroc_absolute", " of the size"), written("auroc", " of the signed score")]
+    return f"{row['feature']}: {', '.join(both if row['auroc_absolute'] > row['auroc'] else both[::-1])}"
+
+
+def strength(row: Mapping[str, Any]) -> float:
+    """Return how far a feature ranks the classes, by its sign or its size: from 0 to 0.5, -1 where nothing is known."""
+    away = [abs(row[name] - 0.5) for name in ("auroc", "auroc_absolute") if not math.isnan(row.get(name, math.nan))]
+    return max(away, default=-1.0)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ evaluation-SPLIT/tracks.tsv, .parquet  one row per track: how well it is predict
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 
 from mfd_cli.base.arrays import Floats
-from mfd_cli.base.errors import DatasetError
+from mfd_cli.base.errors import DatasetError, few
 from mfd_cli.base.files import check_output, whole_folder, write_json
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.stored_json import without_nan
@@ -177,7 +178,7 @@ def score_tracks(run: Run, head: Head, bins: Bins, latents: Floats) -> list[dict
     shares = group_shares(head, latents)
     rows = []
     for index, (track, scores) in enumerate(zip(run.tracks, [*peaks, *signals])):
-        levels = {name: track.metadata.get(column, "") for name, column in run.model.metadata.columns.items()}
+        levels = run.model.metadata.level_cells(track.metadata)
         own_shares = {f"share_{name}": float(values[index]) for name, values in shares.items()}
         trained = bool(run.model.trained[index])
         rows.append({"track": track.id, "kind": track.kind, "trained": trained, **levels, **scores, **own_shares})
@@ -324,13 +325,16 @@ def notes_on_groups(run: Run, head: Head, latents: Floats) -> list[str]:
 
 
 def notes_on_tracks(tracks: Sequence[Mapping[str, Any]], kmer: bool) -> list[str]:
-    """Return why averages over peak tracks are absent, where they are."""
+    """Return why averages over peak tracks, and correlations of signals, are absent where they are."""
     notes = []
     if not any(row["kind"] == "peaks" for row in tracks):
         notes.append("there are signal tracks alone: AUROC and AUPRC do not apply to them")
         if kmer:
             notes.append("the k-mer model is one of peak tracks: it is left out")
     elif not any(rated(row) for row in tracks):
-        few = f"fewer than {FEWEST_POSITIVES} bins with a peak, or without one"
-        notes.append(f"every peak track has {few}, in this split: there are no averages of AUROC and AUPRC")
+        rare = f"fewer than {FEWEST_POSITIVES} bins with a peak, or without one"
+        notes.append(f"every peak track has {rare}, in this split: there are no averages of AUROC and AUPRC")
+    flat = [row["track"] for row in tracks if row["kind"] == "signal" and math.isnan(row["pearson"])]
+    if flat:
+        notes.append(f"no correlation for {few(flat)}: the signal or its prediction is the same in all bins measured")
     return notes

@@ -100,7 +100,7 @@ def impute(
             "kind": item.kind,
             "support": backed,
             "why": reason,
-            **{name: row.get(column, "") for name, column in run.model.metadata.columns.items()},
+            **run.model.metadata.level_cells(row),
             "most_like": ", ".join(most_like(run, row)),
             **scores,
         }

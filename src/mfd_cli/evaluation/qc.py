@@ -250,7 +250,11 @@ def held_out_bins(dataset: Dataset) -> Bins:
         bins = dataset.split(split)
         if len(bins) >= 10 * BLOCKS:
             return bins.thinned(MOST_BINS)
-    raise DatasetError("has too few bins that were not trained on", path=dataset.path, hint="set split.test")
+    raise DatasetError(
+        "has too few bins that were not trained on",
+        path=dataset.path,
+        hint="set split.test: contigs, or a share such as 0.1",
+    )
 
 
 # -- one track ---------------------------------------------------------------------------------------------------------

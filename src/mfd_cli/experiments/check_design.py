@@ -13,17 +13,17 @@ from pathlib import Path
 
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.files import check_output, whole_folder, write_json
+from mfd_cli.experiments.check_table import check_table
 from mfd_cli.experiments.confounds import (
     DesignReport,
     Pair,
-    describe_factor,
+    describe_factors,
     inseparable_sets,
     levels_by_factor,
     pairs_of,
     suggestions,
     values_by_factor,
 )
-from mfd_cli.experiments.held_out import held_out_tracks
 from mfd_cli.experiments.sources import read_sources
 from mfd_cli.settings.project import Project
 
@@ -40,13 +40,13 @@ def check_design(project: Project, *, output: Path | None = None, force: bool = 
     if output is not None:
         check_output(output, force)
     sources = read_sources(project)
-    held_out = held_out_tracks(project.config, {source.id: source.row for source in sources.tracks})
+    held_out = check_table(project.config, sources)
     rows = [source.row for source in sources.tracks if source.id not in held_out]
     levels, values = levels_by_factor(rows, factors), values_by_factor(rows, factors)
     pairs = pairs_of(values, factors)
     report = DesignReport(
         len(rows),
-        [describe_factor(name, factor, levels[name]) for name, factor in factors.items()],
+        describe_factors(rows, factors),
         pairs,
         inseparable_sets(levels, factors),
         suggestions(values, pairs),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mfd_cli.base.arrays import Doubles
-from mfd_cli.core.metadata import MISSING
+from mfd_cli.core.metadata import ENCODERS, MISSING, level_cell
 from mfd_cli.experiments.association import (
     CRAMERS_V,
     UNLIKELY,
@@ -162,14 +161,14 @@ def set_sentence(names: Sequence[str], count: int, total: int) -> str:
 
 
 def levels_by_factor(rows: Sequence[Mapping[str, str]], factors: Mapping[str, FactorConfig]) -> Levels:
-    """Return the level of every row for every factor, as training will see it, but a multi-label cell as one level."""
+    """Return the level of every row for every factor, as training will see it, but a multi-label cell as one level.
 
-    def level(factor: FactorConfig, cell: str) -> str:
-        if factor.type == "year" and (year := re.search(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)", cell)):
-            return year[1]
-        return cell.strip() or MISSING
-
-    return {name: [level(factor, row[factor.column]) for row in rows] for name, factor in factors.items()}
+    Raises MetadataError for a cell that is not of its factor's type.
+    """
+    return {
+        name: [level_cell(ENCODERS[factor.type], row[factor.column]) for row in rows]
+        for name, factor in factors.items()
+    }
 
 
 def values_by_factor(rows: Sequence[Mapping[str, str]], factors: Mapping[str, FactorConfig]) -> dict[str, FactorValues]:
@@ -197,11 +196,18 @@ def numbers_of(levels: Sequence[str]) -> Doubles:
     return np.array([number(text) for text in levels])
 
 
-def describe_factor(name: str, factor: FactorConfig, levels: Sequence[str]) -> dict[str, Any]:
-    """Return one row on a factor: how many levels it has, and how its tracks are spread over them."""
-    counts = Counter(levels)
+def describe_factors(rows: Sequence[Mapping[str, str]], factors: Mapping[str, FactorConfig]) -> list[dict[str, Any]]:
+    """Return one row on each factor: how many levels it has, and how many tracks have them."""
+    levels = levels_by_factor(rows, factors)
+    return [describe_factor(name, factor, levels[name]) for name, factor in factors.items()]
+
+
+def describe_factor(name: str, factor: FactorConfig, cells: Sequence[str]) -> dict[str, Any]:
+    """Return one row on a factor from `level_cell` of every track: its levels, and how its tracks are spread over them."""
+    several = factor.type == "multilabel"
+    counts = Counter(level for cell in cells for level in (cell.split(",") if several else [cell]))
     common, most = counts.most_common(1)[0]
-    numbers = numbers_of(levels) if factor.type == "number" else np.zeros(0)
+    numbers = numbers_of(cells) if factor.type == "number" else np.zeros(0)
     known = numbers[~np.isnan(numbers)]
     return {
         "factor": name,

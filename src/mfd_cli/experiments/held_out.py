@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mfd_cli.base.errors import ConfigError, nearest
-from mfd_cli.core.metadata import ENCODERS, MISSING, LevelEncoder
+from mfd_cli.core.metadata import ENCODERS, MISSING, is_missing
 from mfd_cli.settings.config import Config
 
 Row = Mapping[str, str]
@@ -30,7 +30,11 @@ def held_out_tracks(config: Config, rows: Mapping[str, Row]) -> set[str]:
 
 
 def matching_tracks(config: Config, rows: Mapping[str, Row], levels: Mapping[str, str]) -> set[str]:
-    """Return the ids of the tracks that have all of these levels, given as {factor: level}; ConfigError where there is none."""
+    """Return the ids of the tracks that have all of these levels, given as {factor: level}; ConfigError where there is none.
+
+    A level that is empty or NA means the tracks without a value, as in the table.
+    """
+    levels = {factor: MISSING if is_missing(level) else level for factor, level in levels.items()}
     for factor in levels:
         if factor not in config.factors:
             raise ConfigError(f"train.held_out names the factor {factor!r}{nearest(factor, list(config.factors))}")
@@ -54,16 +58,16 @@ def matching_tracks(config: Config, rows: Mapping[str, Row], levels: Mapping[str
 def levels_of_row(config: Config, factor: str, row: Row) -> list[str]:
     """Return the levels of one factor that a metadata row has; a number is its own level."""
     settings = config.factors[factor]
-    value, encoder = row.get(settings.column, ""), ENCODERS[settings.type]
-    return encoder.split(value) if issubclass(encoder, LevelEncoder) else [value.strip() or MISSING]
+    return ENCODERS[settings.type].split(row.get(settings.column, ""))
 
 
 def same_experiment(named: set[str], columns: Sequence[str], rows: Mapping[str, Row]) -> set[str]:
-    """Return the tracks that share the value of one of these columns with a named one; an empty cell is shared with nobody."""
+    """Return the tracks that share a value in one of these columns with a named one; a missing value is shared with nobody."""
     sharing = set[str]()
     for column in columns:
-        taken = {rows[name].get(column, "").strip() for name in named} - {""}
-        sharing |= {name for name, row in rows.items() if row.get(column, "").strip() in taken}
+        values = {name: row.get(column, "").strip() for name, row in rows.items()}
+        taken = {values[name] for name in named if not is_missing(values[name])}
+        sharing |= {name for name, value in values.items() if value in taken}
     return sharing
 
 

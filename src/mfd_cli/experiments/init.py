@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mfd_cli.base.errors import MetadataError, few
 from mfd_cli.base.files import check_output, whole_file
-from mfd_cli.experiments.confounds import worst_confounds
+from mfd_cli.core.metadata import ENCODERS, MISSING, level_cell
+from mfd_cli.experiments.confounds import describe_factors, worst_confounds
 from mfd_cli.experiments.encode_portal import (
     choose_files,
     find_column,
@@ -148,7 +148,7 @@ def init_project(
     with whole_file(output) as temporary:
         temporary.write_text(text, "utf-8")
     load_project(output)  # what is proposed must be a project
-    levels = {name: len({row[factor.column] for row in chosen.rows}) for name, factor in factors.items()}
+    levels = {row["factor"]: row["levels"] for row in describe_factors(chosen.rows, factors)}
     return InitReport(output, len(chosen.rows), chosen.assembly, chosen.left_out, factors, levels, others, remarks)
 
 
@@ -202,11 +202,10 @@ def known_factors(rows: Rows, columns: Sequence[str]) -> tuple[dict[str, FactorC
         if column is None:
             continue
         values = [row[column] for row in rows]
+        kind = kind if readable(values, kind) else "category"
         if reason := unusable(values, kind):
             useless[column] = reason
             continue
-        if kind == "number" and not all(is_number(value) for value in values if value):
-            kind = "category"
         role = "both" if name in DIRECT and few_enough_for_direct(values) else role
         factors[name] = FactorConfig(column=column, group=group, type=kind, role=role)
     return factors, useless
@@ -226,8 +225,8 @@ def why_no_factor(column: str, values: Sequence[str]) -> str:
 
 def unusable(values: Sequence[str], kind: str) -> str | None:
     """Return why a column cannot be a factor: empty, constant, or different on every track; None if it can."""
-    levels = set(values)
-    if levels == {""}:
+    levels = {level_cell(ENCODERS[kind], value) for value in values}
+    if levels == {MISSING}:
         return "empty"
     if len(levels) == 1:
         return "the same on every track"
@@ -236,11 +235,12 @@ def unusable(values: Sequence[str], kind: str) -> str | None:
     return None
 
 
-def is_number(text: str) -> bool:
-    """Return whether a cell is a number."""
+def readable(values: Sequence[str], kind: str) -> bool:
+    """Return whether all cells of a column are of a factor's type."""
     try:
-        float(text)
-    except ValueError:
+        for value in values:
+            ENCODERS[kind].split(value)
+    except MetadataError:
         return False
     return True
 
@@ -261,15 +261,11 @@ def remarks_on(rows: Rows, columns: Sequence[str], factors: Mapping[str, FactorC
 
 def single_track_remarks(rows: Rows, factors: Mapping[str, FactorConfig]) -> list[str]:
     """Return which factors have levels of a single track, of which nothing general can be learnt."""
-    remarks = []
-    for name, factor in factors.items():
-        if factor.type == "number":
-            continue  # its values are no levels
-        counts = Counter(row[factor.column] for row in rows)
-        single = sum(count == 1 for count in counts.values())
-        if single:
-            remarks.append(f"{name}: {single} of {len(counts)} levels have one track only")
-    return remarks
+    return [
+        f"{row['factor']}: {row['single']} of {row['levels']} levels have one track only"
+        for row in describe_factors(rows, factors)
+        if row["single"] and row["type"] != "number"  # whose values are no levels
+    ]
 
 
 def empty_group_remarks(factors: Mapping[str, FactorConfig]) -> list[str]:
@@ -301,17 +297,17 @@ def strand_remarks(rows: Rows, columns: Sequence[str]) -> list[str]:
 # -- mfd.toml ----------------------------------------------------------------------------------------------------------
 
 
-def propose_split(lengths: Mapping[str, int]) -> tuple[list[str], list[str] | float]:
+def propose_split(lengths: Mapping[str, int]) -> tuple[list[str] | float, list[str] | float]:
     """Return test and validation contigs: chr9 and chr10 of large genomes, otherwise contigs of about 10 % and 8 %.
 
-    Of fewer than three contigs (mitochondria not counted), validation is a share of what is not test.
+    Of two contigs (mitochondria not counted) one is the test and a share of the other validation; of one, shares are both.
     """
     usual = [name for name in lengths if name.removeprefix("chr") in ("9", "10")]
     if len(usual) == 2 and sum(lengths.values()) > SMALL_GENOME:
         return usual, LARGE_VALIDATION_SHARE
     main = {n: size for n, size in lengths.items() if n.removeprefix("chr") not in ("M", "MT", "Mito")}
     if len(main) < 3:
-        return (list(main)[-1:], ONE_CONTIG_SHARE) if len(main) == 2 else ([], ONE_CONTIG_SHARE)
+        return list(main)[-1:] if len(main) == 2 else ONE_CONTIG_SHARE, ONE_CONTIG_SHARE
     total = sum(main.values())
     test = min(main, key=lambda name: abs(main[name] - TEST_SHARE * total))
     rest = {name: size for name, size in main.items() if name != test}
@@ -330,7 +326,7 @@ def toml_text(
     folder = output.absolute().parent
     background = '"all"' if sum(lengths.values()) < SMALL_GENOME else "1.0"
     lines = [
-        "# Written by mfd init. Every key is explained on the page Settings of the documentation (make docs).",
+        "# Written by mfd init. mfd settings prints every key with its type, default and meaning.",
         "",
         "[data]",
         f"fasta = {quoted(relative_to(folder, fasta))}",
@@ -363,11 +359,12 @@ def relative_to(folder: Path, file: Path) -> str:
 def split_lines(lengths: Mapping[str, int]) -> list[str]:
     """Return the proposed split in TOML."""
     test, validation = propose_split(lengths)
-    comment = [
-        "# This genome has one contig: a share of it, in blocks, is kept for validation (mfd evaluate --split validation),",
-        "# and nothing for the test.",
+    comment = ["# This genome has one contig: shares of it, in blocks, are kept for the test and for validation."]
+    return [
+        *(comment if isinstance(test, float) else []),
+        f"test = {json.dumps(test)}",
+        f"validation = {json.dumps(validation)}",
     ]
-    return [*([] if test else comment), f"test = {json.dumps(test)}", f"validation = {json.dumps(validation)}"]
 
 
 def factor_lines(name: str, factor: FactorConfig) -> list[str]:

@@ -12,7 +12,7 @@ from mfd_cli.base.errors import ConfigError, InputErrors, MetadataError, MfdErro
 from mfd_cli.base.files import check_input
 from mfd_cli.experiments.track import Kind
 from mfd_cli.formats.bigwig_reader import check_bigwig
-from mfd_cli.formats.metadata_table import Table, read_table
+from mfd_cli.formats.metadata_table import read_table
 from mfd_cli.settings.config import Config, TracksConfig
 from mfd_cli.settings.project import Project, located
 
@@ -40,8 +40,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Sources:
-    """The tracks of a metadata table, peak tracks first, and the ids of its rows that are controls, which are no tracks."""
+    """The tracks of the metadata table at `path`, peaks first, and the ids of its controls, which are no tracks."""
 
+    path: Path
     tracks: Sequence[Source]
     controls: Sequence[str]
 
@@ -60,7 +61,8 @@ def read_sources(project: Project) -> Sources:
     if project.config.data.metadata is None:
         raise not_given(project, "metadata table", "set data.metadata in mfd.toml, or --metadata FILE")
     table = read_table(project.path(project.config.data.metadata))
-    _check_columns(project.config, table)
+    settings = [setting for setting, _ in columns_named(project.config)]
+    check_columns(project.config, table.columns, settings, table.path, line=1)
     columns = project.config.tracks
     sources, controls = list[Source](), list[str]()
     for row, line in zip(table.rows, table.lines):
@@ -75,29 +77,32 @@ def read_sources(project: Project) -> Sources:
             hint=f"the cell of a track that is none is empty, or one of: {', '.join(filter(None, NO_CONTROL))}",
         )
     _check_names(sources, table.path)
-    return Sources(sorted(sources, key=lambda source: source.kind != "peaks"), controls)
+    return Sources(table.path, sorted(sources, key=lambda source: source.kind != "peaks"), controls)
 
 
-def _check_columns(config: Config, table: Table) -> None:
-    """MetadataError where mfd.toml names a column that the table lacks.
+def check_columns(
+    config: Config, columns: Sequence[str], settings: Sequence[str], path: Path, line: int | None = None
+) -> None:
+    """Raise MetadataError where one of these settings of mfd.toml (such as tracks.strand) names a column that is not there.
 
-    tracks.experiment has columns by default, of which a table need have none; only those that are set must be there.
+    `path` and `line` are where the columns come from. tracks.experiment has columns by default, of which a table need have
+    none; only those that are set must be there.
     """
-    columns = config.tracks
-    named = [
-        (f"tracks.{what}", getattr(columns, what))
-        for what in ("id", "path", "kind", "assayed", "strand", "counts", "control")
-    ]
-    if "experiment" in columns.model_fields_set:
-        named += [("tracks.experiment", column) for column in columns.experiment]
-    named += [(f"factors.{factor}", settings.column) for factor, settings in config.factors.items()]
-    for setting, column in named:
-        if column is not None and column not in table.columns:
+    for setting, column in columns_named(config):
+        if setting in settings and column not in columns:
             raise MetadataError(
-                f"has no column {column!r}, which {setting} names{nearest(column, table.columns)}",
-                path=table.path,
-                line=1,
+                f"has no column {column!r}, which {setting} names{nearest(column, columns)}", path=path, line=line
             )
+
+
+def columns_named(config: Config) -> list[tuple[str, str]]:
+    """Return (setting, column) for every column of the metadata table that a configuration names."""
+    tracks = config.tracks
+    named = [(f"tracks.{key}", getattr(tracks, key)) for key in type(tracks).model_fields if key != "experiment"]
+    if "experiment" in tracks.model_fields_set:
+        named += [("tracks.experiment", column) for column in tracks.experiment]
+    named += [(f"factors.{factor}", settings.column) for factor, settings in config.factors.items()]
+    return [(setting, column) for setting, column in named if column is not None]
 
 
 def _source_of(row: Mapping[str, str], line: int, columns: TracksConfig, path: Path) -> Source:

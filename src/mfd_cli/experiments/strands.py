@@ -5,12 +5,13 @@ A stranded pair is two signal tracks of one experiment, one per strand. Seen fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from mfd_cli.base.arrays import Bools, Floats, Ints
 from mfd_cli.base.errors import MetadataError
+from mfd_cli.core.metadata import is_missing
 from mfd_cli.experiments.track import Track
 from mfd_cli.settings.config import Config
 
@@ -26,7 +27,7 @@ def strand_of(value: str, track: str) -> int:
     word = value.strip().lower()
     if word in STRANDS:
         return STRANDS[word]
-    if word in UNSTRANDED:
+    if word in UNSTRANDED or is_missing(word):
         return 0
     raise MetadataError(f"track {track!r}: the strand {value[:20]!r} is neither + nor -")
 
@@ -75,7 +76,8 @@ def experiment_of(track: Track, config: Config) -> tuple[str, ...]:
 
     That is its cells in the columns of `tracks.experiment`, or if it has none, all of its row but id, file and strand.
     """
-    own = tuple(track.metadata[c] for c in config.tracks.experiment if track.metadata.get(c))
+    cells = (track.metadata.get(column, "") for column in config.tracks.experiment)
+    own = tuple(cell for cell in cells if not is_missing(cell))
     if own:
         return own
     apart = (config.tracks.id, config.tracks.path, config.tracks.strand)
@@ -93,11 +95,14 @@ def count_tracks(tracks: Sequence[Track], config: Config) -> Bools:
     column = config.tracks.counts
     if column is None:
         return np.zeros(len(tracks), bool)
-    return np.array([track.kind == "signal" and _counts(track.metadata, column, track.id) for track in tracks])
+    return np.array([track.kind == "signal" and is_count(track.metadata.get(column, ""), track.id) for track in tracks])
 
 
-def _counts(row: Mapping[str, str], column: str, track: str) -> bool:
-    word = row.get(column, "").strip().lower()
-    if word not in (*COUNTS, *NOT_COUNTS):
-        raise MetadataError(f"track {track!r}: column {column!r} says {word[:20]!r}, neither counts nor log-normal")
-    return word in COUNTS
+def is_count(cell: str, track: str) -> bool:
+    """Return whether a cell declares a track as counts; MetadataError for a word that is neither yes nor no."""
+    word = cell.strip().lower()
+    if word in COUNTS:
+        return True
+    if word in NOT_COUNTS or is_missing(word):
+        return False
+    raise MetadataError(f"track {track!r}: tracks.counts says {word[:20]!r}, neither counts nor log-normal")

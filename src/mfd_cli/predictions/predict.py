@@ -27,7 +27,7 @@ from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.files import check_output, names_of_files, whole_folder
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.head import ConditionedHead
-from mfd_cli.core.losses import SignalScale, bounded_exp
+from mfd_cli.core.losses import bounded_exp
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.experiments.track import Kind
 from mfd_cli.formats.bigwig_writer import BigWigs
@@ -273,16 +273,10 @@ def in_units(run: Run, panel: Panel, columns: Sequence[PredictedColumn], logits:
             result[:, column.number] = bounded_exp(torch.from_numpy(np.ascontiguousarray(values))).numpy()
         elif column.scale == SIGNAL:
             number = signals[str(panel.ids[column.number])]
-            scale = one_scale(run.signal_scale, number)
+            scale = run.signal_scale.only(number)
             scaled = scale.expected(torch.from_numpy(np.ascontiguousarray(values[:, None])))
             result[:, column.number] = scale.inverse(scaled).numpy()[:, 0]
     return result
-
-
-def one_scale(scale: SignalScale, number: int) -> SignalScale:
-    """Return the scale of one signal track alone."""
-    own = slice(number, number + 1)
-    return SignalScale(scale.floor[own], scale.mean[own], scale.sd[own], scale.counts[own])
 
 
 def described(run: Run, panel: Panel, column: PredictedColumn, file: str) -> dict[str, Any]:

@@ -182,10 +182,13 @@ def finish_publishing(path: Path) -> None:
 
 def run_folders(path: Path) -> list[Path]:
     """Return the run folders at a path: itself, or those of several seeds (`seed-N`) in it, in the order of the seeds."""
-    if (path / DESCRIPTION).is_file():
-        return [path]
+    return [path] if (path / DESCRIPTION).is_file() else runs_of_seeds(path) or [path]
+
+
+def runs_of_seeds(path: Path) -> list[Path]:
+    """Return the run folders of several seeds (`seed-N`) inside a folder, in the order of the seeds."""
     seeds = [folder for folder in path.glob("seed-*") if (folder / DESCRIPTION).is_file()]
-    return sorted(seeds, key=lambda folder: (len(folder.name), folder.name)) or [path]
+    return sorted(seeds, key=lambda folder: (len(folder.name), folder.name))
 
 
 _AGAIN = "run mfd train again"

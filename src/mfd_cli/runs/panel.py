@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mfd_cli.base.arrays import Bools, Doubles
 from mfd_cli.base.errors import ConfigError, nearest
 from mfd_cli.core.head import ConditionedHead
-from mfd_cli.core.metadata import NumberEncoder, level_balanced_weights, level_cell
+from mfd_cli.core.metadata import NumberEncoder, level_balanced_weights
 from mfd_cli.core.predictor import Head
 from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.runs.folder import Run
@@ -99,14 +99,10 @@ def chosen_tracks(run: Run, query: str) -> Bools:
 
 def query_rows(run: Run) -> list[dict[str, str]]:
     """Return what a query may ask of each track: its columns, its factors by name (a year is a year), `id` and `kind`."""
-    columns = run.model.metadata.columns
     return [
         {
             **track.metadata,
-            **{
-                name: level_cell(run.model.metadata.encoders[name], track.metadata[column])
-                for name, column in columns.items()
-            },
+            **run.model.metadata.level_cells(track.metadata),
             "id": track.id,
             "kind": track.kind,
         }

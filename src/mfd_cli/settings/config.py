@@ -37,8 +37,12 @@ class Node(BaseModel):
 class DataConfig(Node):
     """Where things are."""
 
-    fasta: Text | None = Field(None, description="reference genome: FASTA, plain, gzip or bgzip")
-    metadata: Text | None = Field(None, description="table of tracks, one row per file, tab-separated with a header")
+    fasta: Text | None = Field(
+        None, description="reference genome: FASTA, plain, gzip or bgzip", examples=["genome.fa.gz"]
+    )
+    metadata: Text | None = Field(
+        None, description="table of tracks, one row per file, tab-separated with a header", examples=["metadata.tsv"]
+    )
     dataset: Text = Field("dataset", description="dataset folder that preprocess writes")
     run: Text = Field("run", description="run folder that train writes")
 
@@ -48,12 +52,22 @@ class TracksConfig(Node):
 
     id: Text = Field("File accession", description="column with a unique name per track")
     path: Text = Field("File path", description="column with the file of each track, relative to the table")
-    kind: Text | None = Field(None, description="column saying peaks or signal; without it the file name decides")
-    assayed: Text | None = Field(None, description="column with a BED of where the track was measured")
-    strand: Text | None = Field(None, description="column with the strand (+ or -) of stranded signal tracks")
-    counts: Text | None = Field(None, description="column that says counts for signal tracks with a Poisson loss")
+    kind: Text | None = Field(
+        None, description="column saying peaks or signal; without it the file name decides", examples=["Kind"]
+    )
+    assayed: Text | None = Field(
+        None, description="column with a BED of where the track was measured", examples=["Assayed"]
+    )
+    strand: Text | None = Field(
+        None, description="column with the strand (+ or -) of stranded signal tracks", examples=["Strand"]
+    )
+    counts: Text | None = Field(
+        None, description="column that says counts for signal tracks with a Poisson loss", examples=["Scale"]
+    )
     control: Text | None = Field(
-        None, description="column that marks control experiments, which are left out (empty, no, false or 0: is none)"
+        None,
+        description="column that marks control experiments, which are left out (empty, no, false or 0: is none)",
+        examples=["Control"],
     )
     experiment: tuple[Text, ...] = Field(
         ("Experiment accession", "Library accession"),
@@ -70,29 +84,50 @@ class BinsConfig(Node):
     background: Literal["all"] | Annotated[float, Field(ge=0)] = Field(
         1.0, description='bins without any peak, matched for GC: a number per peak bin, or "all"'
     )
-    regions: Text | None = Field(None, description="BED: only bins wholly inside are used")
-    exclude: Text | None = Field(None, description="BED (blacklist): bins that touch it are left out")
+    regions: Text | None = Field(None, description="BED: only bins wholly inside are used", examples=["regions.bed"])
+    exclude: Text | None = Field(
+        None, description="BED (blacklist): bins that touch it are left out", examples=["blacklist.bed"]
+    )
     max_unknown: float = Field(0.5, ge=0, le=1, description="largest share of N in a bin")
     mappability: Text | None = Field(
-        None, description="bigWig of the share of reads that a base's neighbourhood can map"
+        None,
+        description="bigWig of the share of reads that a base's neighbourhood can map",
+        examples=["mappability.bigWig"],
     )
     min_mappability: float = Field(
         0.5, ge=0, le=1, description="bins with a smaller mean, or of which the file says nothing, are left out"
     )
 
 
-class SplitConfig(Node):
-    """Which contigs are kept for validation and test."""
+Kept = tuple[Text, ...] | Annotated[float, Field(gt=0, lt=0.5)]
 
-    test: tuple[Text, ...] = Field((), description="contigs of the test split")
-    validation: tuple[Text, ...] | Annotated[float, Field(gt=0, lt=0.5)] = Field(
-        0.1, description="contigs of the validation split, or the share of the remaining bins in blocks"
+
+class SplitConfig(Node):
+    """Which contigs, or shares of the genome, are kept for validation and test."""
+
+    test: Kept = Field(
+        (),
+        description="contigs of the test split, or the share of the bins of unnamed contigs, in blocks",
+        examples=[["chr8", "chr9"]],
+    )
+    validation: Kept = Field(
+        0.1, description="contigs of the validation split, or the share of the bins of unnamed contigs, in blocks"
     )
     guard: int | None = Field(
-        None, ge=0, le=_MOST, description="bp kept free between splits; default: the model's window"
+        None,
+        ge=0,
+        le=_MOST,
+        description="bp kept free between splits; default: the model's window and the random shifts",
+        examples=[2000],
     )
-    folds: int | None = Field(None, ge=2, le=100, description="deal the contigs into so many folds of like size")
-    fold: Count = Field(1, description="the fold whose contigs are the test split")
+    folds: int | None = Field(
+        None,
+        ge=2,
+        le=100,
+        description="deal the contigs into so many folds of like size; fewer contigs are cut into so many stretches",
+        examples=[5],
+    )
+    fold: Count = Field(1, description="the fold that is the test split")
 
 
 FactorType = Literal["category", "multilabel", "number", "year"]
@@ -102,29 +137,39 @@ Encode = Literal["multihot", "embed", "linear", "rescale", "rescale-each"]
 class FactorConfig(Node):
     """One metadata column that the model knows."""
 
-    column: Text = Field(description="column of the metadata table")
-    group: Text = Field(description="group (subspace) of the latent that the factor drives")
+    column: Text = Field(description="column of the metadata table", examples=["Assay"])
+    group: Text = Field(description="group (subspace) of the latent that the factor drives", examples=["technical"])
     role: Literal["direct", "interact", "both"] = Field("interact", description="how its code becomes weights")
     type: FactorType = Field("category", description="what its values are")
-    encode: Encode | None = Field(None, description="default: rescale-each for direct, linear or multihot otherwise")
-    dim: Count | None = Field(None, description="width of the embed and linear encodings")
-    missing: Literal["level", "error"] = Field("level", description="an empty value is a level of its own, or an error")
+    encode: Encode | None = Field(
+        None, description="default: rescale-each for direct, linear or multihot otherwise", examples=["embed"]
+    )
+    dim: Count | None = Field(None, description="width of the embed and linear encodings", examples=[8])
+    missing: Literal["level", "error"] = Field(
+        "level", description="a missing value is a level of its own, or an error"
+    )
 
 
 class ModelConfig(Node):
     """The network. What is not given comes from the preset."""
 
-    preset: Literal["small", "paper-1152", "wide-2176", "default"] = "default"
-    backbone: Literal["dilated"] | None = Field(None, description="the convolutional network")
-    width: Count | None = Field(None, description="channels of the last tower block (C), even")
-    window: Count | None = Field(None, description="bp that the model reads: 128 x an odd number")
-    kmer: Annotated[int, Field(ge=1, le=3)] | None = Field(None, description="order of the one-hot input")
-    latent: Count | None = Field(None, description="size of the latent (K); default 2 x width")
-    groups: dict[str, Share] | None = Field(
-        None, description="share of the latent per group, e.g. {biological = 0.75, technical = 0.25}"
+    preset: Literal["small", "paper-1152", "wide-2176", "default"] = Field(
+        "default", description="a network by name; what is set below goes before it"
     )
-    hidden: Count | None = Field(None, description="half the hidden width of the metadata networks (h)")
-    head: Literal["conditioned", "free"] = "conditioned"
+    backbone: Literal["dilated"] | None = Field(None, description="the convolutional network", examples=["dilated"])
+    width: Count | None = Field(None, description="channels of the last tower block (C), even", examples=[64])
+    window: Count | None = Field(None, description="bp that the model reads: 128 x an odd number", examples=[1152])
+    kmer: Annotated[int, Field(ge=1, le=3)] | None = Field(None, description="order of the one-hot input", examples=[2])
+    latent: Count | None = Field(None, description="size of the latent (K); default 2 x width", examples=[128])
+    groups: dict[str, Share] | None = Field(
+        None,
+        description="share of the latent per group; default: 0.75 biological, 0.25 technical, 0.25 for any other",
+        examples=[{"biological": 0.6, "technical": 0.4}],
+    )
+    hidden: Count | None = Field(None, description="half the hidden width of the metadata networks (h)", examples=[64])
+    head: Literal["conditioned", "free"] = Field(
+        "conditioned", description="output weights made from the metadata, or free ones, which know no groups"
+    )
     gain: bool = Field(False, description="learn a signal-to-noise gain per track and group")
     centre: Literal["tracks", "levels"] = Field("tracks", description="what the centring of the weights averages over")
 
@@ -163,8 +208,8 @@ class ObjectiveConfig(Node):
 class TrainConfig(Node):
     """How it is minimised."""
 
-    epochs: Count = 20
-    batch_size: Count = 128
+    epochs: Count = Field(20, description="how often every training bin is used")
+    batch_size: Count = Field(128, description="windows in a step, all processes together")
     lr: float = Field(4e-3, gt=0, description="peak learning rate (AdamW, one cycle)")
     weight_decay: float = Field(
         0.03, ge=0, description="of weight matrices, per step and relative to the learning rate"
@@ -173,20 +218,28 @@ class TrainConfig(Node):
     memory: Literal["auto", "device", "host"] = Field(
         "auto", description="where genome and labels are kept; host: a thread gathers the next batches"
     )
-    seed: int = Field(1, ge=0, lt=1 << 63)
+    seed: int = Field(1, ge=0, lt=1 << 63, description="of everything that is random")
     shift: int = Field(3, ge=0, le=63, description="largest random shift of a training window, bp")
-    reverse_complement: bool = True
+    reverse_complement: bool = Field(True, description="read half of the training windows on the other strand")
     deterministic: bool = Field(
         False, description="only operations that give the same bits each time; resumed with the same number of threads"
     )
-    max_minutes: float | None = Field(None, gt=0, description="stop after this many minutes")
-    max_windows: int | None = Field(None, ge=1, description="stop after this many training windows")
+    max_minutes: float | None = Field(None, gt=0, description="stop after this many minutes", examples=[60])
+    max_windows: int | None = Field(
+        None, ge=1, description="stop after this many training windows", examples=[1_000_000]
+    )
     patience: Count = Field(5, description="validations without improvement before training stops")
-    windows_per_validation: int | None = Field(None, ge=1, description="default: once per epoch")
+    windows_per_validation: int | None = Field(
+        None,
+        ge=1,
+        description="training windows from one validation to the next; default: once per epoch",
+        examples=[100_000],
+    )
     validation_bins: Count = Field(20_000, description="at most this many bins are used for each validation")
     held_out: tuple[str | dict[str, str], ...] = Field(
         (),
-        description='kept out of training: ids of tracks, or levels together, e.g. {target = "CTCF", assay = "ATAC-seq"}',
+        description="kept out of training: ids of tracks, or levels that occur together",
+        examples=[["ENCFF001ABC", {"target": "CTCF", "assay": "ATAC-seq"}]],
     )
 
 
@@ -243,7 +296,7 @@ class Config(Node):
                 raise ValueError(f"factors.{name}.group is {factor.group!r}; did you mean {meant[0]}?")
         _check_group_names(self.groups)
         if self.split.folds is not None and self.split.test:
-            raise ValueError("split.folds chooses the contigs of the test split; split.test must not name them too")
+            raise ValueError("split.folds chooses the test split; split.test must not name it too")
         if self.split.fold > (self.split.folds or 1):
             raise ValueError(f"split.fold is {self.split.fold}, but split.folds is {self.split.folds or 'not set'}")
         return self

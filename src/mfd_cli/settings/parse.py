@@ -14,21 +14,47 @@ from mfd_cli.base.errors import ConfigError, nearest
 from mfd_cli.settings.config import Config, PenaltyName
 
 
-def parse_config(tree: Mapping[str, Any], path: Path = Path("configuration"), lines: Sequence[str] = ()) -> Config:
+def parse_config(
+    tree: Mapping[str, Any],
+    path: Path = Path("configuration"),
+    lines: Sequence[str] = (),
+    options: Mapping[str, str] | None = None,
+) -> Config:
     """Return the configuration that plain values make: those of mfd.toml, or as stored in a manifest or a model.
 
-    `path` and `lines` are the file they come from and its lines, which an error names. Raises ConfigError.
+    `path` and `lines` are the file they come from and its lines, which an error names; `options` are those values that were
+    set on the command line, see `option_of`. Raises ConfigError.
     """
     try:
         return Config.model_validate(dict(tree))
     except ValidationError as error:
         keys, message, missing = _fault(error, tree)
-        raise ConfigError(message, path=path, line=_line_of(keys[:-1] if missing else keys, lines)) from error
+        present = keys[:-1] if missing else keys
+        option = option_of(present, options or {})
+        if option is not None:
+            raise ConfigError(f"{option}: {message}" if option else message) from error
+        raise ConfigError(message, path=path, line=_line_of(present, lines)) from error
+
+
+def option_of(keys: Sequence[str], options: Mapping[str, str]) -> str | None:
+    """Return how a setting was written on the command line, the last time; None where it was not.
+
+    `options` maps dotted keys to what was written, empty for a flag of its own. A section is set by any of its keys.
+
+    >>> option_of(["split", "test"], {"split.test": "--set split.test=chr1"})
+    '--set split.test=chr1'
+    """
+    for key, written in reversed(list(options.items())) if keys else ():
+        own = _names_in(key)
+        if own[: len(keys)] == list(keys[: len(own)]):
+            return written
+    return None
 
 
 _PLAINER = {
     "model_type": "Input should be a section", "dict_type": "Input should be a section",
     "tuple_type": 'Input should be a list, such as ["a", "b"]', "string_too_short": "Input should not be empty",
+    "float_parsing": "Input should be a number", "int_parsing": "Input should be a whole number",
 }  # fmt: skip
 """What pydantic says, by type, in the words of TOML."""
 

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.files import check_input
 from mfd_cli.settings.config import Config, Node
-from mfd_cli.settings.parse import parse_config
+from mfd_cli.settings.parse import option_of, parse_config
 
 _LARGEST = 1 << 20
 """Bytes of mfd.toml."""
@@ -27,6 +29,8 @@ class Project(Node):
     config: Config
     folder: Path
     file: Path | None = None
+    options: dict[str, str] = Field(default_factory=dict)
+    """What the command line sets, by dotted key, as it was written there (empty for a flag of its own)."""
 
     def path(self, value: str) -> Path:
         """Return a path of the configuration as seen from the current folder."""
@@ -50,11 +54,15 @@ def located(folder: Path, name: str) -> Path:
 
 @contextmanager
 def errors_name(project: Project) -> Iterator[None]:
-    """Name the project's file in an error that a setting inside the block does not fit the data."""
+    """Name the option of the command line, or else the project's file, in an error that a setting does not fit the data."""
     try:
         yield
     except ConfigError as error:
-        error.path = error.path or project.file
+        option = option_of(error.message.split(" ")[0].rstrip(":").split("."), project.options)
+        if error.path is None and option is None:
+            error.path = project.file
+        elif error.path is None and option:
+            error.message = f"{option}: {error.message}"
         raise
 
 
@@ -74,15 +82,17 @@ def load_project(
         tree, lines = _read_toml(text, path), text.split("\n")
     elif file is not None:
         raise ConfigError("no such configuration file", path=path, hint="mfd init writes one")
-    for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator or not key.strip():
-            raise ConfigError(f"--set {override}: expected KEY=VALUE", hint="for example --set train.epochs=5")
-        _put(tree, key.strip(), _toml_value(text.strip()))
+    settings = [_key_and_value(override) for override in overrides]
+    _make_way(tree, [key for key, _ in settings])
+    for key, value in settings:
+        _put(tree, key, value)
+    options = {key: f"--set {override}" for (key, _), override in zip(settings, overrides)}
     for key, value in (flags or {}).items():
         if value is not None:
             _put(tree, key, str(value.absolute()) if isinstance(value, Path) else value)
-    return Project(config=parse_config(tree, path, lines), folder=path.parent, file=path if path.is_file() else None)
+            options[key] = ""
+    config = parse_config(tree, path, lines, options)
+    return Project(config=config, folder=path.parent, file=path if path.is_file() else None, options=options)
 
 
 def _read_text(path: Path) -> str:
@@ -117,6 +127,26 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         return text
+
+
+REPLACED = {"split.folds": "split.test"}
+"""What a setting of the command line takes the place of in the file, where the two contradict each other."""
+
+
+def _key_and_value(override: str) -> tuple[str, Any]:
+    """Return the dotted key and the value of `KEY=VALUE`. ConfigError where it is something else."""
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {override}: expected KEY=VALUE", hint="for example --set train.epochs=5")
+    return key.strip(), _toml_value(text.strip())
+
+
+def _make_way(tree: dict[str, Any], keys: Sequence[str]) -> None:
+    """Take the settings away that those of the command line replace, unless these are set there too."""
+    for key in set(keys) & set(REPLACED):
+        section, _, name = REPLACED[key].partition(".")
+        if REPLACED[key] not in keys and isinstance(tree.get(section), dict):
+            tree[section].pop(name, None)
 
 
 def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:

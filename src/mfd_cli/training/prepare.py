@@ -12,11 +12,15 @@ from mfd_cli.core.losses import SignalScale
 from mfd_cli.dataset.folder import Bins, Dataset, open_dataset
 from mfd_cli.engine.processes import ALONE, Processes
 from mfd_cli.experiments.held_out import held_out_tracks
+from mfd_cli.experiments.sources import check_columns
 from mfd_cli.experiments.strands import strand_partners, swapped_signs
 from mfd_cli.runs.batches import Draw, GenomeOnDevice, LabelledBins, Partners, home_of
 from mfd_cli.settings.project import Project
 from mfd_cli.training.setup import Trainer, build, check_batch, fit_scale, outputs_of
 from mfd_cli.training.step import draws
+
+READ_COLUMNS = ("tracks.strand", "tracks.counts", "tracks.experiment")
+"""Settings whose columns training reads in the dataset's copy of the table, where an absent one would count as empty."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ def prepare(project: Project, device: torch.device, processes: Processes = ALONE
     """
     config, dataset = project.config, open_dataset(project.dataset)
     outputs = outputs_of(dataset)
+    check_columns(config, list(outputs[0].metadata), READ_COLUMNS, project.dataset)
     held_out = held_out_tracks(config, {track.id: track.metadata for track in dataset.tracks})
     trained = np.array([track.id not in held_out for track in outputs])
     bins = dataset.split("train")

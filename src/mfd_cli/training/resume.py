@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,33 +50,35 @@ def save_state(trainer: Trainer, folder: Path) -> None:
             trainer.best.without_improvement,
         ],
         "threads": torch.get_num_threads(),
-        "plan": _plan(trainer.config),
+        "plan": plan_of(trainer.config),
         "dataset": trainer.dataset,
     }
     save_last(folder, tensors, state)
 
 
 def restore(trainer: Trainer, folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Put a trainer at step 0 back to where `save_state` left off.
+    """Put a trainer at step 0 back to where `save_state` left off; it may have more epochs or windows to go than it had.
 
     ConfigError where the plan has changed, RunError where the state is not this trainer's: nothing is restored then.
     """
     file = folder / LAST / STATE
-    if state["plan"] != _plan(trainer.config):
-        raise ConfigError(
-            "the configuration has changed since this run was started",
-            path=file,
-            hint="--force starts it anew, from step 0",
-        )
+    plan = plan_of(trainer.config)
+    check_plan(state["plan"], plan, file)
     if state["dataset"] != trainer.dataset:
         raise RunError(
             "was made on another dataset than the project has now", path=file, hint="mfd train --force starts anew"
         )
-    if state["total_steps"] != trainer.total_steps or state["step"] > trainer.total_steps:
+    if state["plan"] == plan and state["total_steps"] != trainer.total_steps:
         message = (
             f"is at step {state['step']:,} of {state['total_steps']:,}, and this training has {trainer.total_steps:,}"
         )
         raise RunError(message, path=file, hint="the dataset has changed; mfd train --force starts anew")
+    if state["step"] > trainer.total_steps:
+        raise ConfigError(
+            f"is at step {state['step']:,}, beyond the {trainer.total_steps:,} steps of a training with these settings",
+            path=file,
+            hint="a larger train.epochs or train.max_windows goes on with it",
+        )
     _check_state(trainer, tensors, folder / LAST / state["file"])
     trainer.model.load_state_dict(_only("model", tensors))
     trainer.average.load_state_dict(_only("average", tensors))
@@ -111,12 +114,55 @@ def _first_moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     return moments | {f"{index}.step": torch.zeros(()) for index in range(len(parameters))}
 
 
-def _plan(config: Config) -> dict[str, Any]:
-    """What must not change between start and resume: everything but paths, the clock, and where data are kept."""
+LENGTH = ("train.epochs", "train.max_windows")
+"""Settings that say how long a training lasts: they may change when it goes on, as may the clock's."""
+SHOWN = 4
+
+
+def plan_of(config: Config) -> dict[str, Any]:
+    """Return what makes a training what it is: everything but paths, the clock, and where data are kept."""
     plan = config.model_dump(mode="json", include={"factors", "model", "objective", "train"})
     for name in ("max_minutes", "memory"):
         plan["train"].pop(name)
     return plan
+
+
+def check_plan(then: Mapping[str, Any], now: Mapping[str, Any], file: Path) -> None:
+    """Raise ConfigError, which names the settings with both values, where a plan is not that which `file` holds.
+
+    How long the training lasts may be another one.
+    """
+    before, present = dict(dotted(then)), dict(dotted(now))
+    changed = [key for key in {**before, **present} if before.get(key) != present.get(key) and key not in LENGTH]
+    if not changed:
+        return
+    sentences = [f"{key} was {shown(before, key)} and is {shown(present, key)} now" for key in changed[:SHOWN]]
+    more = [f"{len(changed) - SHOWN} more"] if len(changed) > SHOWN else []
+    raise ConfigError(
+        f"the run was started with other settings: {'; '.join(sentences + more)}",
+        path=file,
+        hint="set them as they were, or train a run of its own with --run FOLDER; "
+        f"{', '.join(LENGTH)} and train.max_minutes may change",
+    )
+
+
+def dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value of a tree of settings with its dotted name.
+
+    >>> dict(dotted({"train": {"lr": 0.1, "seed": 1}}))
+    {'train.lr': 0.1, 'train.seed': 1}
+    """
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def shown(settings: Mapping[str, Any], key: str) -> str:
+    """Return the value of a setting as mfd.toml would have it, or that it is not set."""
+    value = settings.get(key)
+    return "not set" if value is None else json.dumps(value)[:80]
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ RUN/sweep/sweep.png .svg    the curve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,37 +22,54 @@ from mfd_cli.base.stored_json import without_nan
 from mfd_cli.dataset.folder import open_dataset
 from mfd_cli.evaluation.evaluate import evaluate
 from mfd_cli.formats.tables import write_tsv
-from mfd_cli.runs.folder import DESCRIPTION, LAST, load_last, load_run
+from mfd_cli.runs.folder import DESCRIPTION, LAST, Run, load_last, load_run
 from mfd_cli.settings.project import Project, load_project
+from mfd_cli.training.resume import plan_of
 from mfd_cli.training.sweep_picture import draw_sweep
 from mfd_cli.training.train import train
 
 TOLERANCE = 0.003
+"""How much of the accuracy the recommended value may lose."""
+MEASURES = {"auroc": "AUROC", "pearson": "correlation"}
+"""What measures accuracy, by the first of these that there is, and what it is called: AUROC of peaks, or signals alone."""
+LEAKAGES = ("leakage_contributions", "leakage_latents")
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """`rows` per value and seed, `means` per value, the recommended value (text, as given) and why."""
+    """`rows` per value and seed, `means` per value, the recommended value (text, as it was written) and why.
+
+    `measure` is the column of both that holds the accuracy: one of MEASURES.
+    """
 
     key: str
+    measure: str
     rows: Sequence[Mapping[str, Any]]
     means: Sequence[Mapping[str, Any]]
     recommended: str
     reason: str
 
+    def lines(self, folder: Path) -> list[str]:
+        """Return what a sweep ends with, for a person; `folder` is the project's run."""
+        return [
+            f"recommended: --set {self.key}={self.recommended}",
+            f"  {self.reason}",
+            f"curve: {folder / 'sweep' / 'sweep.png'}",
+        ]
+
 
 def parse_sweep(text: str) -> tuple[str, list[str]]:
-    """`KEY=V1,V2,...` as the dotted key and its values; ConfigError where it is something else."""
-    key, separator, values = text.partition("=")
-    found = [value.strip() for value in values.split(",")]
-    if not separator or not key.strip() or not all(found):
+    """Return the dotted key and the values of `KEY=V1,V2,...`; ConfigError where it is something else."""
+    key, separator, listed = text.partition("=")
+    values = [value.strip() for value in listed.split(",")]
+    if not separator or not key.strip() or not all(values):
         raise ConfigError(
             f"--sweep {text}: expected KEY=VALUE,VALUE,...",
             hint="for example --sweep objective.penalties.covariance.weight=0,0.01,0.03,0.1",
         )
-    if len(set(found)) < max(len(found), 2):
+    if len(set(values)) < max(len(values), 2):
         raise ConfigError(f"--sweep {text}: at least two different values are needed, each once")
-    return key.strip(), found
+    return key.strip(), values
 
 
 def sweep(
@@ -71,29 +89,34 @@ def sweep(
 
     A run that is finished is not trained again with `resume`; one that was interrupted goes on. `overrides` are the --set
     options that `project` was loaded with. The recommended value is the largest (or, where values are not numbers, the
-    last) whose mean validation AUROC lies within `tolerance` of the best value's.
+    last) whose mean accuracy on the validation bins lies within `tolerance` of the best value's: AUROC of the peak tracks,
+    or the correlation of signals where there are no peaks. RunError where a run has neither.
     """
     key, values = parse_sweep(text)
     seeds = list(seeds) or [project.config.train.seed]
     folder, rows = project.run / "sweep", []
     for value in values:
         for seed in seeds:
-            place = folder / value.replace("/", "_") / f"seed-{seed}"
             one = load_project(
                 project.file,
                 [*overrides, f"{key}={value}"],
-                {"data.dataset": project.dataset, "data.run": place, "train.seed": seed},
+                {
+                    "data.dataset": project.dataset,
+                    "data.run": folder / value.replace("/", "_") / f"seed-{seed}",
+                    "train.seed": seed,
+                },
             )
             if say:
                 say(f"{key} = {value}, seed {seed}")
             rows.append({"value": value, "seed": seed, **measured(one, gpus, resume, force, callbacks)})
-    means = [mean_of(value, [row for row in rows if row["value"] == value]) for value in values]
-    recommended, reason = recommend(means, tolerance)
-    result = SweepResult(key, rows, means, recommended, reason)
+    measure = next(name for name in MEASURES if name in rows[0])
+    means = [mean_of(value, [row for row in rows if row["value"] == value], measure) for value in values]
+    recommended, reason = recommend(means, tolerance, measure)
+    result = SweepResult(key, measure, rows, means, recommended, reason)
     write_tsv(folder / "sweep.tsv", rows)
-    summary = {"key": key, "recommended": recommended, "reason": reason, "means": means}
+    summary = {"key": key, "measure": measure, "recommended": recommended, "reason": reason, "means": means}
     write_json(folder / "sweep.json", without_nan(summary))
-    draw_sweep(folder / "sweep", key, means, recommended, tolerance)
+    draw_sweep(folder / "sweep", key, means, recommended, tolerance, measure, MEASURES[measure])
     return result
 
 
@@ -105,61 +128,68 @@ def measured(
         going_on = resume and (project.run / LAST).exists()
         train(project, gpus=gpus, resume=going_on, force=force, **callbacks)
     run = load_run(project.run)
-    if not run.about["validation"].get("auroc_mean"):
-        raise RunError("has no validation AUROC to compare", path=run.path, hint="a sweep needs validation bins")
-    found = evaluate(run, open_dataset(project.dataset, verify=False), split="validation")
-    return {"auroc": float(run.about["validation"]["auroc_mean"]), **leakage(found.probes)}
+    accuracy = accuracy_of(run)
+    evaluation = evaluate(run, open_dataset(project.dataset, verify=False), split="validation")
+    return {**accuracy, **leakage(evaluation.probes)}
+
+
+def accuracy_of(run: Run) -> dict[str, float]:
+    """Return the first of MEASURES that the run's best validation has; RunError where it has none."""
+    validation = run.about["validation"]
+    for name in MEASURES:
+        if f"{name}_mean" in validation:
+            return {name: float(validation[f"{name}_mean"])}
+    raise RunError(
+        "has no validation AUROC or correlation to compare",
+        path=run.path,
+        hint="a sweep needs validation bins, with peaks or with a signal that varies",
+    )
 
 
 def finished(project: Project) -> bool:
-    """Whether the run was trained to its end: to its last step, or until nothing improved."""
+    """Return whether the run was trained to its end with these settings: to its last step, or until nothing improved."""
     stored = load_last(project.run)
     if stored is None or not (project.run / DESCRIPTION).exists():
         return False
     state = stored[1]
+    if state["plan"] != plan_of(project.config):  # more epochs are trained; anything else is refused with its name
+        return False
     return bool(state["step"] >= state["total_steps"] or state["best"][2] >= project.config.train.patience)
 
 
 def leakage(probes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """What probes find beyond chance: the strongest of them, of what groups contribute and of their latents."""
+    """Return what the strongest probe finds beyond chance, of what groups contribute and of their latents; NaN without one."""
     result = {}
-    for of in ("contributions", "latents"):
+    for name in LEAKAGES:
+        of = name.removeprefix("leakage_")
         excess = [row["value"] - max(row["chance"], 0) for row in probes if row["of"] == of and row["measure"] == "r2"]
-        result[f"leakage_{of}"] = max([0.0, *excess]) if excess else float("nan")
+        result[name] = max([0.0, *excess]) if excess else float("nan")
     return result
 
 
-def mean_of(value: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means and spread over the seeds of one value."""
+def mean_of(value: str, rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str, Any]:
+    """Return means and standard deviations over the seeds of one value; of one seed there is no deviation: NaN."""
     result: dict[str, Any] = {"value": value, "seeds": len(rows)}
-    for name in ("auroc", "leakage_contributions", "leakage_latents"):
+    for name in (measure, *LEAKAGES):
         numbers = [row[name] for row in rows]
-        result |= {name: float(np.mean(numbers)), f"{name}_sd": float(np.std(numbers))}
+        deviation = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else float("nan")
+        result |= {name: float(np.mean(numbers)), f"{name}_sd": deviation}
     return result
 
 
-def recommend(means: Sequence[Mapping[str, Any]], tolerance: float) -> tuple[str, str]:
-    """The largest value whose accuracy is within the tolerance of the best, and the reason in a sentence."""
-    best = max(means, key=lambda row: row["auroc"])
-    close = [row for row in means if row["auroc"] >= best["auroc"] - tolerance]
+def recommend(means: Sequence[Mapping[str, Any]], tolerance: float, measure: str = "auroc") -> tuple[str, str]:
+    """Return the largest value whose accuracy is within the tolerance of the best, and the reason in a sentence."""
+    best = max(means, key=lambda row: row[measure])
+    close = [row for row in means if row[measure] >= best[measure] - tolerance]
     try:
-        chosen = max(close, key=lambda row: float(row["value"]))
+        recommended = max(close, key=lambda row: float(row["value"]))
     except ValueError:
-        chosen = close[-1]
-    loss, leaks = best["auroc"] - chosen["auroc"], chosen["leakage_contributions"]
-    reason = (
-        f"the largest value within {tolerance:g} of the best AUROC ({best['auroc']:.4f} at {best['value']}): it loses "
-        f"{loss:.4f}, and probes explain {leaks:.3f} of one group's contributions from another's"
-        if leaks == leaks  # NaN: too few validation bins for probes
-        else f"the largest value within {tolerance:g} of the best AUROC; too few validation bins to measure leakage"
+        recommended = close[-1]
+    loss, leaks = best[measure] - recommended[measure], recommended["leakage_contributions"]
+    within = f"the largest value within {tolerance:g} of the best {MEASURES[measure]}"
+    if math.isnan(leaks):
+        return str(recommended["value"]), f"{within}; there are no probes of leakage: too few bins, or one group"
+    return str(recommended["value"]), (
+        f"{within} ({best[measure]:.4f} at {best['value']}): it loses {loss:.4f}, "
+        f"and probes explain {leaks:.3f} of one group's contributions from another's"
     )
-    return str(chosen["value"]), reason
-
-
-def describe(result: SweepResult, folder: Path) -> list[str]:
-    """What a sweep ends with, for a person."""
-    return [
-        f"recommended: --set {result.key}={result.recommended}",
-        f"  {result.reason}",
-        f"curve: {folder / 'sweep' / 'sweep.png'}",
-    ]

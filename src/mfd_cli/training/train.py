@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from mfd_cli import __version__
-from mfd_cli.base.errors import ConfigError, OutputError, RunError
+from mfd_cli.base.errors import ConfigError, OutputError, RunError, few
 from mfd_cli.base.locks import claim, tidy_inside
 from mfd_cli.base.os_signals import stop_signals
 from mfd_cli.base.progress import Progress
@@ -29,7 +29,18 @@ from mfd_cli.dataset.folder import Bins, Dataset
 from mfd_cli.engine.processes import join
 from mfd_cli.experiments.confounds import worst_confounds
 from mfd_cli.runs.batches import LabelledBins
-from mfd_cli.runs.folder import DESCRIPTION, LAST, METRICS, STATE, WEIGHTS, Run, finish_publishing, load_last, load_run
+from mfd_cli.runs.folder import (
+    DESCRIPTION,
+    LAST,
+    METRICS,
+    STATE,
+    WEIGHTS,
+    Run,
+    finish_publishing,
+    load_last,
+    load_run,
+    runs_of_seeds,
+)
 from mfd_cli.settings.project import Project
 from mfd_cli.training.not_finite import batches_named, check_gradients
 from mfd_cli.training.plan import TIMED_STEPS, FirstSteps, TrainingPlan, plan_left
@@ -227,11 +238,17 @@ def hold_run(folder: Path) -> None:
 
 
 def check_run(folder: Path, force: bool, resume: bool = False) -> None:
-    """Raise OutputError where there is a run already and `force` is not set.
+    """Raise OutputError where there is a run already and `force` is not set, or where runs of several seeds are.
 
     What a training left that was killed before its first state was whole is no run: `resume` begins again.
     """
     model = (folder / DESCRIPTION).exists() or (folder / WEIGHTS).exists()
+    if seeds := runs_of_seeds(folder):
+        raise OutputError(
+            f"holds runs of several seeds ({few([run.name for run in seeds])}), which a run beside them would hide",
+            path=folder,
+            hint="--run FOLDER trains into another folder",
+        )
     ours = (DESCRIPTION, LAST, METRICS, WEIGHTS)
     if not force and any((folder / name).exists() for name in ours) and (model or not resume):
         if resume:
