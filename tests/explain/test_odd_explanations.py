@@ -42,7 +42,7 @@ def test_every_shape_is_explained(name: str, source: Path, tmp_path: Path) -> No
     explained = [said_by(f"explain --factor {factor} --top 2", place) for factor in factors_of(place)[-1:]]
     if name in ALIKE:
         said = explained[0] if name == "one track" else said_by("explain --factor assay --top 2", place)
-        assert "which contribute nothing" in said and "G+C correlation" not in said
+        assert "in all training tracks: it contributes nothing." in said and "G+C correlation" not in said
     assert said_by("explain --latent biological.0 --latent technical.0 --top 2", place)
     track = said_by(f"explain --track {tracks_of(place)[-1]} --part technical --top 2", place)
     assert ("technical: contributes nothing" in track) == (NOTHING.get(name) == "technical" or name in ONE_TECHNIQUE)

@@ -227,6 +227,16 @@ SHAPES = [
         FACTORS | {"reads": '{column = "Reads", group = "technical", type = "number"}'},
     ),
     Shape(
+        "one level beside two",
+        told(PEAKS, Lab=["A"] * 8, Reads=["0.1"] * 8),
+        FACTORS | {"reads": '{column = "Reads", group = "technical", type = "number"}'},
+    ),
+    Shape(
+        "a constant number with gaps",
+        told(PEAKS, Reads=["0.1", "", "0.1", "0.1", "", "0.1", "", "0.1"]),
+        FACTORS | {"reads": '{column = "Reads", group = "technical", type = "number"}'},
+    ),
+    Shape(
         "a year",
         told(PEAKS, Date=[f"20{10 + i}-05-01" for i in range(8)]),
         FACTORS | {"year": '{column = "Date", group = "technical", type = "year"}'},

@@ -73,11 +73,12 @@ def decompose(model: MfdModel, background: int = 48, seed: int = 0, orders: int 
     contributions: dict[str, Floats] = {}
     errors: dict[str, float] = {}
     for index, group in enumerate(head.groups):
+        nothing = np.zeros((len(head.bias), head.groups[group]), np.float32)
+        own = [name for name, factor in model.factors.items() if factor.group == group]
+        contributions |= dict.fromkeys(own, nothing)  # until it is known better: factors in which no track differs
+        errors |= dict.fromkeys(own, 0.0)
         names = head.factors_of[group]
-        if not head.acts(group):
-            nothing = np.zeros((len(head.bias), head.groups[group]), np.float32)
-            contributions |= dict.fromkeys(names, nothing)
-            errors |= dict.fromkeys(names, 0.0)
+        if not names:
             continue
         rows = background_rows(model, names, background, seed)
         if len(names) > MOST_FACTORS:

@@ -22,6 +22,7 @@ from mfd_cli.base.errors import ConfigError, nearest
 from mfd_cli.base.files import check_output, whole_folder
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.decompose import Decomposition, decompose
+from mfd_cli.core.metadata import sole_level_words
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.explain.level_tables import add_agreement, agreement_rows, describe_levels, share_rows
@@ -157,6 +158,9 @@ def followed(row: Mapping[str, Any]) -> str:
 
 def factor_sentences(result: Explanation) -> list[str]:
     """What the report says first."""
+    sole_levels = result.run.model.metadata.sole_levels()
+    if result.factor in sole_levels:
+        return [f"The factor {sole_level_words(result.factor, sole_levels[result.factor])}."]
     shares = np.array([row[f"share_{result.factor}"] for row in result.tracks])
     known = shares[~np.isnan(shares)]
     carried = f"{known.mean():z.1%}" if len(known) else "nothing"

@@ -17,6 +17,7 @@ import torch
 from mfd_cli.base.files import check_output, whole_folder
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.decompose import Decomposition, decompose
+from mfd_cli.core.metadata import sole_level_words
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.explain.level_tables import share_rows
@@ -94,8 +95,11 @@ def overview_sentences(result: Overview) -> list[str]:
     told += [
         group_sentence(row, set(result.decomposition.group_of.values())) for row in ordered if row["kind"] == "group"
     ]
+    sole_levels = result.run.model.metadata.sole_levels()
     told += [
-        f"{row['part']} ({row['group']}, {row['levels']} levels): {_percent(row)}."
+        f"{sole_level_words(row['part'], sole_levels[row['part']])}."
+        if row["part"] in sole_levels
+        else f"{row['part']} ({row['group']}, {row['levels']} levels): {_percent(row)}."
         for row in ordered
         if row["kind"] == "factor"
     ]
