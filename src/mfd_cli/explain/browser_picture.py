@@ -19,7 +19,8 @@ MOST_ROWS = 4
 
 def draw_browser(one: OnDna, own: str) -> Figure:
     """The strongest region of a direction; `own` says whose data are shown against the others'."""
-    around, region = one.around, one.regions[0]
+    strongest = one.strongest_first[0]
+    around, region, values = one.around, one.regions[strongest], one.contributions[strongest]
     assert around is not None
     lanes = [("contribution", 1.3), ("own", 0.8), ("others", 0.8)]
     if not np.isfinite(around.own).any():
@@ -38,7 +39,6 @@ def draw_browser(one: OnDna, own: str) -> Figure:
         squeeze=False,
     )
     panels = dict(zip((name for name, _ in lanes), grid[:, 0]))
-    values = one.contributions[0]
     begin = region.start - (len(values) - BIN) // 2
     _filled(panels["contribution"], begin, values)
     _label(panels["contribution"], "contribution per base")
@@ -59,8 +59,8 @@ def draw_browser(one: OnDna, own: str) -> Figure:
     last.set_xticks(places - 1, [f"{int(place):,}" for place in places])
     last.set_xlabel(f"{plain(around.contig)} (bp); white: bins without labels")
     for axes in grid[:, 0]:
-        axes.axvspan(region.start, region.start + BIN, color="#f3e3b3", zorder=0, linewidth=0)
-    shown = f"{plain(around.contig)}:{region.start + 1:,}-{region.start + BIN:,}"
+        axes.axvspan(region.start, region.end, color="#f3e3b3", zorder=0, linewidth=0)
+    shown = f"{plain(around.contig)}:{region.start + 1:,}-{region.end:,}"
     figure.suptitle(f"{plain(one.name, 40)} around {shown} (the bin is shaded)", x=0.02, ha="left", fontsize=10)
     return figure
 

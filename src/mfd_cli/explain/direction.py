@@ -33,7 +33,7 @@ from mfd_cli.explain.on_dna import (
     gc_words,
     look_at,
     motif_words,
-    read_given,
+    read_files,
     write_on_dna,
 )
 from mfd_cli.explain.results import Direction, Directions, ExplainSummary, Look, OnDna
@@ -109,15 +109,15 @@ def explain_directions(
     check_same_tracks(run, dataset)
     if len(directions) > MOST_DIRECTIONS:
         raise ConfigError(f"{len(directions)} are too many for one page, {MOST_DIRECTIONS} can be shown")
-    given = read_given(look, dataset)
+    files = read_files(look, dataset)
     split, bins = bins_to_look_at(dataset)
     latents = bin_latents(run, dataset, bins, device, batch_size, progress)
-    shown = look_at(run, dataset, directions, split, bins, latents, look, given, device, progress)
-    prints = fingerprints(dataset, bins, latents, directions, given.profiles)
+    shown = look_at(run, dataset, directions, split, bins, latents, look, files, device, progress)
+    prints = fingerprints(dataset, bins, latents, directions, files.profiles)
     gc = gc_content(dataset, bins)
     rows = [direction_row(one, directions, latents, gc, told) for one, told in zip(directions, shown)]
     result = Directions(run, subject, rows, shown, prints, len(bins), split)
-    sentences = direction_sentences(result)
+    sentences = direction_sentences(result) + files.sentences()
     with whole_folder(output) as folder:
         write_tsv(folder / "directions.tsv", rows)
         write_tsv(folder / "fingerprint.tsv", prints)

@@ -34,7 +34,7 @@ from mfd_cli.explain.on_dna import (
     gc_words,
     look_at,
     motif_words,
-    read_given,
+    read_files,
     write_on_dna,
 )
 from mfd_cli.explain.results import Direction, ExplainSummary, Explanation, Look
@@ -67,7 +67,7 @@ def explain(
     if factor not in run.model.metadata.encoders:
         known = list(run.model.metadata.encoders)
         raise ConfigError(f"the model has no factor {factor!r}{nearest(factor, known)}")
-    given = read_given(look, dataset)
+    files = read_files(look, dataset)
     decomposition = decompose(run.model)
     split, bins = bins_to_look_at(dataset)
     latents = bin_latents(run, dataset, bins, device, batch_size, progress)
@@ -78,11 +78,11 @@ def explain(
     directions = level_directions(predictor, decomposition, factor, rows[: len(set(levels)) or MOST_DIRECTIONS])
     agreement = agreement_rows(run, decomposition, factor, directions, bins, latents)
     add_agreement(rows, agreement)
-    shown = look_at(run, dataset, directions, split, bins, latents, look, given, device, progress)
-    prints = fingerprints(dataset, bins, latents, directions, given.profiles)
+    shown = look_at(run, dataset, directions, split, bins, latents, look, files, device, progress)
+    prints = fingerprints(dataset, bins, latents, directions, files.profiles)
     group = decomposition.group_of[factor]
     result = Explanation(run, factor, group, decomposition, rows, tracks, agreement, shown, prints, len(bins), split)
-    sentences = factor_sentences(result)
+    sentences = factor_sentences(result) + files.sentences()
     with whole_folder(output) as folder:
         write_tables(folder, result, dataset)
         from mfd_cli.explain.factor_page import write_factor_page

@@ -20,18 +20,18 @@ import numpy as np
 import torch
 
 from mfd_cli.base.arrays import Doubles, Floats
-from mfd_cli.base.errors import ConfigError, DatasetError
+from mfd_cli.base.errors import DatasetError
 from mfd_cli.base.files import names_of_files
 from mfd_cli.base.progress import Progress
-from mfd_cli.core.attribute import actual, attribute, convergence_error, scores_of
+from mfd_cli.core.attribute import UNKNOWN, actual, attribute, convergence_error, scores_of
 from mfd_cli.core.motif_match import Match, match_motifs
 from mfd_cli.core.seqlets import FoundMotif, aggregate_motif
 from mfd_cli.dataset.folder import Bins, Dataset
 from mfd_cli.explain.fingerprint import composition, fingerprint
 from mfd_cli.explain.modisco import modisco_motifs
-from mfd_cli.explain.results import Direction, Look, OnDna, Region
+from mfd_cli.explain.regions import Tiles, own_positions, strongest_regions, tiled_regions, tiles_of
+from mfd_cli.explain.results import Direction, Look, OnDna
 from mfd_cli.explain.surroundings import surroundings_of
-from mfd_cli.formats.bed import read_intervals
 from mfd_cli.formats.bigwig_writer import write_bigwig
 from mfd_cli.formats.bin_means import bin_means
 from mfd_cli.formats.gene_files import read_gtf
@@ -57,19 +57,23 @@ MOTIF_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Given:
-    """The files that a Look names, read before the long work begins."""
+class LookFiles:
+    """The files that a Look names, read before the long work begins; `tiles` are the bins of its BED file of regions."""
 
+    tiles: Tiles | None
     motifs: Mapping[str, Motif]
     genes: Genes | None
     profiles: Mapping[str, Floats]
 
+    def sentences(self) -> list[str]:
+        """Say what is used of the files, where that may not be all."""
+        return [] if self.tiles is None else [self.tiles.sentence()]
 
-def read_given(look: Look, dataset: Dataset) -> Given:
-    """Read the files that a Look names. The errors of their readers, and ConfigError for regions without any."""
-    if look.regions is not None and not len(read_intervals(look.regions)):
-        raise ConfigError(f"{look.regions}: holds no interval")
-    return Given(
+
+def read_files(look: Look, dataset: Dataset) -> LookFiles:
+    """Read the files that a Look names. The errors of their readers."""
+    return LookFiles(
+        None if look.regions is None else tiles_of(look.regions, dataset.genome.lengths),
         {} if look.motifs is None else read_motifs(look.motifs),
         None if look.gtf is None else read_gtf(look.gtf, dataset.genome),
         {name: bin_means(path, dataset.genome.lengths) for name, path in look.profiles.items()},
@@ -93,59 +97,36 @@ def look_at(
     bins: Bins,
     latents: Floats,
     look: Look,
-    given: Given,
+    files: LookFiles,
     device: torch.device | str,
     progress: Progress | None,
 ) -> list[OnDna]:
     """Attributions, motifs and surroundings of each direction on its regions."""
-    fixed = None if look.regions is None else given_regions(run, dataset, look.regions)
-    known = {name: motif.probabilities for name, motif in given.motifs.items()}
+    known = {name: motif.probabilities for name, motif in files.motifs.items()}
     labelled = dataset.split(split)
+    if files.tiles is None:
+        regions_of = [strongest_regions(run, dataset, bins, one.scores(latents), look.top) for one in directions]
+    else:
+        regions_of = tiled_regions(run, dataset, files.tiles, directions, device)
     results = []
-    for number, one in enumerate(directions):
-        found = fixed if fixed is not None else strongest_regions(run, dataset, bins, one.scores(latents), look.top)
-        codes = np.stack([region.codes for region in found])
+    for number, (one, regions) in enumerate(zip(directions, regions_of)):
+        codes = np.stack([region.codes for region in regions])
         hypothetical = attribute(run.model, codes, one.weights, one.place, method=look.method, device=device)
         contributions = actual(hypothetical, codes)
-        motifs = [motif for motif in [aggregate_motif(contributions, codes)] if motif is not None]
+        own = own_positions(regions, run.model.left)
+        motifs = [motif for motif in [aggregate_motif(np.where(own, contributions, 0), codes)] if motif is not None]
         if look.modisco:
-            motifs += modisco_motifs(codes, hypothetical)
+            motifs += modisco_motifs(np.where(own, codes, UNKNOWN), np.where(own[:, None], hypothetical, 0))
         matches = [match_motifs(motif.frequency, known)[0] if known else None for motif in motifs]
-        error = np.full(len(found), np.nan, np.float32)
+        error = np.full(len(regions), np.nan, np.float32)
         if look.method == "integrated-gradients":
             error = convergence_error(contributions, *scores_of(run.model, codes, one.weights, one.place, device))
-        around = surroundings_of(run, dataset, labelled, one.tracks, found[0].contig, found[0].start, given.genes)
-        results.append(OnDna(one.name, found, hypothetical, contributions, motifs, matches, error, around))
+        strongest = max(regions, key=lambda region: region.score)
+        around = surroundings_of(run, dataset, labelled, one.tracks, strongest.contig, strongest.start, files.genes)
+        results.append(OnDna(one.name, regions, hypothetical, contributions, motifs, matches, error, around))
         if progress:
             progress("explaining on DNA", number + 1, len(directions))
     return results
-
-
-def strongest_regions(run: Run, dataset: Dataset, bins: Bins, score: Floats, top: int) -> list[Region]:
-    """The bins where a score is largest, at least a window apart on one contig."""
-    taken: list[Region] = []
-    for index in np.argsort(-score, kind="stable"):
-        contig, start = dataset.contigs[bins.contig[index]], int(bins.start[index])
-        if all(r.contig != contig or abs(r.start - start) >= run.model.window for r in taken):
-            taken.append(region_at(run, dataset, contig, start, float(score[index])))
-        if len(taken) == top:
-            break
-    return taken
-
-
-def given_regions(run: Run, dataset: Dataset, path: Path) -> list[Region]:
-    """The windows around the middles of the intervals of a BED file."""
-    found = []
-    for contig, (starts, ends) in read_intervals(path).on(dataset.genome.lengths).items():
-        for start, end in zip(starts, ends):
-            found.append(region_at(run, dataset, contig, int(start + end) // 2 - BIN // 2, float("nan")))
-    return found
-
-
-def region_at(run: Run, dataset: Dataset, contig: str, start: int, score: float) -> Region:
-    """The window around the bin that starts at `start`."""
-    begin = start - run.model.left
-    return Region(contig, start, score, dataset.genome.codes(contig, begin, begin + run.model.window))
 
 
 def gc_content(dataset: Dataset, bins: Bins) -> Doubles:
@@ -179,14 +160,18 @@ def write_on_dna(folder: Path, shown: Sequence[OnDna], subject: str, run: Run, d
         onehot = (codes[:, None] == np.arange(4)[None, :, None]).astype(np.int8)
         np.savez(folder / "modisco" / f"{names[one.name]}.sequences.npz", onehot)
         np.savez(folder / "modisco" / f"{names[one.name]}.attributions.npz", one.hypothetical)
-        pieces = [(r.contig, r.start - run.model.left, one.contributions[i]) for i, r in enumerate(one.regions)]
+        left = run.model.left
+        pieces = [(r.contig, r.start, one.contributions[i, left : left + BIN]) for i, r in enumerate(one.regions)]
+        pieces += [
+            (r.contig, r.start - left, one.contributions[i]) for i, r in enumerate(one.regions)
+        ]  # see own_positions
         write_bigwig(folder / f"{names[one.name]}.bw", dataset.genome.lengths, pieces)
     regions = [
         {
             "level": one.name,
             "contig": region.contig,
             "start": region.start,
-            "end": region.start + BIN,
+            "end": region.end,
             "score": region.score,
             "sum_of_contributions": float(one.contributions[i].sum()),
             "convergence_error": float(one.error[i]),

@@ -23,6 +23,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
 from mfd_cli.explain.results import Explanation, OnDna
+from mfd_cli.genome.grid import BIN
 from mfd_cli.report.style import BASE_COLOURS, COLOURS, STYLE, plain, save
 
 MOST_LOGOS = 3
@@ -176,8 +177,8 @@ def draw_embedding(result: Explanation) -> Figure:
 
 def draw_level(level: OnDna) -> Figure:
     """The motifs of a direction, and logos of the strongest stretch of its strongest regions."""
-    regions, motifs = list(level.regions)[:MOST_LOGOS], list(zip(level.motifs, level.matches))[:MOST_MOTIFS]
-    count = len(regions) + max(len(motifs), 1)
+    shown, motifs = level.strongest_first[:MOST_LOGOS], list(zip(level.motifs, level.matches))[:MOST_MOTIFS]
+    count = len(shown) + max(len(motifs), 1)
     figure, grid = plt.subplots(count, 1, figsize=(7.6, 1.45 * count + 0.3), layout="constrained", squeeze=False)
     if not motifs:
         grid[0, 0].text(0.5, 0.5, "no sequence recurs in the strongest stretches", ha="center", va="center")
@@ -189,8 +190,8 @@ def draw_level(level: OnDna) -> Figure:
             where = f"{motif.count} of {motif.total} seqlets of TF-MoDISco"
         known = f"; nearest known: {plain(match.name, 20)} (E {match.e_value:.1g})" if match is not None else ""
         axes.set_title(f"{plain(level.name, 28)}: mean contribution in {where}{known}", loc="left", fontsize=9)
-    for row, (region, axes) in enumerate(zip(regions, grid[max(len(motifs), 1) :, 0])):
-        values = level.contributions[row]
+    for number, axes in zip(shown, grid[max(len(motifs), 1) :, 0]):
+        region, values = level.regions[number], level.contributions[number]
         low = strongest_stretch(values, LOGO_WIDTH)
         letters = np.zeros((4, LOGO_WIDTH))
         for column, (base, value) in enumerate(
@@ -199,9 +200,10 @@ def draw_level(level: OnDna) -> Figure:
             if base < 4:
                 letters[base, column] = value
         draw_logo(axes, letters)
-        left = (len(values) - 128) // 2
+        left = (len(values) - BIN) // 2
         start = region.start - left + low
-        axes.set_title(f"{plain(region.contig)}:{start + 1:,}-{start + LOGO_WIDTH:,}", loc="left")
+        first, last = max(start, 0) + 1, min(start + LOGO_WIDTH, region.contig_length)
+        axes.set_title(f"{plain(region.contig)}:{first:,}-{last:,}", loc="left")
     figure.supylabel("contribution to the score", fontsize=9)
     return figure
 
