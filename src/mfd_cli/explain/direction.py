@@ -24,6 +24,7 @@ from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.predictor import Head, Predictor
 from mfd_cli.core.shares import whole_latent
 from mfd_cli.dataset.folder import Dataset
+from mfd_cli.explain.fingerprint import correlation_over_bins
 from mfd_cli.explain.on_dna import (
     MOST_DIRECTIONS,
     NOTHING,
@@ -37,6 +38,7 @@ from mfd_cli.explain.on_dna import (
     write_on_dna,
 )
 from mfd_cli.explain.results import Direction, Directions, ExplainSummary, Look, OnDna
+from mfd_cli.explain.shares import share_remarks
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.at_work import bin_latents, check_same_tracks
 from mfd_cli.runs.folder import Run
@@ -139,8 +141,7 @@ def direction_row(
         row["share_of_variance"] = (
             float(np.cov(score, total, bias=True)[0, 1] / total.var()) if total.std() > 0 else np.nan
         )
-    varies = score.std() > NOTHING and gc.std() > 0
-    row["gc_correlation"] = float(np.corrcoef(score, gc)[0, 1]) if varies else np.nan
+    row["gc_correlation"] = correlation_over_bins(score, gc) if score.std() > NOTHING else np.nan
     row["sequence"] = told.motif.sequence if told.motif is not None else ""
     row["known_motif"] = told.match.name if told.match is not None else ""
     return row
@@ -158,4 +159,4 @@ def direction_sentences(result: Directions) -> list[str]:
         if not np.isnan(share) and row["name"] != TOTAL:
             text += f", {share:z.1%} of the variance"
         rows.append(f"{text}{gc_words(row['gc_correlation'])}{motif_words(one)}.")
-    return rows
+    return rows + share_remarks(row["share_of_variance"] for row in result.rows)

@@ -38,6 +38,7 @@ from mfd_cli.explain.on_dna import (
     write_on_dna,
 )
 from mfd_cli.explain.results import Direction, ExplainSummary, Explanation, Look
+from mfd_cli.explain.shares import share_remarks
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.at_work import bin_latents, check_same_tracks
 from mfd_cli.runs.folder import Run
@@ -168,8 +169,11 @@ def factor_sentences(result: Explanation) -> list[str]:
         f"The factor {result.factor} ({result.group}) carries {carried} of the variance of a track's logit, on "
         f"average over {len(result.tracks)} tracks and {result.bins:,} {result.split} bins."
     ]
-    for row, one in zip(result.levels, result.shown):
-        text = f"{row['level']}: {row['tracks']} tracks, {credit(row)}{gc_words(row['gc_correlation'])}"
+    levels = result.levels[: len(result.shown)]
+    for row, one in zip(levels, result.shown):
+        text = f"{row['level']}: {row['tracks']} tracks, {credit(row)}"
+        text += gc_words(row["gc_correlation"]) if row["logit_sd"] >= NOTHING else ""
         text += followed(row) + motif_words(one)
         rows.append(text + (f". Beware: {row['confounded_with']}." if row["confounded_with"] else "."))
-    return rows
+    said = ("share_of_variance", "share_low", "share_high", "joint_share")
+    return rows + share_remarks([known.mean() if len(known) else 0, *(row[key] for row in levels for key in said)])

@@ -19,6 +19,8 @@ from mfd_cli.genome.sequence import Genome, gc_share
 
 K = 4
 COMPOSITION = ("G+C", "CpG")
+FEWEST_BINS = 3
+"""Over two bins any two profiles that vary correlate perfectly."""
 
 
 def words() -> tuple[list[str], Ints]:
@@ -62,7 +64,8 @@ def fingerprint(
     top: int = 12,
 ) -> list[dict[str, Any]]:
     """Per level G+C, CpG and the `top` 4-mers by size of their correlation with its score (bins,), strongest first; before the
-    4-mers any profiles (bins,), over the bins where they are known."""
+    4-mers any profiles (bins,), over the bins where they are known. NaN where there is no correlation (see
+    `correlation_over_bins`)."""
     centred = values - values.mean(0)
     size = np.sqrt((centred**2).sum(0))
     rows = []
@@ -70,10 +73,12 @@ def fingerprint(
         own = score - score.mean()
         length = float(np.sqrt((own**2).sum()))
         with np.errstate(divide="ignore", invalid="ignore"):
-            r = np.where((size > 0) & (length > 0), own @ centred / (size * length), 0.0)
-        best = np.argsort(-np.abs(r[len(COMPOSITION) :]))[:top] + len(COMPOSITION)
+            r = np.where(
+                (size > 0) & (length > 0) & (len(score) >= FEWEST_BINS), own @ centred / (size * length), np.nan
+            )
+        best = np.argsort(-np.abs(np.nan_to_num(r[len(COMPOSITION) :])))[:top] + len(COMPOSITION)
         found = {names[place]: float(r[place]) for place in range(len(COMPOSITION))}
-        found |= {name: _correlation(score, profile) for name, profile in (profiles or {}).items()}
+        found |= {name: correlation_over_bins(score, profile) for name, profile in (profiles or {}).items()}
         found |= {names[place]: float(r[place]) for place in best.tolist()}
         rows += [
             {"level": level, "feature": name, "correlation": value, "strength": float(score.std())}
@@ -82,9 +87,12 @@ def fingerprint(
     return rows
 
 
-def _correlation(score: Reals, profile: Reals) -> float:
-    """Pearson's r over the bins where the profile is known; 0 where it does not vary."""
+def correlation_over_bins(score: Reals, profile: Reals) -> float:
+    """Return Pearson's r of a score with a profile, (bins,) each, over the bins where the profile is known.
+
+    NaN where there is none: with fewer than three such bins, or where one of the two is the same in all.
+    """
     known = np.isfinite(profile)
-    if known.sum() < 2 or not score[known].std() or not profile[known].std():
-        return 0.0
+    if known.sum() < FEWEST_BINS or not score[known].std() or not profile[known].std():
+        return np.nan
     return float(np.corrcoef(score[known], profile[known])[0, 1])

@@ -19,6 +19,7 @@ from mfd_cli.core.metrics import auroc_auprc, correlation, ranks
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.shares import variance_shares
 from mfd_cli.dataset.folder import Bins, Dataset
+from mfd_cli.explain.fingerprint import correlation_over_bins
 from mfd_cli.explain.on_dna import NOTHING, gc_content
 from mfd_cli.explain.results import Direction
 from mfd_cli.explain.shares import factor_parts, interval, share_draws, stretches
@@ -103,9 +104,7 @@ def describe_levels(
                 "cannot_be_told_from": ", ".join(f"{name} = {level}" for name, level in twins.items()),
                 "joint_share": joint,
                 "strongest_latents": ", ".join(f"{group}.{index}" for index in strongest),
-                "gc_correlation": float(np.corrcoef(score, gc)[0, 1])
-                if score.std() > NOTHING and gc.std() > 0
-                else np.nan,
+                "gc_correlation": correlation_over_bins(score, gc) if score.std() > NOTHING else np.nan,
                 "confounded_with": sentence,
                 "sampling_error": decomposition.errors[factor],
             }

@@ -207,8 +207,8 @@ def motif_row(motif: FoundMotif, match: Match | None) -> dict[str, Any]:
 
 
 def gc_words(r: float) -> str:
-    """Return the correlation of a score with G+C in words, after a comma; empty where there is none (NaN)."""
-    return "" if np.isnan(r) else f", G+C correlation {r:+.2f}"
+    """Return the correlation of a score with G+C in words, after a comma; NaN where there is none."""
+    return ", no G+C correlation (too few bins, or all alike)" if np.isnan(r) else f", G+C correlation {r:+.2f}"
 
 
 def motif_words(one: OnDna) -> str:

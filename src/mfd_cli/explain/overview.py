@@ -23,7 +23,7 @@ from mfd_cli.dataset.folder import Dataset
 from mfd_cli.explain.level_tables import share_rows
 from mfd_cli.explain.on_dna import NOTHING, bins_to_look_at
 from mfd_cli.explain.results import ExplainSummary, Overview
-from mfd_cli.explain.shares import factor_parts, group_parts, interval, share_draws, stretches
+from mfd_cli.explain.shares import factor_parts, group_parts, interval, share_draws, share_remarks, stretches
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.at_work import bin_latents, check_same_tracks
 from mfd_cli.runs.folder import Run
@@ -103,7 +103,7 @@ def overview_sentences(result: Overview) -> list[str]:
         for row in ordered
         if row["kind"] == "factor"
     ]
-    return told
+    return told + share_remarks(row[key] for row in ordered for key in ("share", "low", "high"))
 
 
 def group_sentence(row: Mapping[str, Any], groups_with_factors: Collection[str]) -> str:

@@ -118,7 +118,7 @@ def draw_fingerprint(rows: Sequence[Mapping[str, Any]], what: str) -> Figure:
     levels = list(dict.fromkeys(row["level"] for row in rows))
     strongest: dict[str, float] = {}
     for row in rows:
-        strongest[row["feature"]] = max(strongest.get(row["feature"], 0.0), abs(row["correlation"]))
+        strongest[row["feature"]] = max(strongest.get(row["feature"], 0.0), np.nan_to_num(abs(row["correlation"])))
     first = [name for name in strongest if not re.fullmatch("[ACGT]{4}", name)]
     rest = sorted((name for name in strongest if name not in first), key=lambda name: -strongest[name])
     features = [*first, *rest[: MOST_WORDS - len(first)]]
@@ -134,7 +134,7 @@ def draw_fingerprint(rows: Sequence[Mapping[str, Any]], what: str) -> Figure:
         range(len(features)), [plain(name, 14) for name in features], rotation=90, family="DejaVu Sans Mono", fontsize=8
     )
     figure.colorbar(image, ax=axes, label="correlation with the score", shrink=0.9)
-    axes.set_title(f"Composition that {what} (grey: not among the strongest)", loc="left")
+    axes.set_title(f"Composition that {what} (grey: not among the strongest, or none)", loc="left")
     return figure
 
 

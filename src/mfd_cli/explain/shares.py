@@ -5,7 +5,7 @@ Shares are Cov(part, total) / Var(total). Intervals resample chromosomes, or str
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -18,6 +18,18 @@ from mfd_cli.settings.config import SHARED
 
 FEWEST_CONTIGS, STRETCHES = 8, 20
 DRAWS = 400
+OVERSHOOT = 0.0005
+"""What a share may be below 0 or above 1 and still read as 0.0 % or 100.0 %."""
+
+
+def share_remarks(shares: Iterable[float]) -> list[str]:
+    """Return a sentence on shares below 0 and above 100 %, where one of these is one; NaN is none."""
+    if not any(share < -OVERSHOOT or share > 1 + OVERSHOOT for share in shares):
+        return []
+    return [
+        "A share below 0% is that of a part that works against the rest of the prediction, one above 100% that of a part that "
+        "others work against: the shares of all parts add up to 100%."
+    ]
 
 
 def factor_parts(head: Head, decomposition: Decomposition) -> dict[str, Reals]:
