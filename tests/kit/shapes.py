@@ -256,7 +256,7 @@ SHAPES = [
         "odd names",
         told(
             PEAKS,
-            Target=["average", "all"] * 4,
+            Target=["average", "all", "latent", "strongest_level"] * 2,
             Tissue=["NA", "None", "größe", "a b"] * 2,
             Assay=["ChIP-seq", "shared", "total", "debiased"] * 2,
         ),

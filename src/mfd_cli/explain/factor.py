@@ -127,7 +127,8 @@ def write_tables(folder: Path, result: Explanation, dataset: Dataset) -> None:
     for index in range(place.stop - place.start):
         weights = {name: float(direction[index]) for name, direction in directions.items()}
         strongest = max(weights, key=lambda name: abs(weights[name]))
-        rows.append({"latent": f"{result.group}.{index}", "strongest_level": strongest, **weights})
+        row = {"latent": f"{result.group}.{index}", "strongest_level": strongest}
+        rows.append(row | {f"level {name}" if name in row else name: weight for name, weight in weights.items()})
     write_tsv(folder / "latents.tsv", rows)
     write_tsv(folder / "tracks.tsv", result.tracks)
     write_tsv(folder / "agreement.tsv", result.agreement)
