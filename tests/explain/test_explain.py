@@ -26,7 +26,7 @@ from mfd_cli.core.attribute import actual, attribute, scores_of
 from mfd_cli.core.decompose import background_rows, decompose
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.model import MfdModel
-from mfd_cli.core.onehot import one_hot, reverse_complement
+from mfd_cli.core.onehot import one_hot, other_strand
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.seqlets import aggregate_motif
 from mfd_cli.dataset.folder import Bins, Dataset, write_tracks
@@ -458,7 +458,7 @@ def mean_slope(model: MfdModel, codes: np.ndarray, latent: int, steps: int = 32)
     By the chain rule that is what integrated gradients of the bases sum to, whatever they are divided into.
     """
     slopes = []
-    for strand in (torch.from_numpy(codes), reverse_complement(torch.from_numpy(codes))):
+    for strand in (torch.from_numpy(codes), other_strand(torch.from_numpy(codes))):
         bases = one_hot(strand, torch.float32)
         start = torch.full_like(bases, 0.25) * bases.sum(1, keepdim=True)
         for at in (np.arange(steps) + 0.5) / steps:

@@ -15,7 +15,7 @@ import torch
 
 from mfd_cli.base.arrays import Bools, Floats
 from mfd_cli.core.decompose import Decomposition
-from mfd_cli.core.metrics import auroc_auprc, correlation, ranks
+from mfd_cli.core.metrics import auroc_auprc, average_ranks, correlation
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.shares import variance_shares
 from mfd_cli.dataset.folder import Bins, Dataset
@@ -154,12 +154,12 @@ def agreement_rows(
     occupied = np.flatnonzero((labels == 1).any(1).numpy()) if peaks else np.arange(len(bins))
     occupied = occupied[evenly(len(occupied), FOLLOWED_BINS)]
     labels, signal = labels[occupied], torch.from_numpy(np.array(bins.signal[occupied]))
-    ranked = ranks(signal)
+    ranked = average_ranks(signal)
     rows = []
     for one in directions:
         score = torch.from_numpy(one.scores(latents[occupied]))[:, None]
         auroc, _ = auroc_auprc(score.expand(-1, peaks).contiguous(), labels)
-        order = ranks(score).expand(-1, signal.shape[1])
+        order = average_ranks(score).expand(-1, signal.shape[1])
         values = torch.cat([auroc, (1 + correlation(order, ranked)) / 2]).numpy()
         members = decomposition.tracks_of(factor, one.name)
         rows += [
