@@ -32,11 +32,11 @@ from mfd_cli.core.seqlets import aggregate_motif
 from mfd_cli.dataset.folder import Bins, Dataset, write_tracks
 from mfd_cli.explain.direction import explain_latents, explain_track
 from mfd_cli.explain.factor import explain
+from mfd_cli.explain.ground import bins_to_look_at
 from mfd_cli.explain.level_tables import add_agreement
-from mfd_cli.explain.on_dna import bins_to_look_at
 from mfd_cli.explain.overview import explain_all
 from mfd_cli.explain.results import Look
-from mfd_cli.explain.shares import interval, share_draws, stretches
+from mfd_cli.explain.shares import interval, resampling_units, share_draws
 from mfd_cli.formats.motif_files import write_meme
 from mfd_cli.genome.sequence import encode, gc_share
 from mfd_cli.runs.at_work import bin_latents, labels_of
@@ -556,6 +556,6 @@ def test_intervals_are_those_of_resampled_stretches() -> None:
         assert 0.45 < mean < 0.55 and low < 0.01 and high > 0.99
     contigs, nothing = np.repeat(np.arange(9), 10).astype(np.int32), np.zeros((90, 0), np.float32)
     bins = Bins(contigs, np.arange(90), np.zeros((90, 1), np.uint8), nothing)
-    assert stretches(bins).tolist() == np.repeat(np.arange(9), 10).tolist()
+    assert resampling_units(bins).tolist() == np.repeat(np.arange(9), 10).tolist()
     one = replace(bins, contig=bins.contig * 0)
-    assert len(set(stretches(one).tolist())) == 20
+    assert len(set(resampling_units(one).tolist())) == 20

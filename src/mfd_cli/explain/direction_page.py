@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mfd_cli.explain.on_dna import motif_rows
 from mfd_cli.explain.pictures import PREFERENCE, draw_fingerprint, draw_one
 from mfd_cli.explain.results import Directions
+from mfd_cli.explain.write_on_dna import motif_rows
 from mfd_cli.report.page import pictures_in, publish
 from mfd_cli.report.style import STYLE, plt, save
 

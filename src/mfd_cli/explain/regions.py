@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from mfd_cli.base.arrays import Bools, Bytes, Floats
+from mfd_cli.base.arrays import Bools, Bytes
 from mfd_cli.base.errors import RegionError, few
 from mfd_cli.core.predictor import Predictor
-from mfd_cli.dataset.folder import Bins, Dataset
+from mfd_cli.explain.ground import Ground
 from mfd_cli.explain.results import Direction, Region
 from mfd_cli.formats.bed import read_intervals
 from mfd_cli.genome.grid import BIN, covering_bins
-from mfd_cli.runs.folder import Run
 
 MOST_TILES = 5_000
 """Bins of a BED file that are explained together: what their windows contribute to every direction is held in memory."""
@@ -73,39 +71,40 @@ def tiles_of(path: Path, lengths: Mapping[str, int]) -> Tiles:
     return Tiles(path, regions, list(dict.fromkeys(bins)), intervals.elsewhere(lengths), intervals.empty)
 
 
-def tiled_regions(
-    run: Run, dataset: Dataset, tiles: Tiles, directions: Sequence[Direction], device: torch.device | str
-) -> list[list[Region]]:
+def tiled_regions(ground: Ground, tiles: Tiles, directions: Sequence[Direction]) -> list[list[Region]]:
     """Return, for each direction, the windows around the tiles with the direction's score, in the order of the tiles."""
-    windows = [window_at(run, dataset, contig, start) for contig, start in tiles.bins]
-    latents = Predictor(run.model, device).latents(np.stack(windows))
-    lengths = dataset.genome.lengths
+    windows = [window_at(ground, contig, start) for contig, start in tiles.bins]
+    latents = Predictor(ground.run.model, ground.device).latents(np.stack(windows))
+    lengths = ground.dataset.genome.lengths
     return [
         [
             Region(contig, start, lengths[contig], score, codes)
-            for (contig, start), score, codes in zip(tiles.bins, one.scores(latents).tolist(), windows)
+            for (contig, start), score, codes in zip(tiles.bins, direction.scores(latents).tolist(), windows)
         ]
-        for one in directions
+        for direction in directions
     ]
 
 
-def strongest_regions(run: Run, dataset: Dataset, bins: Bins, score: Floats, top: int) -> list[Region]:
-    """Return the windows around the bins where a score (bins,) is largest, at least a window apart on one contig."""
-    taken: list[Region] = []
-    for index in np.argsort(-score, kind="stable"):
-        contig, start = dataset.contigs[bins.contig[index]], int(bins.start[index])
-        if all(r.contig != contig or abs(r.start - start) >= run.model.window for r in taken):
-            codes = window_at(run, dataset, contig, start)
-            taken.append(Region(contig, start, dataset.genome.lengths[contig], float(score[index]), codes))
-        if len(taken) == top:
+def strongest_regions(ground: Ground, direction: Direction, top: int) -> list[Region]:
+    """Return the windows around the bins where a direction's score is largest, at least a window apart on one contig."""
+    bins, scores = ground.bins, direction.scores(ground.latents)
+    contigs, lengths = ground.dataset.contigs, ground.dataset.genome.lengths
+    regions: list[Region] = []
+    for index in np.argsort(-scores, kind="stable"):
+        contig, start = contigs[bins.contig[index]], int(bins.start[index])
+        if all(r.contig != contig or abs(r.start - start) >= ground.run.model.window for r in regions):
+            codes = window_at(ground, contig, start)
+            regions.append(Region(contig, start, lengths[contig], float(scores[index]), codes))
+        if len(regions) == top:
             break
-    return taken
+    return regions
 
 
-def window_at(run: Run, dataset: Dataset, contig: str, start: int) -> Bytes:
+def window_at(ground: Ground, contig: str, start: int) -> Bytes:
     """Return the base codes (window,) around the bin that starts at `start`."""
-    begin = start - run.model.left
-    return dataset.genome.codes(contig, begin, begin + run.model.window)
+    model = ground.run.model
+    begin = start - model.left
+    return ground.dataset.genome.codes(contig, begin, begin + model.window)
 
 
 def own_positions(regions: Sequence[Region], left: int) -> Bools:

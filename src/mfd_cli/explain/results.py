@@ -40,16 +40,16 @@ class Look:
 
 @dataclass(frozen=True)
 class Direction:
-    """The score <weights, latent[place]>; `tracks` (tracks,) are those whose data are shown beside it."""
+    """The score <weights, latent[subspace]>; `tracks` (tracks,) are those whose data are shown beside it."""
 
     name: str
     weights: Floats
-    place: slice
+    subspace: slice
     tracks: Bools
 
     def scores(self, latents: Floats) -> Floats:
-        """(bins, latent) to (bins,)."""
-        result: Floats = latents[:, self.place] @ self.weights
+        """Return the score (bins,) of latents (bins, latent)."""
+        result: Floats = latents[:, self.subspace] @ self.weights
         return result
 
 

@@ -18,6 +18,7 @@ from mfd_cli.settings.config import SHARED
 
 FEWEST_CONTIGS, STRETCHES = 8, 20
 DRAWS = 400
+"""Resamplings of the genome behind an interval."""
 OVERSHOOT = 0.0005
 """What a share may be below 0 or above 1 and still read as 0.0 % or 100.0 %."""
 
@@ -33,7 +34,7 @@ def share_remarks(shares: Iterable[float]) -> list[str]:
 
 
 def factor_parts(head: Head, decomposition: Decomposition) -> dict[str, Reals]:
-    """Weights (tracks, latent) over the whole latent of the shared part and of every factor; they add up to the total's."""
+    """Return the weights (tracks, latent) of the shared part and of every factor; they add up to those of the total."""
     latent = len(head.shared)
     parts: dict[str, Reals] = {SHARED: np.broadcast_to(head.shared, (len(head.bias), latent))}
     for name, weights in decomposition.factors.items():
@@ -42,15 +43,18 @@ def factor_parts(head: Head, decomposition: Decomposition) -> dict[str, Reals]:
 
 
 def group_parts(head: Head, taken: Mapping[str, object]) -> dict[str, Reals]:
-    """The same of every group, which is the sum of its factors; a group whose name is `taken` is called `group NAME`."""
+    """Return the weights (tracks, latent) of every group, the sum of its factors' weights.
+
+    A group whose name is `taken` is called `group NAME`.
+    """
     return {
         group if group not in taken else f"group {group}": whole_latent(weights, head.slices[group], len(head.shared))
         for group, weights in head.groups.items()
     }
 
 
-def stretches(bins: Bins) -> Ints:
-    """(bins,) the unit that is resampled: the chromosome, or one of STRETCHES pieces where there are few chromosomes."""
+def resampling_units(bins: Bins) -> Ints:
+    """Return (bins,) the unit that is resampled: the chromosome, or one of STRETCHES pieces where there are few chromosomes."""
     contigs = np.unique(bins.contig)
     if len(contigs) >= FEWEST_CONTIGS:
         return np.searchsorted(contigs, bins.contig)
@@ -60,8 +64,9 @@ def stretches(bins: Bins) -> Ints:
 def share_draws(
     latents: Reals, unit: Ints, weights: Reals, parts: Mapping[str, Reals], seed: int = 0
 ) -> dict[str, Reals]:
-    """Each part's share of the variance of each track's logit, (1 + DRAWS, tracks): first over all bins, then with the units
-    resampled. `latents` (bins, latent), `unit` (bins,), `weights` and parts (tracks, latent).
+    """Return each part's share of the variance of each track's logit, (1 + DRAWS, tracks): over all bins, then resampled.
+
+    `latents` (bins, latent), `unit` (bins,) what is resampled together, `weights` and parts (tracks, latent).
 
     Shares depend on the latents through their covariance, and sums of products add up over units: a draw costs one weighted
     sum of matrices.
