@@ -114,9 +114,9 @@ def explain_directions(
     with whole_folder(output) as folder:
         write_tsv(folder / "directions.tsv", rows)
         write_on_dna(folder, shown, prints, subject, run, dataset)
-        from mfd_cli.explain.direction_page import draw_directions, write_directions
+        from mfd_cli.explain.direction_page import draw_direction_pictures, write_directions
 
-        write_directions(folder / "report.html", result, sentences, draw_directions(folder, result))
+        write_directions(folder / "report.html", result, sentences, draw_direction_pictures(folder, result))
     return ExplainSummary(output, subject, sentences)
 
 

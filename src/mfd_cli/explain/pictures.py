@@ -26,45 +26,50 @@ from mfd_cli.explain.results import Explanation, OnDna
 from mfd_cli.genome.grid import BIN
 from mfd_cli.report.style import BASE_COLOURS, COLOURS, STYLE, plain, save
 
-MOST_LOGOS = 3
-MOST_MOTIFS = 6
+MOST_LOGOS, MOST_MOTIFS = 3, 6
+"""Regions, and motifs, that are drawn of a direction."""
 LOGO_WIDTH = 60
+"""Bases of a region that are drawn as letters."""
 MOST_WORDS = 24
+"""Columns of the fingerprint."""
 PREFERENCE = "Which composition each prefers: 4-mers, G+C and CpG"
 
 
 def draw_pictures(folder: Path, result: Explanation) -> dict[str, list[tuple[str, str]]]:
-    """Draw everything into `folder`; section -> (file stem, caption), in the order in which the page shows them."""
+    """Draw everything into `folder`, and return section -> (file stem, caption), in the order in which the page shows them."""
     pictures: dict[str, list[tuple[str, str]]] = {"overview": [], "levels": []}
     with plt.rc_context(STYLE):
         for stem, caption, figure in (
             ("shares", "What the tracks' logits are made of", draw_shares(result)),
-            ("directions", "Direction of every level over the latents of the group", draw_directions(result)),
+            ("directions", "Direction of every level over the latents of the group", draw_level_directions(result)),
             ("fingerprint", PREFERENCE, draw_fingerprint(result.fingerprint, f"the levels of {result.factor} go with")),
             ("tracks", "Tracks by their weights (first two principal components)", draw_embedding(result)),
         ):
             save(figure, folder / stem)
             pictures["overview"].append((stem, caption))
         for number, level in enumerate(result.shown, start=1):
-            told = f"{result.factor} = {level.name}"
-            pictures["levels"] += draw_one(folder, f"level-{number:02d}", level, told, f"tracks with {told}")
+            caption = f"{result.factor} = {level.name}"
+            pictures["levels"] += draw_one(folder, f"level-{number:02d}", level, caption, f"tracks with {caption}")
     return pictures
 
 
-def draw_one(folder: Path, stem: str, one: OnDna, told: str, own: str) -> list[tuple[str, str]]:
-    """Logos of a direction, and its strongest region as a genome browser shows it; (file stem, caption) of each."""
-    save(draw_level(one), folder / stem)
-    drawn = [(stem, told)]
+def draw_one(folder: Path, stem: str, one: OnDna, caption: str, own: str) -> list[tuple[str, str]]:
+    """Draw logos of a direction, and its strongest region as a genome browser shows it; return (file stem, caption) of each.
+
+    `own` says whose data are shown against all others'.
+    """
+    save(draw_logos(one), folder / stem)
+    drawn = [(stem, caption)]
     if one.around is not None:
         from mfd_cli.explain.browser_picture import draw_browser
 
         save(draw_browser(one, own), folder / f"{stem}-region")
-        drawn.append((f"{stem}-region", f"{told}: its strongest region, and what the data say there"))
+        drawn.append((f"{stem}-region", f"{caption}: its strongest region, and what the data say there"))
     return drawn
 
 
 def draw_shares(result: Explanation) -> Figure:
-    """Stacked bars: the mean share of logit variance of the shared part and every factor, per level."""
+    """Return stacked bars: the mean share of logit variance of the shared part and every factor, per level."""
     names = ["shared", *result.decomposition.factors]
     rows = [str(row["level"]) for row in result.levels[:12]]
     members = {level: result.decomposition.tracks_of(result.factor, level) for level in rows}
@@ -97,8 +102,8 @@ def draw_shares(result: Explanation) -> Figure:
     return figure
 
 
-def draw_directions(result: Explanation) -> Figure:
-    """Heatmap of levels against the latents of the group; latents in the order of the level that they follow."""
+def draw_level_directions(result: Explanation) -> Figure:
+    """Return a heatmap of levels against the latents of the group; latents in the order of the level that they follow."""
     rows = [str(row["level"]) for row in result.levels[:20]]
     matrix = np.stack([result.decomposition.direction(result.factor, level) for level in rows])
     order = np.lexsort((-np.abs(matrix).max(0), np.abs(matrix).argmax(0)))
@@ -114,7 +119,7 @@ def draw_directions(result: Explanation) -> Figure:
 
 
 def draw_fingerprint(rows: Sequence[Mapping[str, Any]], what: str) -> Figure:
-    """Heatmap of levels against the compositions (and profiles) that any of them goes with most."""
+    """Return a heatmap of levels against the compositions (and profiles) that any of them goes with most."""
     levels = list(dict.fromkeys(row["level"] for row in rows))
     strongest: dict[str, float] = {}
     for row in rows:
@@ -139,7 +144,7 @@ def draw_fingerprint(rows: Sequence[Mapping[str, Any]], what: str) -> Figure:
 
 
 def draw_embedding(result: Explanation) -> Figure:
-    """Principal components of the tracks' centred weights in the factor's group, coloured by level."""
+    """Return the first two principal components of the tracks' centred weights in the factor's group, coloured by level."""
     from mfd_cli.core.predictor import Predictor
 
     trained = result.decomposition.trained
@@ -175,8 +180,8 @@ def draw_embedding(result: Explanation) -> Figure:
     return figure
 
 
-def draw_level(level: OnDna) -> Figure:
-    """The motifs of a direction, and logos of the strongest stretch of its strongest regions."""
+def draw_logos(level: OnDna) -> Figure:
+    """Return the motifs of a direction, and logos of the strongest stretch of its strongest regions."""
     shown, motifs = level.strongest_first[:MOST_LOGOS], list(zip(level.motifs, level.matches))[:MOST_MOTIFS]
     count = len(shown) + max(len(motifs), 1)
     figure, grid = plt.subplots(count, 1, figsize=(7.6, 1.45 * count + 0.3), layout="constrained", squeeze=False)
@@ -209,7 +214,7 @@ def draw_level(level: OnDna) -> Figure:
 
 
 def strongest_stretch(values: np.ndarray, width: int) -> int:
-    """Start of the stretch with the largest sum of absolute contributions, those in its middle counting most."""
+    """Return the start of the stretch with the largest sum of absolute contributions, those in its middle counting most."""
     return int(np.convolve(np.abs(values), np.bartlett(width), "valid").argmax())
 
 
@@ -218,7 +223,7 @@ _LETTERS = {base: TextPath((0, 0), base, size=1, prop=_FONT) for base in "ACGT"}
 
 
 def draw_logo(axes: Axes, heights: np.ndarray | Sequence[Sequence[float]]) -> None:
-    """Letters stacked by height (4, positions): positive ones upwards from zero, negative ones downwards."""
+    """Draw letters stacked by height (4, positions): positive ones upwards from zero, negative ones downwards."""
     table = np.asarray(heights, float)
     for position in range(table.shape[1]):
         up = down = 0.0
@@ -238,6 +243,7 @@ def draw_logo(axes: Axes, heights: np.ndarray | Sequence[Sequence[float]]) -> No
 
 
 def _draw_letter(axes: Axes, base: str, position: int, bottom: float, height: float) -> None:
+    """Draw one letter of a logo, stretched to a height."""
     path = _LETTERS[base]
     box = path.get_extents()
     scale = Affine2D().translate(-box.x0, -box.y0).scale(0.9 / box.width, height / box.height)
