@@ -240,6 +240,16 @@ SHAPES = [
         FACTORS | {"reads": '{column = "Reads", group = "technical", type = "number"}'},
     ),
     Shape(
+        "one level beside two",
+        told(PEAKS, Lab=["A"] * 8, Reads=["0.1"] * 8),
+        FACTORS | {"reads": '{column = "Reads", group = "technical", type = "number"}'},
+    ),
+    Shape(
+        "a constant number with gaps",
+        told(PEAKS, Reads=["0.1", "", "0.1", "0.1", "", "0.1", "", "0.1"]),
+        FACTORS | {"reads": '{column = "Reads", group = "technical", type = "number"}'},
+    ),
+    Shape(
         "a year",
         told(PEAKS, Date=[f"20{10 + i}-05-01" for i in range(8)]),
         FACTORS | {"year": '{column = "Date", group = "technical", type = "year"}'},
@@ -267,7 +277,7 @@ SHAPES = [
         "odd names",
         told(
             PEAKS,
-            Target=["average", "all"] * 4,
+            Target=["average", "all", "latent", "strongest_level"] * 2,
             Tissue=["NA", "None", "größe", "a b"] * 2,
             Assay=["ChIP-seq", "shared", "total", "debiased"] * 2,
         ),

@@ -16,8 +16,9 @@ from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.formats.track_hub import check_assembly, known_assembly, short_names
+from mfd_cli.genome.grid import covering_bins
 from mfd_cli.genome.intervals import Interval
-from mfd_cli.predictions.embed import bins_of, embed, latent_names, pooled
+from mfd_cli.predictions.embed import embed, latent_names, pooled
 from mfd_cli.predictions.predict import grid, predict
 from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.folder import Run
@@ -115,7 +116,7 @@ def test_latents_have_names_and_are_means_over_bins(trained: tuple[Run, Dataset]
     assert table["line"] == [1, 3] and list(table)[5:] == latent_names(run) and "technical.0" in table
     predictor = Predictor(run.model)
     for row, (start, end) in enumerate(((1000, 1100), (5000, 5300))):
-        at = list(bins_of(start, end))
+        at = list(covering_bins(start, end))
         codes = [dataset.genome.codes("chr2", s - predictor.left, s - predictor.left + predictor.window) for s in at]
         expected = predictor.latents(np.stack(codes)).mean(0)
         assert np.allclose([table[name][row] for name in latent_names(run)], expected, atol=1e-5)
@@ -128,8 +129,8 @@ def test_latents_have_names_and_are_means_over_bins(trained: tuple[Run, Dataset]
 
 
 def test_bins_are_centred_on_the_interval() -> None:
-    assert list(bins_of(1000, 1100)) == [986] and list(bins_of(0, 128)) == [0]
-    assert list(bins_of(1000, 1300)) == [958, 1086, 1214]
+    assert list(covering_bins(1000, 1100)) == [986] and list(covering_bins(0, 128)) == [0]
+    assert list(covering_bins(1000, 1300)) == [958, 1086, 1214]
     latents = np.array([[1.0, -5], [2, 1], [-3, 4]], np.float32)
     assert pooled(latents, np.array([0, 0, 1]), 2, "mean").tolist() == [[1.5, -2], [-3, 4]]
     assert pooled(latents, np.array([0, 0, 1]), 2, "max").tolist() == [[2, -5], [-3, 4]]

@@ -12,7 +12,7 @@ import torch
 from kit import tiny
 from mfd_cli.base.errors import ConfigError, GenomeError
 from mfd_cli.base.threads import ahead, in_background
-from mfd_cli.core.onehot import reverse_complement
+from mfd_cli.core.onehot import other_strand
 from mfd_cli.core.predictor import Precision, Predictor
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.genome.alleles import Variant, slide
@@ -42,7 +42,7 @@ def plain(run: Run, dataset: Dataset, variant: Variant, start: int) -> np.ndarra
     pair[1][index : index + len(variant.alt)] = encode(variant.alt)
     with torch.inference_mode():
         windows = torch.from_numpy(np.stack(pair))
-        latents = (run.model.latent(windows) + run.model.latent(reverse_complement(windows))) / 2
+        latents = (run.model.latent(windows) + run.model.latent(other_strand(windows))) / 2
     change: np.ndarray = (latents[1] - latents[0]).numpy()
     return change
 

@@ -16,7 +16,7 @@ import torch
 from kit import tiny
 from mfd_cli.base.errors import DatasetError, GenomeError, OutputError, VariantError
 from mfd_cli.core.decompose import decompose
-from mfd_cli.core.onehot import reverse_complement
+from mfd_cli.core.onehot import other_strand
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.genome.sequence import Genome, encode
 from mfd_cli.runs.choose_genome import choose_genome
@@ -62,7 +62,7 @@ def plain_change(
         latents = []
         for codes in (reference, changed):
             one = torch.from_numpy(codes.copy())[None]
-            latents.append((run.model.latent(one) + run.model.latent(reverse_complement(one))) / 2)
+            latents.append((run.model.latent(one) + run.model.latent(other_strand(one))) / 2)
         before, after = (run.model.parts(latent) for latent in latents)
         parts = {name: (after.groups[name] - before.groups[name])[0].numpy() for name in after.groups}
         parts["shared"] = (after.shared - before.shared)[0].numpy()

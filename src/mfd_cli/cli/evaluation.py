@@ -54,7 +54,7 @@ def evaluate_command(
     from mfd_cli.core.device import device_of
     from mfd_cli.dataset.folder import open_dataset
     from mfd_cli.evaluation.evaluate import evaluate
-    from mfd_cli.runs.folder import load_run
+    from mfd_cli.runs.folder import load_run, shortest_names
 
     project = load(config, sets, {"data.dataset": dataset, "data.run": run})
     trained = open_run(project, threads)
@@ -66,7 +66,7 @@ def evaluate_command(
             split=split_named(split),
             output=folder,
             force=force or output is None,
-            beside={path.name: load_run(path) for path in beside or []},
+            beside={name: load_run(path) for name, path in shortest_names(beside or []).items()},
             kmer=kmer,
             probes=probes,
             device=device_of(gpus_or_default(gpus)),

@@ -51,7 +51,8 @@ def explain_command(
         typer.Option("--part", help="With --track: total, shared, debiased or a group [default: all]."),
     ] = None,
     regions: Annotated[
-        Path | None, typer.Option("-R", "--regions-file", help="BED [default: the strongest test bins of each].")
+        Path | None,
+        typer.Option("-R", "--regions-file", help="BED, all of it [default: the strongest test bins of each]."),
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Regions of each.")] = 20,
     method: Annotated[

@@ -23,6 +23,7 @@ from mfd_cli.cli.shared import (
     Threads,
     gpus_or_default,
     load,
+    note_sole_levels,
     one_of,
     open_run,
     say_all,
@@ -86,6 +87,7 @@ def predict_command(
     experiment_kind = one_of("--kind", kind, ("peaks", "signal")) if kind is not None else None
     project = load(config, sets, {"data.dataset": dataset, "data.run": run})
     trained = open_run(project, threads)
+    note_sole_levels(trained, [*(fix or ()), *(experiment or ())], quiet)
     genome, _ = choose_genome(project, trained, fasta)
     if regions == ["all"]:
         chosen = tuple(Interval(name, 0, length) for name, length in genome.lengths.items())

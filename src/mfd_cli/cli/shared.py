@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,6 +70,15 @@ def open_runs(project: Project, threads: int | None, every: bool) -> list[Run]:
 
         note(f"{project.run} holds {len(seeds)} runs: the first is used, {seeds[0].name}")
     return [load_run(folder) for folder in (seeds if every else seeds[:1])]
+
+
+def note_sole_levels(run: Run, levels: Sequence[str], quiet: bool) -> None:
+    """Say, unless `quiet`, which of the levels asked for (`lab=A`) are of factors that contribute nothing."""
+    from mfd_cli.cli.console import note
+    from mfd_cli.runs.panel import sole_level_remarks
+
+    for remark in [] if quiet else sole_level_remarks(run, levels):
+        note(remark)
 
 
 def split_named(split: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +26,7 @@ from mfd_cli.cli.shared import (
     Threads,
     gpus_or_default,
     load,
+    note_sole_levels,
     one_of,
     open_runs,
     parse_named_file,
@@ -160,13 +161,17 @@ class Models:
     batch_size: int
     ensemble: bool
 
-    def open(self) -> tuple[list[Run], Genome, str, torch.device]:
-        """Read the runs and the genome; the text is a remark where the genome is not the one that the model was trained on."""
+    def open(self, fixes: Sequence[str], quiet: bool) -> tuple[list[Run], Genome, str, torch.device]:
+        """Read the runs and the genome; the text is a remark where the genome is not the one that the model was trained on.
+
+        Unless `quiet`, say which of the `fixes` change nothing.
+        """
         from mfd_cli.core.device import device_of
         from mfd_cli.runs.choose_genome import choose_genome
 
         project = load(self.config, self.sets, {"data.dataset": self.dataset, "data.run": self.run})
         runs = open_runs(project, self.threads, self.ensemble)
+        note_sole_levels(runs[0], fixes, quiet)
         genome, remark = choose_genome(project, runs[0], self.fasta)
         return runs, genome, remark, device_of(gpus_or_default(self.gpus))
 
@@ -216,7 +221,7 @@ def _score_file(
     from mfd_cli.variants.score import score_variants
 
     annotations.elements()  # a mistake in --bed is told before models are read
-    runs, genome, remark, device = models.open()
+    runs, genome, remark, device = models.open(settings.fixes, quiet)
     options = annotations.add_to(options, genome, remark)
     with Display(quiet) as display:
         summary = (plan_scores if dry_run else score_variants)(
@@ -267,7 +272,7 @@ def _saturate(
     part = parse_shard(shard)
     if output is not None and table is not None:
         raise ConfigError("--saturate writes one file", hint="name it with -o or with --table")
-    runs, genome, _, device = models.open()
+    runs, genome, _, device = models.open(settings.fixes, quiet)
     with Display(quiet) as display:
         summary = saturate(
             runs,
@@ -331,7 +336,7 @@ def background_command(
         raise ConfigError("--match goes with random substitutions, not with a file of variants")
     settings = _settings(placement, precision, tracks, fix)
     models = Models(config, sets, fasta, dataset, run, threads, gpus, batch_size, ensemble)
-    runs, genome, _, device = models.open()
+    runs, genome, _, device = models.open(settings.fixes, quiet)
     with Display(quiet) as display:
         scorer = Scorer(runs, device, batch_size, settings)
         summary = background(

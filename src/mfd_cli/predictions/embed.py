@@ -7,7 +7,6 @@ it; an interval of 128 bp or less is one bin. Both strands averaged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +22,7 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.formats.bed import read_intervals
 from mfd_cli.formats.tables import ParquetRows
-from mfd_cli.genome.grid import BIN
+from mfd_cli.genome.grid import covering_bins
 from mfd_cli.genome.sequence import Genome, gc_share, match_contigs
 from mfd_cli.runs.folder import Run
 
@@ -118,13 +117,6 @@ def embedded_regions(path: Path, genome: Genome) -> tuple[EmbeddedRegions, int]:
     return regions, int((~on_genome).sum())
 
 
-def bins_of(start: int, end: int) -> Iterator[int]:
-    """Return the starts of the bins that cover an interval, centred on it; one bin for 128 bp or less."""
-    count = max(-(-(end - start) // BIN), 1)
-    first = (start + end) // 2 - count * BIN // 2
-    return (first + BIN * number for number in range(count))
-
-
 def rows_of(
     predictor: Predictor, genome: Genome, regions: EmbeddedRegions, part: slice, names: list[str], aggregate: Aggregate
 ) -> dict[str, Any]:
@@ -132,7 +124,7 @@ def rows_of(
     contigs, starts, ends = regions.contig[part], regions.start[part].tolist(), regions.end[part].tolist()
     windows, owner = list[Bytes](), list[int]()
     for number, (contig, start, end) in enumerate(zip(contigs, starts, ends)):
-        for at in bins_of(start, end):
+        for at in covering_bins(start, end):
             windows.append(genome.codes(contig, at - predictor.left, at - predictor.left + predictor.window))
             owner.append(number)
     latents = pooled(predictor.latents(np.stack(windows)), np.array(owner), len(contigs), aggregate)

@@ -18,7 +18,7 @@ from torch import Tensor
 from mfd_cli.base.arrays import Floats, Ints
 from mfd_cli.base.threads import ahead
 from mfd_cli.core.losses import SignalScale
-from mfd_cli.core.onehot import reverse_complement
+from mfd_cli.core.onehot import other_strand
 from mfd_cli.dataset.folder import Bins, Dataset
 
 Memory = Literal["auto", "device", "host"]
@@ -138,7 +138,7 @@ class LabelledBins:
         codes, tracks = rows.codes, self.peak_tracks + self.signal_tracks
         if reverse is not None:
             reverse = reverse.to(self.device)[:, None]
-            codes = torch.where(reverse, reverse_complement(codes), codes)
+            codes = torch.where(reverse, other_strand(codes), codes)
         signal, measured = rows.signal, torch.ones(1, tracks, device=self.device)
         if rows.measured is not None:
             measured = bits(rows.measured, tracks)

@@ -34,7 +34,7 @@ class StoredNumber(Stored):
     type: Literal["number"]
     column: str
     centre: float
-    scale: Positive
+    scale: Annotated[float, Field(ge=0)]
     cuts: Annotated[list[float], Field(min_length=2, max_length=2)]
     mean: Annotated[list[float], Field(min_length=2, max_length=2)]
 

@@ -85,9 +85,11 @@ def _describe_dataset(folder: Path) -> dict[str, Any]:
 
 
 def _describe_run(folder: Path) -> dict[str, Any]:
+    from mfd_cli.core.metadata import MetadataEncoder
     from mfd_cli.runs.folder import read_description
 
     stored = read_description(folder)
+    sole_levels = MetadataEncoder.from_json(stored["metadata"]).sole_levels()
     about, model = stored["about"], stored["model"]
     return {
         "what": "run",
@@ -97,7 +99,12 @@ def _describe_run(folder: Path) -> dict[str, Any]:
         "backbone": f"{model['backbone']}, width {model['width']}, window {model['window']} bp, "
         f"{model['kmer']}-mer input",
         "latent": model["groups"],
-        "factors": {name: _size(factor) for name, factor in stored["metadata"].items()},
+        "factors": {
+            name: f"has one level ({sole_levels[name]}) and contributes nothing"
+            if name in sole_levels
+            else _size(factor)
+            for name, factor in stored["metadata"].items()
+        },
         "tracks": len(stored["tracks"]),
         "held_out_tracks": stored["trained"].count(False),
         "trained_on": ", ".join(about["trained_on"]),

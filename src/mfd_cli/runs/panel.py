@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mfd_cli.base.arrays import Bools, Doubles
 from mfd_cli.base.errors import ConfigError, nearest
 from mfd_cli.core.head import ConditionedHead
-from mfd_cli.core.metadata import NumberEncoder, level_balanced_weights
+from mfd_cli.core.metadata import NumberEncoder, level_balanced_weights, sole_level_words
 from mfd_cli.core.predictor import Head
 from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.runs.folder import Run
@@ -190,6 +190,17 @@ def parse_fix(run: Run, text: str) -> Fix:
     if not isinstance(encoder, NumberEncoder) and not encoder.membership([level]).any():
         raise ConfigError(f"--fix {text!r}: {name} has no level {level!r}{nearest(level, encoder.levels)}")
     return Fix((name,), level)
+
+
+def sole_level_remarks(run: Run, texts: Sequence[str]) -> list[str]:
+    """Return a sentence for each factor that fixes (`lab=A`) or the levels of an experiment name in vain: it has one level.
+
+    A group is remarked upon where that is so of all its factors. ConfigError where a name or level is unknown.
+    """
+    sole = run.model.metadata.sole_levels()
+    fixes = [parse_fix(run, text) for text in texts]
+    in_vain = [name for fix in fixes if set(fix.factors) <= set(sole) for name in fix.factors]
+    return [sole_level_words(name, sole[name]) for name in dict.fromkeys(in_vain)]
 
 
 def fixed(run: Run, panel: Panel, texts: Sequence[str], known: Backing) -> Panel:

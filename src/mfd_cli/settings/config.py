@@ -251,13 +251,34 @@ ALL = "all"
 """Every factor, on the command line."""
 
 
-def _factor_name(name: str) -> str:
+_SCORES = (
+    "bins", "positives", "prevalence", "auroc", "auroc_occupied", "auprc", "auprc_over_prevalence", "calibration", "pearson",
+    "spearman", "deviance_explained",
+)  # fmt: skip
+OTHER_COLUMNS = frozenset(
+    ("track", "kind", "trained", "id", *_SCORES)
+    + ("experiment", "support", "why", "most_like")
+    + ("output", "file", "part", "scale")
+)
+"""What tables of tracks, of experiments and of outputs, and queries, have beside one column per factor."""
+
+
+def wrong_factor_name(name: str) -> str:
+    """Return why a factor cannot have a name; empty where it can."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
-        raise ValueError("the name of a factor is letters, digits, - and _, starting with a letter")
-    if name.lower() in (TOTAL, SHARED, DEBIASED, ALL):
-        raise ValueError(
-            f"no factor can be called {name!r}, which means something else in tables and on the command line"
-        )
+        return "the name of a factor is letters, digits, - and _, starting with a letter"
+    plain = name.lower()
+    if plain in (TOTAL, SHARED, DEBIASED, ALL):
+        return f"no factor can be called {name!r}, which means something else in tables and on the command line"
+    if plain in OTHER_COLUMNS or plain.startswith("share_"):
+        return f"no factor can be called {name!r}: tables have another column of that name (write [factors.my_{plain}])"
+    return ""
+
+
+def _factor_name(name: str) -> str:
+    """Return a name that a factor can have; ValueError for another."""
+    if wrong := wrong_factor_name(name):
+        raise ValueError(wrong)
     return name
 
 

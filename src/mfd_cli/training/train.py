@@ -25,6 +25,7 @@ from mfd_cli.base.locks import claim, tidy_inside
 from mfd_cli.base.os_signals import stop_signals
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.device import device_of
+from mfd_cli.core.metadata import sole_level_words
 from mfd_cli.dataset.folder import Bins, Dataset
 from mfd_cli.engine.processes import join
 from mfd_cli.experiments.confounds import worst_confounds
@@ -86,6 +87,9 @@ def train(
         if state is not None:
             go_on(ready.trainer, folder, state, warn)
         course = Course(ready, ready.training_bins(), ready.validation_bins(), folder, progress, note)
+        if note:
+            for factor, level in ready.trainer.model.metadata.sole_levels().items():
+                note(sole_level_words(factor, level))
         if warn:
             warn_of_confounds(ready, warn)
             if not len(course.validation):
