@@ -6,7 +6,7 @@ predict/predictions.parquet     contig, start, end and one column per output
         hub/                    a track hub for the UCSC browser (put the folder on a web server)
 
 An output is a track, or an experiment that nobody did, or a part of either: `total` (a probability for peaks, the signal in
-its own units), `shared`, a group's part, or `debiased` (everything but the technical part); parts are on the logit scale. The
+its own units), `shared`, a group's part, or `debiased` (everything but the technical groups); parts are on the logit scale. The
 signal of an experiment that nobody did has no units of its own: see `experiment_scale`.
 """
 
@@ -38,7 +38,7 @@ from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.panel import Panel, experiment_panel, panel_of
-from mfd_cli.settings.config import DEBIASED, SHARED, TECHNICAL, TOTAL
+from mfd_cli.settings.config import DEBIASED, SHARED, TOTAL
 
 PREDICTED_AT_ONCE = 4096
 """Bins that are held in memory, and written, together."""
@@ -253,7 +253,8 @@ def predicted_values(
     if parts - {TOTAL}:
         computed[SHARED] = np.broadcast_to(head.shared_part(latents)[:, None], (len(starts), len(panel.ids)))
     if DEBIASED in parts:
-        computed[DEBIASED] = head.bias + sum(computed[part] for part in (SHARED, *head.groups) if part != TECHNICAL)
+        technical = run.model.settings.technical
+        computed[DEBIASED] = head.bias + sum(computed[part] for part in (SHARED, *head.groups) if part not in technical)
     if TOTAL in parts:
         computed[TOTAL] = in_units(run, panel, columns, head.logits(latents))
     return np.stack([computed[column.part][:, column.number] for column in columns], 1)

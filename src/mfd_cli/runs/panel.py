@@ -3,6 +3,7 @@
     --tracks 'target == "CTCF"'     only these tracks
     --fix assay=ATAC-seq            as if every track had been made with this assay
     --fix technical=average         with the mean over the technical conditions that were used, wherever they could be
+    --fix GROUP=average             the same for the factors of any group
 
 A fixed factor replaces what the track's own level contributes; combinations that cannot be an experiment are left out.
 """
@@ -24,6 +25,7 @@ from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.query import parse_query
 from mfd_cli.runs.support import Backing, Support
+from mfd_cli.settings.config import TECHNICAL
 
 AVERAGE = "average"
 SUPPORT_ORDER = ("measured", "pairwise", "extrapolated")
@@ -174,11 +176,12 @@ class Fix:
 def parse_fix(run: Run, text: str) -> Fix:
     """Return the fix that a text such as `assay=ATAC-seq`, `lab=average` or `technical=average` asks for.
 
-    ConfigError where a name or level is unknown.
+    `technical` is every technical group (model.technical). ConfigError where a name or level is unknown, and for a group
+    without factors.
     """
     name, equals, level = (part.strip() for part in text.partition("="))
     model = run.model
-    groups = {g: tuple(n for n, f in model.factors.items() if f.group == g) for g in model.groups}
+    groups = factors_of_groups(run)
     if not equals or not level:
         raise ConfigError(f"--fix {text!r}: expected FACTOR=LEVEL or GROUP=average", hint="--fix technical=average")
     if name not in model.factors and name not in groups:
@@ -187,6 +190,11 @@ def parse_fix(run: Run, text: str) -> Fix:
     if name in groups and name not in model.factors:
         if level != AVERAGE:
             raise ConfigError(f"--fix {text!r}: a group can only be fixed at its average", hint=f"--fix {name}=average")
+        if not groups[name]:
+            raise ConfigError(
+                f"--fix {text!r}: no factor is in the group {name!r}",
+                hint="model.technical says which groups are technical",
+            )
         return Fix(groups[name], None)
     encoder = model.metadata.encoders[name]
     if level == AVERAGE and level not in encoder.levels:
@@ -194,6 +202,13 @@ def parse_fix(run: Run, text: str) -> Fix:
     if not isinstance(encoder, NumberEncoder) and not encoder.membership([level]).any():
         raise ConfigError(f"--fix {text!r}: {name} has no level {level!r}{nearest(level, encoder.levels)}")
     return Fix((name,), level)
+
+
+def factors_of_groups(run: Run) -> dict[str, tuple[str, ...]]:
+    """Return the factors of every group, and of all technical groups together under the name `technical`."""
+    group_of = {name: factor.group for name, factor in run.model.factors.items()}
+    members = {group: {group} for group in run.model.groups} | {TECHNICAL: set(run.model.settings.technical)}
+    return {name: tuple(factor for factor, group in group_of.items() if group in own) for name, own in members.items()}
 
 
 def fixed(run: Run, panel: Panel, texts: Sequence[str], known: Backing) -> Panel:

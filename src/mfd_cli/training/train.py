@@ -30,6 +30,7 @@ from mfd_cli.engine.processes import join
 from mfd_cli.experiments.confounds import worst_confounds
 from mfd_cli.runs.batches import LabelledBins
 from mfd_cli.runs.folder import DESCRIPTION, LAST, METRICS, STATE, WEIGHTS, Run, finish_publishing, load_last, load_run
+from mfd_cli.settings.config import Config
 from mfd_cli.settings.project import Project
 from mfd_cli.training.not_finite import batches_named, check_gradients
 from mfd_cli.training.plan import TIMED_STEPS, FirstSteps, TrainingPlan, plan_left
@@ -77,6 +78,7 @@ def train(
         course = Course(ready, ready.training_bins(), ready.validation_bins(), folder, progress, note)
         if warn:
             warn_of_confounds(ready, warn)
+            warn_of_groups(project.config, warn)
             if not len(course.validation):
                 warn("there are no validation bins: the last weights are kept, and training does not stop early")
         if processes.first and ready.trainer.step == 0:
@@ -284,6 +286,15 @@ def warn_of_confounds(ready: Ready, warn: Say) -> None:
     rows = [track.metadata for track, used in zip(outputs_of(ready.dataset), trained) if used]
     for sentence in worst_confounds(rows, ready.trainer.config.factors):
         warn(f"{sentence}: their separate contributions are not to be trusted (mfd check-design)")
+
+
+def warn_of_groups(config: Config, warn: Say) -> None:
+    """Say which groups are named like technique and count as biology."""
+    for group in config.technical_by_name:
+        warn(
+            f"the group {group!r} is not set aside as technical (MFD_DEBIASED, --fix technical=average): "
+            f'model.technical = ["{group}"] in mfd.toml sets it aside'
+        )
 
 
 def about_run(dataset: Dataset, bins: Bins) -> dict[str, Any]:

@@ -6,7 +6,7 @@ in the latent and every score is a product with it:
     MFD_MAX_DLOGIT, MFD_TRACK   signed change of the most affected track, and its id
     MFD_SHARED                  signed change of what all tracks have in common
     MFD_BIO, MFD_TECH, ...      root mean square over tracks of a group's change, every level weighing the same
-    MFD_DEBIASED                the same for everything but the technical part
+    MFD_DEBIASED                the same for everything but the technical groups (model.technical)
 
 Windows of substitutions are placed in one of two ways. `centred`: the variant lies in the middle of the bin that is predicted.
 `grid`: the bins are those of the genome's 128-bp grid, so that all variants of a bin share one pass over the reference; a
@@ -16,7 +16,6 @@ effect. Alleles of another length than their reference are centred either way (s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -36,7 +35,7 @@ from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.sequence import Genome, encode
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.panel import Panel, panel_of
-from mfd_cli.settings.config import TECHNICAL
+from mfd_cli.settings.config import field_name
 
 Placement = Literal["centred", "grid"]
 EDGE = 32
@@ -48,9 +47,6 @@ WINDOWS_OF_INDEL = 8
 NOTHING = 1e-6
 """Sizes below this are the rounding of float32."""
 MOSTLY_TECHNICAL, EXTRAPOLATED = "mostly_technical", "extrapolated"
-_SHORT = {"biological": "BIO", "technical": "TECH"}
-_TAKEN = ("MAX_DLOGIT", "TRACK", "SHARED", "DEBIASED", "FLAGS", "BG_QUANTILE", "BG_DEBIASED", *_SHORT.values())
-"""Names of INFO fields that a group of the user's own cannot have."""
 
 
 @dataclass(frozen=True)
@@ -263,8 +259,10 @@ class Scorer:
         self.decomposition, self.level_names = first.decomposition, first.level_names
         self.conditioned = first.decomposition is not None
         self.groups = list(self.panel.head.groups) if self.conditioned else []
-        self.debiased = [group for group in self.groups if group != TECHNICAL]
+        self.technical = [group for group in self.groups if group in self.run.model.settings.technical]
+        self.debiased = [group for group in self.groups if group not in self.technical]
         self.group_weights = {group: self.panel.weights(self.run, [group]) for group in self.groups}
+        self.technical_weights = self.panel.weights(self.run, self.technical)
         self.debiased_weights = self.panel.weights(self.run, self.debiased)
         peaks = np.flatnonzero(self.panel.peaks)
         # The most affected track is a peak track where there is one: logits and standardised signals do not compare.
@@ -278,11 +276,8 @@ class Scorer:
         return self.members[0].predictor.strands
 
     def field_of(self, group: str) -> str:
-        """Return the INFO field of a group; a group called like another field of ours gets a longer name."""
-        if group in _SHORT:
-            return f"MFD_{_SHORT[group]}"
-        name = re.sub("[^A-Z0-9]", "_", group.upper())
-        return f"MFD_GROUP_{name}" if name in _TAKEN else f"MFD_{name}"
+        """Return the INFO field of a group."""
+        return f"MFD_{field_name(group)}"
 
     @property
     def fields(self) -> list[str]:
@@ -317,7 +312,11 @@ class Scorer:
         of_members = [member.effects(variants, genome) for member in self.members]
         effects = mean_effects(of_members)
         scores, top = self.scores(effects)
-        columns: dict[str, Any] = {"MFD_TRACK": self.panel.ids[top], "MFD_FLAGS": self.flags(scores, top), **scores}
+        columns: dict[str, Any] = {
+            "MFD_TRACK": self.panel.ids[top],
+            "MFD_FLAGS": self.flags(effects, scores, top),
+            **scores,
+        }
         columns |= self.probabilities(effects, top)
         if len(of_members) > 1:
             columns |= self.spread(of_members, top)
@@ -348,11 +347,12 @@ class Scorer:
                 result[f"alt_probability.{name}"] = expit(before + part)
         return result
 
-    def flags(self, scores: Mapping[str, Floats], top: NDArray[np.intp]) -> list[str]:
+    def flags(self, effects: Effects, scores: Mapping[str, Floats], top: NDArray[np.intp]) -> list[str]:
         """Return the warnings of each allele, joined by `&`; a dot for none."""
         technical = np.zeros(len(top), bool)
-        if TECHNICAL in self.groups:
-            technical = scores[self.field_of(TECHNICAL)] > scores["MFD_DEBIASED"]
+        if self.technical:
+            part = sum(effects.groups[group] for group in self.technical)
+            technical = _rms(np.asarray(part), self.technical_weights) > scores["MFD_DEBIASED"]
         marks = ((MOSTLY_TECHNICAL, technical), (EXTRAPOLATED, self.extrapolated[top]))
         return ["&".join(name for name, marked in marks if marked[i]) or "." for i in range(len(top))]
 
@@ -365,6 +365,7 @@ def check_alike(runs: Sequence[Run]) -> None:
             ("tracks", [t.id for t in run.tracks], [t.id for t in first.tracks]),
             ("factors", run.model.metadata.to_json(), first.model.metadata.to_json()),
             ("groups", run.model.groups, first.model.groups),
+            ("technical groups", run.model.settings.technical, first.model.settings.technical),
             ("genome", run.about["genome_digest"], first.about["genome_digest"]),
         ):
             if one != other:
