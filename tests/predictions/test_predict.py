@@ -47,7 +47,9 @@ def test_predictions_are_the_models_in_table_and_bigwig(trained: tuple[Run, Data
     track_db = (tmp_path / "p/hub/hg38/trackDb.txt").read_text()
     assert track_db.count("type bigWig") == 9 and (tmp_path / "p/hub/hg38" / "../../P0.bw").exists()
     rows = [line.split("\t") for line in (tmp_path / "p/outputs.tsv").read_text().splitlines()]
-    assert rows[1][:5] == ["P0", "P0.bw", "total", "probability of a peak", "measured"] and rows[9][3] == "signal"
+    assert (
+        rows[1][:5] == ["P0", "P0.bw", "total", "probability of a peak", "measured"] and rows[9][3] == "median signal"
+    )
     with pytest.raises(OutputError, match="exists already"):
         predict(run, dataset.genome, HERE, tmp_path / "p")
 

@@ -2,12 +2,17 @@
 
 predict/predictions.parquet     contig, start, end and one column per output
         OUTPUT.bw               the same as bigWig (128-bp bins)
-        outputs.tsv             what each output is: track or experiment, part, scale, support, levels
+        outputs.tsv             what each output is: track or experiment, part, scale, support, bias, levels
         hub/                    a track hub for the UCSC browser (put the folder on a web server)
 
 An output is a track, or an experiment that nobody did, or a part of either: `total` (a probability for peaks, the signal in
-its own units), `shared`, a group's part, or `debiased` (everything but the technical groups); parts are on the logit scale. The
-signal of an experiment that nobody did has no units of its own: see `experiment_scale`.
+its own units), `shared`, a group's part, or `debiased` (everything but the technical groups). Parts are on the scale on which
+the model adds up: logits of peaks, standardised logs of signals. There
+
+    bias + shared + the parts of all groups = debiased + the parts of the technical groups = the total before it gets its units
+
+and the bias, which is the same in all bins, stands in outputs.tsv. The signal of an experiment that nobody did has no units of
+its own: see `experiment_scale`.
 """
 
 from __future__ import annotations
@@ -47,10 +52,17 @@ MOST_FILES = 400
 COMPRESSION_LEVEL = 3
 """Level of zstd for the table: predictions are noise in their last digits, and more effort gains little."""
 
-PROBABILITY, SIGNAL, LOGIT = "probability of a peak", "signal", "logit"
-STANDARD_LOG = "standardised log signal"
-RELATIVE_COUNT = "count relative to the mean"
-"""What the numbers of an output are, as outputs.tsv says it."""
+PROBABILITY, LOGIT = "probability of a peak", "logit"
+MEDIAN_SIGNAL, STANDARD_LOG = "median signal", "standardised log signal"
+MEAN_COUNT, RELATIVE_COUNT, LOG_COUNT = (
+    "mean count",
+    "count relative to the mean",
+    "log of the count relative to the mean",
+)
+"""What the numbers of an output are, as outputs.tsv says it. A signal is modelled as log-normal, so that what a mean of logs
+becomes in the signal's own units is the median; its mean is larger."""
+PLACE = ("contig", "start", "end")
+"""Columns of predictions.parquet that say where a bin is."""
 
 
 @dataclass(frozen=True)
@@ -188,28 +200,59 @@ def support_of(panel: Panel, of_experiment: bool) -> str:
 
 
 def predicted_columns(run: Run, panel: Panel, parts: Sequence[str], of_experiment: bool) -> list[PredictedColumn]:
-    """Return every output in order, named `track` or `track.part`. ConfigError for an unknown part."""
+    """Return every output in order, named `track` or `track.part`. ConfigError for an unknown part, and where two columns of
+    the table would have one name."""
     groups = list(panel.head.groups) if isinstance(run.model.head, ConditionedHead) else []
     known = [TOTAL, SHARED, DEBIASED, *groups] if groups else [TOTAL]
     for part in parts:
         if part not in known:
             raise ConfigError(f"--part {part!r}: the model has {', '.join(known)}")
-    kinds = ["peaks" if peaks else "signal" for peaks in panel.peaks.tolist()]
-    totals = [
-        experiment_scale(run, kind) if of_experiment else PROBABILITY if kind == "peaks" else SIGNAL for kind in kinds
-    ]
-    return [
+    totals = [total_scale(run, panel, number, of_experiment) for number in range(len(panel.ids))]
+    columns = [
         PredictedColumn(str(name), number, part, totals[number])
         if part == TOTAL
-        else PredictedColumn(f"{name}.{part}", number, part, LOGIT)
+        else PredictedColumn(f"{name}.{part}", number, part, SCALE_OF_PARTS[totals[number]])
         for number, name in enumerate(panel.ids)
         for part in dict.fromkeys(parts)
     ]
+    names = [*PLACE, *(column.name for column in columns)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"two columns of predictions.parquet would be called {twice!r}",
+            hint="--tracks leaves out a track; another id in the metadata table tells them apart",
+        )
+    return columns
+
+
+SCALE_OF_PARTS = {
+    PROBABILITY: LOGIT,
+    MEDIAN_SIGNAL: STANDARD_LOG,
+    STANDARD_LOG: STANDARD_LOG,
+    MEAN_COUNT: LOG_COUNT,
+    RELATIVE_COUNT: LOG_COUNT,
+}
+"""Scale of a total -> that of its parts."""
+
+
+def total_scale(run: Run, panel: Panel, number: int, of_experiment: bool) -> str:
+    """Return what the total of an output is measured in."""
+    kind = "peaks" if panel.peaks[number] else "signal"
+    if of_experiment:
+        return experiment_scale(run, kind)
+    if kind == "peaks":
+        return PROBABILITY
+    return MEAN_COUNT if run.signal_scale.counts[signal_number(run, panel, number)] else MEDIAN_SIGNAL
+
+
+def signal_number(run: Run, panel: Panel, number: int) -> int:
+    """Return the place of an output's track among the signal tracks of the run."""
+    return [track.id for track in run.tracks].index(str(panel.ids[number])) - run.peak_tracks
 
 
 def schema_of_columns(columns: Sequence[PredictedColumn]) -> pa.Schema:
     """Return the schema of predictions.parquet: where a bin is (0-based, end excluded), and a float32 column per output."""
-    where = [("contig", pa.string()), ("start", pa.int64()), ("end", pa.int64())]
+    where = list(zip(PLACE, (pa.string(), pa.int64(), pa.int64())))
     return pa.schema([*where, *((column.name, pa.float32()) for column in columns)])
 
 
@@ -263,7 +306,6 @@ def predicted_values(
 def in_units(run: Run, panel: Panel, columns: Sequence[PredictedColumn], logits: Floats) -> Floats:
     """Return logits (bins, tracks) as what the total columns are measured in: probabilities of a peak, signals."""
     result = logits.astype(np.float32, copy=True)
-    signals = {track.id: number for number, track in enumerate(run.tracks[run.peak_tracks :])}
     for column in columns:
         if column.part != TOTAL:
             continue
@@ -272,9 +314,8 @@ def in_units(run: Run, panel: Panel, columns: Sequence[PredictedColumn], logits:
             result[:, column.number] = expit(values)
         elif column.scale == RELATIVE_COUNT:
             result[:, column.number] = bounded_exp(torch.from_numpy(np.ascontiguousarray(values))).numpy()
-        elif column.scale == SIGNAL:
-            number = signals[str(panel.ids[column.number])]
-            scale = one_scale(run.signal_scale, number)
+        elif column.scale in (MEDIAN_SIGNAL, MEAN_COUNT):
+            scale = one_scale(run.signal_scale, signal_number(run, panel, column.number))
             scaled = scale.expected(torch.from_numpy(np.ascontiguousarray(values[:, None])))
             result[:, column.number] = scale.inverse(scaled).numpy()[:, 0]
     return result
@@ -295,5 +336,6 @@ def described(run: Run, panel: Panel, column: PredictedColumn, file: str) -> dic
         "part": column.part,
         "scale": column.scale,
         "support": panel.support[column.number],
+        "bias": float(panel.head.bias[column.number]),
         **{name: row.get(metadata_column, "") for name, metadata_column in columns.items()},
     }
