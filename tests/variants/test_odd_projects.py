@@ -11,7 +11,7 @@ import pytest
 from scipy.special import expit
 
 from kit.harm import good_project, in_process, snapshot
-from kit.odd import ODD, odd_project, signals_alone, write_factors
+from kit.odd import ODD, TRACKS, odd_project, signals_alone, write_factors, write_table
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.settings.config import SHORT_GROUPS
 from mfd_cli.settings.parse import parse_config
@@ -150,3 +150,17 @@ def test_a_group_without_factors_has_no_average(tmp_path: Path) -> None:
     done = in_process(["score-variants", "input.vcf", "--fix", "technical=average", *CPU], tmp_path / "p")
     assert done.code == 2 and "no factor is in the group 'technical'" in done.told
     assert not (tmp_path / "p/input.mfd.vcf.gz").exists()
+
+
+def test_an_average_is_flagged_where_biology_and_technique_coincide(tmp_path: Path) -> None:
+    """CTCF under two assays, GATA1 under one: nothing tells what that assay does to GATA1."""
+
+    def one_assay_for_gata1(folder: Path) -> None:
+        write_table(folder, [(*row[:3], "ChIP-seq" if row[2] == "GATA1" else row[3], *row[4:]) for row in TRACKS])
+
+    odd_project(tmp_path / "p", one_assay_for_gata1)
+    words = ["score-variants", "input.vcf", "--fix", "technical=average"]
+    for target, flagged in (("CTCF", {False}), ("GATA1", {True})):
+        run(tmp_path / "p", *words, "-o", f"{target}.vcf", "--tracks", f"target == {target}")
+        flags = pq.read_table(tmp_path / f"p/{target}.parquet")["MFD_FLAGS"].to_pylist()
+        assert {"extrapolated" in flag for flag in flags} == flagged

@@ -24,11 +24,10 @@ from mfd_cli.core.predictor import Head
 from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.query import parse_query
-from mfd_cli.runs.support import Backing, Support
+from mfd_cli.runs.support import Backing, Support, support_of_average
 from mfd_cli.settings.config import TECHNICAL
 
 AVERAGE = "average"
-SUPPORT_ORDER = ("measured", "pairwise", "extrapolated")
 Row = Mapping[str, str]
 
 
@@ -149,7 +148,6 @@ def experiment_panel(run: Run, levels: Mapping[str, str], kind: str = "peaks") -
     found = head_of_rows(model, rows, [track.kind for track in run.tracks], [kind] * len(rows))
     groups = {group: weights.mean(0, keepdims=True) for group, weights in found.groups.items()}
     head = replace(found, bias=found.bias.mean(keepdims=True), groups=groups)
-    worst = max((backed for backed in support if backed != "impossible"), key=SUPPORT_ORDER.index)
     told = rows[0] if len(rows) == 1 else {**rows[0], **{model.metadata.columns[n]: "" for n in others}}
     return Panel(
         np.array([name], object),
@@ -157,7 +155,7 @@ def experiment_panel(run: Run, levels: Mapping[str, str], kind: str = "peaks") -
         head,
         [told],
         np.ones(1, bool),
-        [worst],
+        [support_of_average(support, [True] * len(support))],
         len(candidates) - len(rows),
     )
 
@@ -229,13 +227,11 @@ def fixed(run: Run, panel: Panel, texts: Sequence[str], known: Backing) -> Panel
     if not possible.any():
         raise ConfigError(f"--fix {' '.join(texts)}: no track can be such an experiment")
     head = averaged_head(run, panel, rows, possible, {run.model.factors[name].group for name in replaced})
-    # An average is as well backed as the worst of what it is made of.
-    worst: list[Support] = [
-        max((value for value, use in zip(values, uses) if use), key=SUPPORT_ORDER.index, default="impossible")
-        for values, uses in zip(support.tolist(), possible)
-    ]
+    own = np.array(known.combinations(panel.rows), object)[:, None]
+    others = np.array(known.combinations(rows), object).reshape(possible.shape) != own
+    backing = [support_of_average(*of_track) for of_track in zip(support.tolist(), (others & possible).tolist())]
     told = [{**row, **(candidates[0] if len(candidates) == 1 else {})} for row in panel.rows]
-    whole = replace(panel, head=head, rows=told, support=worst, left_out=int((~possible.any(1)).sum()))
+    whole = replace(panel, head=head, rows=told, support=backing, left_out=int((~possible.any(1)).sum()))
     return whole.only(possible.any(1))
 
 

@@ -24,7 +24,7 @@ DESCRIPTIONS = {
 OTHER_FIELDS = ("MFD_TRACK", "MFD_FLAGS", *QUANTILE_FIELDS.values())
 FLAGS = (
     "Warnings joined by &: mostly_technical (the technical part changes more than all the rest), extrapolated (the track's "
-    "combination of levels is not backed by training tracks)"
+    "combination of levels is not backed by training tracks; of an average: no other condition of it is)"
 )
 
 
