@@ -164,3 +164,49 @@ def test_an_average_is_flagged_where_biology_and_technique_coincide(tmp_path: Pa
         run(tmp_path / "p", *words, "-o", f"{target}.vcf", "--tracks", f"target == {target}")
         flags = pq.read_table(tmp_path / f"p/{target}.parquet")["MFD_FLAGS"].to_pylist()
         assert {"extrapolated" in flag for flag in flags} == flagged
+
+
+def several_labels(folder: Path) -> None:
+    """A factor with several labels in a cell, and a number, in place of lab and year."""
+    write_table(folder, [(*row[:4], tags, row[5]) for row, tags in zip(TRACKS, ("a", "a,b", "b", "", "c"))])
+    write_factors(folder, target="biological", lab="technical", year="technical")
+    toml = (folder / "mfd.toml").read_text().replace('"Lab"', '"Lab"\ntype = "multilabel"')
+    (folder / "mfd.toml").write_text(toml.replace('"Year"', '"Year"\ntype = "number"'), "utf-8")
+
+
+def test_levels_that_are_not_there_are_refused_by_the_option_that_names_them(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    odd_project(project, several_labels)
+    run(project, "score-variants", "input.vcf", "-o", "ab.vcf", "--fix", "lab=a, b", "--fix", "year=2017.5")
+    region = ["predict", "-r", "chr1:1001-3000", "-o", "o", *CPU]
+    for words, message in (
+        (
+            ["score-variants", "input.vcf", "--fix", "lab=a,zzz", *CPU],
+            "--fix 'lab=a,zzz': lab has no level 'zzz'; known",
+        ),
+        (
+            ["score-variants", "input.vcf", "--fix", "lab=A", *CPU],
+            "--fix 'lab=A': lab has no level 'A'; did you mean a?",
+        ),
+        (["score-variants", "input.vcf", "--fix", "year=x", *CPU], "--fix 'year=x': factor year is a number"),
+        ([*region, "--experiment", "lab=a,zzz"], "--experiment 'lab=a,zzz': lab has no level 'zzz'; known"),
+        (
+            [*region, "--experiment", "target=ctcf"],
+            "--experiment 'target=ctcf': target has no level 'ctcf'; did you mean",
+        ),
+        (
+            [*region, "--experiment", "targt=CTCF"],
+            "--experiment 'targt=CTCF': there is no factor 'targt'; did you mean",
+        ),
+        (
+            [*region, "--experiment", "technical=average"],
+            "--experiment 'technical=average': there is no factor 'technical'",
+        ),
+        ([*region, "--experiment", "target"], "--experiment 'target': expected FACTOR=LEVEL"),
+        ([*region, "--experiment", "target=average"], "--experiment 'target=average': expected a level"),
+        ([*region, "--experiment", "lab=a", "--experiment", "lab=b"], "--experiment 'lab=b': lab is named twice"),
+    ):
+        done = in_process(words, project)
+        assert done.code == 2 and message in done.told, done.told
+        assert "--fix" not in done.told or "--fix" in words
+    assert not (project / "o").exists() and not (project / "input.mfd.vcf.gz").exists()

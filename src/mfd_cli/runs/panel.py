@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfd_cli.base.arrays import Bools, Doubles
-from mfd_cli.base.errors import ConfigError, nearest
+from mfd_cli.base.errors import ConfigError, MetadataError, nearest
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.metadata import NumberEncoder, level_balanced_weights, level_cell
 from mfd_cli.core.predictor import Head
@@ -122,10 +122,16 @@ def parse_experiment(run: Run, texts: Sequence[str]) -> dict[str, str]:
     """Return factor -> level of texts such as `assay=ATAC-seq`. ConfigError where a name or level is unknown or there twice."""
     levels: dict[str, str] = {}
     for text in texts:
-        fix = parse_fix(run, text)
-        if fix.level is None or fix.factors[0] in levels:
-            raise ConfigError(f"--experiment {text!r}: expected FACTOR=LEVEL, each factor once")
-        levels[fix.factors[0]] = fix.level
+        asked = f"--experiment {text!r}"
+        factor, level = parse_assignment(asked, text, "FACTOR=LEVEL", "--experiment assay=ATAC-seq")
+        if factor not in run.model.factors:
+            raise ConfigError(f"{asked}: there is no factor {factor!r}{nearest(factor, run.model.factors)}")
+        if factor in levels:
+            raise ConfigError(f"{asked}: {factor} is named twice")
+        if means_average(run, factor, level):
+            raise ConfigError(f"{asked}: expected a level", hint="a factor that is not named takes its average")
+        check_level(asked, run, factor, level)
+        levels[factor] = level
     return levels
 
 
@@ -177,29 +183,49 @@ def parse_fix(run: Run, text: str) -> Fix:
     `technical` is every technical group (model.technical). ConfigError where a name or level is unknown, and for a group
     without factors.
     """
-    name, equals, level = (part.strip() for part in text.partition("="))
-    model = run.model
-    groups = factors_of_groups(run)
-    if not equals or not level:
-        raise ConfigError(f"--fix {text!r}: expected FACTOR=LEVEL or GROUP=average", hint="--fix technical=average")
-    if name not in model.factors and name not in groups:
-        near = nearest(name, [*model.factors, *groups])
-        raise ConfigError(f"--fix {text!r}: there is no factor or group {name!r}{near}")
-    if name in groups and name not in model.factors:
-        if level != AVERAGE:
-            raise ConfigError(f"--fix {text!r}: a group can only be fixed at its average", hint=f"--fix {name}=average")
-        if not groups[name]:
-            raise ConfigError(
-                f"--fix {text!r}: no factor is in the group {name!r}",
-                hint="model.technical says which groups are technical",
-            )
-        return Fix(groups[name], None)
-    encoder = model.metadata.encoders[name]
-    if level == AVERAGE and level not in encoder.levels:
-        return Fix((name,), None)
-    if not isinstance(encoder, NumberEncoder) and not encoder.membership([level]).any():
-        raise ConfigError(f"--fix {text!r}: {name} has no level {level!r}{nearest(level, encoder.levels)}")
-    return Fix((name,), level)
+    asked, groups = f"--fix {text!r}", factors_of_groups(run)
+    name, level = parse_assignment(asked, text, "FACTOR=LEVEL or GROUP=average", "--fix technical=average")
+    if name in run.model.factors:
+        if means_average(run, name, level):
+            return Fix((name,), None)
+        check_level(asked, run, name, level)
+        return Fix((name,), level)
+    if name not in groups:
+        near = nearest(name, [*run.model.factors, *groups])
+        raise ConfigError(f"{asked}: there is no factor or group {name!r}{near}")
+    if level != AVERAGE:
+        raise ConfigError(f"{asked}: a group can only be fixed at its average", hint=f"--fix {name}=average")
+    if not groups[name]:
+        raise ConfigError(
+            f"{asked}: no factor is in the group {name!r}", hint="model.technical says which groups are technical"
+        )
+    return Fix(groups[name], None)
+
+
+def parse_assignment(asked: str, text: str, form: str, example: str) -> tuple[str, str]:
+    """Return the two halves of NAME=VALUE. ConfigError where one is missing; `asked` is the option as it was written."""
+    name, _, value = (part.strip() for part in text.partition("="))
+    if not name or not value:
+        raise ConfigError(f"{asked}: expected {form}", hint=example)
+    return name, value
+
+
+def means_average(run: Run, factor: str, level: str) -> bool:
+    """Return whether a level is the word `average`, and not a level of that name."""
+    return level == AVERAGE and level not in run.model.metadata.levels(factor)
+
+
+def check_level(asked: str, run: Run, factor: str, cell: str) -> None:
+    """Raise ConfigError where a cell holds a level that the factor does not have: any one of several with commas."""
+    encoder = run.model.metadata.encoders[factor]
+    try:
+        levels = [] if isinstance(encoder, NumberEncoder) else encoder.split(cell)
+        encoder.encode([cell], "mean")  # a number that is none
+    except MetadataError as error:
+        raise ConfigError(f"{asked}: {error.message}", hint=error.hint) from error
+    unknown = next((level for level in levels if level not in encoder.levels), None)
+    if unknown is not None:
+        raise ConfigError(f"{asked}: {factor} has no level {unknown!r}{nearest(unknown, encoder.levels)}")
 
 
 def factors_of_groups(run: Run) -> dict[str, tuple[str, ...]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mfd_cli.base.errors import ConfigError, RunError
+from mfd_cli.base.errors import ConfigError, OutputError, RunError
 from mfd_cli.base.files import write_json
 from mfd_cli.base.stored_json import without_nan
 from mfd_cli.dataset.folder import open_dataset
@@ -27,6 +27,7 @@ from mfd_cli.training.sweep_picture import draw_sweep
 from mfd_cli.training.train import train
 
 TOLERANCE = 0.003
+SUMMARY = "sweep.json"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ def sweep(
     key, values = parse_sweep(text)
     seeds = list(seeds) or [project.config.train.seed]
     folder, rows = project.run / "sweep", []
+    if (folder / SUMMARY).exists() and not (resume or force):
+        raise OutputError("holds a sweep already", path=folder, hint="--resume goes on with it, --force replaces it")
     for value in values:
         for seed in seeds:
             place = folder / value.replace("/", "_") / f"seed-{seed}"
@@ -92,7 +95,7 @@ def sweep(
     result = SweepResult(key, rows, means, recommended, reason)
     write_tsv(folder / "sweep.tsv", rows)
     summary = {"key": key, "recommended": recommended, "reason": reason, "means": means}
-    write_json(folder / "sweep.json", without_nan(summary))
+    write_json(folder / SUMMARY, without_nan(summary))
     draw_sweep(folder / "sweep", key, means, recommended, tolerance)
     return result
 
