@@ -110,11 +110,12 @@ def test_bins_of_regions(trained: tuple[Run, Dataset]) -> None:
 
 def test_latents_have_names_and_are_means_over_bins(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
     run, dataset = trained
-    (tmp_path / "r.bed").write_text("chr2\t1000\t1100\nchr9\t5\t9\n2\t5000\t5300\tnamed\n")
+    (tmp_path / "r.bed").write_text("chr2\t1000\t1100\nchr9\t5\t9\n2\t5000\t5300\tan element\n")
     summary = embed(run, dataset.genome, tmp_path / "r.bed", tmp_path / "l.parquet")
     table = pq.read_table(tmp_path / "l.parquet").to_pydict()
     assert (summary.regions, summary.left_out, summary.latents) == (2, 1, run.model.settings.latent)
-    assert table["line"] == [1, 3] and list(table)[5:] == latent_names(run) and "technical.0" in table
+    assert table["line"] == [1, 3] and list(table)[6:] == latent_names(run) and "technical.0" in table
+    assert table["name"] == ["", "an element"]
     predictor = Predictor(run.model)
     for row, (start, end) in enumerate(((1000, 1100), (5000, 5300))):
         at = list(bins_of(start, end))

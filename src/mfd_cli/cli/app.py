@@ -15,7 +15,7 @@ from mfd_cli.cli.inspection import info_command, verify_command
 from mfd_cli.cli.predictions import embed_command, predict_command, qc_command
 from mfd_cli.cli.projects import check_design_command, init_command, preprocess_command, simulate_command
 from mfd_cli.cli.training import train_command
-from mfd_cli.cli.variants import background_command, enrich_command, score_variants_command
+from mfd_cli.cli.variants import IndexAlone, background_command, enrich_command, score_variants_command
 
 # In the order in which `mfd --help` shows them: that of a project's life.
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -47,7 +47,7 @@ app = typer.Typer(
     help="Predict epigenomic tracks from DNA while telling biology from technique.",
 )
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name, cls=IndexAlone if command is score_variants_command else None)(command)
 
 
 @app.callback(invoke_without_command=True)

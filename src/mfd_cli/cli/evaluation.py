@@ -107,7 +107,7 @@ def impute_command(
         str, typer.Option("--unseen", help="An unknown level is an error, or counts as the mean one.")
     ] = "error",
     split: Annotated[str, typer.Option("--split", help="test, validation or train.")] = "test",
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: impute]")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("impute"),
     gpus: Gpus = None,
     threads: Threads = None,
     batch_size: BatchSize = 256,
@@ -123,7 +123,6 @@ def impute_command(
 
     project = load(config, sets, {"data.dataset": dataset, "data.run": run})
     trained = open_run(project, threads)
-    folder = output or project.folder / "impute"
     with Display(quiet) as display:
         result = impute(
             trained,
@@ -131,7 +130,7 @@ def impute_command(
             metadata=metadata,
             unseen=one_of("--unseen", unseen, ("error", "mean")),
             split=split_named(split),
-            output=folder,
+            output=output,
             force=force,
             device=device_of(gpus_or_default(gpus)),
             batch_size=batch_size,
@@ -146,4 +145,4 @@ def impute_command(
         say_all(
             [f"{name}: AUROC {row['auroc']:.3f}, model {row['model_auroc']:.3f} ({row['experiments']} experiments)"]
         )
-    say_all([f"tables: {folder}"])
+    say_all([f"tables: {output}"])

@@ -112,7 +112,7 @@ def explain_command(
     common: dict[str, Any] = {"device": device_of(gpus_or_default(gpus)), "batch_size": batch_size, "force": force}
 
     def show(what: str, verb: Callable[..., ExplainSummary], *given: Any, **options: Any) -> None:
-        folder = output or project.folder / "explain" / names_of_files([what])[0]
+        folder = output or Path("explain") / names_of_files([what])[0]
         with Display(quiet) as display:
             summary = verb(trained, data, *given, folder, progress=display, **common, **options)
         say_all(summary.lines())

@@ -36,9 +36,7 @@ def predict_command(
         list[str] | None, typer.Option("-r", "--regions", help="chr1:1001-200000, chr2, or all; repeatable.")
     ] = None,
     regions_file: Annotated[Path | None, typer.Option("-R", "--regions-file", help="The same from a BED file.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder to write [default: predictions].")
-    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("predictions"),
     tracks: Tracks = None,
     fix: Fixed = None,
     experiment: Annotated[
@@ -96,7 +94,7 @@ def predict_command(
             trained,
             genome,
             chosen,
-            output or project.folder / "predictions",
+            output,
             tracks=tracks,
             fixes=fix or (),
             experiment=parse_experiment(trained, experiment) if experiment else None,
@@ -113,7 +111,9 @@ def predict_command(
 
 
 def embed_command(
-    regions: Annotated[Path, typer.Argument(metavar="REGIONS", help="BED file.")],
+    regions: Annotated[
+        str, typer.Argument(metavar="REGIONS", help="BED file, - for standard input, or chr1:1001-2000.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Parquet file to write.")] = Path("latents.parquet"),
     aggregate: Annotated[str, typer.Option("--aggregate", help="mean or max over the bins of a region.")] = "mean",
     config: ConfigFile = None,
@@ -155,7 +155,7 @@ def qc_command(
     factor: Annotated[
         list[str] | None, typer.Option("--factor", help="Factor to judge; repeatable [default: all with levels].")
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write [default: qc].")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("qc"),
     fdr: Annotated[float, typer.Option("--fdr", help="False discovery rate of what disagrees.")] = 0.01,
     config: ConfigFile = None,
     sets: Sets = None,
@@ -181,7 +181,7 @@ def qc_command(
         result = qc(
             trained,
             open_dataset(project.dataset),
-            output or project.folder / "qc",
+            output,
             factors=factor or (),
             fdr=fdr,
             seed=seed or 0,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.cli.shared import (
@@ -58,6 +60,22 @@ Ensemble = Annotated[
 ]
 
 
+INDEXES = ("auto", "tbi", "csi", "none")
+
+
+class IndexAlone(TyperCommand):
+    """A command whose `-W` may stand alone, as in bcftools: `-W`, `-W=tbi`, `--write-index=csi`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words of the command line, with the format after a `-W` that stands alone."""
+        words = list[str]()
+        for word, following in zip_longest(args, args[1:]):
+            words += ["-W", word[3:]] if word.startswith("-W=") else [word]
+            if word in ("-W", "--write-index") and following not in INDEXES:
+                words.append("auto")
+        return super().parse_args(ctx, words)
+
+
 def score_variants_command(
     context: typer.Context,
     source: Annotated[str | None, typer.Argument(metavar="IN", help="VCF, VCF.gz or BCF; - is standard input.")] = None,
@@ -72,7 +90,7 @@ def score_variants_command(
         ),
     ] = None,
     index: Annotated[
-        str, typer.Option("-W", "--write-index", metavar="FORMAT", help="auto, tbi, csi or none.")
+        str, typer.Option("-W", "--write-index", metavar="[FORMAT]", help="auto, tbi, csi or none.")
     ] = "auto",
     table: Annotated[Path | None, typer.Option("--table", help="[default: IN.mfd.parquet]")] = None,
     skipped: Annotated[
@@ -133,7 +151,7 @@ def score_variants_command(
     options = ScoreOptions(
         output,
         one_of("-O", output_type, ("v", "z", "b", "u")) if output_type else None,
-        one_of("-W", index, ("auto", "tbi", "csi", "none")),
+        one_of("-W", index, INDEXES),
         table,
         skipped,
         per_track,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mfd_cli.base.errors import OutputError, VariantError
+from mfd_cli.formats.tables import parquet_name
 from mfd_cli.genome.genes import Elements, Genes
 from mfd_cli.genome.intervals import Interval
 
@@ -74,9 +75,12 @@ def output_places(source: str | Path, options: ScoreOptions) -> ScoreFiles:
     """Return where the VCF, the table and the list of skipped alleles go, and in which format the VCF is.
 
     The format is `output_type` where it is given, as in bcftools, and the name may then be any; otherwise the name's suffix
-    says it. Raises VariantError for a suffix that says nothing, and for an index that the format cannot have.
+    says it. Raises VariantError for a suffix that says nothing, and for an index that the format cannot have; OutputError for
+    a table that is not called Parquet.
     """
     output, kind = options.output, options.output_type
+    if options.table is not None:
+        parquet_name(options.table)
     piped = str(output) == "-" or (output is None and str(source) == "-")
     if piped:
         _check_index(options.index, kind or "v", piped=True)

@@ -21,7 +21,7 @@ from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.files import check_output, names_of_files, whole_files
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.threads import ahead, in_background
-from mfd_cli.formats.tables import ParquetRows
+from mfd_cli.formats.tables import ParquetRows, parquet_name
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.intervals import parse_region
@@ -89,7 +89,7 @@ def saturate(
     path = check_output(table_path(output, region, shard), force)
     settings = replace(settings or ScoreSettings(), placement="grid")
     scorer, summary = Scorer(runs, device, batch_size, settings), SaturationSummary(path)
-    with whole_files(path) as (temporary,), ParquetRows(temporary, schema_of(scorer, per_track), 4) as table:
+    with whole_files(path) as (temporary,), ParquetRows(temporary, schema_of(scorer, genome, per_track), 4) as table:
         pieces = [stretches[low : low + SATURATED_AT_ONCE] for low in range(0, len(stretches), SATURATED_AT_ONCE)]
         with in_background() as later:
             for done, variants in enumerate(ahead(substitutions(piece, genome) for piece in pieces), start=1):
@@ -105,7 +105,7 @@ def saturate(
 
 def table_path(output: Path | None, region: str, shard: tuple[int, int]) -> Path:
     """Return the table's file: `output`, or a name made of the region and the shard. ConfigError for a name of a VCF, and
-    for standard output, where a Parquet file cannot go."""
+    for standard output, where a Parquet file cannot go; OutputError for another name that is none of a Parquet file."""
     if output is None:
         suffix = "" if shard == (1, 1) else f".{shard[0]}-of-{shard[1]}"
         return Path(f"saturate.{names_of_files([region])[0]}{suffix}.parquet")
@@ -113,7 +113,7 @@ def table_path(output: Path | None, region: str, shard: tuple[int, int]) -> Path
         raise ConfigError(
             f"--saturate writes a Parquet table, not {str(output)!r}", hint="-o FILE.parquet; a VCF comes from a VCF"
         )
-    return output
+    return parquet_name(output)
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -166,10 +166,10 @@ def columns_of(variants: Sequence[Variant], scorer: Scorer, genome: Genome, per_
     }
 
 
-def schema_of(scorer: Scorer, per_track: bool) -> pa.Schema:
+def schema_of(scorer: Scorer, genome: Genome, per_track: bool) -> pa.Schema:
     """Return the schema of the table, one row per substitution."""
     columns: list[tuple[str, pa.DataType]] = [("contig", pa.string()), ("position", pa.int64())]
     columns += [(name, pa.string()) for name in ("ref", "alt", "MFD_TRACK", "MFD_FLAGS")]
     columns += [(name, pa.float32()) for name in scorer.column_names]
     columns += [(f"track.{name}", pa.float32()) for name in scorer.panel.ids if per_track]
-    return pa.schema(columns, metadata=table_metadata(scorer))
+    return pa.schema(columns, metadata=table_metadata(scorer, genome))

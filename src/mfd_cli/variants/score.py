@@ -60,7 +60,7 @@ def score_variants(
         sample = sample_column(variants.header[-1], options.sample, variants.name) if options.phased else None
         sample_name = variants.header[-1].split(b"\t")[sample].decode("utf-8", "replace") if sample else None
         parts = ScoreParts(files.vcf, parts_key(scorer, genome.digest(), options.per_track))
-        schema = score_schema(scorer, options, background)
+        schema = score_schema(scorer, genome, options, background)
         try:
             with score_outputs(files, scorer, genome, schema, options.index, summary) as outputs:
                 first, variants = peeked(variants)
