@@ -158,3 +158,33 @@ def test_two_outputs_of_one_name_are_refused(both: Path, tmp_path: Path) -> None
         assert done.code == 2 and f"two columns of predictions.parquet would be called {name!r}" in done.told
         assert not (tmp_path / "out").exists()
     assert predict(project, tmp_path / "out", "--tracks", "id != start").code == 0
+
+
+def imputed(project: Path, folder: Path, table: str, *words: str) -> tuple[Outcome, list[dict[str, str]]]:
+    """`mfd impute --metadata`, and the rows of experiments.tsv."""
+    (folder / "rows.tsv").write_text(table)
+    words = ("impute", "--metadata", str(folder / "rows.tsv"), "-o", str(folder / "i"), *words)
+    done = in_process([*words, "--force", "--gpus", "0", "--threads", "1", "-q"], project)
+    if done.code:
+        return done, []
+    header, *rows = [line.split("\t") for line in (folder / "i/experiments.tsv").read_text().splitlines()]
+    return done, [dict(zip(header, row)) for row in rows]
+
+
+def test_rows_of_a_table_are_of_the_kind_that_training_had(signals: Path, both: Path, tmp_path: Path) -> None:
+    columns = json.loads((signals / "run/model.json").read_text())["metadata"].values()
+    cells = {column["column"]: column["vocabulary"][0] for column in columns}
+    of_signals = "\t".join(cells) + "\n" + "\t".join(cells.values()) + "\n"
+    done, rows = imputed(signals, tmp_path, of_signals, "--split", "train")
+    assert done.code == 0 and [row["kind"] for row in rows] == ["signal"], done.told
+    assert np.isfinite(pq.read_table(tmp_path / "i/predictions.parquet")["row 1"].to_numpy()).all()
+    done, _ = imputed(signals, tmp_path, of_signals, "--kind", "peaks", "--split", "train")
+    assert done.code == 2 and "--kind peaks: no track of this kind took part in training" in done.told
+
+    table = "File accession\tTarget\tAssay\nnew\tCTCF\tChIP-seq\nT5\tCTCF\tCUT&RUN\nT1\tCTCF\tChIP-seq\n"
+    for words, kind in (((), "peaks"), (("--kind", "peaks"), "peaks"), (("--kind", "signal"), "signal")):
+        done, rows = imputed(both, tmp_path, table, *words)
+        # A track of the model is what it is.
+        assert done.code == 0 and [row["kind"] for row in rows] == [kind, "signal", "peaks"], done.told
+    done = in_process(["impute", "--kind", "signal", "--gpus", "0", "-q"], both)
+    assert done.code == 2 and "--kind goes with --metadata" in done.told

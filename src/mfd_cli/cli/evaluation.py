@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from mfd_cli.base.errors import ConfigError
 from mfd_cli.cli.shared import (
     BatchSize,
     ConfigFile,
     DatasetFolder,
+    ExperimentKind,
     Force,
     Gpus,
     Json,
@@ -19,6 +21,7 @@ from mfd_cli.cli.shared import (
     Sets,
     Threads,
     gpus_or_default,
+    kind_or_default,
     load,
     one_of,
     open_run,
@@ -103,6 +106,7 @@ def impute_command(
     metadata: Annotated[
         Path | None, typer.Option("--metadata", help="Table of experiments [default: the held-out tracks].")
     ] = None,
+    kind: ExperimentKind = None,
     unseen: Annotated[
         str, typer.Option("--unseen", help="An unknown level is an error, or counts as the mean one.")
     ] = "error",
@@ -121,6 +125,8 @@ def impute_command(
     from mfd_cli.dataset.folder import open_dataset
     from mfd_cli.evaluation.impute import impute
 
+    if kind is not None and metadata is None:
+        raise ConfigError("--kind goes with --metadata", hint="held-out tracks have the kind that they have")
     project = load(config, sets, {"data.dataset": dataset, "data.run": run})
     trained = open_run(project, threads)
     with Display(quiet) as display:
@@ -128,6 +134,7 @@ def impute_command(
             trained,
             open_dataset(project.dataset),
             metadata=metadata,
+            kind=kind_or_default(kind),
             unseen=one_of("--unseen", unseen, ("error", "mean")),
             split=split_named(split),
             output=output,

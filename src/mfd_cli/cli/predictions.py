@@ -12,6 +12,7 @@ from mfd_cli.cli.shared import (
     BatchSize,
     ConfigFile,
     DatasetFolder,
+    ExperimentKind,
     Fasta,
     Force,
     Gpus,
@@ -22,6 +23,7 @@ from mfd_cli.cli.shared import (
     Sets,
     Threads,
     gpus_or_default,
+    kind_or_default,
     load,
     one_of,
     open_run,
@@ -43,10 +45,7 @@ def predict_command(
         list[str] | None,
         typer.Option("--experiment", metavar="FACTOR=LEVEL", help="Predict one that nobody did; repeatable."),
     ] = None,
-    kind: Annotated[
-        str | None,
-        typer.Option("--kind", help="With --experiment: peaks or signal [default: peaks if any were trained on]."),
-    ] = None,
+    kind: ExperimentKind = None,
     part: Annotated[
         list[str] | None, typer.Option("--part", help="total [default], shared, debiased, or a group; repeatable.")
     ] = None,
@@ -81,7 +80,6 @@ def predict_command(
         raise ConfigError("--experiment takes the place of the tracks: it goes without --tracks and --fix")
     if kind is not None and not experiment:
         raise ConfigError("--kind goes with --experiment", hint="--tracks 'kind == signal' chooses among the tracks")
-    experiment_kind = one_of("--kind", kind, ("peaks", "signal")) if kind is not None else None
     project = load(config, sets, {"data.dataset": dataset, "data.run": run})
     trained = open_run(project, threads)
     genome, _ = choose_genome(project, trained, fasta)
@@ -98,7 +96,7 @@ def predict_command(
             tracks=tracks,
             fixes=fix or (),
             experiment=parse_experiment(trained, experiment) if experiment else None,
-            kind=experiment_kind,
+            kind=kind_or_default(kind),
             parts=part or (TOTAL,),
             bigwig=bigwig,
             hub_genome=hub_genome,

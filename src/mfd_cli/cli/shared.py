@@ -31,6 +31,12 @@ Metadata = Annotated[Path | None, typer.Option("--metadata", help="Table of trac
 DatasetFolder = Annotated[Path | None, typer.Option("--dataset", help="Dataset folder.")]
 RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
+ExperimentKind = Annotated[
+    str | None,
+    typer.Option(
+        "--kind", help="Of an experiment that nobody did: peaks or signal [default: peaks if any were trained on]."
+    ),
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Windows that go through the model at once.")]
 
 
@@ -83,6 +89,11 @@ def one_of(option: str, value: str, known: tuple[str, ...]) -> Any:
     if value not in known:
         raise ConfigError(f"{option} is {value!r}, not one of {', '.join(known)}")
     return value
+
+
+def kind_or_default(kind: str | None) -> Any:
+    """Return the kind that --kind names, if it names one. ConfigError for another word."""
+    return one_of("--kind", kind, ("peaks", "signal")) if kind is not None else None
 
 
 def gpus_or_default(gpus: int | None) -> int:

@@ -42,7 +42,7 @@ from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
-from mfd_cli.runs.panel import Panel, experiment_panel, panel_of
+from mfd_cli.runs.panel import Panel, experiment_kind, experiment_panel, panel_of
 from mfd_cli.settings.config import DEBIASED, SHARED, TOTAL
 
 PREDICTED_AT_ONCE = 4096
@@ -160,17 +160,6 @@ def predict(
     if bigwig and not assembly:
         remarks.append("no hub for the UCSC browser (--hub-genome tells its name of this genome)")
     return PredictSummary(output, count, len(columns), "; ".join(text for text in remarks if text))
-
-
-def experiment_kind(run: Run, kind: Kind | None = None) -> Kind:
-    """Return of which kind an experiment that nobody did is: `kind` if it is given; else peaks where training had a peak
-    track, and signal otherwise. Raises ConfigError where training had no track of the kind: nothing tells its bias."""
-    known = {track.kind for track, used in zip(run.tracks, run.model.trained.tolist()) if used}
-    if kind is None:
-        return "peaks" if "peaks" in known else "signal"
-    if kind not in known:
-        raise ConfigError(f"--kind {kind}: no track of this kind took part in training", hint=f"--kind {min(known)}")
-    return kind
 
 
 def experiment_scale(run: Run, kind: str) -> str:

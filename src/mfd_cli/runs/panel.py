@@ -22,6 +22,7 @@ from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.metadata import NumberEncoder, level_balanced_weights, level_cell
 from mfd_cli.core.predictor import Head
 from mfd_cli.core.unseen import head_of_rows
+from mfd_cli.experiments.track import Kind
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.query import parse_query
 from mfd_cli.runs.support import Backing, Support, support_of_average
@@ -133,6 +134,17 @@ def parse_experiment(run: Run, texts: Sequence[str]) -> dict[str, str]:
         check_level(asked, run, factor, level)
         levels[factor] = level
     return levels
+
+
+def experiment_kind(run: Run, kind: Kind | None = None) -> Kind:
+    """Return of which kind an experiment that nobody did is: `kind` if it is given; else peaks where training had a peak
+    track, and signal otherwise. Raises ConfigError where training had no track of the kind: nothing tells its bias."""
+    known = {track.kind for track, used in zip(run.tracks, run.model.trained.tolist()) if used}
+    if kind is None:
+        return "peaks" if "peaks" in known else "signal"
+    if kind not in known:
+        raise ConfigError(f"--kind {kind}: no track of this kind took part in training", hint=f"--kind {min(known)}")
+    return kind
 
 
 def experiment_panel(run: Run, levels: Mapping[str, str], kind: str = "peaks") -> Panel:
