@@ -19,12 +19,11 @@ from mfd_cli.cli.shared import (
     Quiet,
     RunFolder,
     Sets,
+    Split,
     Threads,
-    gpus_or_default,
     kind_or_default,
-    load,
     one_of,
-    open_run,
+    opened,
     say_all,
     say_json,
     split_named,
@@ -36,7 +35,7 @@ def evaluate_command(
     sets: Sets = None,
     dataset: DatasetFolder = None,
     run: RunFolder = None,
-    split: Annotated[str, typer.Option("--split", help="test, validation or train.")] = "test",
+    split: Split = "test",
     beside: Annotated[
         list[Path] | None, typer.Option("--beside", help="Another run on the same dataset, as a baseline; repeatable.")
     ] = None,
@@ -54,25 +53,22 @@ def evaluate_command(
 ) -> None:
     """Measure a model per track, by factor level and overall, and say what its predictions are made of."""
     from mfd_cli.cli.console import Display, table
-    from mfd_cli.core.device import device_of
-    from mfd_cli.dataset.folder import open_dataset
     from mfd_cli.evaluation.evaluate import evaluate
     from mfd_cli.runs.folder import load_run
 
-    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
-    trained = open_run(project, threads)
-    folder = output or project.run / f"evaluation-{split}"
+    model = opened(config, sets, dataset, run, threads, gpus)
+    folder = output or model.project.run / f"evaluation-{split}"
     with Display(quiet) as display:
         result = evaluate(
-            trained,
-            open_dataset(project.dataset),
+            model.run,
+            model.dataset(),
             split=split_named(split),
             output=folder,
             force=force or output is None,
             beside={path.name: load_run(path) for path in beside or []},
             kmer=kmer,
             probes=probes,
-            device=device_of(gpus_or_default(gpus)),
+            device=model.device,
             batch_size=batch_size,
             progress=display,
         )
@@ -110,7 +106,7 @@ def impute_command(
     unseen: Annotated[
         str, typer.Option("--unseen", help="An unknown level is an error, or counts as the mean one.")
     ] = "error",
-    split: Annotated[str, typer.Option("--split", help="test, validation or train.")] = "test",
+    split: Split = "test",
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("impute"),
     gpus: Gpus = None,
     threads: Threads = None,
@@ -121,32 +117,29 @@ def impute_command(
 ) -> None:
     """Predict experiments that were held out or never done, say how far the data back them, and score what can be."""
     from mfd_cli.cli.console import Display, table
-    from mfd_cli.core.device import device_of
-    from mfd_cli.dataset.folder import open_dataset
     from mfd_cli.evaluation.impute import impute
 
     if kind is not None and metadata is None:
         raise ConfigError("--kind goes with --metadata", hint="held-out tracks have the kind that they have")
-    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
-    trained = open_run(project, threads)
+    model = opened(config, sets, dataset, run, threads, gpus)
     with Display(quiet) as display:
         result = impute(
-            trained,
-            open_dataset(project.dataset),
+            model.run,
+            model.dataset(),
             metadata=metadata,
             kind=kind_or_default(kind),
             unseen=one_of("--unseen", unseen, ("error", "mean")),
             split=split_named(split),
             output=output,
             force=force,
-            device=device_of(gpus_or_default(gpus)),
+            device=model.device,
             batch_size=batch_size,
             progress=display,
         )
     if as_json:
         say_json(result.summary)
         return
-    shown = ["experiment", "support", *trained.model.metadata.columns, "prevalence", "auroc", "auprc", "pearson"]
+    shown = ["experiment", "support", *model.run.model.metadata.columns, "prevalence", "auroc", "auprc", "pearson"]
     table(shown, [[row[name] for name in shown] for row in result.experiments[:20]])
     for name, row in result.summary.get("baselines", {}).items():
         say_all(
