@@ -21,7 +21,7 @@ from mfd_cli.predictions.embed import bins_of, embed, latent_names, pooled
 from mfd_cli.predictions.predict import grid, predict
 from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.folder import Run
-from mfd_cli.runs.panel import experiment_panel, parse_experiment
+from mfd_cli.runs.new_experiment import experiment_panel, parse_experiment
 
 HERE = (Interval("chr2", 1000, 3000), Interval("chr2", 2900, 3200), Interval("chr1", 500, 600))
 

@@ -13,8 +13,9 @@ from kit.harm import Outcome, good_project, in_process, trained_project
 from kit.odd import signals_alone
 from mfd_cli import Predictor, load_run
 from mfd_cli.genome.sequence import Genome
-from mfd_cli.predictions.predict import experiment_scale, predicted_columns
-from mfd_cli.runs.panel import experiment_panel, panel_of
+from mfd_cli.predictions.predicted_columns import experiment_scale, predicted_columns
+from mfd_cli.runs.new_experiment import experiment_panel
+from mfd_cli.runs.panel import panel_of
 
 HERE = ["predict", "-r", "chr1:1025-2048", "--no-bigwig", "--gpus", "0", "--threads", "1", "-q"]
 

@@ -16,9 +16,11 @@ from mfd_cli.dataset.folder import Dataset
 from mfd_cli.experiments.track import Track
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.runs.folder import Run
-from mfd_cli.runs.panel import experiment_panel, panel_of
+from mfd_cli.runs.new_experiment import experiment_panel
+from mfd_cli.runs.panel import panel_of
 from mfd_cli.runs.support import Backing
-from mfd_cli.variants.effects import Scorer, ScoreSettings
+from mfd_cli.variants.effects import ScoreSettings
+from mfd_cli.variants.scorer import Scorer
 
 
 def some_variants(dataset: Dataset, count: int = 12) -> list[Variant]:

@@ -22,9 +22,9 @@ from mfd_cli.genome.alleles import why_not
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
-from mfd_cli.variants.effects import Scorer
 from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.score import score_variants
+from mfd_cli.variants.scorer import Scorer
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr2,length=30000>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 HAS_BCFTOOLS = shutil.which("bcftools") is not None

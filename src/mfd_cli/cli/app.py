@@ -9,13 +9,14 @@ import typer
 
 from mfd_cli import __version__
 from mfd_cli.cli.ending import ended
+from mfd_cli.cli.enrichment import enrich_command
 from mfd_cli.cli.evaluation import evaluate_command, impute_command
 from mfd_cli.cli.explain import explain_command
 from mfd_cli.cli.inspection import info_command, verify_command
 from mfd_cli.cli.predictions import embed_command, predict_command, qc_command
 from mfd_cli.cli.projects import check_design_command, init_command, preprocess_command, simulate_command
 from mfd_cli.cli.training import train_command
-from mfd_cli.cli.variants import IndexAlone, background_command, enrich_command, score_variants_command
+from mfd_cli.cli.variants import IndexAlone, background_command, score_variants_command
 
 # In the order in which `mfd --help` shows them: that of a project's life.
 COMMANDS: dict[str, Callable[..., None]] = {

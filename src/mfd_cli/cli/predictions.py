@@ -69,7 +69,7 @@ def predict_command(
     from mfd_cli.formats.bed import parse_regions
     from mfd_cli.genome.intervals import Interval
     from mfd_cli.predictions.predict import predict
-    from mfd_cli.runs.panel import parse_experiment
+    from mfd_cli.runs.new_experiment import parse_experiment
     from mfd_cli.settings.config import TOTAL
 
     if not regions and regions_file is None:

@@ -1,4 +1,4 @@
-"""The shell of the commands about variants: score-variants, background, enrich."""
+"""The shell of the commands that score variants: score-variants, background."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from mfd_cli.cli.shared import (
     Fixed,
     Force,
     Gpus,
-    Json,
     Quiet,
     RegionsFile,
     RunFolder,
@@ -32,8 +31,6 @@ from mfd_cli.cli.shared import (
     one_of,
     opened,
     parse_named_file,
-    say_all,
-    say_json,
 )
 
 if TYPE_CHECKING:
@@ -135,12 +132,12 @@ def score_variants_command(
         if output is not None and table is not None:
             raise ConfigError("--saturate writes one file", hint="name it with -o or with --table")
     from mfd_cli.cli.console import Display
-    from mfd_cli.variants.effects import Scorer
     from mfd_cli.variants.options import ScoreOptions
     from mfd_cli.variants.plan import plan_scores
     from mfd_cli.variants.saturate import parse_shard
     from mfd_cli.variants.saturate import saturate as saturate_region
     from mfd_cli.variants.score import write_scores
+    from mfd_cli.variants.scorer import Scorer
 
     settings, part = _settings(placement, precision, tracks, fix), parse_shard(shard)
     options = ScoreOptions(
@@ -281,7 +278,7 @@ def background_command(
     """Score a background set, so that score-variants with the same options can give quantiles and p-values."""
     from mfd_cli.cli.console import Display
     from mfd_cli.variants.background import background
-    from mfd_cli.variants.effects import Scorer
+    from mfd_cli.variants.scorer import Scorer
 
     if source is not None and match is not None:
         raise ConfigError("--match goes with random substitutions, not with a file of variants")
@@ -303,56 +300,6 @@ def background_command(
             progress=display,
         )
     _note_summary((), summary.lines())
-
-
-def enrich_command(
-    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Parquet table of score-variants.")],
-    labels: Annotated[Path, typer.Option("--labels", help="Table of variants: chrom, pos, ref, alt, label.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("enrichment"),
-    label_column: Annotated[
-        str | None, typer.Option("--label-column", help="[default: label, or the only one with two values]")
-    ] = None,
-    positive: Annotated[
-        str | None, typer.Option("--positive", help="Label of the positive class [default: 1, true, rare ...]")
-    ] = None,
-    match_column: Annotated[
-        str | None, typer.Option("--match-column", help="Id of each variant's set, in a matched design.")
-    ] = None,
-    features: Annotated[
-        list[str] | None, typer.Option("--features", metavar="PATTERN", help="Such as 'level.*'; repeatable.")
-    ] = None,
-    direction: Annotated[
-        str, typer.Option("--direction", help="both: scores have a sign; absolute: only their size counts.")
-    ] = "both",
-    fdr: Annotated[float, typer.Option("--fdr", help="False discovery rate of what is called enriched.")] = 0.05,
-    force: Force = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Tell which scores differ between two classes of variants: writes features.tsv, quantiles.tsv, selected.parquet, ..."""
-    from mfd_cli.cli.console import Display, warn
-    from mfd_cli.enrichment.enrich import DIRECTIONS, enrich
-
-    with Display(quiet) as display:
-        result = enrich(
-            scores,
-            labels,
-            output,
-            label_column=label_column,
-            positive=positive,
-            match_column=match_column,
-            features=features,
-            direction=one_of("--direction", direction, DIRECTIONS),
-            fdr=fdr,
-            force=force,
-            progress=display,
-        )
-    for text in [] if quiet else result.warnings:
-        warn(text)
-    if as_json:
-        say_json(result.summary)
-    else:
-        say_all(result.lines())
 
 
 def _settings(placement: str, precision: str, tracks: str | None, fix: list[str] | None) -> ScoreSettings:

@@ -37,7 +37,7 @@ from mfd_cli.formats.metadata_table import read_table
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.at_work import bin_latents, check_same_tracks, labels_of
 from mfd_cli.runs.folder import Run
-from mfd_cli.runs.panel import experiment_kind
+from mfd_cli.runs.new_experiment import experiment_kind
 from mfd_cli.runs.support import Backing
 
 Row = Mapping[str, str]

@@ -12,7 +12,7 @@ the model adds up: logits of peaks, standardised logs of signals. There
     bias + shared + the parts of all groups = debiased + the parts of the technical groups = the total before it gets its units
 
 and the bias, which is the same in all bins, stands in outputs.tsv. The signal of an experiment that nobody did has no units of
-its own: see `experiment_scale`.
+its own: see `experiment_scale` in predicted_columns.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from scipy.special import expit
 
@@ -31,7 +30,6 @@ from mfd_cli.base.arrays import Floats, Ints
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.files import check_output, names_of_files, whole_folder
 from mfd_cli.base.progress import Progress
-from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.losses import SignalScale, bounded_exp
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.experiments.track import Kind
@@ -41,8 +39,20 @@ from mfd_cli.formats.track_hub import check_assembly, known_assembly, write_hub
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import Genome
+from mfd_cli.predictions.predicted_columns import (
+    MEAN_COUNT,
+    MEDIAN_SIGNAL,
+    PROBABILITY,
+    RELATIVE_COUNT,
+    PredictedColumn,
+    described,
+    predicted_columns,
+    schema_of_columns,
+    signal_number,
+)
 from mfd_cli.runs.folder import Run
-from mfd_cli.runs.panel import Panel, experiment_kind, experiment_panel, panel_of
+from mfd_cli.runs.new_experiment import experiment_kind, experiment_panel
+from mfd_cli.runs.panel import Panel, panel_of
 from mfd_cli.settings.config import DEBIASED, SHARED, TOTAL
 
 PREDICTED_AT_ONCE = 4096
@@ -51,18 +61,6 @@ MOST_FILES = 400
 """bigWigs are written together, each an open file."""
 COMPRESSION_LEVEL = 3
 """Level of zstd for the table: predictions are noise in their last digits, and more effort gains little."""
-
-PROBABILITY, LOGIT = "probability of a peak", "logit"
-MEDIAN_SIGNAL, STANDARD_LOG = "median signal", "standardised log signal"
-MEAN_COUNT, RELATIVE_COUNT, LOG_COUNT = (
-    "mean count",
-    "count relative to the mean",
-    "log of the count relative to the mean",
-)
-"""What the numbers of an output are, as outputs.tsv says it. A signal is modelled as log-normal, so that what a mean of logs
-becomes in the signal's own units is the median; its mean is larger."""
-PLACE = ("contig", "start", "end")
-"""Columns of predictions.parquet that say where a bin is."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +76,6 @@ class PredictSummary:
         """Return the summary as lines for the terminal."""
         remarks = f"; {self.remarks}" if self.remarks else ""
         return [f"{self.outputs:,} outputs on {self.bins:,} bins{remarks}", f"wrote {self.folder}"]
-
-
-@dataclass(frozen=True)
-class PredictedColumn:
-    """One output: its name, the number of its track in the panel, which part of it, and what its numbers are."""
-
-    name: str
-    number: int
-    part: str
-    scale: str
 
 
 def predict(
@@ -162,22 +150,6 @@ def predict(
     return PredictSummary(output, count, len(columns), "; ".join(text for text in remarks if text))
 
 
-def experiment_scale(run: Run, kind: str) -> str:
-    """Return what the total of an experiment that nobody did is measured in.
-
-    A signal track's units (its noise floor, mean and standard deviation) are measured, not predicted. Without them the
-    prediction stays on the scale of the loss: standard deviations of the log signal from its mean, or, for counts, a multiple
-    of the mean count. Raises ConfigError where training had signal tracks of both sorts: their biases are not comparable.
-    """
-    if kind == "peaks":
-        return PROBABILITY
-    trained = run.model.trained[run.peak_tracks :]
-    counts = run.signal_scale.counts[trained]
-    if counts.any() and not counts.all():
-        raise ConfigError("some signal tracks are counts and some are not: a new experiment has no scale")
-    return RELATIVE_COUNT if counts.any() else STANDARD_LOG
-
-
 def support_of(panel: Panel, of_experiment: bool) -> str:
     """Say how far the training tracks back the outputs."""
     if of_experiment:
@@ -186,63 +158,6 @@ def support_of(panel: Panel, of_experiment: bool) -> str:
     backed = [f"{count} {level}" for level, count in counts.items() if count]
     left_out = [f"{panel.left_out} tracks left out, for which that is no experiment"] if panel.left_out else []
     return ", ".join([*backed, *left_out])
-
-
-def predicted_columns(run: Run, panel: Panel, parts: Sequence[str], of_experiment: bool) -> list[PredictedColumn]:
-    """Return every output in order, named `track` or `track.part`. ConfigError for an unknown part, and where two columns of
-    the table would have one name."""
-    groups = list(panel.head.groups) if isinstance(run.model.head, ConditionedHead) else []
-    known = [TOTAL, SHARED, DEBIASED, *groups] if groups else [TOTAL]
-    for part in parts:
-        if part not in known:
-            raise ConfigError(f"--part {part!r}: the model has {', '.join(known)}")
-    totals = [total_scale(run, panel, number, of_experiment) for number in range(len(panel.ids))]
-    columns = [
-        PredictedColumn(str(name), number, part, totals[number])
-        if part == TOTAL
-        else PredictedColumn(f"{name}.{part}", number, part, SCALE_OF_PARTS[totals[number]])
-        for number, name in enumerate(panel.ids)
-        for part in dict.fromkeys(parts)
-    ]
-    names = [*PLACE, *(column.name for column in columns)]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ConfigError(
-            f"two columns of predictions.parquet would be called {twice!r}",
-            hint="--tracks leaves out a track; another id in the metadata table tells them apart",
-        )
-    return columns
-
-
-SCALE_OF_PARTS = {
-    PROBABILITY: LOGIT,
-    MEDIAN_SIGNAL: STANDARD_LOG,
-    STANDARD_LOG: STANDARD_LOG,
-    MEAN_COUNT: LOG_COUNT,
-    RELATIVE_COUNT: LOG_COUNT,
-}
-"""Scale of a total -> that of its parts."""
-
-
-def total_scale(run: Run, panel: Panel, number: int, of_experiment: bool) -> str:
-    """Return what the total of an output is measured in."""
-    kind = "peaks" if panel.peaks[number] else "signal"
-    if of_experiment:
-        return experiment_scale(run, kind)
-    if kind == "peaks":
-        return PROBABILITY
-    return MEAN_COUNT if run.signal_scale.counts[signal_number(run, panel, number)] else MEDIAN_SIGNAL
-
-
-def signal_number(run: Run, panel: Panel, number: int) -> int:
-    """Return the place of an output's track among the signal tracks of the run."""
-    return [track.id for track in run.tracks].index(str(panel.ids[number])) - run.peak_tracks
-
-
-def schema_of_columns(columns: Sequence[PredictedColumn]) -> pa.Schema:
-    """Return the schema of predictions.parquet: where a bin is (0-based, end excluded), and a float32 column per output."""
-    where = list(zip(PLACE, (pa.string(), pa.int64(), pa.int64())))
-    return pa.schema([*where, *((column.name, pa.float32()) for column in columns)])
 
 
 def grid(regions: Sequence[Interval], genome: Genome) -> Iterator[tuple[str, Ints]]:
@@ -314,17 +229,3 @@ def one_scale(scale: SignalScale, number: int) -> SignalScale:
     """Return the scale of one signal track alone."""
     own = slice(number, number + 1)
     return SignalScale(scale.floor[own], scale.mean[own], scale.sd[own], scale.counts[own])
-
-
-def described(run: Run, panel: Panel, column: PredictedColumn, file: str) -> dict[str, Any]:
-    """Return one row of outputs.tsv; `file` is empty where there is no bigWig."""
-    row, columns = panel.rows[column.number], run.model.metadata.columns
-    return {
-        "output": column.name,
-        "file": file,
-        "part": column.part,
-        "scale": column.scale,
-        "support": panel.support[column.number],
-        "bias": float(panel.head.bias[column.number]),
-        **{name: row.get(metadata_column, "") for name, metadata_column in columns.items()},
-    }

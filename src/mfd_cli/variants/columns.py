@@ -11,11 +11,12 @@ import numpy as np
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.variants.background import Background
-from mfd_cli.variants.effects import Scorer, ScoreSettings
+from mfd_cli.variants.effects import ScoreSettings
 from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.parts import ScoreParts
 from mfd_cli.variants.phasing import FIRST_SAMPLE, Group, carried_by, groups_of, neighbours, together
 from mfd_cli.variants.records import Allele
+from mfd_cli.variants.scorer import Scorer
 from mfd_cli.variants.summary import ScoreSummary
 
 COMPARED = 256

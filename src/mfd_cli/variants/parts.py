@@ -20,7 +20,7 @@ import pyarrow as pa
 from mfd_cli import __version__
 from mfd_cli.base.files import MARK, mark_folder, whole_file
 from mfd_cli.genome.alleles import Variant
-from mfd_cli.variants.effects import Scorer
+from mfd_cli.variants.scorer import Scorer
 
 WORTH = 1.0
 """Seconds that a chunk must take for its scores to be kept."""

@@ -11,9 +11,9 @@ from mfd_cli.base.progress import Progress, lasting
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.variants.checked import CheckedRecords, checked_header
-from mfd_cli.variants.effects import Scorer
 from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.outputs import free_places
+from mfd_cli.variants.scorer import Scorer
 from mfd_cli.variants.summary import ScoreSummary
 
 TIMED, WARMED_UP = 256, 8

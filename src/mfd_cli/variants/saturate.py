@@ -27,8 +27,9 @@ from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.intervals import parse_region
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
-from mfd_cli.variants.effects import Scorer, ScoreSettings
+from mfd_cli.variants.effects import ScoreSettings
 from mfd_cli.variants.options import TYPE_OF_SUFFIX
+from mfd_cli.variants.scorer import Scorer
 from mfd_cli.variants.table import table_metadata
 
 SATURATED_AT_ONCE = 16

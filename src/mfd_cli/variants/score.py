@@ -3,7 +3,7 @@
 Records are read, scored and written at the same time, in chunks, so that memory does not depend on the length of the file:
 
     checked.py   the chunks of the input, counted; whether it belongs to the genome
-    columns.py   a chunk's columns of the table, with effects.py (what the scores are), phasing.py and background.py
+    columns.py   a chunk's columns of the table, with scorer.py, effects.py, phasing.py and background.py
     outputs.py   the VCF (vcf_fields.py says what it tells), the table (table.py) and the list of skipped alleles
 """
 
@@ -23,11 +23,12 @@ from mfd_cli.runs.folder import Run
 from mfd_cli.variants.background import Background, find_background
 from mfd_cli.variants.checked import CheckedRecords, checked_header
 from mfd_cli.variants.columns import ChunkScorer
-from mfd_cli.variants.effects import Scorer, ScoreSettings
+from mfd_cli.variants.effects import ScoreSettings
 from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.outputs import ScoreOutputs, free_places, score_outputs
 from mfd_cli.variants.parts import ScoreParts, parts_key
 from mfd_cli.variants.records import naming, peeked
+from mfd_cli.variants.scorer import Scorer
 from mfd_cli.variants.summary import ScoreSummary
 from mfd_cli.variants.table import score_schema
 from mfd_cli.variants.vcf_fields import header_of

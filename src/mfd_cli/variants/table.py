@@ -9,8 +9,8 @@ import pyarrow as pa
 from mfd_cli import __version__
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.variants.background import Background
-from mfd_cli.variants.effects import Scorer
 from mfd_cli.variants.options import ScoreOptions
+from mfd_cli.variants.scorer import Scorer
 
 
 def score_schema(scorer: Scorer, genome: Genome, options: ScoreOptions, background: Background | None) -> pa.Schema:

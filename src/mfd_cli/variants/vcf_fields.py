@@ -10,7 +10,7 @@ from mfd_cli import __version__
 from mfd_cli.formats.vcf_reader import VariantFile
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.variants.background import QUANTILE_FIELDS, Background
-from mfd_cli.variants.effects import Scorer
+from mfd_cli.variants.scorer import Scorer
 
 PLACEMENTS = {
     "centred": "variant in the middle of its bin",
