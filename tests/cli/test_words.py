@@ -141,6 +141,18 @@ def test_broken_standard_input_is_called_that(project: Path, here: Path, monkeyp
         assert done.code == 2 and done.told.startswith(f"mfd: error: {message}") and not names_in(here)
 
 
+def test_each_block_of_bed12_is_an_interval(project: Path, here: Path) -> None:
+    (here / "genes.bed").write_text("chr1\t1000\t2000\tgene\t0\t+\t1000\t2000\t0\t2\t100,300\t0,700\n")
+    (here / "exons.bed").write_text("chr1\t1000\t1100\tgene\nchr1\t1700\t2000\tgene\n")
+    results = []
+    for name in ("genes.bed", "exons.bed"):
+        assert mfd(project, here, "embed", name, "--force").code == 0
+        results.append(embedded(here) | {"line": None})
+    assert results[0] == results[1]
+    assert mfd(project, here, "predict", "-R", "genes.bed", "--no-bigwig").code == 0
+    assert pq.read_table(here / "predictions/predictions.parquet")["start"].to_pylist() == [896, 1024, 1664, 1792, 1920]
+
+
 # -- outputs -----------------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.formats.track_hub import check_assembly, known_assembly, short_names
 from mfd_cli.genome.intervals import Interval
-from mfd_cli.predictions.embed import bins_of, embed, latent_names, pooled
+from mfd_cli.predictions.embed import bins_of, embed, latent_names, pooled_latents
 from mfd_cli.predictions.predict import grid, predict
 from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.folder import Run
@@ -134,8 +134,8 @@ def test_bins_are_centred_on_the_interval() -> None:
     assert list(bins_of(1000, 1100)) == [986] and list(bins_of(0, 128)) == [0]
     assert list(bins_of(1000, 1300)) == [958, 1086, 1214]
     latents = np.array([[1.0, -5], [2, 1], [-3, 4]], np.float32)
-    assert pooled(latents, np.array([0, 0, 1]), 2, "mean").tolist() == [[1.5, -2], [-3, 4]]
-    assert pooled(latents, np.array([0, 0, 1]), 2, "max").tolist() == [[2, -5], [-3, 4]]
+    assert pooled_latents(latents, np.array([0, 0, 1]), 2, "mean").tolist() == [[1.5, -2], [-3, 4]]
+    assert pooled_latents(latents, np.array([0, 0, 1]), 2, "max").tolist() == [[2, -5], [-3, 4]]
 
 
 def test_hubs_are_named_after_the_genome_or_not_written() -> None:

@@ -158,7 +158,7 @@ def gpus_or_default(gpus: int | None) -> int:
     return int(torch.cuda.is_available()) if gpus is None else gpus
 
 
-def rank() -> int:
+def process_number() -> int:
     """Return this process's number among those of a training."""
     return int(os.environ.get("RANK", "0"))
 

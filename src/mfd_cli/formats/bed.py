@@ -178,7 +178,7 @@ def _parse_block(data: bytes, names: dict[bytes, int], number: int) -> tuple[_Co
     ):
         return None, lines
     one, two, three = marks[at], marks[at + 1], marks[at + 2]
-    start, end = _numbers(raw, one + 1, two), _numbers(raw, two + 1, three)
+    start, end = _whole_numbers(raw, one + 1, two), _whole_numbers(raw, two + 1, three)
     if start is None or end is None or (end <= start).any():
         return None, lines
     contig = _name_numbers(data, raw, line_start, one, names)
@@ -194,7 +194,7 @@ def _last_eight(raw: Bytes, end: Ints, width: Ints) -> NDArray[np.uint64]:
     return last
 
 
-def _numbers(raw: Bytes, low: Ints, high: Ints) -> Ints | None:
+def _whole_numbers(raw: Bytes, low: Ints, high: Ints) -> Ints | None:
     """Return the whole numbers at [low, high) of a text, (rows,); None unless all are of one to ten digits.
 
     Eight digits at a time, as the bytes of one number: neighbours are joined to pairs, pairs to fours, fours to eight. One

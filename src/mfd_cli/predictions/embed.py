@@ -158,7 +158,7 @@ def rows_of(
         for at in bins_of(start, end):
             windows.append(genome.codes(contig, at - predictor.left, at - predictor.left + predictor.window))
             owner.append(number)
-    latents = pooled(predictor.latents(np.stack(windows)), np.array(owner), len(contigs), aggregate)
+    latents = pooled_latents(predictor.latents(np.stack(windows)), np.array(owner), len(contigs), aggregate)
     gc = [gc_share(genome.codes(contig, start, end)) for contig, start, end in zip(contigs, starts, ends)]
     where = {
         "line": regions.line[part],
@@ -171,7 +171,7 @@ def rows_of(
     return where | {name: latents[:, i] for i, name in enumerate(names)}
 
 
-def pooled(latents: Floats, owner: Ints, count: int, aggregate: Aggregate) -> Floats:
+def pooled_latents(latents: Floats, owner: Ints, count: int, aggregate: Aggregate) -> Floats:
     """Return the latents of bins (bins, latent) as latents of the intervals that own them (count, latent).
 
     `owner` (bins,) is in ascending order. `max` takes the value that is farthest from zero, with its sign.

@@ -60,15 +60,15 @@ def experiment_panel(run: Run, levels: Mapping[str, str], kind: str = "peaks") -
     name = ",".join(f"{factor}={level}" for factor, level in levels.items())
     if not rows:
         raise ConfigError(f"--experiment {name}: impossible: {known.of(candidates[0])[1]}")
-    found = head_of_rows(model, rows, [track.kind for track in run.tracks], [kind] * len(rows))
-    groups = {group: weights.mean(0, keepdims=True) for group, weights in found.groups.items()}
-    head = replace(found, bias=found.bias.mean(keepdims=True), groups=groups)
-    told = rows[0] if len(rows) == 1 else {**rows[0], **{model.metadata.columns[n]: "" for n in others}}
+    head_of_each = head_of_rows(model, rows, [track.kind for track in run.tracks], [kind] * len(rows))
+    groups = {group: weights.mean(0, keepdims=True) for group, weights in head_of_each.groups.items()}
+    head = replace(head_of_each, bias=head_of_each.bias.mean(keepdims=True), groups=groups)
+    shown_row = rows[0] if len(rows) == 1 else {**rows[0], **{model.metadata.columns[n]: "" for n in others}}
     return Panel(
         np.array([name], object),
         np.array([kind == "peaks"]),
         head,
-        [told],
+        [shown_row],
         np.ones(1, bool),
         [support_of_average(support, [True] * len(support))],
         len(candidates) - len(rows),

@@ -10,7 +10,7 @@ A fixed factor replaces what the track's own level contributes; combinations tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,9 +25,7 @@ from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.runs.fixes import combinations_of, parse_fix
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.query import parse_query
-from mfd_cli.runs.support import Backing, Support, support_of_average
-
-Row = Mapping[str, str]
+from mfd_cli.runs.support import Backing, Row, Support, support_of_average
 
 
 @dataclass(frozen=True)
@@ -135,8 +133,8 @@ def fixed(run: Run, panel: Panel, texts: Sequence[str], known: Backing) -> Panel
     own = np.array(known.combinations(panel.rows), object)[:, None]
     others = np.array(known.combinations(rows), object).reshape(possible.shape) != own
     backing = [support_of_average(*of_track) for of_track in zip(support.tolist(), (others & possible).tolist())]
-    told = [{**row, **(candidates[0] if len(candidates) == 1 else {})} for row in panel.rows]
-    whole = replace(panel, head=head, rows=told, support=backing, left_out=int((~possible.any(1)).sum()))
+    shown_rows = [{**row, **(candidates[0] if len(candidates) == 1 else {})} for row in panel.rows]
+    whole = replace(panel, head=head, rows=shown_rows, support=backing, left_out=int((~possible.any(1)).sum()))
     return whole.only(possible.any(1))
 
 
@@ -150,17 +148,17 @@ def averaged_head(run: Run, panel: Panel, rows: Sequence[Row], possible: Bools, 
     tracks, each = possible.shape
     share = possible / np.maximum(possible.sum(1, keepdims=True), 1)
     # Tracks of one condition share their rows: of a thousand combinations few are different.
-    place: dict[tuple[str, ...], int] = {}
+    row_of_key: dict[tuple[str, ...], int] = {}
     columns = list(run.model.metadata.columns.values())
     keys = [(kind, *(row[c] for c in columns)) for row, kind in zip(rows, np.repeat(of, each).tolist())]
-    which = [place.setdefault(key, len(place)) for key in keys]
-    distinct = [dict(zip(columns, key[1:])) for key in place]
-    found = head_of_rows(run.model, distinct, kinds, [key[0] for key in place])
+    which = [row_of_key.setdefault(key, len(row_of_key)) for key in keys]
+    distinct = [dict(zip(columns, key[1:])) for key in row_of_key]
+    replaced = head_of_rows(run.model, distinct, kinds, [key[0] for key in row_of_key])
     own = head_of_rows(run.model, panel.rows, kinds, of.tolist())
-    bias = panel.head.bias + (found.bias[which].reshape(tracks, each) * share).sum(1) - own.bias
+    bias = panel.head.bias + (replaced.bias[which].reshape(tracks, each) * share).sum(1) - own.bias
     weights = dict(panel.head.groups)
     for group in groups:
-        weights[group] = np.einsum("tek,te->tk", found.groups[group][which].reshape(tracks, each, -1), share).astype(
+        weights[group] = np.einsum("tek,te->tk", replaced.groups[group][which].reshape(tracks, each, -1), share).astype(
             np.float32
         )
     return replace(panel.head, bias=bias.astype(np.float32), groups=weights)

@@ -15,7 +15,7 @@ from mfd_cli.genome.alleles import BEYOND, LONGEST, MISMATCH
 from mfd_cli.genome.sequence import Genome, match_contigs
 from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.phasing import sample_column
-from mfd_cli.variants.records import MOST_MISMATCHES, Allele, alleles_of, check_lengths, chunks, within
+from mfd_cli.variants.records import MOST_MISMATCHES, Allele, alleles_of, check_lengths, chunks, records_within
 from mfd_cli.variants.summary import ScoreSummary
 
 FEWEST_CHECKED = 20
@@ -76,7 +76,7 @@ class CheckedRecords:
         """Yield chunks of records and the alleles of each; neighbours that are to be scored together stay in one chunk."""
         records = self.variants.records
         if self.options.regions:
-            records = within(records, self.options.regions, self.genome)
+            records = records_within(records, self.options.regions, self.genome)
         for chunk in chunks(records, LONGEST if self.options.phased else 0):
             yield chunk, [allele for record in chunk for allele in alleles_of(record, self.genome)]
 

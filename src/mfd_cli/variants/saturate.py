@@ -94,7 +94,7 @@ def saturate(
         pieces = [stretches[low : low + SATURATED_AT_ONCE] for low in range(0, len(stretches), SATURATED_AT_ONCE)]
         with in_background() as later:
             for done, variants in enumerate(ahead(substitutions(piece, genome) for piece in pieces), start=1):
-                later(table.write, columns_of(variants, scorer, genome, per_track))
+                later(table.write, substitution_columns(variants, scorer, genome, per_track))
                 summary.scored += len(variants)
                 if progress:
                     progress("scoring bins", min(done * SATURATED_AT_ONCE, len(stretches)), len(stretches))
@@ -156,7 +156,9 @@ def _substitutions(stretches: Sequence[Stretch], genome: Genome) -> Iterator[Var
                 yield from (Variant(contig, position, ref, alt) for alt in "ACGT" if alt != ref)
 
 
-def columns_of(variants: Sequence[Variant], scorer: Scorer, genome: Genome, per_track: bool) -> dict[str, Any]:
+def substitution_columns(
+    variants: Sequence[Variant], scorer: Scorer, genome: Genome, per_track: bool
+) -> dict[str, Any]:
     """Return the table's columns, one value per substitution."""
     return {
         "contig": [variant.contig for variant in variants],

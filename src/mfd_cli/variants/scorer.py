@@ -27,7 +27,7 @@ from mfd_cli.runs.panel import Panel
 from mfd_cli.settings.config import field_name
 from mfd_cli.variants.effects import Effects, Member, ScoreSettings
 
-NOTHING = 1e-6
+ROUNDING = 1e-6
 """Sizes below this are the rounding of float32."""
 MOSTLY_TECHNICAL, EXTRAPOLATED = "mostly_technical", "extrapolated"
 
@@ -188,5 +188,5 @@ def _rms(values: Floats, weights: Doubles) -> Floats:
     Sizes that are nothing but rounding become 0, so that a part that a model lacks is 0 and not 1e-8.
     """
     size = np.sqrt(np.square(values, dtype=np.float64) @ weights).astype(np.float32)
-    result: Floats = np.where(size < NOTHING, np.float32(0), size)
+    result: Floats = np.where(size < ROUNDING, np.float32(0), size)
     return result
