@@ -48,7 +48,7 @@ from mfd_cli.predictions.predicted_columns import (
     described,
     predicted_columns,
     schema_of_columns,
-    signal_number,
+    signal_numbers,
 )
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.new_experiment import experiment_kind, experiment_panel
@@ -122,20 +122,8 @@ def predict(
     names = names_of_files([column.name for column in columns])
     assembly = hub_genome or known_assembly(genome.lengths)
     with whole_folder(output) as folder:
-        files = [folder / f"{name}.bw" for name in names] if bigwig else []
-        with (
-            ParquetRows(folder / "predictions.parquet", schema_of_columns(columns), COMPRESSION_LEVEL) as table,
-            BigWigs(files, genome.lengths) as bigwigs,
-        ):
-            done = 0
-            for contig, starts in pieces:
-                values = predicted_values(run, predictor, panel, columns, genome, contig, starts)
-                bins: dict[str, Any] = {"contig": [contig] * len(starts), "start": starts, "end": starts + BIN}
-                table.write(bins | {column.name: values[:, i] for i, column in enumerate(columns)})
-                bigwigs.write(contig, starts, values, BIN)
-                done += len(starts)
-                if progress:
-                    progress("predicting bins", done, count)
+        bigwigs = [folder / f"{name}.bw" for name in names] if bigwig else []
+        ModelAlongGenome(run, predictor, panel, columns, genome).write(folder, bigwigs, pieces, progress)
         write_tsv(
             folder / "outputs.tsv",
             [described(run, panel, column, f"{name}.bw" if bigwig else "") for column, name in zip(columns, names)],
@@ -175,54 +163,73 @@ def grid(regions: Sequence[Interval], genome: Genome) -> Iterator[tuple[str, Int
             yield contig, starts[low : low + PREDICTED_AT_ONCE]
 
 
-def predicted_values(
-    run: Run,
-    predictor: Predictor,
-    panel: Panel,
-    columns: Sequence[PredictedColumn],
-    genome: Genome,
-    contig: str,
-    starts: Ints,
-) -> Floats:
-    """Return the predictions (bins, outputs) of the bins of a contig that begin at `starts`.
+@dataclass(frozen=True)
+class ModelAlongGenome:
+    """A model at work on bins of a genome; `columns` are the outputs that are wanted of its panel."""
 
-    Of the sum logit = bias + shared + parts of the groups, only what the outputs need is computed.
-    """
-    left, width = predictor.left, predictor.window
-    latents = predictor.latents(
-        np.stack([genome.codes(contig, start - left, start - left + width) for start in starts.tolist()])
-    )
-    head = panel.head
-    parts = {column.part for column in columns}
-    computed: dict[str, Floats] = {}  # part -> (bins, tracks)
-    if parts - {TOTAL, SHARED}:
-        computed |= {group: head.group_part(group, latents) for group in head.groups}
-    if parts - {TOTAL}:
-        computed[SHARED] = np.broadcast_to(head.shared_part(latents)[:, None], (len(starts), len(panel.ids)))
-    if DEBIASED in parts:
-        technical = run.model.settings.technical
-        computed[DEBIASED] = head.bias + sum(computed[part] for part in (SHARED, *head.groups) if part not in technical)
-    if TOTAL in parts:
-        computed[TOTAL] = in_units(run, panel, columns, head.logits(latents))
-    return np.stack([computed[column.part][:, column.number] for column in columns], 1)
+    run: Run
+    predictor: Predictor
+    panel: Panel
+    columns: Sequence[PredictedColumn]
+    genome: Genome
 
+    def write(
+        self, folder: Path, bigwigs: Sequence[Path], pieces: Sequence[tuple[str, Ints]], progress: Progress | None
+    ) -> None:
+        """Write predictions.parquet, and a bigWig per output where their paths are given, of (contig, starts of bins)."""
+        done, count = 0, sum(len(starts) for _, starts in pieces)
+        schema = schema_of_columns(self.columns)
+        with (
+            ParquetRows(folder / "predictions.parquet", schema, COMPRESSION_LEVEL) as table,
+            BigWigs(bigwigs, self.genome.lengths) as files,
+        ):
+            for contig, starts in pieces:
+                values = self.values(contig, starts)
+                bins: dict[str, Any] = {"contig": [contig] * len(starts), "start": starts, "end": starts + BIN}
+                table.write(bins | {column.name: values[:, i] for i, column in enumerate(self.columns)})
+                files.write(contig, starts, values, BIN)
+                done += len(starts)
+                if progress:
+                    progress("predicting bins", done, count)
 
-def in_units(run: Run, panel: Panel, columns: Sequence[PredictedColumn], logits: Floats) -> Floats:
-    """Return logits (bins, tracks) as what the total columns are measured in: probabilities of a peak, signals."""
-    result = logits.astype(np.float32, copy=True)
-    for column in columns:
-        if column.part != TOTAL:
-            continue
-        values = logits[:, column.number]
-        if column.scale == PROBABILITY:
-            result[:, column.number] = expit(values)
-        elif column.scale == RELATIVE_COUNT:
-            result[:, column.number] = bounded_exp(torch.from_numpy(np.ascontiguousarray(values))).numpy()
-        elif column.scale in (MEDIAN_SIGNAL, MEAN_COUNT):
-            scale = one_scale(run.signal_scale, signal_number(run, panel, column.number))
-            scaled = scale.expected(torch.from_numpy(np.ascontiguousarray(values[:, None])))
-            result[:, column.number] = scale.inverse(scaled).numpy()[:, 0]
-    return result
+    def values(self, contig: str, starts: Ints) -> Floats:
+        """Return the predictions (bins, outputs) of the bins of a contig that begin at `starts`.
+
+        Of the sum logit = bias + shared + parts of the groups, only what the outputs need is computed.
+        """
+        left, width = self.predictor.left, self.predictor.window
+        windows = [self.genome.codes(contig, start - left, start - left + width) for start in starts.tolist()]
+        latents = self.predictor.latents(np.stack(windows))
+        head, parts = self.panel.head, {column.part for column in self.columns}
+        computed: dict[str, Floats] = {}  # part -> (bins, tracks)
+        if parts - {TOTAL, SHARED}:
+            computed |= {group: head.group_part(group, latents) for group in head.groups}
+        if parts - {TOTAL}:
+            computed[SHARED] = np.broadcast_to(head.shared_part(latents)[:, None], (len(starts), len(self.panel.ids)))
+        if DEBIASED in parts:
+            technical = self.run.model.settings.technical
+            left_in = [computed[part] for part in (SHARED, *head.groups) if part not in technical]
+            computed[DEBIASED] = head.bias + sum(left_in)
+        if TOTAL in parts:
+            computed[TOTAL] = self.in_units(head.logits(latents))
+        return np.stack([computed[column.part][:, column.number] for column in self.columns], 1)
+
+    def in_units(self, logits: Floats) -> Floats:
+        """Return logits (bins, tracks) as what the total columns are measured in: probabilities of a peak, signals."""
+        result, numbers = logits.astype(np.float32, copy=True), signal_numbers(self.run)
+        for column in self.columns:
+            if column.part != TOTAL:
+                continue
+            values = logits[:, column.number]
+            if column.scale == PROBABILITY:
+                result[:, column.number] = expit(values)
+            elif column.scale == RELATIVE_COUNT:
+                result[:, column.number] = bounded_exp(torch.from_numpy(np.ascontiguousarray(values))).numpy()
+            elif column.scale in (MEDIAN_SIGNAL, MEAN_COUNT):
+                scale = one_scale(self.run.signal_scale, numbers[str(self.panel.ids[column.number])])
+                scaled = scale.expected(torch.from_numpy(np.ascontiguousarray(values[:, None])))
+                result[:, column.number] = scale.inverse(scaled).numpy()[:, 0]
+        return result
 
 
 def one_scale(scale: SignalScale, number: int) -> SignalScale:

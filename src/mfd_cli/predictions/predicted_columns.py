@@ -61,7 +61,7 @@ def predicted_columns(run: Run, panel: Panel, parts: Sequence[str], of_experimen
     for part in parts:
         if part not in known:
             raise ConfigError(f"--part {part!r}: the model has {', '.join(known)}")
-    totals = [total_scale(run, panel, number, of_experiment) for number in range(len(panel.ids))]
+    totals = total_scales(run, panel, of_experiment)
     columns = [
         PredictedColumn(str(name), number, part, totals[number])
         if part == TOTAL
@@ -89,19 +89,19 @@ SCALE_OF_PARTS = {
 """Scale of a total -> that of its parts."""
 
 
-def total_scale(run: Run, panel: Panel, number: int, of_experiment: bool) -> str:
-    """Return what the total of an output is measured in."""
-    kind = "peaks" if panel.peaks[number] else "signal"
+def total_scales(run: Run, panel: Panel, of_experiment: bool) -> list[str]:
+    """Return what the total of every output is measured in."""
+    kinds = ["peaks" if peaks else "signal" for peaks in panel.peaks.tolist()]
     if of_experiment:
-        return experiment_scale(run, kind)
-    if kind == "peaks":
-        return PROBABILITY
-    return MEAN_COUNT if run.signal_scale.counts[signal_number(run, panel, number)] else MEDIAN_SIGNAL
+        return [experiment_scale(run, kind) for kind in kinds]
+    counts, numbers = run.signal_scale.counts, signal_numbers(run)
+    of_signal = {name: MEAN_COUNT if counts[number] else MEDIAN_SIGNAL for name, number in numbers.items()}
+    return [of_signal.get(str(name), PROBABILITY) for name in panel.ids]
 
 
-def signal_number(run: Run, panel: Panel, number: int) -> int:
-    """Return the place of an output's track among the signal tracks of the run."""
-    return [track.id for track in run.tracks].index(str(panel.ids[number])) - run.peak_tracks
+def signal_numbers(run: Run) -> dict[str, int]:
+    """Return the place of each signal track among the signal tracks of the run, by id."""
+    return {track.id: number for number, track in enumerate(run.tracks[run.peak_tracks :])}
 
 
 def schema_of_columns(columns: Sequence[PredictedColumn]) -> pa.Schema:
