@@ -124,7 +124,9 @@ class ModelConfig(Node):
         None, description="share of the latent per group, e.g. {biological = 0.75, technical = 0.25}"
     )
     technical: tuple[Text, ...] | None = Field(
-        None, description='groups that are technique, not biology, e.g. ["batch"]; default: the group called technical'
+        None,
+        description="groups that are technique, not biology; default: the group called technical",
+        examples=[["batch"]],
     )
     hidden: Count | None = Field(None, description="half the hidden width of the metadata networks (h)")
     head: Literal["conditioned", "free"] = "conditioned"
