@@ -37,6 +37,8 @@ class Shape:
     split: str = 'test = ["chr2"]\nvalidation = ["chr3"]'
     more: str = ""
     """Further lines of mfd.toml."""
+    model: str = ""
+    """Further lines of its section [model]."""
     train: str = ""
     """Further lines of its section [train]."""
     letters: Callable[[str], str] = str
@@ -127,6 +129,7 @@ width = 8
 window = 128
 latent = 16
 hidden = 8
+{shape.model}
 
 [train]
 epochs = 1
@@ -190,6 +193,13 @@ SHAPES = [
         "three groups",
         told(PEAKS, Sex=["f", "m"] * 4),
         FACTORS | {"sex": '{column = "Sex", group = "donor"}'},
+    ),
+    Shape(
+        "a technical group of another name",
+        PEAKS,
+        only("target", "tissue")
+        | {name: f'{{column = "{name.title()}", group = "batch"}}' for name in ("assay", "lab")},
+        model='technical = ["batch"]',
     ),
     Shape(
         "counts",

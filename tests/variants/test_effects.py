@@ -18,10 +18,11 @@ from mfd_cli.dataset.folder import Dataset
 from mfd_cli.genome.alleles import Variant, slide
 from mfd_cli.genome.sequence import Genome, encode
 from mfd_cli.runs.folder import Run
-from mfd_cli.variants.effects import EDGE, Member, Placement, Scorer, ScoreSettings
+from mfd_cli.variants.effects import EDGE, Member, Placement, ScoreSettings
 from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.saturate import Stretch, cut, parse_shard, saturate, stretches_of
 from mfd_cli.variants.score import score_variants
+from mfd_cli.variants.scorer import Scorer
 
 
 def member(

@@ -22,9 +22,9 @@ from mfd_cli.genome.sequence import Genome, encode
 from mfd_cli.runs.choose_genome import choose_genome
 from mfd_cli.runs.folder import Run
 from mfd_cli.variants import records as module
-from mfd_cli.variants.effects import Scorer
 from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.score import score_variants
+from mfd_cli.variants.scorer import Scorer
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr2,length=30000>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 

@@ -34,7 +34,7 @@ from mfd_cli.genome.grid import BIN, BinGrid, labelled_bins
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.settings.config import Config
 
-INTERMEDIATES = 2
+INTERMEDIATES = 3
 """Version of the intermediate files: those of another one are not taken over."""
 COUNTS = ("peaks", "lost", "empty", "ignored")
 """What a sidecar keeps of a parsed track, besides digests."""

@@ -39,7 +39,8 @@ Direction = Literal["both", "absolute"]
 DIRECTIONS = ("both", "absolute")
 QUANTILES = (0.0001, 0.001, 0.01, 0.1, 0.9, 0.99, 0.999, 0.9999)
 FORMAT, VERSION = "variant-enrichment", 1
-COMPARED = ("MFD_MAX_DLOGIT", "MFD_SHARED", "MFD_BIO", "MFD_TECH", "MFD_DEBIASED")
+COMPARED = ("max", "shared", "group", "debiased")
+"""Kinds of features that stand beside MFD_DEBIASED."""
 REFERENCE = "MFD_DEBIASED"
 KINDS = {
     "MFD_MAX_DLOGIT": "max", "MFD_SHARED": "shared", "MFD_DEBIASED": "debiased", "MFD_": "group",
@@ -364,7 +365,7 @@ def compare(table: ScoreTable, joined: Joined, settings: EnrichSettings) -> list
     reference = np.abs(table.column(REFERENCE, joined.rows))
     absolute = EnrichSettings(settings.quantiles, "absolute", settings.fdr)
     rows = []
-    for name in (name for name in COMPARED if name in table.features):
+    for name in (name for name in table.features if kind_of(name) in COMPARED):
         values = table.column(name, joined.rows)
         signed = settings.direction == "both" and bool((values < 0).any())
         for how in (settings, absolute) if signed else (absolute,):

@@ -9,7 +9,7 @@ and the files of write_on_dna.py, for every one of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from mfd_cli.explain.write_on_dna import write_on_dna
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.at_work import check_same_tracks
 from mfd_cli.runs.folder import Run
-from mfd_cli.settings.config import DEBIASED, SHARED, TECHNICAL, TOTAL
+from mfd_cli.settings.config import DEBIASED, SHARED, TOTAL
 
 
 def explain_latents(run: Run, dataset: Dataset, names: Sequence[str], output: Path, **options: Any) -> ExplainSummary:
@@ -61,7 +61,7 @@ def explain_track(
     ids = [one.id for one in run.tracks]
     if track not in ids:
         raise ConfigError(f"the model has no track {track!r}{nearest(track, ids)}")
-    weights = track_parts(Predictor(run.model).head, ids.index(track))
+    weights = track_parts(Predictor(run.model).head, ids.index(track), run.model.settings.technical)
     if not isinstance(run.model.head, ConditionedHead):
         weights = {TOTAL: weights[TOTAL]}
     for part in parts:
@@ -74,13 +74,14 @@ def explain_track(
     return explain_directions(run, dataset, f"track {track}", directions, output, **options)
 
 
-def track_parts(head: Head, index: int) -> dict[str, Floats]:
-    """Weights over the latent (latent,) of one track's total, shared part, groups, and everything but the technical part."""
+def track_parts(head: Head, index: int, technical: Collection[str]) -> dict[str, Floats]:
+    """Weights over the latent (latent,) of one track's total, shared part, groups, and all but the technical groups."""
     latent = len(head.shared)
     groups = {name: whole_latent(w[index : index + 1], head.slices[name], latent)[0] for name, w in head.groups.items()}
     parts = {TOTAL: head.matrix()[index], SHARED: head.shared, **groups}
-    if TECHNICAL in groups and len(groups) > 1:
-        parts[DEBIASED] = parts[TOTAL] - groups[TECHNICAL]
+    set_aside = [weights for name, weights in groups.items() if name in technical]
+    if set_aside and len(groups) > len(set_aside):
+        parts[DEBIASED] = parts[TOTAL] - sum(set_aside)
     return parts
 
 

@@ -42,6 +42,7 @@ from mfd_cli.runs.folder import (
     load_run,
     runs_of_seeds,
 )
+from mfd_cli.settings.config import Config
 from mfd_cli.settings.project import Project
 from mfd_cli.training.not_finite import batches_named, check_gradients
 from mfd_cli.training.plan import TIMED_STEPS, FirstSteps, TrainingPlan, plan_left
@@ -92,6 +93,7 @@ def train(
                 note(sole_level_words(factor, level))
         if warn:
             warn_of_confounds(ready, warn)
+            warn_of_groups(project.config, warn)
             if not len(course.validation):
                 warn("there are no validation bins: the last weights are kept, and training does not stop early")
         if processes.first and ready.trainer.step == 0:
@@ -305,6 +307,15 @@ def warn_of_confounds(ready: Ready, warn: Say) -> None:
     rows = [track.metadata for track, used in zip(outputs_of(ready.dataset), trained) if used]
     for sentence in worst_confounds(rows, ready.trainer.config.factors):
         warn(f"{sentence}: their separate contributions are not to be trusted (mfd check-design)")
+
+
+def warn_of_groups(config: Config, warn: Say) -> None:
+    """Say which groups are named like technique and count as biology."""
+    for group in config.technical_by_name:
+        warn(
+            f"the group {group!r} is not set aside as technical (MFD_DEBIASED, --fix technical=average): "
+            f'model.technical = ["{group}"] in mfd.toml sets it aside'
+        )
 
 
 def about_run(dataset: Dataset, bins: Bins) -> dict[str, Any]:
