@@ -26,7 +26,7 @@ MOST_FACTORS = 8
 """Factors of a group whose coalitions, 256, are all enumerated."""
 MOST_REMEMBERED = 2_000
 """Coalitions whose values are remembered while orders are sampled."""
-_ROWS_AT_ONCE = 65_536
+_NETWORK_ROWS = 65_536
 """Rows that go through a metadata network at once."""
 
 
@@ -164,7 +164,7 @@ def _value(
     distinct_of = dict(zip(others, distinct.split([values.shape[1] for values in others.values()], 1)))
     share, count = (counts.double() / len(background))[:, None], len(distinct)
     pieces = []
-    for own in first.split(max(_ROWS_AT_ONCE // count, 1)):
+    for own in first.split(max(_NETWORK_ROWS // count, 1)):
         mixed = {
             name: codes[name][own].repeat_interleave(count, 0)
             if name in replaced

@@ -11,11 +11,11 @@ import numpy as np
 from mfd_cli.base.arrays import Bytes, Floats
 from mfd_cli.genome.sequence import UNKNOWN
 
-WIDTH = 21
+STRETCH = 21
 """Bases of a stretch, and of a motif."""
 K = 6
 """Bases of the word that stretches are aligned on."""
-FEWEST = 3
+FEWEST_STRETCHES = 3
 """Stretches that hold the word of a motif, at least: what is there once or twice does not recur."""
 
 
@@ -38,25 +38,25 @@ class FoundMotif:
 
 
 def aggregate_motif(contributions: Floats, codes: Bytes, per_window: int = 3) -> FoundMotif | None:
-    """Return what the strongest stretches of windows have in common; None where no k-mer is in FEWEST of them.
+    """Return what the strongest stretches of windows have in common; None where no k-mer is in FEWEST_STRETCHES of them.
 
     `contributions` (windows, window) are those of the bases that are there, `codes` (windows, window) the bases.
     """
     stretches = _strongest(contributions, per_window)
-    texts = [_letters(codes[window, start : start + WIDTH]) for window, start in stretches]
+    texts = [_letters(codes[window, start : start + STRETCH]) for window, start in stretches]
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update({kmer for kmer in _kmers(text) if "N" not in kmer})  # once a stretch
+        counts.update({kmer for kmer in _canonical_kmers(text) if "N" not in kmer})  # once a stretch
     if not counts:
         return None
-    background = _background(codes)
+    background = _expected_shares(codes)
 
     def surplus(kmer: str) -> tuple[float, str]:
         """How much more often a k-mer is there than by chance, times how often; its letters decide between equals."""
         return counts[kmer] * np.log((counts[kmer] + 1) / (len(texts) * background.get(kmer, 0) + 1)), kmer
 
     kmer = max(counts, key=surplus)
-    if counts[kmer] < FEWEST:
+    if counts[kmer] < FEWEST_STRETCHES:
         return None
     contribution, frequency = _aligned(kmer, stretches, contributions, codes)
     expected = background.get(kmer, 0.0) * len(texts)
@@ -69,7 +69,7 @@ def _strongest(contributions: Floats, per_window: int) -> list[tuple[int, int]]:
 
     Those of one window do not overlap.
     """
-    sums = np.apply_along_axis(lambda row: np.convolve(row, np.ones(WIDTH), "valid"), 1, contributions)
+    sums = np.apply_along_axis(lambda row: np.convolve(row, np.ones(STRETCH), "valid"), 1, contributions)
     stretches = []
     for window, left in enumerate(sums):
         for _ in range(per_window):
@@ -77,32 +77,32 @@ def _strongest(contributions: Floats, per_window: int) -> list[tuple[int, int]]:
             if left[start] <= 0:
                 break
             stretches.append((window, start))
-            left[max(start - WIDTH, 0) : start + WIDTH] = -np.inf
+            left[max(start - STRETCH, 0) : start + STRETCH] = -np.inf
     return stretches
 
 
-def _background(codes: Bytes) -> dict[str, float]:
-    """Return the expected share of stretches of WIDTH that hold each canonical k-mer, from all windows."""
+def _expected_shares(codes: Bytes) -> dict[str, float]:
+    """Return the expected share of stretches of STRETCH that hold each canonical k-mer, from all windows."""
     counts: Counter[str] = Counter()
     for window in codes:
-        counts.update(_kmers(_letters(window)))
+        counts.update(_canonical_kmers(_letters(window)))
     total = sum(counts.values())
-    return {kmer: min(1.0, count / total * (WIDTH - K + 1)) for kmer, count in counts.items()}
+    return {kmer: min(1.0, count / total * (STRETCH - K + 1)) for kmer, count in counts.items()}
 
 
 def _aligned(kmer: str, stretches: list[tuple[int, int]], contributions: Floats, codes: Bytes) -> tuple[Floats, Floats]:
-    """Return mean contribution and base frequency (4, WIDTH) around a k-mer, on the strand on which it reads as written.
+    """Return mean contribution and base frequency (4, STRETCH) around a k-mer, on the strand on which it reads as written.
 
     Over the stretches that hold the k-mer, but for those where that lies too near the end of the window.
     """
-    contribution, frequency = np.zeros((2, 4, WIDTH), np.float32)
+    contribution, frequency = np.zeros((2, 4, STRETCH), np.float32)
     aligned = 0
     for window, start in stretches:
-        cut = _around(kmer, _letters(codes[window, start : start + WIDTH]), start)
-        if cut is None or cut[0] < 0 or cut[0] + WIDTH > codes.shape[1]:
+        cut = _around(kmer, _letters(codes[window, start : start + STRETCH]), start)
+        if cut is None or cut[0] < 0 or cut[0] + STRETCH > codes.shape[1]:
             continue
         low, flipped = cut
-        bases, values = codes[window, low : low + WIDTH], contributions[window, low : low + WIDTH]
+        bases, values = codes[window, low : low + STRETCH], contributions[window, low : low + STRETCH]
         if flipped:
             bases, values = np.where(bases < UNKNOWN, 3 - bases, bases)[::-1], values[::-1]
         known = bases < UNKNOWN
@@ -114,30 +114,30 @@ def _aligned(kmer: str, stretches: list[tuple[int, int]], contributions: Floats,
 
 
 def _around(kmer: str, text: str, start: int) -> tuple[int, bool] | None:
-    """Return where in its window WIDTH bases begin that have a k-mer in the middle, and whether it reads on the other strand.
+    """Return where in its window STRETCH bases begin that have a k-mer in the middle, and whether it reads on the other strand.
 
     `text` is the stretch from `start` on; None where it does not hold the k-mer.
     """
-    before = (WIDTH - K) // 2
+    before = (STRETCH - K) // 2
     at = text.find(kmer)
     if at >= 0:
         return start + at - before, False
-    at = text.find(_other_strand(kmer))
+    at = text.find(_reverse_complement(kmer))
     # Read on the other strand, the bases before the k-mer are those behind it here.
-    return None if at < 0 else (start + at + K + before - WIDTH, True)
+    return None if at < 0 else (start + at + K + before - STRETCH, True)
 
 
 def _letters(codes: Bytes) -> str:
     return "".join("ACGTN"[code] for code in codes)
 
 
-def _kmers(text: str) -> Iterator[str]:
+def _canonical_kmers(text: str) -> Iterator[str]:
     """Yield the k-mers of a text, each as the first in the alphabet of itself and its reverse complement."""
     for start in range(len(text) - K + 1):
         kmer = text[start : start + K]
-        yield min(kmer, _other_strand(kmer))
+        yield min(kmer, _reverse_complement(kmer))
 
 
-def _other_strand(text: str) -> str:
+def _reverse_complement(text: str) -> str:
     """Return the reverse complement."""
     return text.translate(str.maketrans("ACGT", "TGCA"))[::-1]

@@ -17,18 +17,18 @@ from mfd_cli.base.arrays import Ints, Reals
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.sequence import UNKNOWN, Genome, gc_share
 
-LETTERS = 4
-"""Of a word."""
+WORD_LENGTH = 4
+"""Bases of a word."""
 COMPOSITION = ("G+C", "CpG")
-FEWEST_BINS = 3
+FEWEST_CORRELATED = 3
 """Over two bins any two profiles that vary correlate perfectly."""
 
 
 def words() -> tuple[list[str], Ints]:
     """Return the 136 different 4-mers (a word and its reverse complement are one) and, for each of the 256, which it is."""
     number_of: dict[str, int] = {}
-    which = np.zeros(4**LETTERS, np.int64)
-    for index, letters in enumerate(product("ACGT", repeat=LETTERS)):
+    which = np.zeros(4**WORD_LENGTH, np.int64)
+    for index, letters in enumerate(product("ACGT", repeat=WORD_LENGTH)):
         word = "".join(letters)
         other_strand = word[::-1].translate(str.maketrans("ACGT", "TGCA"))
         which[index] = number_of.setdefault(min(word, other_strand), len(number_of))
@@ -39,14 +39,14 @@ def composition(genome: Genome, bins: Sequence[tuple[str, int]]) -> tuple[list[s
     """Return names and values (bins, features) of bins, (contig, start) each: G+C, CpG, and every 4-mer's frequency."""
     names, which = words()
     values = np.zeros((len(bins), len(COMPOSITION) + len(names)), np.float32)
-    powers = 4 ** np.arange(LETTERS - 1, -1, -1)
+    powers = 4 ** np.arange(WORD_LENGTH - 1, -1, -1)
     for row, (contig, start) in enumerate(bins):
         codes = genome.codes(contig, start, start + BIN)
         known = codes < UNKNOWN
         pairs = known[:-1] & known[1:]
         values[row, 0] = np.nan_to_num(gc_share(codes))
         values[row, 1] = ((codes[:-1] == 1) & (codes[1:] == 2)).sum() / max(pairs.sum(), 1)
-        windows = np.lib.stride_tricks.sliding_window_view(codes, LETTERS)
+        windows = np.lib.stride_tricks.sliding_window_view(codes, WORD_LENGTH)
         whole = windows[(windows < UNKNOWN).all(1)] @ powers
         counts = np.bincount(which[whole], minlength=len(names))
         values[row, len(COMPOSITION) :] = counts / max(len(whole), 1)
@@ -74,7 +74,7 @@ def fingerprint(
         length = float(np.sqrt((own**2).sum()))
         with np.errstate(divide="ignore", invalid="ignore"):
             r = np.where(
-                (size > 0) & (length > 0) & (len(score) >= FEWEST_BINS), own @ centred / (size * length), np.nan
+                (size > 0) & (length > 0) & (len(score) >= FEWEST_CORRELATED), own @ centred / (size * length), np.nan
             )
         strongest = np.argsort(-np.abs(np.nan_to_num(r[first:])))[:top] + first
         correlations = {name: float(value) for name, value in zip(COMPOSITION, r)}
@@ -93,6 +93,6 @@ def correlation_over_bins(score: Reals, profile: Reals) -> float:
     NaN where there is none: with fewer than three such bins, or where one of the two is the same in all.
     """
     known = np.isfinite(profile)
-    if known.sum() < FEWEST_BINS or not score[known].std() or not profile[known].std():
+    if known.sum() < FEWEST_CORRELATED or not score[known].std() or not profile[known].std():
         return np.nan
     return float(np.corrcoef(score[known], profile[known])[0, 1])

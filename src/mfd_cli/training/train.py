@@ -27,7 +27,7 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.core.device import device_of
 from mfd_cli.core.metadata import sole_level_words
 from mfd_cli.dataset.folder import Bins, Dataset
-from mfd_cli.engine.processes import join
+from mfd_cli.engine.processes import join_processes
 from mfd_cli.experiments.confounds import worst_confounds
 from mfd_cli.runs.batches import LabelledBins
 from mfd_cli.runs.folder import (
@@ -75,7 +75,7 @@ def train(
     settings do not fit the dataset, DatasetError, and Interrupted on SIGINT and SIGTERM.
     """
     with same_bits(project.config.train.deterministic):
-        folder, processes = project.run, join()
+        folder, processes = project.run, join_processes()
         device = device_of(int(torch.cuda.is_available()) if gpus is None else gpus, processes.local)
         if processes.first:
             hold_run(folder)
