@@ -122,7 +122,7 @@ def impute(
 
 
 def held_out(run: Run) -> list[Experiment]:
-    """The tracks that were kept out of training; MetadataError where there is none."""
+    """Return the tracks that were kept out of training; MetadataError where there is none."""
     chosen = np.flatnonzero(~run.model.trained).tolist()
     if not chosen:
         raise MetadataError(
@@ -132,7 +132,7 @@ def held_out(run: Run) -> list[Experiment]:
 
 
 def read_experiments(run: Run, path: Path, unseen: Unseen = "error") -> list[Experiment]:
-    """The rows of a metadata table. The id column may be absent: then they are called row 1, row 2 ..."""
+    """Return the rows of a metadata table. The id column may be absent: then they are called row 1, row 2 ..."""
     table, columns = read_table(path), run.config.tracks
     for factor, column in run.model.metadata.columns.items():
         if column not in table.columns:
@@ -159,7 +159,7 @@ def read_experiments(run: Run, path: Path, unseen: Unseen = "error") -> list[Exp
 
 
 def most_like(run: Run, row: Row, most: int = 3) -> list[str]:
-    """Ids of the training tracks that share the most factors with a row, at most `most`."""
+    """Return the ids of the training tracks that share the most factors with a row, at most `most`."""
     metadata, rows = run.model.metadata, [*run.model.rows, row]
     shared = sum(share_a_level(metadata.membership(name, rows))[-1, :-1].astype(int) for name in metadata.encoders)
     count = np.where(run.model.trained, shared, -1)
@@ -172,7 +172,7 @@ SCORES = ("positives", "prevalence", "auroc", "auroc_occupied", "auprc", "pearso
 
 
 def score(run: Run, bins: Any, wanted: Sequence[Experiment], scores: Floats) -> list[dict[str, Any]]:
-    """The metrics of predictions (bins, experiments) where the dataset has data of the experiment, else NaN."""
+    """Return the metrics of predictions (bins, experiments) where the dataset has data of the experiment, else NaN."""
     labels = labels_of(run, bins)
     truth = run.signal_scale.forward(torch.from_numpy(np.array(bins.signal)))
     occupied = (labels == 1).any(1)
@@ -194,7 +194,10 @@ def score(run: Run, bins: Any, wanted: Sequence[Experiment], scores: Floats) -> 
 def baseline_scores(
     run: Run, bins: Any, wanted: Sequence[Experiment], predicted: Floats, logits: Floats
 ) -> list[dict[str, Any]]:
-    """One row per experiment with data and baseline: the model's predictions for other tracks, averaged."""
+    """Return one row per experiment with data and baseline: the model's predictions for other tracks, averaged.
+
+    `predicted` (bins, tracks) are logits of the run's tracks, `logits` (bins, experiments) those of the experiments.
+    """
     chosen = [i for i, item in enumerate(wanted) if item.track is not None]
     if not chosen:
         return []
@@ -217,7 +220,7 @@ def baseline_scores(
 
 
 def summarise(experiments: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over the peak experiments with enough positives, of the model and of each baseline (on those that have it)."""
+    """Return means over the peak experiments with enough positives, of the model and of each baseline (where there is one)."""
     own = {row["experiment"]: row for row in experiments if rated(row)}
     result: dict[str, Any] = {"experiments": len(experiments), "scored": len(own)}
     if own:
@@ -234,7 +237,7 @@ def summarise(experiments: Sequence[Mapping[str, Any]], baselines: Sequence[Mapp
 
 
 def write_predictions(path: Path, dataset: Dataset, bins: Any, wanted: Sequence[Experiment], logits: Floats) -> None:
-    """One row per bin: contig, start, and a column per experiment: a probability, or a signal on the model's scale."""
+    """Write one row per bin: contig, start, and a column per experiment: a probability, or a signal on the model's scale."""
     columns: dict[str, Any] = {
         "contig": pa.array([dataset.contigs[i] for i in bins.contig.tolist()]),
         "start": pa.array(np.asarray(bins.start)),
