@@ -129,12 +129,14 @@ def evaluate(
         theirs = bin_latents(other, dataset, bins, device, batch_size, progress)
         others[free_name(name, {*others, KMERS})] = Predictor(other.model, device).head.logits(theirs)
     baselines = score_baselines(run, bins, others)
-    found, weights, unprobed = probe(run, head, latents) if probes else ([], [], [])
+    independence_rows, weights, unprobed = probe(run, head, latents) if probes else ([], [], [])
     notes = [*notes_on_groups(run, head, latents), *notes_on_tracks(tracks, kmer), *unprobed]
     summary = summarise(run, split, len(bins), tracks) | {"within_bin": within_bin(run, bins, logits)}
-    summary |= {"baselines": baseline_means(tracks, baselines), "independence": found, "weights": weights}
+    summary |= {"baselines": baseline_means(tracks, baselines), "independence": independence_rows, "weights": weights}
     summary |= {"notes": notes}
-    result = Evaluation(split, len(bins), tracks, levels, baselines, found, weights, without_nan(summary), notes)
+    result = Evaluation(
+        split, len(bins), tracks, levels, baselines, independence_rows, weights, without_nan(summary), notes
+    )
     if output is not None:
         with whole_folder(output) as folder:
             publish(result, folder)

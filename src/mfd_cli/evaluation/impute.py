@@ -126,7 +126,7 @@ def impute(
 
 
 def held_out(run: Run) -> list[Experiment]:
-    """The tracks that were kept out of training; MetadataError where there is none."""
+    """Return the tracks that were kept out of training; MetadataError where there is none."""
     chosen = np.flatnonzero(~run.model.trained).tolist()
     if not chosen:
         raise MetadataError(
@@ -170,7 +170,7 @@ def read_experiments(run: Run, path: Path, unseen: Unseen = "error", kind: Kind 
 
 
 def most_like(run: Run, row: Row, most: int = 3) -> list[str]:
-    """Ids of the training tracks that share the most factors with a row, at most `most`."""
+    """Return the ids of the training tracks that share the most factors with a row, at most `most`."""
     metadata, rows = run.model.metadata, [*run.model.rows, row]
     shared = sum(share_a_level(metadata.membership(name, rows))[-1, :-1].astype(int) for name in metadata.encoders)
     count = np.where(run.model.trained, shared, -1)
@@ -183,7 +183,7 @@ SCORES = ("positives", "prevalence", "auroc", "auroc_occupied", "auprc", "pearso
 
 
 def score(run: Run, bins: Any, wanted: Sequence[Experiment], scores: Floats) -> list[dict[str, Any]]:
-    """The metrics of predictions (bins, experiments) where the dataset has data of the experiment, else NaN."""
+    """Return the metrics of predictions (bins, experiments) where the dataset has data of the experiment, else NaN."""
     labels = labels_of(run, bins)
     truth = run.signal_scale.forward(torch.from_numpy(np.array(bins.signal)))
     occupied = (labels == 1).any(1)
@@ -205,7 +205,10 @@ def score(run: Run, bins: Any, wanted: Sequence[Experiment], scores: Floats) -> 
 def baseline_scores(
     run: Run, bins: Any, wanted: Sequence[Experiment], predicted: Floats, logits: Floats
 ) -> list[dict[str, Any]]:
-    """One row per experiment with data and baseline: the model's predictions for other tracks, averaged."""
+    """Return one row per experiment with data and baseline: the model's predictions for other tracks, averaged.
+
+    `predicted` (bins, tracks) are logits of the run's tracks, `logits` (bins, experiments) those of the experiments.
+    """
     chosen = [i for i, item in enumerate(wanted) if item.track is not None]
     if not chosen:
         return []
@@ -228,7 +231,7 @@ def baseline_scores(
 
 
 def summarise(experiments: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over the peak experiments with enough positives, of the model and of each baseline (on those that have it)."""
+    """Return means over the peak experiments with enough positives, of the model and of each baseline (where there is one)."""
     own = {row["experiment"]: row for row in experiments if rated(row)}
     result: dict[str, Any] = {"experiments": len(experiments), "scored": len(own)}
     if own:
@@ -245,7 +248,7 @@ def summarise(experiments: Sequence[Mapping[str, Any]], baselines: Sequence[Mapp
 
 
 def write_predictions(path: Path, dataset: Dataset, bins: Any, wanted: Sequence[Experiment], logits: Floats) -> None:
-    """One row per bin: contig, start, and a column per experiment: a probability, or a signal on the model's scale."""
+    """Write one row per bin: contig, start, and a column per experiment: a probability, or a signal on the model's scale."""
     columns: dict[str, Any] = {
         "contig": pa.array([dataset.contigs[i] for i in bins.contig.tolist()]),
         "start": pa.array(np.asarray(bins.start)),
