@@ -37,7 +37,7 @@ from mfd_cli.core.backbones import DilatedBackbone
 from mfd_cli.core.incremental import CentrePass
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metrics import auroc_auprc
-from mfd_cli.core.onehot import kmers, one_hot, reverse_complement
+from mfd_cli.core.onehot import kmers, one_hot, other_strand
 from mfd_cli.dataset.folder import Bins, Dataset, pack_bits, unpack_bits
 from mfd_cli.experiments.track import Track
 from mfd_cli.formats.bed import read_intervals
@@ -374,12 +374,12 @@ def variants_of(width: int, window: int, order: int, count: int, repeat: int, de
 
     @torch.inference_mode()
     def theirs() -> torch.Tensor:
-        both = [plain(kmers(one_hot(torch.cat([c, reverse_complement(c)])), order)) for c in (codes, changed)]
+        both = [plain(kmers(one_hot(torch.cat([c, other_strand(c)])), order)) for c in (codes, changed)]
         return norm(both[1]) - norm(both[0])
 
     @torch.inference_mode()
     def ours() -> torch.Tensor:
-        reference = fast.reference(torch.cat([codes, reverse_complement(codes)]), min(centre, end - centre), centre)
+        reference = fast.reference(torch.cat([codes, other_strand(codes)]), min(centre, end - centre), centre)
         base = changed[:, centre].long()
         row, position = torch.cat([rows, rows + count]), torch.cat([at, end - at])
         return fast.alternates(reference, row, position, torch.cat([base, 3 - base])) - reference.latents
@@ -403,7 +403,7 @@ def variants_of(width: int, window: int, order: int, count: int, repeat: int, de
     @torch.inference_mode()
     def grid() -> torch.Tensor:
         low, high = min(left, end - left - BIN + 1), max(left + BIN - 1, end - left)
-        reference = fast.reference(torch.cat([one, reverse_complement(one)]), low, high)
+        reference = fast.reference(torch.cat([one, other_strand(one)]), low, high)
         strand = torch.zeros_like(position)
         row = torch.cat([strand, strand + 1])
         latents = fast.alternates(reference, row, torch.cat([position, end - position]), torch.cat([base, 3 - base]))
@@ -415,9 +415,7 @@ def variants_of(width: int, window: int, order: int, count: int, repeat: int, de
     def full() -> torch.Tensor:
         where, which = position[::48], base[::48]
         windows = one.repeat(some, 1).scatter(1, where[:, None], which[:, None].to(torch.uint8))
-        both = [
-            plain(kmers(one_hot(torch.cat([c, reverse_complement(c)])), order)) for c in (one.repeat(some, 1), windows)
-        ]
+        both = [plain(kmers(one_hot(torch.cat([c, other_strand(c)])), order)) for c in (one.repeat(some, 1), windows)]
         return norm(both[1]) - norm(both[0])
 
     found, expected = grid(), full()

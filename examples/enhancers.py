@@ -26,24 +26,38 @@ from sklearn.preprocessing import StandardScaler
 
 Floats = NDArray[np.float64]
 CLASSES = {"positive": True, "negative": False}
+FEWEST = 20
+"""Regions of each class: five folds outside and three inside need some in every fold."""
 
 
 def read(regions: Path, latents: Path) -> tuple[dict[str, Floats], Floats, NDArray[np.bool_]]:
-    """Features per set (regions, features), G+C (regions, 1) and labels (regions,)."""
-    told = {}
+    """Return features per set (regions, features), G+C (regions, 1) and labels (regions,).
+
+    Leaves with one line of advice where the files are others than they should be, or have too few regions of a class.
+    """
+    label_of_line = {}
     for number, line in enumerate(regions.read_text().splitlines(), start=1):
         cells = line.split("\t")
         if len(cells) > 3 and cells[3] in CLASSES:
-            told[number] = CLASSES[cells[3]]
+            label_of_line[number] = CLASSES[cells[3]]
     table = pq.read_table(latents).to_pydict()
-    kept = [i for i, number in enumerate(table["line"]) if number in told]
     columns = [name for name in table if "." in name]
+    if not {"line", "gc"} <= set(table) or not columns:
+        raise SystemExit(f"{latents}: is no table of latents; mfd embed {regions} -o {latents} writes one")
+    chosen = [i for i, number in enumerate(table["line"]) if number in label_of_line]
+    labels = np.array([label_of_line[table["line"][i]] for i in chosen], bool)
+    if min(labels.sum(), (~labels).sum()) < FEWEST:
+        raise SystemExit(
+            f"{regions}: column 4 says positive in {labels.sum()} lines and negative in {(~labels).sum()}; "
+            f"{FEWEST} of each are needed (columns are separated by tabs)"
+        )
     groups = list(dict.fromkeys(name.rpartition(".")[0] for name in columns))
-    values = {group: np.array([table[n] for n in columns if n.rpartition(".")[0] == group]).T[kept] for group in groups}
+    values = {
+        group: np.array([table[n] for n in columns if n.rpartition(".")[0] == group]).T[chosen] for group in groups
+    }
     if len(groups) > 1:
         values["all"] = np.concatenate(list(values.values()), 1)
-    labels = np.array([told[table["line"][i]] for i in kept])
-    return values, np.array(table["gc"])[kept][:, None], labels
+    return values, np.array(table["gc"])[chosen][:, None], labels
 
 
 def scores(
@@ -61,9 +75,9 @@ def scores(
         scale = StandardScaler().fit(x)
         plain = LogisticRegression(max_iter=2000, class_weight="balanced")
         model = GridSearchCV(plain, {"C": np.logspace(-4, 1, 6)}, cv=3, scoring="roc_auc")
-        found = model.fit(scale.transform(x), labels[train]).decision_function(scale.transform(y))
-        auroc.append(float(roc_auc_score(labels[test], found)))
-        auprc.append(float(average_precision_score(labels[test], found)))
+        decision = model.fit(scale.transform(x), labels[train]).decision_function(scale.transform(y))
+        auroc.append(float(roc_auc_score(labels[test], decision)))
+        auprc.append(float(average_precision_score(labels[test], decision)))
     return np.array(auroc), np.array(auprc)
 
 
@@ -83,8 +97,10 @@ def compare(
         for without in (False, True) if name != "G+C alone" else (False,):
             auroc, auprc = scores(features, gc, labels, without, folds, repeats)
             mean, low, high = interval(auroc, folds)
-            told = f"{name}, G+C regressed out" if without else name
-            rows.append({"features": told, "auroc": mean, "low": low, "high": high, "auprc": float(auprc.mean())})
+            features_in_words = f"{name}, G+C regressed out" if without else name
+            rows.append(
+                {"features": features_in_words, "auroc": mean, "low": low, "high": high, "auprc": float(auprc.mean())}
+            )
     return rows
 
 
@@ -93,12 +109,12 @@ def main() -> None:
     parser.add_argument("regions", type=Path)
     parser.add_argument("latents", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
-    given = parser.parse_args()
-    values, gc, labels = read(given.regions, given.latents)
+    arguments = parser.parse_args()
+    values, gc, labels = read(arguments.regions, arguments.latents)
     print(f"{labels.sum():,} positive and {(~labels).sum():,} negative regions")
-    for row in compare(values, gc, labels, repeats=given.repeats):
-        told = f"AUROC {row['auroc']:.3f} ({row['low']:.3f} to {row['high']:.3f}), AUPRC {row['auprc']:.3f}"
-        print(f"  {row['features']!s:<36}{told}")
+    for row in compare(values, gc, labels, repeats=arguments.repeats):
+        figures = f"AUROC {row['auroc']:.3f} ({row['low']:.3f} to {row['high']:.3f}), AUPRC {row['auprc']:.3f}"
+        print(f"  {row['features']!s:<36}{figures}")
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from mfd_cli.runs.at_work import bin_latents
     from mfd_cli.runs.folder import Run, load_run
     from mfd_cli.settings.project import Project, load_project
-    from mfd_cli.variants.effects import Scorer, ScoreSettings
+    from mfd_cli.variants.effects import ScoreSettings
     from mfd_cli.variants.options import ScoreOptions
     from mfd_cli.variants.score import score_variants
+    from mfd_cli.variants.scorer import Scorer
 
 __version__ = "0.1.0"
 __all__ = [
@@ -44,7 +45,7 @@ _HOME = {
     "load_project": "settings.project",
     "ScoreOptions": "variants.options",
     "ScoreSettings": "variants.effects",
-    "Scorer": "variants.effects",
+    "Scorer": "variants.scorer",
     "score_variants": "variants.score",
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -42,9 +42,11 @@ def plain(backbone: DilatedBackbone, norm: nn.BatchNorm1d, codes: Tensor, order:
     return latents
 
 
-def assert_equal(found: Tensor, expected: Tensor) -> None:
-    """Up to the rounding of float64."""
-    assert (found - expected).abs().max() < 1e-13 * max(1.0, float(expected.abs().max()))
+def assert_equal(found: Tensor, expected: Tensor, backbone: DilatedBackbone) -> None:
+    """Up to the rounding of float64: each of both sums up n products a layer, with an error of n units in the last place."""
+    terms = sum(module.weight[0].numel() for module in backbone.modules() if isinstance(module, nn.Conv1d))
+    bound = 2 * terms * torch.finfo(torch.float64).eps
+    assert bound < 2e-12 and (found - expected).abs().max() < bound * max(1.0, float(expected.abs().max()))
 
 
 @pytest.mark.parametrize(("width", "window", "order"), SHAPES)
@@ -53,7 +55,7 @@ def test_whole_windows(width: int, window: int, order: int) -> None:
     backbone, norm = network(width, window, order, torch.float64)
     codes = torch.randint(0, 5, (6, window + order - 1), dtype=torch.uint8)
     found = CentrePass(backbone, norm, window, order, torch.float64).latents(codes)
-    assert_equal(found, plain(backbone, norm, codes, order, torch.float64))
+    assert_equal(found, plain(backbone, norm, codes, order, torch.float64), backbone)
 
 
 @pytest.mark.parametrize(("width", "window", "order"), SHAPES)
@@ -74,7 +76,7 @@ def test_substitutions_equal_full_passes(width: int, window: int, order: int, wh
     base = torch.randint(0, 4, (count,))
     changed = codes[row].scatter(1, position[:, None], base[:, None].to(torch.uint8))
     expected = plain(backbone, norm, changed, order, torch.float64)
-    assert_equal(centre.alternates(reference, row, position, base), expected)
+    assert_equal(centre.alternates(reference, row, position, base), expected, backbone)
     if window >= 2176:  # what is cut off is what nothing reads
         assert centre.window_extent.spans[0].low > 0 and centre.window_extent.spans[0].high < window // 2
     if where == "middle":  # and the substitutions were no dead letter
@@ -89,14 +91,15 @@ def test_channels_filled_up_for_tensor_cores_change_nothing() -> None:
     backbone.multiple = 8
     centre = CentrePass(backbone, norm, 384, 1, torch.float64)
     assert centre.tower[0].weight.shape[:2] == (8, 8)
-    assert_equal(centre.latents(codes), expected)
+    assert_equal(centre.latents(codes), expected, backbone)
     at, base = torch.tensor([200]), torch.tensor([2])
     changed = codes[:1].scatter(1, at[:, None], base[:, None].to(torch.uint8))
     found = centre.alternates(centre.reference(codes, 190, 210), torch.tensor([0]), at, base)
-    assert_equal(found, plain(backbone, norm, changed, 1, torch.float64))
+    assert_equal(found, plain(backbone, norm, changed, 1, torch.float64), backbone)
 
 
 @settings(max_examples=25, deadline=None)
+@example(4, 746, 0, 193922210)  # the rounding is 1.05e-13 of the largest latent
 @given(st.integers(0, 4), st.integers(0, 2175), st.integers(0, 3), st.integers(0, 2**30))
 def test_any_single_substitution(shape: int, position: int, base: int, seed: int) -> None:
     width, window, order = SHAPES[shape]
@@ -109,7 +112,7 @@ def test_any_single_substitution(shape: int, position: int, base: int, seed: int
         reference, changed = centre.reference(codes, position, position), codes.clone()
         changed[0, position] = base
         found = centre.alternates(reference, torch.tensor([0]), torch.tensor([position]), torch.tensor([base]))
-        assert_equal(found, plain(backbone, norm, changed, order, torch.float64))
+        assert_equal(found, plain(backbone, norm, changed, order, torch.float64), backbone)
 
 
 @torch.inference_mode()

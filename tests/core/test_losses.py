@@ -50,6 +50,34 @@ def test_signal_scale_is_standardised_logs_and_inverts() -> None:
     assert np.array_equal(again.mean, scale.mean)
 
 
+def test_the_ratio_makes_the_mean_of_back_transformed_medians_that_of_the_signal() -> None:
+    rng = np.random.default_rng(2)
+    centre = rng.normal(0, 0.5, (5000, 1))
+    noise = rng.normal(0, 0.8, (5000, 6))
+    signal = np.exp(centre + noise).astype(np.float32) * [1, -2, 1, 1, 1, 1]  # the second is a minus strand
+    signal[:, 2] = rng.poisson(3, 5000)  # counts
+    signal[:, 3] -= 1.0  # both signs
+    signal[:, 4] = np.nan  # held out
+    signal[::5, 5] = 0.0
+    counts = np.arange(6) == 2
+    scale = SignalScale.fit(signal.astype(np.float32), counts)
+    truth = scale.forward(torch.from_numpy(signal.astype(np.float32)))
+    predicted = truth - (truth - truth.nanmean(0)) * 0.7  # regression to the mean on the scale of logs
+    measured = scale.calibrated(predicted, truth)
+    for track in (0, 1, 5):
+        back = measured.inverse(predicted)[:, track].double().mean()
+        assert float(back) == pytest.approx(float(signal[:, track].mean()), rel=1e-3)
+        assert measured.ratio[track] > 1.1 and float(measured.median(predicted)[:, track].abs().mean()) < 0.9 * abs(
+            float(back)
+        )
+    assert measured.ratio[2] == measured.ratio[3] == 1
+    assert measured.ratio[4] == pytest.approx(np.median(measured.ratio[[0, 1, 5]]))
+    again = SignalScale.from_json(measured.to_json())
+    assert np.array_equal(again.ratio, measured.ratio) and again.only(1).ratio.tolist() == [measured.ratio[1]]
+    old = {name: values for name, values in measured.to_json().items() if name != "ratio"}
+    assert SignalScale.from_json(old).ratio.tolist() == [1] * 6
+
+
 def test_a_track_without_signal_does_not_divide_by_zero() -> None:
     scale = SignalScale.fit(np.zeros((5, 1), np.float32))
     assert torch.isfinite(scale.forward(torch.zeros(2, 1))).all()

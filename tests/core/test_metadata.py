@@ -59,8 +59,35 @@ def test_a_missing_number_is_the_mean_with_an_indicator_and_poisons_nothing() ->
     assert matrix[:, 1].tolist() == [0, 0, 1, 0]
 
 
-def test_a_constant_number_is_zero_not_a_division_by_zero() -> None:
-    assert encode(fit("number", ["2", "2"]), ["2"]).tolist() == [[0, 0]]
+@pytest.mark.parametrize("value", ["2", "0", "-1e300", "0.1"])
+def test_a_constant_number_is_zero_whatever_comes_later(value: str) -> None:
+    """The spread of seven times 0.1 is 1e-17 in floating point: nothing may be divided by that."""
+    encoder = fit("number", [value] * 7)
+    assert encode(encoder, [value, "0.2", "1e9", ""]).tolist() == [[0, 0], [0, 0], [0, 0], [0, 1]]
+    assert encode(MetadataEncoder.from_json(json.loads(json.dumps(encoder.to_json()))), ["3"]).tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "sole"),
+    [
+        ("category", ["a", "a"], "a"),
+        ("category", ["", ""], MISSING),
+        ("category", ["a", ""], ""),
+        ("multilabel", ["b,a", "a, b"], "a,b"),
+        ("multilabel", ["a", "a,b"], ""),
+        ("year", ["2021-05-01", "2021"], "2021"),
+        ("number", ["0.1"] * 7, "0.1"),
+        ("number", ["0.1", "0.10000000000000001"], "0.1"),
+        ("number", ["0.1", ""], ""),
+        ("number", ["0.3", "0.30000000000000004"], "0.3"),
+        ("number", ["1000000000", "1000000001"], ""),
+    ],
+)
+def test_a_factor_varies_or_has_one_level(kind: str, values: list[str], sole: str) -> None:
+    encoder = fit(kind, values)
+    assert encoder.sole_levels() == ({"f": sole} if sole else {})
+    codes = encode(encoder, values)
+    assert (codes == codes[:1]).all() == bool(sole)
 
 
 def test_an_unseen_level_is_an_error_naming_the_nearest_or_the_mean_level() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, rankdata
 from sklearn.metrics import average_precision_score, d2_tweedie_score, r2_score, roc_auc_score
 
-from mfd_cli.core.metrics import auroc_auprc, correlation, deviance_explained, ranks
+from mfd_cli.core.metrics import auroc_auprc, average_ranks, correlation, deviance_explained
 
 
 @settings(deadline=None, max_examples=60)
@@ -64,6 +64,6 @@ def test_correlations() -> None:
     r = correlation(torch.from_numpy(a), torch.from_numpy(b))
     assert r[0] == pytest.approx(pearsonr(a[known, 0], b[known, 0])[0])
     assert r[1] == pytest.approx(pearsonr(a[:, 1], b[:, 1])[0])
-    assert np.array_equal(ranks(torch.from_numpy(b))[:, 1].numpy(), rankdata(b[:, 1]))
-    assert ranks(torch.from_numpy(a))[3, 0].isnan()
+    assert np.array_equal(average_ranks(torch.from_numpy(b))[:, 1].numpy(), rankdata(b[:, 1]))
+    assert average_ranks(torch.from_numpy(a))[3, 0].isnan()
     assert correlation(torch.ones(4, 1), torch.rand(4, 1))[0].isnan()

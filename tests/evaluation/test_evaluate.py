@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from kit import tiny
 from mfd_cli.base.errors import OutputError, RunError
-from mfd_cli.core.onehot import reverse_complement
+from mfd_cli.core.onehot import other_strand
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.shares import variance_shares
 from mfd_cli.dataset.folder import Dataset, unpack_bits
@@ -28,7 +28,7 @@ def test_metrics_are_those_of_scikit_learn_on_both_strands(trained: tuple[Run, D
     starts = bins.start - run.model.left
     codes = np.stack([dataset.genome.codes("chr2", int(s), int(s) + run.model.window) for s in starts])
     with torch.inference_mode():
-        both = [run.model(c).logits for c in (torch.from_numpy(codes), reverse_complement(torch.from_numpy(codes)))]
+        both = [run.model(c).logits for c in (torch.from_numpy(codes), other_strand(torch.from_numpy(codes)))]
     logits = ((both[0] + both[1]) / 2).numpy()
     labels = unpack_bits(bins.peaks, 8)
     result = evaluate(run, dataset)

@@ -12,7 +12,7 @@ import torch
 from kit import tiny
 from mfd_cli.base.errors import MetadataError
 from mfd_cli.core.losses import SignalScale
-from mfd_cli.core.onehot import reverse_complement
+from mfd_cli.core.onehot import other_strand
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.dataset.folder import Bins, Dataset, open_dataset, pack_bits, write_genome, write_shard, write_tracks
 from mfd_cli.dataset.manifest import SPLITS, write_manifest
@@ -142,7 +142,7 @@ def test_a_window_read_backwards_carries_the_partner_s_signal(tmp_path: Path) ->
     raw = torch.from_numpy(np.array(bins.signal[:40]))
     expected = torch.where(reverse[:, None], -raw.flip(1), raw)
     assert torch.allclose(scale.inverse(turned.signal), expected, atol=1e-4)
-    assert torch.equal(turned.codes[1], reverse_complement(plain.codes[1:2])[0])
+    assert torch.equal(turned.codes[1], other_strand(plain.codes[1:2])[0])
 
 
 def test_a_stranded_pair_is_learnt_and_told_apart(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from mfd_cli.explain.fingerprint import composition, fingerprint, words
+from mfd_cli.explain.fingerprint import composition, correlation_over_bins, fingerprint, words
+from mfd_cli.explain.on_dna import gc_words
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.sequence import Genome
 
@@ -43,5 +45,16 @@ def test_a_planted_preference_is_found() -> None:
         level: max((r for r in rows if r["level"] == level), key=lambda r: abs(r["correlation"])) for level in scores
     }
     assert best["likes"]["feature"] == "ACGA" and best["likes"]["correlation"] > 0.95
-    assert abs(best["none"]["correlation"]) < 0.25 and best["flat"]["correlation"] == 0
+    assert abs(best["none"]["correlation"]) < 0.25 and np.isnan(best["flat"]["correlation"])
     assert [r["feature"] for r in rows[:2]] == ["G+C", "CpG"] and len(rows) == 3 * 14
+
+
+def test_there_is_no_correlation_over_too_few_bins_or_with_what_is_all_alike() -> None:
+    score = np.array([0.0, 1.0, 2.0, 3.0])
+    assert correlation_over_bins(score, np.array([1.0, 3.0, 5.0, np.nan])) == pytest.approx(1)
+    for profile in ([1, 3, np.nan, np.nan], [2, 2, 2, 2], [2, 2, 2, np.nan], [np.nan] * 4):
+        assert np.isnan(correlation_over_bins(score, np.array(profile, float)))
+    assert np.isnan(correlation_over_bins(np.zeros(4), score))
+    assert gc_words(np.nan) == ", no G+C correlation (too few bins, or all alike)" and gc_words(0.5).endswith("+0.50")
+    rows = fingerprint({"a": score[:2]}, ["G+C", "CpG", "AAAA"], np.eye(2, 3))
+    assert len(rows) == 3 and all(np.isnan(row["correlation"]) for row in rows)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from kit import tiny
@@ -12,6 +14,7 @@ from mfd_cli.dataset.folder import Dataset
 from mfd_cli.explain.factor import explain
 from mfd_cli.explain.overview import explain_all
 from mfd_cli.explain.results import Look
+from mfd_cli.explain.shares import share_remarks
 from mfd_cli.runs.folder import Run
 from mfd_cli.training.train import train
 
@@ -22,6 +25,7 @@ TOLD = ("biological alone", "one track", "one level left")
 ALIKE = ("one track", "one level left")
 """Shapes in which a group's factors are the same in all training tracks: the first is so for both groups."""
 
+BEYOND = "A share below 0% is that of a part that works against the rest of the prediction"
 ONE_TECHNIQUE = ("one track", "two of one target", "a peak track and a signal")
 """Shapes whose tracks have the same assay, lab and year, as far as these are factors."""
 
@@ -35,6 +39,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_shape_is_explained(name: str, source: Path, tmp_path: Path) -> None:
     place = project_of(SHAPES[name], source, tmp_path)
     overview = said_by("explain --factor all", place)
+    parts = pd.read_csv(place / "explain/all/factors.tsv", sep="\t")[["share", "low", "high"]].fillna(0)
+    assert (BEYOND in overview) == bool(((parts < -0.0005) | (parts > 1.0005)).any(axis=None))
     if name in NOTHING:
         assert f"The group {NOTHING[name]} has no factors: it contributes nothing." in overview
     if name == "one track":
@@ -42,7 +48,7 @@ def test_every_shape_is_explained(name: str, source: Path, tmp_path: Path) -> No
     explained = [said_by(f"explain --factor {factor} --top 2", place) for factor in factors_of(place)[-1:]]
     if name in ALIKE:
         said = explained[0] if name == "one track" else said_by("explain --factor assay --top 2", place)
-        assert "which contribute nothing" in said and "G+C correlation" not in said
+        assert "in all training tracks: it contributes nothing." in said and "G+C correlation" not in said
     assert said_by("explain --latent biological.0 --latent technical.0 --top 2", place)
     track = said_by(f"explain --track {tracks_of(place)[-1]} --part technical --top 2", place)
     assert ("technical: contributes nothing" in track) == (NOTHING.get(name) == "technical" or name in ONE_TECHNIQUE)
@@ -57,3 +63,18 @@ def test_signals_alone_are_explained(tmp_path: Path) -> None:
     for text in (*overview.sentences, *factor.sentences):
         assert "nan" not in text.lower().split(), text
     assert "over 3 tracks" in overview.sentences[0] and "agreement" in "\n".join(factor.sentences)
+
+
+@pytest.mark.parametrize(
+    ("shares", "odd"),
+    [
+        ([0.2, 0.8], False),
+        ([0.0, 1.0, np.nan], False),
+        ([-0.0004, 1.0004], False),
+        ([-0.01], True),
+        ([0.5, 1.01], True),
+    ],
+)
+def test_shares_beyond_the_whole_are_explained(shares: list[float], odd: bool) -> None:
+    """Only where one is shown: 0.0% and 100.0% are not."""
+    assert [BEYOND in remark for remark in share_remarks(shares)] == [True] * odd

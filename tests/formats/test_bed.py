@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mfd_cli.base.errors import RegionError
 from mfd_cli.formats import bed as regions
-from mfd_cli.formats.bed import read_intervals
+from mfd_cli.formats.bed import read_intervals, read_names
 from mfd_cli.genome.intervals import Intervals
 
 plain_row = st.tuples(
@@ -146,8 +146,37 @@ def test_rows_that_the_specification_allows(tmp_path: Path, row: str, around: st
     path = tmp_path / "a.bed"
     path.write_text(around.format(row))
     intervals = read_intervals(path)
-    assert (100, 200) in zip(intervals.start.tolist(), intervals.end.tolist())
-    assert len(intervals) == (3 if "chr2" in around else 1) and intervals.empty == 0
+    blocks = {(100, 110), (190, 200)} if "10,10" in row else {(100, 200)}
+    assert blocks <= set(zip(intervals.start.tolist(), intervals.end.tolist()))
+    assert len(intervals) == (2 if "chr2" in around else 0) + len(blocks) and intervals.empty == 0
+
+
+BED12 = "chr1\t100\t200\tgene 1\t0\t+\t100\t200\t0\t"
+BLOCKS = {
+    "three blocks": (f"{BED12}3\t10,20,30\t0,20,70", [(100, 110), (120, 140), (170, 200)]),
+    "a comma behind": (f"{BED12}2\t10,20,\t0,80,", [(100, 110), (180, 200)]),
+    "gappedPeak": (f"{BED12}2\t10,20\t0,80\t1.5\t2.5\t3.5", [(100, 110), (180, 200)]),
+    "one block": (f"{BED12}1\t100\t0", [(100, 200)]),
+    "blocks that touch": (f"{BED12}2\t50,50\t0,50", [(100, 150), (150, 200)]),
+    # What is no list of blocks is of another format, and the interval is what it says.
+    "another number of them": (f"{BED12}3\t10,20\t0,80", [(100, 200)]),
+    "not to the end": (f"{BED12}2\t10,20\t0,70", [(100, 200)]),
+    "overlapping": (f"{BED12}2\t60,60\t0,40", [(100, 200)]),
+    "without bases": (f"{BED12}2\t0,20\t0,80", [(100, 200)]),
+    "bedMethyl": ("chr1\t100\t200\tm\t12\t+\t100\t200\t255,0,0\t12\t8.33\t1\t11\t0\t0\t0\t0\t0", [(100, 200)]),
+    "words": (f"{BED12}a,b\tc,d\te,f", [(100, 200)]),
+    "eleven columns": (f"{BED12}2\t10,20", [(100, 200)]),
+}
+
+
+@pytest.mark.parametrize(("row", "expected"), BLOCKS.values(), ids=BLOCKS)
+def test_blocks_are_intervals_of_their_own(tmp_path: Path, row: str, expected: list[tuple[int, int]]) -> None:
+    path = tmp_path / "a.bed"
+    path.write_text(f"chr1\t1\t2\tfirst\n{row}\nchr1\t300\t400\t.\n")
+    intervals = read_intervals(path)
+    assert list(zip(intervals.start.tolist(), intervals.end.tolist())) == [(1, 2), *expected, (300, 400)]
+    assert intervals.line.tolist() == [1, *[2] * len(expected), 3]
+    assert read_names(path, intervals.line) == ["first", *[row.split("\t")[3]] * len(expected), ""]
 
 
 def test_intervals_without_bases_are_left_out_and_counted(tmp_path: Path) -> None:

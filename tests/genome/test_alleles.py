@@ -24,6 +24,8 @@ dna = st.text(alphabet="ACGT", min_size=1, max_size=12)
     [
         (BASES[9], ".", "no alternate allele"),
         (BASES[9], "*", "overlapping deletion"),
+        (BASES[9], "<*>", "any other allele (<*>)"),
+        (BASES[9], "<NON_REF>", "any other allele (<NON_REF>)"),
         (BASES[9], "<DEL>", "symbolic"),
         (BASES[9], "A]chr2:5]", "breakend"),
         (BASES[9], ".A", "breakend"),

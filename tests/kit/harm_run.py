@@ -306,6 +306,8 @@ def description() -> list[Change]:
         said("a scale of no signals", [], "signal_scale", "floor", says="signal_scale"),
         said("a scale of two signals", [1.0, 2.0], "signal_scale", "mean", says="signal_scale"),
         said("a scale of 0", [0.0], "signal_scale", "sd", says="signal_scale"),
+        said("a ratio of 0", [0.0], "signal_scale", "ratio", says="signal_scale"),
+        said("two ratios of one signal", [1.0, 2.0], "signal_scale", "ratio", says="signal_scale"),
         said("a floor below zero", [-1.0], "signal_scale", "floor", says="signal_scale"),
         Change("a scale of 1e999", raw_text('"floor": [\n   0', '"floor": [\n   1e999, 0'), says="damaged"),
         # Of what it was made from.

@@ -37,6 +37,8 @@ class Shape:
     split: str = 'test = ["chr2"]\nvalidation = ["chr3"]'
     more: str = ""
     """Further lines of mfd.toml."""
+    model: str = ""
+    """Further lines of its section [model]."""
     train: str = ""
     """Further lines of its section [train]."""
     letters: Callable[[str], str] = str
@@ -127,6 +129,7 @@ width = 8
 window = 128
 latent = 16
 hidden = 8
+{shape.model}
 
 [train]
 epochs = 1
@@ -192,6 +195,13 @@ SHAPES = [
         FACTORS | {"sex": '{column = "Sex", group = "donor"}'},
     ),
     Shape(
+        "a technical group of another name",
+        PEAKS,
+        only("target", "tissue")
+        | {name: f'{{column = "{name.title()}", group = "batch"}}' for name in ("assay", "lab")},
+        model='technical = ["batch"]',
+    ),
+    Shape(
         "counts",
         told(tracks(4, 3), Scale=["", "", "", "", "counts", "counts", ""]),
         more='counts = "Scale"',
@@ -240,6 +250,16 @@ SHAPES = [
         FACTORS | {"reads": '{column = "Reads", group = "technical", type = "number"}'},
     ),
     Shape(
+        "one level beside two",
+        told(PEAKS, Lab=["A"] * 8, Reads=["0.1"] * 8),
+        FACTORS | {"reads": '{column = "Reads", group = "technical", type = "number"}'},
+    ),
+    Shape(
+        "a constant number with gaps",
+        told(PEAKS, Reads=["0.1", "", "0.1", "0.1", "", "0.1", "", "0.1"]),
+        FACTORS | {"reads": '{column = "Reads", group = "technical", type = "number"}'},
+    ),
+    Shape(
         "a year",
         told(PEAKS, Date=[f"20{10 + i}-05-01" for i in range(8)]),
         FACTORS | {"year": '{column = "Date", group = "technical", type = "year"}'},
@@ -267,7 +287,7 @@ SHAPES = [
         "odd names",
         told(
             PEAKS,
-            Target=["average", "all"] * 4,
+            Target=["average", "all", "latent", "strongest_level"] * 2,
             Tissue=["NA", "None", "größe", "a b"] * 2,
             Assay=["ChIP-seq", "shared", "total", "debiased"] * 2,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -54,3 +55,17 @@ def test_the_interval_grows_with_what_folds_share() -> None:
         and np.isclose(high - mean, mean - low)
         and np.isclose(high - mean, naive * np.sqrt(1 + 5 / 4), rtol=1e-3)
     )
+
+
+def test_files_that_are_others_are_refused_in_one_line(tmp_path: Path) -> None:
+    regions, latents = write(tmp_path)
+    words = [sys.executable, str(EXAMPLES / "enhancers.py")]
+    unlabelled = tmp_path / "u.bed"
+    unlabelled.write_text(regions.read_text().replace("\tpositive", "\tenhancer"))
+    pq.write_table(pa.table({"contig": ["c"]}), tmp_path / "other.parquet")
+    for files, message in (
+        ([unlabelled, latents], "u.bed: column 4 says positive in 0 lines and negative in 120; 20 of each are needed"),
+        ([regions, tmp_path / "other.parquet"], "other.parquet: is no table of latents; mfd embed"),
+    ):
+        done = subprocess.run([*words, *map(str, files)], capture_output=True, text=True)
+        assert done.returncode == 1 and message in done.stderr and len(done.stderr.splitlines()) == 1

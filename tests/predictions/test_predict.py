@@ -16,12 +16,13 @@ from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.formats.track_hub import check_assembly, known_assembly, short_names
+from mfd_cli.genome.grid import covering_bins
 from mfd_cli.genome.intervals import Interval
-from mfd_cli.predictions.embed import bins_of, embed, latent_names, pooled
+from mfd_cli.predictions.embed import embed, latent_names, pooled_latents
 from mfd_cli.predictions.predict import grid, predict
 from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.folder import Run
-from mfd_cli.runs.panel import experiment_panel, parse_experiment
+from mfd_cli.runs.new_experiment import experiment_panel, parse_experiment
 
 HERE = (Interval("chr2", 1000, 3000), Interval("chr2", 2900, 3200), Interval("chr1", 500, 600))
 
@@ -47,7 +48,7 @@ def test_predictions_are_the_models_in_table_and_bigwig(trained: tuple[Run, Data
     track_db = (tmp_path / "p/hub/hg38/trackDb.txt").read_text()
     assert track_db.count("type bigWig") == 9 and (tmp_path / "p/hub/hg38" / "../../P0.bw").exists()
     rows = [line.split("\t") for line in (tmp_path / "p/outputs.tsv").read_text().splitlines()]
-    assert rows[1][:5] == ["P0", "P0.bw", "total", "probability of a peak", "measured"] and rows[9][3] == "signal"
+    assert rows[1][:5] == ["P0", "P0.bw", "total", "probability of a peak", "measured"] and rows[9][3] == "mean signal"
     with pytest.raises(OutputError, match="exists already"):
         predict(run, dataset.genome, HERE, tmp_path / "p")
 
@@ -108,14 +109,15 @@ def test_bins_of_regions(trained: tuple[Run, Dataset]) -> None:
 
 def test_latents_have_names_and_are_means_over_bins(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
     run, dataset = trained
-    (tmp_path / "r.bed").write_text("chr2\t1000\t1100\nchr9\t5\t9\n2\t5000\t5300\tnamed\n")
+    (tmp_path / "r.bed").write_text("chr2\t1000\t1100\nchr9\t5\t9\n2\t5000\t5300\tan element\n")
     summary = embed(run, dataset.genome, tmp_path / "r.bed", tmp_path / "l.parquet")
     table = pq.read_table(tmp_path / "l.parquet").to_pydict()
     assert (summary.regions, summary.left_out, summary.latents) == (2, 1, run.model.settings.latent)
-    assert table["line"] == [1, 3] and list(table)[5:] == latent_names(run) and "technical.0" in table
+    assert table["line"] == [1, 3] and list(table)[6:] == latent_names(run) and "technical.0" in table
+    assert table["name"] == ["", "an element"]
     predictor = Predictor(run.model)
     for row, (start, end) in enumerate(((1000, 1100), (5000, 5300))):
-        at = list(bins_of(start, end))
+        at = list(covering_bins(start, end))
         codes = [dataset.genome.codes("chr2", s - predictor.left, s - predictor.left + predictor.window) for s in at]
         expected = predictor.latents(np.stack(codes)).mean(0)
         assert np.allclose([table[name][row] for name in latent_names(run)], expected, atol=1e-5)
@@ -128,11 +130,11 @@ def test_latents_have_names_and_are_means_over_bins(trained: tuple[Run, Dataset]
 
 
 def test_bins_are_centred_on_the_interval() -> None:
-    assert list(bins_of(1000, 1100)) == [986] and list(bins_of(0, 128)) == [0]
-    assert list(bins_of(1000, 1300)) == [958, 1086, 1214]
+    assert list(covering_bins(1000, 1100)) == [986] and list(covering_bins(0, 128)) == [0]
+    assert list(covering_bins(1000, 1300)) == [958, 1086, 1214]
     latents = np.array([[1.0, -5], [2, 1], [-3, 4]], np.float32)
-    assert pooled(latents, np.array([0, 0, 1]), 2, "mean").tolist() == [[1.5, -2], [-3, 4]]
-    assert pooled(latents, np.array([0, 0, 1]), 2, "max").tolist() == [[2, -5], [-3, 4]]
+    assert pooled_latents(latents, np.array([0, 0, 1]), 2, "mean").tolist() == [[1.5, -2], [-3, 4]]
+    assert pooled_latents(latents, np.array([0, 0, 1]), 2, "max").tolist() == [[2, -5], [-3, 4]]
 
 
 def test_hubs_are_named_after_the_genome_or_not_written() -> None:

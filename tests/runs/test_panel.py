@@ -13,11 +13,14 @@ from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.dataset.folder import Dataset
+from mfd_cli.experiments.track import Track
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.runs.folder import Run
+from mfd_cli.runs.new_experiment import experiment_panel
 from mfd_cli.runs.panel import panel_of
 from mfd_cli.runs.support import Backing
-from mfd_cli.variants.effects import Scorer, ScoreSettings
+from mfd_cli.variants.effects import ScoreSettings
+from mfd_cli.variants.scorer import Scorer
 
 
 def some_variants(dataset: Dataset, count: int = 12) -> list[Variant]:
@@ -140,7 +143,7 @@ def test_impossible_combinations_are_left_out_and_extrapolated_ones_flagged(tmp_
     dataset = tiny.dataset(tmp_path / "dataset")
     rows = tiny.rows(9)
     for i in (0, 2):
-        rows[i] = {**rows[i], "Target": "", "Assay": "ATAC-seq"}
+        rows[i] = {**rows[i], "Target": "", "Assay": "ATAC-seq", "Tissue": "liver"}
     torch.manual_seed(0)
     from mfd_cli.core.metadata import fit_metadata
     from mfd_cli.core.model import MfdModel
@@ -158,6 +161,48 @@ def test_impossible_combinations_are_left_out_and_extrapolated_ones_flagged(tmp_
     scorer = Scorer(run, settings=ScoreSettings(tracks="id == P0", fixes=("tissue=brain", "lab=average")))
     columns = scorer.columns(some_variants(dataset, 3), dataset.genome)
     assert scorer.panel.support == ["extrapolated"] and all("extrapolated" in flag for flag in columns["MFD_FLAGS"])
+
+
+def backing(rows: list[dict[str, str]], path: Path, *fixes: str) -> dict[str, str]:
+    """The support of every track with fixed factors, in a model of which only the rows matter."""
+    from mfd_cli.core.metadata import fit_metadata
+    from mfd_cli.core.model import MfdModel
+
+    settings, used = tiny.config(), np.ones(len(rows), bool)
+    metadata = fit_metadata(rows, settings.factors)
+    model = MfdModel(settings.resolved_model(), metadata, settings.factors, rows, used, np.zeros(len(rows), np.float32))
+    tracks = tuple(Track(f"P{i}", "peaks", row) for i, row in enumerate(rows))
+    run = Run(path, settings, model, tracks, None, {})  # type: ignore[arg-type]
+    panel = panel_of(run, Predictor(model).head, None, fixes)
+    return dict(zip(panel.ids.tolist(), panel.support))
+
+
+def test_an_average_is_extrapolated_where_nothing_tells_it_apart_from_the_track(tmp_path: Path) -> None:
+    """CTCF and GATA1 under ChIP-seq of lab A and CUT&RUN of lab B; brain only ever in lab B."""
+    rows = [
+        {"Target": target, "Tissue": tissue, "Assay": assay, "Lab": lab}
+        for target in ("CTCF", "GATA1")
+        for tissue, assay, lab in (
+            ("liver", "ChIP-seq", "A"),
+            ("liver", "CUT&RUN", "B"),
+            ("brain", "CUT&RUN", "B"),
+        )
+    ]
+    expected = {"liver": "measured", "brain": "extrapolated"}
+    assert backing(rows, tmp_path, "technical=average") == {f"P{i}": expected[r["Tissue"]] for i, r in enumerate(rows)}
+    assert set(backing(rows, tmp_path, "lab=average").values()) == {"extrapolated"}  # no assay was in both labs
+    # Of the others of a rich design none is flagged, though most single combinations were never seen.
+    labs = [{**row, "Lab": lab, "Tissue": "liver"} for row, lab in zip(rows, ("A", "B", "C", "C", "A", "B"))]
+    assert "extrapolated" not in backing(labs, tmp_path, "technical=average").values()
+    # The own condition alone: what was measured stays measured.
+    one = [{**row, "Assay": "ChIP-seq", "Lab": "A"} for row in rows]
+    assert set(backing(one, tmp_path, "technical=average").values()) == {"measured"}
+
+
+def test_an_experiment_is_judged_by_the_factors_that_are_named(trained: tuple[Run, Dataset]) -> None:
+    run, _ = trained
+    assert experiment_panel(run, {"target": "CTCF"}).support == ["measured"]
+    assert experiment_panel(run, {"assay": "CUT&RUN", "lab": "A"}).support == ["measured"]
 
 
 def test_the_support_of_many_rows_is_that_of_each() -> None:

@@ -51,6 +51,12 @@ def test_a_group_of_its_own_gets_room() -> None:
     [
         ("[train]\nepoch = 3\n", 2, "unknown key train.epoch; did you mean epochs?"),
         ('[factors.all]\ncolumn = "Lab"\ngroup = "technical"\n', 1, "no factor can be called 'all'"),
+        (
+            '\n[factors.Kind]\ncolumn = "Lab"\ngroup = "technical"\n',
+            2,
+            "no factor can be called 'Kind': tables have another",
+        ),
+        ('[factors.share_lab]\ncolumn = "Lab"\ngroup = "technical"\n', 1, "(write [factors.my_share_lab])"),
         ("[model]\ngroups = {biological = 1, Shared = 1}\n", 2, "no group can be called 'Shared'"),
         ("[model]\ngroups = {lab-a = 1, lab_A = 1}\n", 2, "the names 'lab-a' and 'lab_A' are too much alike"),
         ("[trian]\nepochs = 3\n", 1, "unknown key trian; did you mean train?"),

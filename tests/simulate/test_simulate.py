@@ -25,8 +25,10 @@ from mfd_cli.formats.vcf_reader import open_variants
 from mfd_cli.settings.project import load_project
 from mfd_cli.simulate import planted
 from mfd_cli.simulate.built_in_motifs import built_in
-from mfd_cli.simulate.planted import SIZES, SimulateOptions, true_change
-from mfd_cli.simulate.simulate import make_world, simulate
+from mfd_cli.simulate.planted import SIZES, SimulateOptions
+from mfd_cli.simulate.planted_variants import true_change
+from mfd_cli.simulate.simulate import simulate
+from mfd_cli.simulate.world import make_world
 
 
 @pytest.fixture(scope="module")

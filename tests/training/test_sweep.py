@@ -11,7 +11,7 @@ import pytest
 
 from kit import tiny
 from kit.harm import in_process
-from mfd_cli.base.errors import ConfigError, OutputError
+from mfd_cli.base.errors import ConfigError
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.settings.project import load_project
 from mfd_cli.training.sweep import leakage, parse_sweep, recommend, sweep
@@ -71,8 +71,12 @@ def test_a_sweep_trains_every_value_and_seed_and_resumes(tmp_path: Path) -> None
         row["auroc"] for row in result.rows
     ] and weights.stat().st_mtime_ns == before
     assert (project.run / "sweep" / "sweep.png").stat().st_size > 10_000
-    with pytest.raises(OutputError):
-        sweep(project, f"{KEY}=0,0.5", seeds=[1], gpus=0)
+    files = sorted(project.run.rglob("*"))
+    for values in ("0,0.5", "1,2"):  # the same runs, and others beside them
+        done = in_process(["train", "--sweep", f"{KEY}={values}", "--seeds", "1", "--gpus", "0", "-q"], tmp_path)
+        assert done.code == 2 and "run/sweep: holds a sweep already" in done.told
+    assert sorted(project.run.rglob("*")) == files
+    assert json.loads((project.run / "sweep" / "sweep.json").read_text()) == stored
 
 
 def test_signals_alone_are_compared_by_their_correlation_and_one_seed_has_no_deviation(tmp_path: Path) -> None:

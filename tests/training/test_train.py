@@ -24,7 +24,7 @@ from mfd_cli.training import step as steps
 from mfd_cli.training import train as training
 from mfd_cli.training.resume import Interrupted
 from mfd_cli.training.setup import Trainer, build, parameter_groups, start_bias
-from mfd_cli.training.validate import measure
+from mfd_cli.training.validate import figures, predict_bins
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
@@ -163,7 +163,7 @@ def test_best_weights_are_those_of_the_best_validation(tmp_path: Path) -> None:
     world, cpu = open_dataset(tmp_path / "dataset"), torch.device("cpu")
     genome = GenomeOnDevice(world, run.model.window, run.model.left, cpu)
     data = LabelledBins(genome, world.split("validation"), world, run.signal_scale, cpu)
-    again = measure(run.model, data, 0.1, torch.ones(9))
+    again = figures(predict_bins(run.model, data, 0.1, torch.ones(9)))
     assert again["skill"] == pytest.approx(lines[best]["skill"], abs=1e-6)
 
 

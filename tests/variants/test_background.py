@@ -17,10 +17,12 @@ from mfd_cli.dataset.folder import Dataset
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.sequence import CODES, Genome
 from mfd_cli.runs.folder import Run
-from mfd_cli.variants.background import Background, background, contexts, draw, draw_like, find_background, spectrum
-from mfd_cli.variants.effects import Scorer, ScoreSettings
+from mfd_cli.variants.background import Background, background, find_background
+from mfd_cli.variants.effects import ScoreSettings
 from mfd_cli.variants.options import ScoreOptions
+from mfd_cli.variants.random_substitutions import contexts, draw, draw_like, spectrum
 from mfd_cli.variants.score import score_variants
+from mfd_cli.variants.scorer import Scorer
 
 VCF = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 

@@ -12,16 +12,17 @@ import torch
 from kit import tiny
 from mfd_cli.base.errors import ConfigError, GenomeError
 from mfd_cli.base.threads import ahead, in_background
-from mfd_cli.core.onehot import reverse_complement
+from mfd_cli.core.onehot import other_strand
 from mfd_cli.core.predictor import Precision, Predictor
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.genome.alleles import Variant, slide
 from mfd_cli.genome.sequence import Genome, encode
 from mfd_cli.runs.folder import Run
-from mfd_cli.variants.effects import EDGE, Member, Placement, Scorer, ScoreSettings
+from mfd_cli.variants.effects import EDGE, Member, Placement, ScoreSettings
 from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.saturate import Stretch, cut, parse_shard, saturate, stretches_of
 from mfd_cli.variants.score import score_variants
+from mfd_cli.variants.scorer import Scorer
 
 
 def member(
@@ -42,7 +43,7 @@ def plain(run: Run, dataset: Dataset, variant: Variant, start: int) -> np.ndarra
     pair[1][index : index + len(variant.alt)] = encode(variant.alt)
     with torch.inference_mode():
         windows = torch.from_numpy(np.stack(pair))
-        latents = (run.model.latent(windows) + run.model.latent(reverse_complement(windows))) / 2
+        latents = (run.model.latent(windows) + run.model.latent(other_strand(windows))) / 2
     change: np.ndarray = (latents[1] - latents[0]).numpy()
     return change
 

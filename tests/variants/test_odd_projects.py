@@ -8,11 +8,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy.special import expit
 
-from kit.harm import in_process, snapshot
-from kit.odd import ODD, odd_project, signals_alone, write_factors
+from kit.harm import good_project, in_process, snapshot
+from kit.odd import ODD, TRACKS, odd_project, signals_alone, write_factors, write_table
+from mfd_cli.base.errors import ConfigError
+from mfd_cli.settings.config import SHORT_GROUPS
+from mfd_cli.settings.parse import parse_config
+from mfd_cli.variants import vcf_fields
 
 CPU = ["--gpus", "0", "--threads", "1", "-q"]
+SET_ASIDE = ["--set", 'model.technical=["batch"]']
 
 
 def run(project: Path, *words: str, folder: Path | None = None) -> None:
@@ -63,11 +69,144 @@ def test_a_level_called_average_is_a_level(tmp_path: Path) -> None:
     assert "target=average" in pq.read_table(tmp_path / "p/p1/predictions.parquet").column_names
 
 
-def test_a_group_called_like_the_short_name_of_another_has_a_field_of_its_own(tmp_path: Path) -> None:
-    odd_project(tmp_path / "p", lambda folder: write_factors(folder, target="biological", assay="technical", lab="bio"))
-    run(tmp_path / "p", "score-variants", "input.vcf", "-o", "o.vcf")
-    names = pq.read_table(tmp_path / "p/o.parquet").column_names
-    assert len(set(names)) == len(names) and {"MFD_BIO", "MFD_TECH", "MFD_GROUP_BIO"} <= set(names)
-    header = [line for line in (tmp_path / "p/o.vcf").read_text().splitlines() if line.startswith("##INFO=<ID=MFD")]
-    assert len({line.split(",")[0] for line in header}) == len(header)
-    assert any("ID=MFD_GROUP_BIO" in line and "change of the bio part" in line for line in header)
+@pytest.mark.parametrize("name", ["bio", "TECH", "max-dlogit", "flags", "shared"])
+def test_a_group_whose_field_would_be_there_twice_is_refused(tmp_path: Path, name: str) -> None:
+    good_project(tmp_path / "p")
+    write_factors(tmp_path / "p", target="biological", assay="technical", lab=name)
+    done = in_process(["preprocess", "-q"], tmp_path / "p")
+    assert done.code == 2 and "model.groups: no group can be called" in done.told and repr(name) in done.told
+    assert not (tmp_path / "p/dataset").exists()
+
+
+def test_no_field_of_ours_can_be_a_group(tmp_path: Path) -> None:
+    for field in [
+        *vcf_fields.DESCRIPTIONS,
+        *vcf_fields.OTHER_FIELDS,
+        *(f"MFD_{short}" for short in SHORT_GROUPS.values()),
+    ]:
+        with pytest.raises(ConfigError, match="no group can be called"):
+            parse_config({"factors": {"lab": {"column": "Lab", "group": field.removeprefix("MFD_").lower()}}})
+
+
+def test_a_setting_says_which_groups_are_technical(tmp_path: Path) -> None:
+    """With model.technical, `batch` is set aside everywhere as a group called `technical` would be."""
+    project = tmp_path / "p"
+    good_project(project)
+    write_factors(project, target="biological", assay="batch", lab="batch")
+    toml = project / "mfd.toml"
+    toml.write_text(toml.read_text().replace("[model]", '[model]\ntechnical = ["batch"]'))
+    done = in_process(["preprocess", "-q", "--threads", "1"], project)
+    assert done.code == 0, done.told
+    run(project, "train", "--set", "train.lr=0.1", "--epochs", "2")  # so fast that every part is something
+    run(project, "score-variants", "input.vcf", "-o", "o.vcf", "--per-track")
+    scores = pq.read_table(project / "o.parquet").to_pydict()
+    bio, batch, debiased, shared = (np.array(scores[f"MFD_{name}"]) for name in ("BIO", "BATCH", "DEBIASED", "SHARED"))
+    flagged = np.array(["mostly_technical" in flags for flags in scores["MFD_FLAGS"]])
+    assert (flagged == (batch > debiased)).all() and (batch > 0).all() and (bio > 0).all()
+    # What is left is the shared and the biological part: the root mean square of a sum lies between these.
+    assert (debiased <= (np.abs(shared) + bio) * 1.001).all()
+    assert (debiased >= np.abs(np.abs(shared) - bio) * 0.999).all()
+
+    run(project, "score-variants", "input.vcf", "-o", "average.vcf", "--fix", "technical=average")
+    run(project, "score-variants", "input.vcf", "-o", "batch.vcf", "--fix", "batch=average")
+    one, other = (pq.read_table(project / f"{name}.parquet").to_pydict() for name in ("average", "batch"))
+    assert one == other and one["MFD_BATCH"] != scores["MFD_BATCH"]
+
+    parts = [word for part in ("debiased", "batch", "total") for word in ("--part", part)]
+    run(project, "predict", "-r", "chr1:1001-3000", "-o", "predicted", "--no-bigwig", "--tracks", "id == T1", *parts)
+    table = pq.read_table(project / "predicted/predictions.parquet").to_pydict()
+    logit = np.add(table["T1.debiased"], table["T1.batch"])
+    assert np.allclose(expit(logit), table["T1"], atol=1e-5) and np.ptp(table["T1.batch"]) > 0
+    run(project, "explain", "--track", "T1", "--part", "debiased", "--top", "3")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ('["bacth"]', "model.technical: there is no group 'bacth'; did you mean batch?"),
+        ('["batch"]', "model.technical leaves out the group 'technical', which has factors"),
+    ],
+)
+def test_technical_groups_that_cannot_be(tmp_path: Path, setting: str, message: str) -> None:
+    good_project(tmp_path / "p")
+    write_factors(tmp_path / "p", target="biological", assay="technical", lab="batch")
+    done = in_process(["preprocess", "-q", "--set", f"model.technical={setting}"], tmp_path / "p")
+    assert done.code == 2 and message in done.told
+
+
+def test_a_group_that_is_technical_by_name_alone_gets_a_remark(tmp_path: Path) -> None:
+    good_project(tmp_path / "p")
+    write_factors(tmp_path / "p", target="biological", assay="batch")
+    for words, remark in ((["preprocess"], False), (["train"], True), (["train", "--force", *SET_ASIDE], False)):
+        done = in_process([*words, "--threads", "1", *(["--gpus", "0"] if "train" in words else [])], tmp_path / "p")
+        assert done.code == 0, done.told
+        assert ("the group 'batch' is not set aside as technical" in done.told) == remark
+    refused = in_process(["score-variants", "input.vcf", "--fix", "donor=average", *CPU], tmp_path / "p")
+    assert refused.code == 2 and "there is no factor or group 'donor'" in refused.told
+
+
+def test_a_group_without_factors_has_no_average(tmp_path: Path) -> None:
+    odd_project(tmp_path / "p", ODD["only biological"])
+    done = in_process(["score-variants", "input.vcf", "--fix", "technical=average", *CPU], tmp_path / "p")
+    assert done.code == 2 and "no factor is in the group 'technical'" in done.told
+    assert not (tmp_path / "p/input.mfd.vcf.gz").exists()
+
+
+def test_an_average_is_flagged_where_biology_and_technique_coincide(tmp_path: Path) -> None:
+    """CTCF under two assays, GATA1 under one: nothing tells what that assay does to GATA1."""
+
+    def one_assay_for_gata1(folder: Path) -> None:
+        write_table(folder, [(*row[:3], "ChIP-seq" if row[2] == "GATA1" else row[3], *row[4:]) for row in TRACKS])
+
+    odd_project(tmp_path / "p", one_assay_for_gata1)
+    words = ["score-variants", "input.vcf", "--fix", "technical=average"]
+    for target, flagged in (("CTCF", {False}), ("GATA1", {True})):
+        run(tmp_path / "p", *words, "-o", f"{target}.vcf", "--tracks", f"target == {target}")
+        flags = pq.read_table(tmp_path / f"p/{target}.parquet")["MFD_FLAGS"].to_pylist()
+        assert {"extrapolated" in flag for flag in flags} == flagged
+
+
+def several_labels(folder: Path) -> None:
+    """A factor with several labels in a cell, and a number, in place of lab and year."""
+    write_table(folder, [(*row[:4], tags, row[5]) for row, tags in zip(TRACKS, ("a", "a,b", "b", "", "c"))])
+    write_factors(folder, target="biological", lab="technical", year="technical")
+    toml = (folder / "mfd.toml").read_text().replace('"Lab"', '"Lab"\ntype = "multilabel"')
+    (folder / "mfd.toml").write_text(toml.replace('"Year"', '"Year"\ntype = "number"'), "utf-8")
+
+
+def test_levels_that_are_not_there_are_refused_by_the_option_that_names_them(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    odd_project(project, several_labels)
+    run(project, "score-variants", "input.vcf", "-o", "ab.vcf", "--fix", "lab=a, b", "--fix", "year=2017.5")
+    region = ["predict", "-r", "chr1:1001-3000", "-o", "o", *CPU]
+    for words, message in (
+        (
+            ["score-variants", "input.vcf", "--fix", "lab=a,zzz", *CPU],
+            "--fix 'lab=a,zzz': lab has no level 'zzz'; known",
+        ),
+        (
+            ["score-variants", "input.vcf", "--fix", "lab=A", *CPU],
+            "--fix 'lab=A': lab has no level 'A'; did you mean a?",
+        ),
+        (["score-variants", "input.vcf", "--fix", "year=x", *CPU], "--fix 'year=x': factor year is a number"),
+        ([*region, "--experiment", "lab=a,zzz"], "--experiment 'lab=a,zzz': lab has no level 'zzz'; known"),
+        (
+            [*region, "--experiment", "target=ctcf"],
+            "--experiment 'target=ctcf': target has no level 'ctcf'; did you mean",
+        ),
+        (
+            [*region, "--experiment", "targt=CTCF"],
+            "--experiment 'targt=CTCF': there is no factor 'targt'; did you mean",
+        ),
+        (
+            [*region, "--experiment", "technical=average"],
+            "--experiment 'technical=average': there is no factor 'technical'",
+        ),
+        ([*region, "--experiment", "target"], "--experiment 'target': expected FACTOR=LEVEL"),
+        ([*region, "--experiment", "target=average"], "--experiment 'target=average': expected a level"),
+        ([*region, "--experiment", "lab=a", "--experiment", "lab=b"], "--experiment 'lab=b': lab is named twice"),
+    ):
+        done = in_process(words, project)
+        assert done.code == 2 and message in done.told, done.told
+        assert "--fix" not in done.told or "--fix" in words
+    assert not (project / "o").exists() and not (project / "input.mfd.vcf.gz").exists()

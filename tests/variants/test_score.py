@@ -16,15 +16,15 @@ import torch
 from kit import tiny
 from mfd_cli.base.errors import DatasetError, GenomeError, OutputError, VariantError
 from mfd_cli.core.decompose import decompose
-from mfd_cli.core.onehot import reverse_complement
+from mfd_cli.core.onehot import other_strand
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.genome.sequence import Genome, encode
 from mfd_cli.runs.choose_genome import choose_genome
 from mfd_cli.runs.folder import Run
 from mfd_cli.variants import records as module
-from mfd_cli.variants.effects import Scorer
 from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.score import score_variants
+from mfd_cli.variants.scorer import Scorer
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr2,length=30000>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 
@@ -62,7 +62,7 @@ def plain_change(
         latents = []
         for codes in (reference, changed):
             one = torch.from_numpy(codes.copy())[None]
-            latents.append((run.model.latent(one) + run.model.latent(reverse_complement(one))) / 2)
+            latents.append((run.model.latent(one) + run.model.latent(other_strand(one))) / 2)
         before, after = (run.model.parts(latent) for latent in latents)
         parts = {name: (after.groups[name] - before.groups[name])[0].numpy() for name in after.groups}
         parts["shared"] = (after.shared - before.shared)[0].numpy()

@@ -22,9 +22,9 @@ from mfd_cli.genome.alleles import why_not
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
-from mfd_cli.variants.effects import Scorer
 from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.score import score_variants
+from mfd_cli.variants.scorer import Scorer
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr2,length=30000>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 HAS_BCFTOOLS = shutil.which("bcftools") is not None
@@ -238,14 +238,10 @@ def test_other_peoples_fields_are_kept(trained: tuple[Run, Dataset], tmp_path: P
 
 def test_two_results_never_go_into_one_file(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
     source = write(tmp_path / "a.vcf", trained[1], [500])
-    for table in ("o.vcf.gz", "o.skipped.tsv", "o.vcf.gz.tbi"):
+    for place in ("o.vcf.gz", "o.parquet", "o.vcf.gz.tbi"):
+        options = ScoreOptions(tmp_path / "o.vcf.gz", skipped=tmp_path / place, force=True)
         with pytest.raises(OutputError, match="two different results"):
-            score_variants(
-                trained[0],
-                trained[1].genome,
-                source,
-                ScoreOptions(tmp_path / "o.vcf.gz", table=tmp_path / table, force=True),
-            )
+            score_variants(trained[0], trained[1].genome, source, options)
     assert [path.name for path in tmp_path.iterdir()] == ["a.vcf"]
 
 

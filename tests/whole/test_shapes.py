@@ -84,6 +84,9 @@ def explanation_is_sane(shape: Shape, folder: Path, done: Outcome) -> None:
     for page in (folder / "explain").glob("*/report.html"):
         assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", page.read_text()), re.IGNORECASE), page
     assert "nan" not in done.said.lower()
+    for table in (folder / "explain").glob("*/latents.tsv"):
+        columns = table.read_text("utf-8").split("\n")[0].split("\t")
+        assert len(columns) == 2 + len((table.parent / "levels.tsv").read_text("utf-8").splitlines()) - 1, table
 
 
 def parts_are_sane(shape: Shape, folder: Path, done: Outcome) -> None:

@@ -32,10 +32,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_input(path: Path, error: type[MfdError] = InputError) -> Path:
+def check_input(path: Path, error: type[MfdError] = InputError, piped: str | None = None) -> Path:
     """Return the path, if it is a regular, readable, non-empty file; otherwise raise an error of this class.
 
-    A URL, a folder, a FIFO or a device would make the libraries behind us hang or reach for the network.
+    `piped` is the hint for a pipe, where the command reads one in another way. A URL, a folder, a FIFO or a device would make
+    the libraries behind us hang or reach for the network.
     """
     text = os.fspath(path)
     if re.match(r"^[A-Za-z][A-Za-z0-9+.-]+:", text):
@@ -51,7 +52,7 @@ def check_input(path: Path, error: type[MfdError] = InputError) -> Path:
     if stat.S_ISDIR(info.st_mode):
         raise error("is a folder, not a file", path=text)
     if not stat.S_ISREG(info.st_mode):
-        raise error("is not a regular file (pipes and devices are not read)", path=text)
+        raise error("is not a regular file (pipes and devices are not read)", path=text, hint=piped)
     if info.st_size == 0:
         raise error("is empty", path=text)
     if not os.access(path, os.R_OK):

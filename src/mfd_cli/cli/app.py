@@ -9,6 +9,7 @@ import typer
 
 from mfd_cli import __version__
 from mfd_cli.cli.ending import ended
+from mfd_cli.cli.enrichment import enrich_command
 from mfd_cli.cli.evaluation import evaluate_command, impute_command
 from mfd_cli.cli.explain import explain_command
 from mfd_cli.cli.inspection import info_command, verify_command
@@ -21,7 +22,7 @@ from mfd_cli.cli.projects import (
     simulate_command,
 )
 from mfd_cli.cli.training import train_command
-from mfd_cli.cli.variants import background_command, enrich_command, score_variants_command
+from mfd_cli.cli.variants import IndexAlone, background_command, score_variants_command
 
 # In the order in which `mfd --help` shows them: that of a project's life.
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -54,7 +55,7 @@ app = typer.Typer(
     help="Predict epigenomic tracks from DNA while telling biology from technique.",
 )
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name, cls=IndexAlone if command is score_variants_command else None)(command)
 
 
 @app.callback(invoke_without_command=True)

@@ -15,7 +15,7 @@ from typing import NoReturn
 from mfd_cli.base.errors import MfdError, OutputError
 from mfd_cli.base.files import is_full
 from mfd_cli.base.locks import claims
-from mfd_cli.cli.shared import rank
+from mfd_cli.cli.shared import process_number
 
 SCARCE = ("allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "std::bad_alloc")
 """What libraries say in a RuntimeError where memory does not suffice."""
@@ -46,7 +46,7 @@ def ended(command: Callable[[], object], debug: Callable[[], bool]) -> None:
         known = as_known(error)
         if known is None:
             _leave_at_fault(error)
-        if not rank():
+        if not process_number():
             from mfd_cli.cli.console import show_error
 
             show_error(known)

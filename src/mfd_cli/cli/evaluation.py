@@ -7,21 +7,23 @@ from typing import Annotated
 
 import typer
 
+from mfd_cli.base.errors import ConfigError
 from mfd_cli.cli.shared import (
     BatchSize,
     ConfigFile,
     DatasetFolder,
+    ExperimentKind,
     Force,
     Gpus,
     Json,
     Quiet,
     RunFolder,
     Sets,
+    Split,
     Threads,
-    gpus_or_default,
-    load,
+    kind_or_default,
     one_of,
-    open_run,
+    opened,
     say_all,
     say_json,
     split_named,
@@ -33,7 +35,7 @@ def evaluate_command(
     sets: Sets = None,
     dataset: DatasetFolder = None,
     run: RunFolder = None,
-    split: Annotated[str, typer.Option("--split", help="test, validation or train.")] = "test",
+    split: Split = "test",
     beside: Annotated[
         list[Path] | None, typer.Option("--beside", help="Another run on the same dataset, as a baseline; repeatable.")
     ] = None,
@@ -51,25 +53,22 @@ def evaluate_command(
 ) -> None:
     """Measure a model per track, by factor level and overall, and say what its predictions are made of."""
     from mfd_cli.cli.console import Display, table
-    from mfd_cli.core.device import device_of
-    from mfd_cli.dataset.folder import open_dataset
     from mfd_cli.evaluation.evaluate import evaluate
-    from mfd_cli.runs.folder import load_run
+    from mfd_cli.runs.folder import load_run, shortest_names
 
-    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
-    trained = open_run(project, threads)
-    folder = output or project.run / f"evaluation-{split}"
+    model = opened(config, sets, dataset, run, threads, gpus)
+    folder = output or model.project.run / f"evaluation-{split}"
     with Display(quiet) as display:
         result = evaluate(
-            trained,
-            open_dataset(project.dataset),
+            model.run,
+            model.dataset(),
             split=split_named(split),
             output=folder,
             force=force or output is None,
-            beside={path.name: load_run(path) for path in beside or []},
+            beside={name: load_run(path) for name, path in shortest_names(beside or []).items()},
             kmer=kmer,
             probes=probes,
-            device=device_of(gpus_or_default(gpus)),
+            device=model.device,
             batch_size=batch_size,
             progress=display,
         )
@@ -103,11 +102,12 @@ def impute_command(
     metadata: Annotated[
         Path | None, typer.Option("--metadata", help="Table of experiments [default: the held-out tracks].")
     ] = None,
+    kind: ExperimentKind = None,
     unseen: Annotated[
         str, typer.Option("--unseen", help="An unknown level is an error, or counts as the mean one.")
     ] = "error",
-    split: Annotated[str, typer.Option("--split", help="test, validation or train.")] = "test",
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: impute]")] = None,
+    split: Split = "test",
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("impute"),
     gpus: Gpus = None,
     threads: Threads = None,
     batch_size: BatchSize = 256,
@@ -117,33 +117,32 @@ def impute_command(
 ) -> None:
     """Predict experiments that were held out or never done, say how far the data back them, and score what can be."""
     from mfd_cli.cli.console import Display, table
-    from mfd_cli.core.device import device_of
-    from mfd_cli.dataset.folder import open_dataset
     from mfd_cli.evaluation.impute import impute
 
-    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
-    trained = open_run(project, threads)
-    folder = output or project.folder / "impute"
+    if kind is not None and metadata is None:
+        raise ConfigError("--kind goes with --metadata", hint="held-out tracks have the kind that they have")
+    model = opened(config, sets, dataset, run, threads, gpus)
     with Display(quiet) as display:
         result = impute(
-            trained,
-            open_dataset(project.dataset),
+            model.run,
+            model.dataset(),
             metadata=metadata,
+            kind=kind_or_default(kind),
             unseen=one_of("--unseen", unseen, ("error", "mean")),
             split=split_named(split),
-            output=folder,
+            output=output,
             force=force,
-            device=device_of(gpus_or_default(gpus)),
+            device=model.device,
             batch_size=batch_size,
             progress=display,
         )
     if as_json:
         say_json(result.summary)
         return
-    shown = ["experiment", "support", *trained.model.metadata.columns, "prevalence", "auroc", "auprc", "pearson"]
+    shown = ["experiment", "support", *model.run.model.metadata.columns, "prevalence", "auroc", "auprc", "pearson"]
     table(shown, [[row[name] for name in shown] for row in result.experiments[:20]])
     for name, row in result.summary.get("baselines", {}).items():
         say_all(
             [f"{name}: AUROC {row['auroc']:.3f}, model {row['model_auroc']:.3f} ({row['experiments']} experiments)"]
         )
-    say_all([f"tables: {folder}"])
+    say_all([f"tables: {output}"])

@@ -19,10 +19,9 @@ from mfd_cli.cli.shared import (
     RunFolder,
     Sets,
     Threads,
-    gpus_or_default,
-    load,
     one_of,
-    open_run,
+    opened,
+    parse_named_file,
     say_all,
 )
 
@@ -51,7 +50,8 @@ def explain_command(
         typer.Option("--part", help="With --track: total, shared, debiased or a group [default: all]."),
     ] = None,
     regions: Annotated[
-        Path | None, typer.Option("-R", "--regions-file", help="BED [default: the strongest test bins of each].")
+        Path | None,
+        typer.Option("-R", "--regions-file", help="BED, all of it [default: the strongest test bins of each]."),
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Regions of each.")] = 20,
     method: Annotated[
@@ -84,10 +84,7 @@ def explain_command(
     """Show what a factor (a latent, a track) is made of: tables, attributions on DNA, pictures, one report.html."""
     from mfd_cli.base.files import names_of_files
     from mfd_cli.cli.console import Display
-    from mfd_cli.cli.shared import parse_named_file
     from mfd_cli.core.attribute import METHODS
-    from mfd_cli.core.device import device_of
-    from mfd_cli.dataset.folder import open_dataset
     from mfd_cli.explain.direction import explain_latents, explain_track
     from mfd_cli.explain.factor import explain
     from mfd_cli.explain.overview import explain_all
@@ -105,16 +102,15 @@ def explain_command(
     if output is not None and len(factors or ()) + len(tracks or ()) + bool(latents) > 1:
         raise ConfigError("-o takes the folder of one thing", hint="without -o each has its own in explain/")
     profiles = dict(parse_named_file(text) for text in bigwig or ())
-    way = one_of("--method", method, METHODS)
-    look = Look(regions, top, way, motifs, modisco, gtf, profiles)
-    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
-    trained, data = open_run(project, threads), open_dataset(project.dataset)
-    common: dict[str, Any] = {"device": device_of(gpus_or_default(gpus)), "batch_size": batch_size, "force": force}
+    look = Look(regions, top, one_of("--method", method, METHODS), motifs, modisco, gtf, profiles)
+    model = opened(config, sets, dataset, run, threads, gpus)
+    data = model.dataset()
+    common: dict[str, Any] = {"device": model.device, "batch_size": batch_size, "force": force}
 
-    def show(what: str, verb: Callable[..., ExplainSummary], *given: Any, **options: Any) -> None:
-        folder = output or project.folder / "explain" / names_of_files([what])[0]
+    def show(what: str, verb: Callable[..., ExplainSummary], *subject: Any, **options: Any) -> None:
+        folder = output or Path("explain") / names_of_files([what])[0]
         with Display(quiet) as display:
-            summary = verb(trained, data, *given, folder, progress=display, **common, **options)
+            summary = verb(model.run, data, *subject, folder, progress=display, **common, **options)
         say_all(summary.lines())
 
     for factor in factors or ():

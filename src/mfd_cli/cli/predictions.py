@@ -12,43 +12,41 @@ from mfd_cli.cli.shared import (
     BatchSize,
     ConfigFile,
     DatasetFolder,
+    ExperimentKind,
     Fasta,
+    Fixed,
     Force,
     Gpus,
     Json,
     Quiet,
+    RegionsFile,
     RunFolder,
     Seed,
     Sets,
     Threads,
-    gpus_or_default,
-    load,
+    Tracks,
+    kind_or_default,
+    note_sole_levels,
     one_of,
-    open_run,
+    opened,
     say_all,
     say_json,
 )
-from mfd_cli.cli.variants import Fixed, Tracks
 
 
 def predict_command(
     regions: Annotated[
         list[str] | None, typer.Option("-r", "--regions", help="chr1:1001-200000, chr2, or all; repeatable.")
     ] = None,
-    regions_file: Annotated[Path | None, typer.Option("-R", "--regions-file", help="The same from a BED file.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder to write [default: predictions].")
-    ] = None,
+    regions_file: RegionsFile = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("predictions"),
     tracks: Tracks = None,
     fix: Fixed = None,
     experiment: Annotated[
         list[str] | None,
         typer.Option("--experiment", metavar="FACTOR=LEVEL", help="Predict one that nobody did; repeatable."),
     ] = None,
-    kind: Annotated[
-        str | None,
-        typer.Option("--kind", help="With --experiment: peaks or signal [default: peaks if any were trained on]."),
-    ] = None,
+    kind: ExperimentKind = None,
     part: Annotated[
         list[str] | None, typer.Option("--part", help="total [default], shared, debiased, or a group; repeatable.")
     ] = None,
@@ -69,12 +67,10 @@ def predict_command(
 ) -> None:
     """Predict tracks along the genome: writes bigWigs, predictions.parquet and a hub for the UCSC browser."""
     from mfd_cli.cli.console import Display
-    from mfd_cli.core.device import device_of
     from mfd_cli.formats.bed import parse_regions
     from mfd_cli.genome.intervals import Interval
     from mfd_cli.predictions.predict import predict
-    from mfd_cli.runs.choose_genome import choose_genome
-    from mfd_cli.runs.panel import parse_experiment
+    from mfd_cli.runs.new_experiment import parse_experiment
     from mfd_cli.settings.config import TOTAL
 
     if not regions and regions_file is None:
@@ -83,28 +79,27 @@ def predict_command(
         raise ConfigError("--experiment takes the place of the tracks: it goes without --tracks and --fix")
     if kind is not None and not experiment:
         raise ConfigError("--kind goes with --experiment", hint="--tracks 'kind == signal' chooses among the tracks")
-    experiment_kind = one_of("--kind", kind, ("peaks", "signal")) if kind is not None else None
-    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
-    trained = open_run(project, threads)
-    genome, _ = choose_genome(project, trained, fasta)
+    model = opened(config, sets, dataset, run, threads, gpus)
+    note_sole_levels(model.run, [*(fix or ()), *(experiment or ())], quiet)
+    genome, _ = model.genome(fasta)
     if regions == ["all"]:
         chosen = tuple(Interval(name, 0, length) for name, length in genome.lengths.items())
     else:
         chosen = parse_regions(regions or [], regions_file, genome)
     with Display(quiet) as display:
         summary = predict(
-            trained,
+            model.run,
             genome,
             chosen,
-            output or project.folder / "predictions",
+            output,
             tracks=tracks,
             fixes=fix or (),
-            experiment=parse_experiment(trained, experiment) if experiment else None,
-            kind=experiment_kind,
+            experiment=parse_experiment(model.run, experiment) if experiment else None,
+            kind=kind_or_default(kind),
             parts=part or (TOTAL,),
             bigwig=bigwig,
             hub_genome=hub_genome,
-            device=device_of(gpus_or_default(gpus)),
+            device=model.device,
             batch_size=batch_size,
             force=force,
             progress=display,
@@ -113,7 +108,9 @@ def predict_command(
 
 
 def embed_command(
-    regions: Annotated[Path, typer.Argument(metavar="REGIONS", help="BED file.")],
+    regions: Annotated[
+        str, typer.Argument(metavar="REGIONS", help="BED file, - for standard input, or chr1:1001-2000.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Parquet file to write.")] = Path("latents.parquet"),
     aggregate: Annotated[str, typer.Option("--aggregate", help="mean or max over the bins of a region.")] = "mean",
     config: ConfigFile = None,
@@ -129,21 +126,18 @@ def embed_command(
 ) -> None:
     """Write the latents of regions, a named column each, for scikit-learn and the like."""
     from mfd_cli.cli.console import Display
-    from mfd_cli.core.device import device_of
     from mfd_cli.predictions.embed import embed
-    from mfd_cli.runs.choose_genome import choose_genome
 
-    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
-    trained = open_run(project, threads)
-    genome, _ = choose_genome(project, trained, fasta)
+    model = opened(config, sets, dataset, run, threads, gpus)
+    genome, _ = model.genome(fasta)
     with Display(quiet) as display:
         summary = embed(
-            trained,
+            model.run,
             genome,
             regions,
             output,
             aggregate=one_of("--aggregate", aggregate, ("mean", "max")),
-            device=device_of(gpus_or_default(gpus)),
+            device=model.device,
             batch_size=batch_size,
             force=force,
             progress=display,
@@ -155,7 +149,7 @@ def qc_command(
     factor: Annotated[
         list[str] | None, typer.Option("--factor", help="Factor to judge; repeatable [default: all with levels].")
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write [default: qc].")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("qc"),
     fdr: Annotated[float, typer.Option("--fdr", help="False discovery rate of what disagrees.")] = 0.01,
     config: ConfigFile = None,
     sets: Sets = None,
@@ -171,21 +165,18 @@ def qc_command(
 ) -> None:
     """Find tracks whose data disagree with their metadata: swapped, mislabelled and failed experiments."""
     from mfd_cli.cli.console import Display
-    from mfd_cli.core.device import device_of
-    from mfd_cli.dataset.folder import open_dataset
     from mfd_cli.evaluation.qc import qc
 
-    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
-    trained = open_run(project, threads)
+    model = opened(config, sets, dataset, run, threads, gpus)
     with Display(quiet) as display:
         result = qc(
-            trained,
-            open_dataset(project.dataset),
-            output or project.folder / "qc",
+            model.run,
+            model.dataset(),
+            output,
             factors=factor or (),
             fdr=fdr,
             seed=seed or 0,
-            device=device_of(gpus_or_default(gpus)),
+            device=model.device,
             batch_size=batch_size,
             force=force,
             progress=display,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,10 @@ import typer
 from mfd_cli.base.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
+
+    from mfd_cli.dataset.folder import Dataset
+    from mfd_cli.genome.sequence import Genome
     from mfd_cli.runs.folder import Run
     from mfd_cli.settings.project import Project
 
@@ -30,7 +35,23 @@ Fasta = Annotated[Path | None, typer.Option("--fasta", help="Reference genome.")
 Metadata = Annotated[Path | None, typer.Option("--metadata", help="Table of tracks.")]
 DatasetFolder = Annotated[Path | None, typer.Option("--dataset", help="Dataset folder.")]
 RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder.")]
+Split = Annotated[str, typer.Option("--split", help="test, validation or train.")]
+RegionsFile = Annotated[Path | None, typer.Option("-R", "--regions-file", help="The same from a BED file.")]
+Tracks = Annotated[
+    str | None,
+    typer.Option("--tracks", metavar="QUERY", help="Only tracks such as 'target == \"CTCF\" and biosample ~ liver'."),
+]
+Fixed = Annotated[
+    list[str] | None,
+    typer.Option("--fix", metavar="A=B", help="FACTOR=LEVEL, FACTOR=average or GROUP=average; repeatable."),
+]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
+ExperimentKind = Annotated[
+    str | None,
+    typer.Option(
+        "--kind", help="Of an experiment that nobody did: peaks or signal [default: peaks if any were trained on]."
+    ),
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Windows that go through the model at once.")]
 
 
@@ -49,9 +70,47 @@ def folders(project: Project) -> list[Path]:
     return folders
 
 
-def open_run(project: Project, threads: int | None) -> Run:
-    """Read the project's run; the first one of several seeds."""
-    return open_runs(project, threads, False)[0]
+@dataclass(frozen=True)
+class Opened:
+    """What a command that uses a trained model begins with: the project, its runs (one, or every seed's), and the device."""
+
+    project: Project
+    runs: list[Run]
+    device: torch.device
+
+    @property
+    def run(self) -> Run:
+        """Return the run; the first one of several seeds."""
+        return self.runs[0]
+
+    def dataset(self) -> Dataset:
+        """Open the project's dataset."""
+        from mfd_cli.dataset.folder import open_dataset
+
+        return open_dataset(self.project.dataset)
+
+    def genome(self, fasta: Path | None) -> tuple[Genome, str]:
+        """Return the genome to apply the model to, and a remark where it is not the model's (see `choose_genome`)."""
+        from mfd_cli.runs.choose_genome import choose_genome
+
+        return choose_genome(self.project, self.run, fasta)
+
+
+def opened(
+    config: Path | None,
+    sets: list[str] | None,
+    dataset: Path | None,
+    run: Path | None,
+    threads: int | None,
+    gpus: int | None,
+    ensemble: bool = False,
+) -> Opened:
+    """Read the project and its run, or with `ensemble` every seed's, and choose the device."""
+    from mfd_cli.core.device import device_of
+
+    project = load(config, sets, {"data.dataset": dataset, "data.run": run})
+    runs = open_runs(project, threads, ensemble)
+    return Opened(project, runs, device_of(gpus_or_default(gpus)))
 
 
 def open_runs(project: Project, threads: int | None, every: bool) -> list[Run]:
@@ -72,6 +131,15 @@ def open_runs(project: Project, threads: int | None, every: bool) -> list[Run]:
     return [load_run(folder) for folder in (seeds if every else seeds[:1])]
 
 
+def note_sole_levels(run: Run, levels: Sequence[str], quiet: bool) -> None:
+    """Say, unless `quiet`, which of the levels asked for (`lab=A`) are of factors that contribute nothing."""
+    from mfd_cli.cli.console import note
+    from mfd_cli.runs.panel import sole_level_remarks
+
+    for remark in [] if quiet else sole_level_remarks(run, levels):
+        note(remark)
+
+
 def split_named(split: str) -> str:
     """Return the name of a split. ConfigError for another word."""
     from mfd_cli.dataset.manifest import SPLITS
@@ -86,6 +154,11 @@ def one_of(option: str, value: str, known: tuple[str, ...]) -> Any:
     return value
 
 
+def kind_or_default(kind: str | None) -> Any:
+    """Return the kind that --kind names, if it names one. ConfigError for another word."""
+    return one_of("--kind", kind, ("peaks", "signal")) if kind is not None else None
+
+
 def gpus_or_default(gpus: int | None) -> int:
     """Return how many GPUs a command that uses one at most takes: as told, or 1 if there is one. ConfigError for several."""
     import torch
@@ -95,7 +168,7 @@ def gpus_or_default(gpus: int | None) -> int:
     return int(torch.cuda.is_available()) if gpus is None else gpus
 
 
-def rank() -> int:
+def process_number() -> int:
     """Return this process's number among those of a training."""
     return int(os.environ.get("RANK", "0"))
 

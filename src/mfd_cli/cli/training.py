@@ -23,7 +23,7 @@ from mfd_cli.cli.shared import (
     Sets,
     Threads,
     load,
-    rank,
+    process_number,
     say_all,
     set_threads,
 )
@@ -99,7 +99,7 @@ def train_command(
             trained = train(
                 one, gpus=gpus, resume=resume, force=force, progress=display, warn=warn, note=None if quiet else note
             )
-        if rank():  # of several processes, the first one speaks
+        if process_number():  # of several processes, the first one speaks
             continue
         best = trained.about["validation"]
         figures = ", ".join(
@@ -124,13 +124,13 @@ def _seeded(project: Project, seeds: str | None, several: bool, overrides: list[
             hint="--run FOLDER trains the seeds into another folder",
         )
     result = []
-    for seed in _numbers(seeds):
+    for seed in _seed_numbers(seeds):
         flags = {"data.dataset": project.dataset, "data.run": project.run / f"seed-{seed}", "train.seed": seed}
         result.append(load_project(project.file, overrides, flags))
     return result
 
 
-def _numbers(seeds: str) -> list[int]:
+def _seed_numbers(seeds: str) -> list[int]:
     """`1,2,3` as numbers."""
     parts = [part.strip() for part in seeds.split(",")]
     if not all(part.isdigit() for part in parts) or len(set(parts)) < len(parts):
@@ -157,7 +157,7 @@ def _sweep(
         result = sweep(
             project,
             text,
-            seeds=_numbers(seeds) if seeds else [],
+            seeds=_seed_numbers(seeds) if seeds else [],
             tolerance=tolerance,
             gpus=gpus,
             resume=resume,
@@ -173,5 +173,5 @@ def _sweep(
 
 def _overrides(sets: list[str] | None, flags: Mapping[str, object]) -> list[str]:
     """--set options and flags as --set options."""
-    given = {key: str(value.absolute()) if isinstance(value, Path) else value for key, value in flags.items()}
-    return [*(sets or []), *(f"{key}={value}" for key, value in given.items() if value is not None)]
+    values = {key: str(value.absolute()) if isinstance(value, Path) else value for key, value in flags.items()}
+    return [*(sets or []), *(f"{key}={value}" for key, value in values.items() if value is not None)]

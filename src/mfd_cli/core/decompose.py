@@ -23,9 +23,10 @@ from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.model import MfdModel
 
 MOST_FACTORS = 8
-MOST_KEPT = 2_000
-"""Coalitions whose values are kept while orders are sampled."""
-_CHUNK = 65_536
+"""Factors of a group whose coalitions, 256, are all enumerated."""
+MOST_REMEMBERED = 2_000
+"""Coalitions whose values are remembered while orders are sampled."""
+_NETWORK_ROWS = 65_536
 """Rows that go through a metadata network at once."""
 
 
@@ -47,16 +48,16 @@ class Decomposition:
 
     def direction(self, factor: str, level: str) -> Floats:
         """Return the mean contribution phi~ of a factor over the training tracks of one level, (size of the group,)."""
-        rows = self.members[factor][:, list(self.levels[factor]).index(level)] & self.trained
-        if not rows.any():
+        tracks = self.tracks_of(factor, level)
+        if not tracks.any():
             raise MfdError(f"no training track has the level {level!r} of {factor}")
-        mean: Floats = self.factors[factor][rows].mean(0)
+        mean: Floats = self.factors[factor][tracks].mean(0)
         return mean
 
     def tracks_of(self, factor: str, level: str) -> Bools:
         """Return which training tracks have the level, (tracks,)."""
-        chosen: Bools = self.members[factor][:, list(self.levels[factor]).index(level)] & self.trained
-        return chosen
+        with_level: Bools = self.members[factor][:, list(self.levels[factor]).index(level)] & self.trained
+        return with_level
 
 
 @torch.no_grad()
@@ -69,34 +70,29 @@ def decompose(model: MfdModel, background: int = 48, seed: int = 0, orders: int 
     head = model.head
     if not isinstance(head, ConditionedHead):
         raise ConfigError("this model has a free head: it knows no factors", hint="train without --head free")
-    gains = head.gains()
-    contributions: dict[str, Floats] = {}
-    errors: dict[str, float] = {}
-    for index, group in enumerate(head.groups):
-        names = head.factors_of[group]
-        if not head.acts(group):
-            nothing = np.zeros((len(head.bias), head.groups[group]), np.float32)
-            contributions |= dict.fromkeys(names, nothing)
-            errors |= dict.fromkeys(names, 0.0)
+    gains, metadata, factors = head.gains(), model.metadata, model.factors
+    # A factor in which no track differs stays at nothing.
+    contributions = {
+        name: np.zeros((len(head.bias), head.groups[factor.group]), np.float32) for name, factor in factors.items()
+    }
+    errors = dict.fromkeys(factors, 0.0)
+    for index, (group, names) in enumerate(head.factors_of.items()):
+        if not names:
             continue
-        rows = background_rows(model, names, background, seed)
-        if len(names) > MOST_FACTORS:
-            found, error = _sampled(head, group, names, rows, orders, seed)
-        else:
-            values = {subset: _value(head, group, names, subset, rows) for subset in _subsets(names)}
-            found, error = {name: _shapley(values, name, names) for name in names}, dict.fromkeys(names, 0.0)
-        errors |= error
-        for name, phi in found.items():
-            phi = phi - head.centre(group).double() @ phi
+        values, group_errors = shapley_values(
+            head, group, background_rows(model, names, background, seed), orders, seed
+        )
+        errors |= group_errors
+        for name, phi in values.items():
+            centred = phi - head.centre(group).double() @ phi
             if gains is not None:
-                phi = phi * gains[index].double()[:, None]
-            contributions[name] = phi.float().cpu().numpy()
-    ordered = {name: contributions[name] for name in model.factors if name in contributions}
+                centred = centred * gains[index].double()[:, None]
+            contributions[name] = centred.float().cpu().numpy()
     return Decomposition(
-        ordered,
-        {name: model.factors[name].group for name in ordered},
-        {name: model.metadata.levels(name) for name in ordered},
-        {name: model.metadata.membership(name, model.rows) for name in ordered},
+        contributions,
+        {name: factor.group for name, factor in factors.items()},
+        {name: metadata.levels(name) for name in factors},
+        {name: metadata.membership(name, model.rows) for name in factors},
         model.trained,
         errors,
     )
@@ -130,15 +126,27 @@ def background_rows(model: MfdModel, names: Sequence[str], count: int, seed: int
     return sorted(chosen)
 
 
+def shapley_values(
+    head: ConditionedHead, group: str, background: Sequence[int], orders: int, seed: int
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Return phi of each factor of a group that acts, (tracks, size) doubles, not centred; and its standard error."""
+    names = head.factors_of[group]
+    if len(names) > MOST_FACTORS:
+        return _sampled(head, group, names, background, orders, seed)
+    values = {subset: _value(head, group, names, subset, background) for subset in _subsets(names)}
+    return {name: _shapley(values, name, names) for name in names}, dict.fromkeys(names, 0.0)
+
+
 def _subsets(names: Sequence[str]) -> Iterator[frozenset[str]]:
+    """Yield every coalition of factors, the smallest first."""
     for size in range(len(names) + 1):
-        yield from (frozenset(chosen) for chosen in combinations(names, size))
+        yield from (frozenset(members) for members in combinations(names, size))
 
 
 def _value(
     head: ConditionedHead, group: str, names: Sequence[str], replaced: frozenset[str], background: Sequence[int]
 ) -> Tensor:
-    """v_i(S) for every track: (tracks, size) in double precision."""
+    """Return v_i(S) for every track, (tracks, size) in double precision; `replaced` is S."""
     network, codes = head.network(group), head.track_codes(group)
     tracks = len(next(iter(codes.values())))
     if not replaced:
@@ -151,14 +159,16 @@ def _value(
     first = torch.full((int(which.max()) + 1,), tracks, device=which.device)
     first = first.scatter_reduce(0, which, torch.arange(tracks, device=which.device), "amin")
     # So do background rows that agree in the others: each counts as often as it is there.
-    kept = {name: codes[name][background] for name in names if name not in replaced}
-    distinct, counts = torch.unique(torch.cat(list(kept.values()), 1), dim=0, return_counts=True)
-    other = dict(zip(kept, distinct.split([values.shape[1] for values in kept.values()], 1)))
+    others = {name: codes[name][background] for name in names if name not in replaced}
+    distinct, counts = torch.unique(torch.cat(list(others.values()), 1), dim=0, return_counts=True)
+    distinct_of = dict(zip(others, distinct.split([values.shape[1] for values in others.values()], 1)))
     share, count = (counts.double() / len(background))[:, None], len(distinct)
     pieces = []
-    for own in first.split(max(_CHUNK // count, 1)):
+    for own in first.split(max(_NETWORK_ROWS // count, 1)):
         mixed = {
-            name: codes[name][own].repeat_interleave(count, 0) if name in replaced else other[name].repeat(len(own), 1)
+            name: codes[name][own].repeat_interleave(count, 0)
+            if name in replaced
+            else distinct_of[name].repeat(len(own), 1)
             for name in names
         }
         pieces.append((network(mixed).double().unflatten(0, (len(own), count)) * share).sum(1))
@@ -166,7 +176,7 @@ def _value(
 
 
 def _shapley(values: Mapping[frozenset[str], Tensor], name: str, names: Sequence[str]) -> Tensor:
-    """Mean marginal contribution of one factor over all orders in which factors can join."""
+    """Return the mean of what one factor adds when it joins, over all orders in which factors can join."""
     count = len(names)
     total = torch.zeros_like(values[frozenset(names)])
     for subset in _subsets([other for other in names if other != name]):
@@ -178,37 +188,36 @@ def _shapley(values: Mapping[frozenset[str], Tensor], name: str, names: Sequence
 def _sampled(
     head: ConditionedHead, group: str, names: Sequence[str], background: Sequence[int], orders: int, seed: int
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Shapley values from sampled orders of joining, each with its reverse, and their standard errors.
+    """Return Shapley values from sampled orders of joining, each with its reverse, and their standard errors.
 
-    What a factor adds when it joins adds up to the whole in every order, and so does the mean over orders.
+    What a factor adds when it joins adds up to the whole in every order, and so does the mean over orders. An order and its
+    reverse are one sample: their errors largely cancel.
     """
-    rng, count = np.random.default_rng(seed), orders // 2 * 2
-    known: dict[frozenset[str], Tensor] = {}
+    rng, pairs = np.random.default_rng(seed), orders // 2
+    remembered: dict[frozenset[str], Tensor] = {}
 
-    def value(subset: frozenset[str]) -> Tensor:
-        if subset not in known:
-            known[subset] = _value(head, group, names, subset, background)
-        return known[subset]
+    def value(coalition: Sequence[str]) -> Tensor:
+        key = frozenset(coalition)
+        if key not in remembered:
+            remembered[key] = _value(head, group, names, key, background)
+        return remembered[key]
 
-    total: dict[str, Tensor] = {}
-    squares: dict[str, Tensor] = {}
-    for _ in range(count // 2):
+    sums, squares = dict[str, Tensor](), dict[str, Tensor]()
+    for _ in range(pairs):
         order = [names[i] for i in rng.permutation(len(names))]
-        pair: dict[str, Tensor] = {}
-        for one in (order, order[::-1]):
-            for place, name in enumerate(one):
-                joined = value(frozenset(one[: place + 1])) - value(frozenset(one[:place]))
-                pair[name] = pair[name] + joined if name in pair else joined
-        for name, both in pair.items():
-            mean = both / 2
-            total[name] = total[name] + mean if name in total else mean
+        added: dict[str, list[Tensor]] = {name: [] for name in order}
+        for joining in (order, order[::-1]):
+            for count, name in enumerate(joining):
+                added[name].append(value(joining[: count + 1]) - value(joining[:count]))
+        for name, (forward, backward) in added.items():
+            mean = (forward + backward) / 2
+            sums[name] = sums[name] + mean if name in sums else mean
             squares[name] = squares[name] + mean**2 if name in squares else mean**2
-        if len(known) > MOST_KEPT:
-            known.clear()
-    pairs = count // 2
-    found = {name: total[name] / pairs for name in names}
+        if len(remembered) > MOST_REMEMBERED:
+            remembered.clear()
+    means = {name: sums[name] / pairs for name in names}
     errors = {}
     for name in names:
-        variance = (squares[name] / pairs - found[name] ** 2).clamp_min(0) / max(pairs - 1, 1)
+        variance = (squares[name] / pairs - means[name] ** 2).clamp_min(0) / max(pairs - 1, 1)
         errors[name] = float(variance.mean().sqrt())
-    return found, errors
+    return means, errors

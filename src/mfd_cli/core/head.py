@@ -142,10 +142,17 @@ class GroupNetwork(nn.Module):
             self.linear.weight.mul_(size / spread)
 
 
+def rows_differ(codes: Matrix) -> bool:
+    """Return whether any row of codes (rows, size) is unlike the first."""
+    return bool((codes != codes[:1]).any())
+
+
 class ConditionedHead(nn.Module):
     """Output weights generated from metadata. The only free numbers per track are its bias and, on request, its gain.
 
-    `centre` maps a group to the averaging weights (tracks,), zero for held-out tracks.
+    `centre` maps a group to the averaging weights (tracks,), zero for held-out tracks. `factors_of` has the factors of each
+    group that have a say: those in which training tracks differ. Centred weights of tracks that are all alike would be rounding
+    errors, and to scale those up to the size of weights invents a part that no data ever shaped.
     """
 
     codes: dict[str, dict[str, Tensor]]
@@ -166,30 +173,23 @@ class ConditionedHead(nn.Module):
         self.bias = nn.Parameter(bias.clone())
         self.shared = nn.Parameter(torch.randn(latent) * size)
         self.networks = nn.ModuleDict()  # group -> E_g, under the key "E_GROUP" so that any group name will do
-        self.factors_of = {g: [name for name, factor in factors.items() if factor.group == g] for g in groups}
+        self.factors_of: dict[str, list[str]] = {}
         for name, values in codes.items():
             self.register_buffer(f"code_{name}", torch.from_numpy(np.ascontiguousarray(values)))
         for group, width in groups.items():
             self.register_buffer(f"centre_{group}", torch.from_numpy(np.asarray(centre[group], np.float32)))
-            own = {name: factors[name] for name in self.factors_of[group]}
-            if not self._varies(group):
-                continue  # without factors, or all tracks alike in them: the group contributes exactly nothing
-            self.networks[f"E_{group}"] = GroupNetwork(group, own, {n: codes[n].shape[1] for n in own}, width, hidden)
-            self.network(group).start_at(size, self.track_codes(group), self.centre(group))
+            trained = np.asarray(centre[group]) > 0
+            own = {n: f for n, f in factors.items() if f.group == group and rows_differ(codes[n][trained])}
+            self.factors_of[group] = list(own)
+            if own:
+                sizes = {name: codes[name].shape[1] for name in own}
+                self.networks[f"E_{group}"] = GroupNetwork(group, own, sizes, width, hidden)
+                self.network(group).start_at(size, self.track_codes(group), self.centre(group))
         self.gain = nn.Parameter(torch.zeros(len(groups), len(bias))) if gain else None
 
-    def _varies(self, group: str) -> bool:
-        """Return whether any factor of a group differs between training tracks.
-
-        Centred weights of tracks that are all alike would be rounding errors, and to scale those up to the size of weights
-        invents a part that no data ever shaped.
-        """
-        used = self.centre(group) > 0
-        return any(not torch.allclose(codes[used], codes[used][:1]) for codes in self.track_codes(group).values())
-
     def acts(self, group: str) -> bool:
-        """Return whether a group has weights: it has factors, and training tracks differ in them."""
-        return f"E_{group}" in self.networks
+        """Return whether training tracks differ in some factor of a group; one that does not act contributes nothing."""
+        return bool(self.factors_of[group])
 
     def network(self, group: str) -> GroupNetwork:
         """Return E_g of a group that acts; KeyError for another."""
@@ -202,17 +202,16 @@ class ConditionedHead(nn.Module):
         return self.get_buffer(f"centre_{group}")
 
     def track_codes(self, group: str) -> dict[str, Tensor]:
-        """Return the metadata codes (tracks, size) of the model's own tracks for the factors of one group."""
+        """Return the metadata codes (tracks, size) of the model's own tracks for the factors of one group that have a say."""
         return {name: self.get_buffer(f"code_{name}") for name in self.factors_of[group]}
 
     def group_weights(self, group: str, codes: Mapping[str, Tensor]) -> Tensor:
         """Return c_g = E_g(m) - mean_j E_g(m_j) of any rows, given by their codes: (rows, size of the group), without gain.
 
-        The mean is that over the training tracks, so that rows nobody trained on are relative to the same average. A group
-        that does not act weighs nothing.
+        The mean is that over the training tracks, so that rows nobody trained on are relative to the same average. KeyError for
+        a group that does not act.
         """
-        weights, middle = self.raw_weights(group)
-        return self.network(group)(codes) - middle if self.acts(group) else weights[:1] * 0
+        return self.network(group)(codes) - self.raw_weights(group)[1]
 
     def gains(self) -> Tensor | None:
         """Return the gains a_i,g (groups, tracks), between 0 and 2 and 1 at the start; None without learned gains.

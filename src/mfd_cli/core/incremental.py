@@ -25,9 +25,8 @@ from torch import Tensor, nn
 
 from mfd_cli.core.backbones import TENSOR_CORE, ConvBlock, DilatedBackbone
 from mfd_cli.core.onehot import kmers, one_hot
+from mfd_cli.genome.sequence import UNKNOWN
 
-UNKNOWN = 4
-"""Base code whose k-mers are columns of zeros: what a convolution's padding is made of."""
 Position = TypeVar("Position", int, Tensor)
 
 
@@ -41,12 +40,12 @@ class Span(NamedTuple):
         """Return the span with `by` more positions on either side."""
         return Span(self.low - by, self.high + by)
 
-    def within(self, length: int) -> Span:
+    def inside(self, length: int) -> Span:
         """Return the part of the span that lies in a layer of this length."""
         return Span(max(self.low, 0), min(self.high, length))
 
     def before_pooling(self) -> Span:
-        """The positions that pairwise pooling turns into these."""
+        """Return the positions that pairwise pooling turns into these."""
         return Span(2 * self.low, 2 * self.high)
 
 
@@ -66,30 +65,30 @@ class Block:
         return cls(scale, shift, channels_last(block.conv.weight.to(device), dtype, inputs, outputs))
 
     def activate(self, x: Tensor) -> Tensor:
-        """Normalisation and GELU of (..., channels)."""
+        """Return x (..., channels) after normalisation and GELU."""
         return F.gelu(torch.addcmul(self.shift, x, self.scale), approximate="tanh")
 
     def pointwise(self, x: Tensor) -> Tensor:
-        """The whole block where its kernel is 1: (..., inputs) to (..., outputs)."""
+        """Return what the whole block makes of x (..., inputs) where its kernel is 1: (..., outputs)."""
         return F.linear(self.activate(x), self.weight[:, :, 0, 0])
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:
-    """Convolution along the positions of (rows, positions, inputs); `weight` (outputs, inputs, 1, kernel), channels last.
+    """Return the convolution of x (rows, positions, inputs) along the positions; `weight` (outputs, inputs, 1, kernel).
 
-    As a two-dimensional one of height 1: in that form libraries read and write channels last without a copy.
+    It is computed as a two-dimensional one of height 1: in that form libraries read and write channels last without a copy.
     """
     return F.conv2d(x.transpose(1, 2).unsqueeze(2), weight, bias, stride=(1, stride)).squeeze(2).transpose(1, 2)
 
 
 def channels_last(weight: Tensor, dtype: torch.dtype, inputs: int = 1, outputs: int = 1) -> Tensor:
-    """The weight of a one-dimensional convolution as `convolve` takes it, filled up with zeros to multiples."""
+    """Return the weight of a one-dimensional convolution as `convolve` takes it, filled up with zeros to multiples."""
     wide = F.pad(weight.detach(), (0, 0, 0, -weight.shape[1] % inputs, 0, -weight.shape[0] % outputs))
     return wide[:, :, None].to(dtype).contiguous(memory_format=torch.channels_last)
 
 
 def filled(values: Tensor, multiple: int) -> Tensor:
-    """A vector with zeros behind it up to a multiple."""
+    """Return a vector with zeros behind it up to a multiple."""
     return F.pad(values.detach(), (0, -len(values) % multiple))
 
 
@@ -134,9 +133,9 @@ class Extent:
         positions to either side, the dilated ones together `far`."""
         lengths = [length >> (level + 1) for level in range(levels + 1)]
         kept = range(margin, lengths[-1] - margin)
-        spans = [Span(kept[0] - far, kept[-1] + far + 1).within(lengths[-1])]
+        spans = [Span(kept[0] - far, kept[-1] + far + 1).inside(lengths[-1])]
         for below in lengths[-2::-1]:
-            spans.insert(0, spans[0].before_pooling().widened(reach).within(below))
+            spans.insert(0, spans[0].before_pooling().widened(reach).inside(below))
         return cls(kept, lengths, spans)
 
 
@@ -200,45 +199,58 @@ class CentrePass:
     # -- windows and stretches -----------------------------------------------------------------------------------------
 
     def latents(self, codes: Tensor) -> Tensor:
-        """(stretches, (bins + 2 x margin) x 128 + k - 1) uint8 to (stretches x bins, latent) float32."""
+        """Return the latents (stretches x bins, latent) float32 of codes (stretches, (bins + 2 x margin) x 128 + k - 1)."""
         extent = self.extent(codes.shape[1] - self.order + 1)
-        return self._finish(self._climb(codes, extent, None, []), extent)
+        return self._finish(self._climb(codes, extent), extent)
 
     def reference(self, codes: Tensor, first: int, last: int) -> Reference:
-        """The same, keeping what substitutions at the indexes `first` to `last` of the window need."""
-        stored = self._read_by(first, last)
-        kept: list[Tensor] = []
-        top = self._climb(codes, self.window_extent, stored, kept)
-        return Reference(codes, self._finish(top, self.window_extent), kept, [span.low for span in stored], top)
+        """Return the pass over windows, with what substitutions at the indexes `first` to `last` of the window need of it."""
+        spans, activations, extent = self._read_by(first, last), list[Tensor](), self.window_extent
+        top = self._climb(codes, extent, spans, activations)
+        return Reference(codes, self._finish(top, extent), activations, [span.low for span in spans], top)
 
-    def _climb(self, codes: Tensor, extent: Extent, stored: Sequence[Span] | None, kept: list[Tensor]) -> Tensor:
-        """Stem and tower: (stretches, positions of the last span, width). Activations of `stored` are added to `kept`."""
-        spans = extent.spans
-        x = self._stem(self._cut(codes, spans[0].before_pooling()))
+    def _climb(
+        self,
+        codes: Tensor,
+        extent: Extent,
+        spans: Sequence[Span] | None = None,
+        activations: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Return what stem and tower make of base codes: (stretches, positions of the last span, width).
+
+        With `spans`, one per tower block, the activations there are added to the list `activations`.
+        """
+        x = self._stem(self._cut(codes, extent.spans[0].before_pooling()))
         for index, (block, residual) in enumerate(zip(self.tower, self.tower_residual)):
-            have, wanted = spans[index], spans[index + 1].before_pooling().widened(self.reach)
-            active = shifted(block.activate(x), have, wanted)  # zero where the layer ends
-            if stored is not None:
-                kept.append(shifted(active, wanted, stored[index]).contiguous())
+            have, wanted = extent.spans[index], extent.spans[index + 1].before_pooling().widened(self.reach)
+            active = cut_to(block.activate(x), have, wanted)  # zero where the layer ends
+            if spans is not None and activations is not None:
+                activations.append(cut_to(active, wanted, spans[index]).contiguous())
             x = pool(convolve(active, block.weight), residual)
         return x
 
     def _cut(self, codes: Tensor, span: Span) -> Tensor:
-        """The base codes that stem positions `span` read; unknown bases beyond the window."""
+        """Return the base codes that stem positions `span` read.
+
+        Beyond the window they are unknown bases, whose k-mers are columns of zeros, as a convolution's padding is.
+        """
         whole, margin = Span(0, codes.shape[1]), self.stem_reach
         wanted = Span(span.low - margin, span.high + margin + self.order - 1)
-        inner = wanted.within(whole.high)
+        inner = wanted.inside(whole.high)
         missing = (inner.low - wanted.low, wanted.high - inner.high)
         return F.pad(codes[:, inner.low : inner.high], missing, value=UNKNOWN)
 
     def _stem(self, codes: Tensor) -> Tensor:
-        """Pooled stem of base codes that bring their margins: (rows, positions / 2, channels)."""
+        """Return the pooled stem of base codes that bring their margins: (rows, positions / 2, channels)."""
         columns = kmers(one_hot(codes, self.dtype), self.order)
         x = convolve(columns.transpose(1, 2).contiguous(), self.stem_weight, self.stem_bias)
         return pool(x, self.stem_residual)
 
     def _finish(self, top: Tensor, extent: Extent) -> Tensor:
-        """Dilated blocks and latent, (stretches x bins, latent) float32, each block only where a later one reads it."""
+        """Return the latents (stretches x bins, latent) float32 of the tower's output.
+
+        A dilated block is computed only where a later one reads it.
+        """
         x, places = top, list(range(*extent.spans[-1]))
         for index, (block, pointwise) in enumerate(zip(self.dilated, self.dilated_pointwise)):
             later = product(*((-step, 0, step) for step in self.dilations[index + 1 :]))
@@ -255,7 +267,7 @@ class CentrePass:
     # -- substitutions -------------------------------------------------------------------------------------------------
 
     def alternates(self, reference: Reference, row: Tensor, position: Tensor, base: Tensor) -> Tensor:
-        """Latents (variants, latent) float32 of windows with one base exchanged.
+        """Return the latents (variants, latent) float32 of windows with one base exchanged.
 
         `row` (variants,) is the window's in the reference, `position` the index of the base in it, between the `first` and
         the `last` that the reference was made for, `base` the new code.
@@ -275,7 +287,7 @@ class CentrePass:
         return self._finish(overlaid(reference.top[row], x, low), self.window_extent)
 
     def _mutated(self, codes: Tensor, row: Tensor, position: Tensor, base: Tensor) -> Tensor:
-        """The bases that the changed stem positions read, with the new one: (variants, bases)."""
+        """Return the bases that the changed stem positions read, with the new one: (variants, bases)."""
         first = self._stem_start(position) - self.stem_reach
         places = steps(first, self._stem_count + 2 * self.stem_reach + self.order - 1)
         known = (places >= 0) & (places < codes.shape[1])
@@ -284,50 +296,50 @@ class CentrePass:
 
     @property
     def _stem_count(self) -> int:
-        """Stem positions before pooling that are computed anew: those that change, from an even one on."""
+        """Return how many stem positions before pooling are computed anew: those that change, from an even one on."""
         return min(even(2 * self.stem_reach + 1 + self.order - 1 + 1), self.stem_length)
 
     def _stem_start(self, position: Position) -> Position:
-        """The first of them."""
-        return within(position - self.stem_reach - (self.order - 1), self.stem_length - self._stem_count)
+        """Return the first stem position that is computed anew for a substitution at this index of the window."""
+        return even_within(position - self.stem_reach - (self.order - 1), self.stem_length - self._stem_count)
 
     def _changes(self, position: Position) -> list[Layer[Position]]:
-        """Where a substitution at this index of the window changes each layer of the tower."""
+        """Return where a substitution at this index of the window changes each layer of the tower."""
         result = []
         low, changed = self._stem_start(position) // 2, self._stem_count // 2
         for length in self.window_extent.lengths[:-1]:
             count = min(even(changed + 2 * self.reach + 1), length)
-            start = within(low - self.reach, length - count)
+            start = even_within(low - self.reach, length - count)
             result.append(Layer(low, start, count))
             low, changed = start // 2, count // 2
         return result
 
     def _read_by(self, first: int, last: int) -> list[Span]:
-        """Per tower block, the positions of its input that substitutions at these indexes of the window read."""
+        """Return per tower block the positions of its input that substitutions at these indexes of the window read."""
         pairs = zip(self._changes(first), self._changes(last))
         return [Span(one.start - self.reach, other.start + other.count + self.reach) for one, other in pairs]
 
 
 def even(count: int) -> int:
-    """The number itself or the one above."""
+    """Return the even number at or above `count`."""
     return count + count % 2
 
 
-def within(start: Position, most: int) -> Position:
-    """The even number at or below `start`, moved into 0 to `most`."""
+def even_within(start: Position, most: int) -> Position:
+    """Return the even number at or below `start`, moved into 0 to `most`."""
     if isinstance(start, Tensor):
         return (start // 2 * 2).clamp(0, most)
     return min(max(start // 2 * 2, 0), most)
 
 
 def pool(x: Tensor, residual: Block) -> Tensor:
-    """x + residual(x), then the maximum of neighbouring pairs of positions."""
+    """Return the maximum of neighbouring pairs of positions of x + residual(x): (rows, positions / 2, channels)."""
     x = x + residual.pointwise(x)
     return torch.maximum(x[:, 0::2], x[:, 1::2])
 
 
-def shifted(x: Tensor, have: Span, wanted: Span) -> Tensor:
-    """Positions `wanted` of an array (rows, positions, channels) that holds `have`; zero where it has nothing."""
+def cut_to(x: Tensor, have: Span, wanted: Span) -> Tensor:
+    """Return positions `wanted` of an array (rows, positions, channels) that holds `have`; zero where it has nothing."""
     inner = Span(max(have.low, wanted.low), min(have.high, wanted.high))
     if inner.high <= inner.low:
         return x.new_zeros(len(x), wanted.high - wanted.low, x.shape[2])
@@ -336,19 +348,19 @@ def shifted(x: Tensor, have: Span, wanted: Span) -> Tensor:
 
 
 def take(x: Tensor, places: Sequence[int], wanted: Iterable[int]) -> Tensor:
-    """Positions of an array (rows, places, channels) by name; zero where there is no such place."""
-    index = {place: i for i, place in enumerate(places)}
-    found = [index.get(place, len(places)) for place in wanted]
-    return F.pad(x, (0, 0, 0, 1))[:, found]
+    """Return positions `wanted` of an array (rows, positions, channels) that holds the positions `places`; zero elsewhere."""
+    column = {place: number for number, place in enumerate(places)}
+    zeros = len(places)  # the column that is added behind the others
+    return F.pad(x, (0, 0, 0, 1))[:, [column.get(place, zeros) for place in wanted]]
 
 
 def steps(start: Tensor, count: int) -> Tensor:
-    """(rows, count): each start and the numbers that follow."""
+    """Return (rows, count): each start (rows,) and the numbers that follow."""
     return start[:, None] + torch.arange(count, device=start.device)
 
 
 def overlaid(below: Tensor, above: Tensor, low: Tensor) -> Tensor:
-    """`below` (rows, positions, channels) with `above` laid over it from position `low` (rows,) on, where they meet."""
+    """Return `below` (rows, positions, channels) with `above` laid over it from position `low` (rows,) on, where they meet."""
     index = torch.arange(below.shape[1], device=low.device) - low[:, None]
     covered = (index >= 0) & (index < above.shape[1])
     index = index.clamp(0, above.shape[1] - 1)[:, :, None].expand(-1, -1, above.shape[2])

@@ -5,13 +5,17 @@ track's mean absolute signal: the logit of a signal track is y, and its loss hal
 likelihood of a log-normal with the track's spread). A signal that is declared as counts is divided by its mean, y = x / m;
 its logit f is log y's expectation, and its loss half the Poisson deviance, exp(f) - y f + y log y - y, which is 0 for a
 perfect prediction. Cells that were not measured are left out.
+
+What a log-normal track's logit says on the scale of the signal is the median, which lies below the mean. The mean is estimated
+by the ratio estimator of Snowdon (1991): the median times the ratio of the summed signal to the summed medians on bins that
+were not trained on. Duan's smearing factor, the mean of exp(residual), holds for signals far above the floor c only.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,18 +26,23 @@ from torch import Tensor
 from mfd_cli.base.arrays import Bools, Floats
 from mfd_cli.base.errors import ConfigError
 
+ROUNDING = 1e-3
+"""Signals below so many floors c are 0: to the model's scale and back, float32 does not keep more."""
+
 
 @dataclass(frozen=True)
 class SignalScale:
     """The scale of each signal track: floor c, mean and sd of sign(x) log(1 + |x| / c), each (tracks,) float32.
 
-    `counts` marks tracks with a Poisson loss; for them `mean` is the mean count and the others have no meaning.
+    `counts` marks tracks with a Poisson loss; for them `mean` is the mean count and the others have no meaning. `ratio` is that
+    of the mean signal to the mean of the medians, 1 before it is measured (see `calibrated`).
     """
 
     floor: Floats
     mean: Floats
     sd: Floats
     counts: Bools
+    ratio: Floats
 
     @classmethod
     def fit(cls, signal: Floats, counts: Bools | None = None) -> SignalScale:
@@ -41,7 +50,7 @@ class SignalScale:
         counts = np.zeros(signal.shape[1], bool) if counts is None else counts
         if signal.shape[1] == 0:
             empty = np.zeros(0, np.float32)
-            return cls(empty, empty, empty, counts)
+            return cls(empty, empty, empty, counts, empty)
         with np.errstate(invalid="ignore"):
             known = ~np.isnan(signal)
             count = np.maximum(known.sum(0), 1)
@@ -54,9 +63,33 @@ class SignalScale:
             mean = logs.sum(0) / count
             sd = np.sqrt(np.where(known, (logs - mean) ** 2, 0).sum(0) / count)
         mean = np.where(counts, np.where(average > 0, average, 1), mean)
-        return cls(
-            floor.astype(np.float32), mean.astype(np.float32), np.where(sd > 0, sd, 1).astype(np.float32), counts
+        floor, mean, sd = (values.astype(np.float32) for values in (floor, mean, np.where(sd > 0, sd, 1)))
+        return cls(floor, mean, sd, counts, np.ones_like(floor))
+
+    def calibrated(self, predicted: Tensor, signal: Tensor) -> SignalScale:
+        """Return these scales with the ratio measured on bins: `predicted`, `signal` (bins, tracks) on the scale of `forward`.
+
+        NaN is not measured. Counts have a ratio of 1, as their prediction is a mean, and so has a signal with values of both
+        signs, or a prediction of the other sign. A track without a measured bin has the median ratio of the others.
+        """
+        known = ~(torch.isnan(predicted) | torch.isnan(signal))
+        medians, truth = (
+            torch.where(known, self.median(values.double()), 0.0).cpu().numpy() for values in (predicted, signal)
         )
+        rounding = ROUNDING * self.floor
+        one_sign = (truth >= -rounding).all(0) | (truth <= rounding).all(0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = truth.sum(0) / medians.sum(0)
+        usable = one_sign & np.isfinite(ratio) & (ratio > 0) & ~self.counts
+        measured = known.any(0).cpu().numpy()
+        typical = float(np.median(ratio[usable & measured])) if (usable & measured).any() else 1.0
+        ratio = np.where(usable, ratio, np.where(measured | self.counts, 1.0, typical))
+        return replace(self, ratio=ratio.astype(np.float32))
+
+    def only(self, track: int) -> SignalScale:
+        """Return the scale of one track alone."""
+        own = slice(track, track + 1)
+        return SignalScale(self.floor[own], self.mean[own], self.sd[own], self.counts[own], self.ratio[own])
 
     def _of(self, like: Tensor) -> tuple[Tensor, ...]:
         return tuple(torch.as_tensor(v, device=like.device) for v in (self.floor, self.mean, self.sd, self.counts))
@@ -71,20 +104,25 @@ class SignalScale:
         return torch.where(self._of(logits)[3], bounded_exp(logits), logits)
 
     def inverse(self, scaled: Tensor) -> Tensor:
-        """Return the signal whose value on the scale of `forward` this is (the median of the log-normal, the mean count)."""
+        """Return the mean signal (batch, tracks) where a prediction on the scale of `forward` is this."""
+        return self.median(scaled) * torch.as_tensor(self.ratio, device=scaled.device)
+
+    def median(self, scaled: Tensor) -> Tensor:
+        """Return the signal whose value on the scale of `forward` this is: the median of the log-normal, the mean count."""
         floor, mean, sd, counts = self._of(scaled)
         logs = scaled * sd + mean
         return torch.where(counts, scaled * mean, torch.sign(logs) * torch.expm1(logs.abs()) * floor)
 
     def to_json(self) -> dict[str, list[Any]]:
         """Return the scales as lists, for model.json."""
-        return {name: getattr(self, name).tolist() for name in ("floor", "mean", "sd", "counts")}
+        return {name: getattr(self, name).tolist() for name in ("floor", "mean", "sd", "counts", "ratio")}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> SignalScale:
-        """Return the scales that `to_json` described."""
+        """Return the scales that `to_json` described; of a run that never measured a ratio, it is 1."""
         floor, mean, sd = (np.array(stored[name], np.float32) for name in ("floor", "mean", "sd"))
-        return cls(floor, mean, sd, np.array(stored["counts"], bool))
+        ratio = np.array(stored.get("ratio") or np.ones_like(floor), np.float32)
+        return cls(floor, mean, sd, np.array(stored["counts"], bool), ratio)
 
 
 LINEAR_BEYOND = 15

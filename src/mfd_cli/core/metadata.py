@@ -21,6 +21,8 @@ from mfd_cli.settings.config import FactorConfig
 Matrix = Floats
 Unseen = Literal["error", "mean"]
 MISSING = "(missing)"
+ALIKE = 1e-12
+"""Numbers that lie closer together than this, relative to the largest, are one number written in several ways."""
 """The name of the level of a cell without a value."""
 NO_VALUE = ("", "na", "n/a", "nan", MISSING)
 """What a cell without a value holds, in lower case: for every type of factor, in tables, settings and on the command line."""
@@ -48,6 +50,10 @@ class Encoder(Protocol):
     @property
     def levels(self) -> list[str]:
         """Names of the levels, for tables and directions."""
+
+    @property
+    def sole_level(self) -> str:
+        """What all training rows have; empty where they differ."""
 
     def encode(self, values: Sequence[str], unseen: Unseen) -> Matrix:
         """Return the codes (values, size) of cells; an unseen level is an error, or has the mean code."""
@@ -90,6 +96,11 @@ class LevelEncoder:
     def levels(self) -> list[str]:
         """The vocabulary."""
         return list(self.vocabulary)
+
+    @property
+    def sole_level(self) -> str:
+        """The level, or the levels with commas, that all training rows have; empty where they differ."""
+        return ",".join(self.vocabulary) if (self.mean == 1).all() else ""
 
     def encode(self, values: Sequence[str], unseen: Unseen) -> Matrix:
         """Return 1 where a cell has a level, else 0: (values, size). A cell with an unseen level has the mean training row,
@@ -167,7 +178,8 @@ class YearEncoder(LevelEncoder):
 class NumberEncoder:
     """A standardised number and an indicator of a missing one (which counts as the mean).
 
-    Its levels, for tables and directions, are thirds of the training values: low, middle, high, and missing.
+    Its levels, for tables and directions, are thirds of the training values: low, middle, high, and missing. `scale` is 0 where
+    all training rows have the same number: nothing is known of another one, and every number counts as that.
     """
 
     name: str
@@ -189,9 +201,11 @@ class NumberEncoder:
         known = numbers[~np.isnan(numbers)]
         if not len(known):
             raise MetadataError(f"factor {name} has no number in any training row")
-        scale = float(known.std()) or 1.0  # a constant column: zero everywhere, not a division by zero
+        # The mean of a constant is off by its last digit, and a spread of such noise would blow other numbers up.
+        constant = np.ptp(known) <= ALIKE * np.abs(known).max()
+        centre, scale = (float(known[0]), 0.0) if constant else (float(known.mean()), float(known.std()))
         low, high = np.quantile(known, [1 / 3, 2 / 3])
-        encoder = cls(name, float(known.mean()), scale, (float(low), float(high)), np.zeros(2, np.float32))
+        encoder = cls(name, centre, scale, (float(low), float(high)), np.zeros(2, np.float32))
         encoder.mean = encoder.encode(values, "error").mean(0)
         return encoder
 
@@ -206,11 +220,16 @@ class NumberEncoder:
         low, high = self.cuts
         return [f"low (<= {low:g})", f"middle (<= {high:g})", f"high (> {high:g})", MISSING]
 
+    @property
+    def sole_level(self) -> str:
+        """The number that all training rows have; empty where they differ, or some have none."""
+        return f"{self.centre:g}" if self.scale == 0 and self.mean[1] == 0 else ""
+
     def encode(self, values: Sequence[str], unseen: Unseen) -> Matrix:
         """Return (values, 2): (number - mean) / spread, and 1 where it is missing. No number is unseen."""
         numbers = _numbers(self.name, values)
         missing = np.isnan(numbers)
-        standard = np.where(missing, 0.0, (numbers - self.centre) / self.scale)
+        standard = np.where(missing | (self.scale == 0), 0.0, (numbers - self.centre) / (self.scale or 1.0))
         return np.stack([standard, missing], 1).astype(np.float32)
 
     def membership(self, values: Sequence[str]) -> Bools:
@@ -273,6 +292,10 @@ class MetadataEncoder:
         """Return the names of a factor's levels, sorted."""
         return self.encoders[factor].levels
 
+    def sole_levels(self) -> dict[str, str]:
+        """Return the factors in which all training rows are alike, with what they have: such a factor contributes nothing."""
+        return {name: encoder.sole_level for name, encoder in self.encoders.items() if encoder.sole_level}
+
     def membership(self, factor: str, rows: Sequence[Mapping[str, str]]) -> Bools:
         """Return (rows, levels): which levels of a factor each row has."""
         return self.encoders[factor].membership(self._column(factor, rows))
@@ -321,6 +344,11 @@ def fit_metadata(
         except MetadataError as error:
             raise MetadataError(f"factors.{name}: {error.message}", hint=error.hint) from error
     return MetadataEncoder(encoders, {name: factor.column for name, factor in factors.items()})
+
+
+def sole_level_words(factor: str, level: str) -> str:
+    """Say that all training tracks have one `level` of a factor, and what follows from that."""
+    return f"{factor} has one level ({level}) in all training tracks: it contributes nothing"
 
 
 def level_balanced_weights(memberships: Iterable[Bools], trained: Bools) -> Doubles:

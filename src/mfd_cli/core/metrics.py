@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def auroc_auprc(scores: Tensor, labels: Tensor, chunk: int = 64) -> tuple[Tensor, Tensor]:
-    """Area under the ROC curve and average precision of every track, each (tracks,) float64.
+    """Return the area under the ROC curve and the average precision of every track, each (tracks,) float64.
 
     `scores` (bins, tracks) float, `labels` (bins, tracks) bool, or float 0/1 with NaN where not measured. Tied scores
     are one step of the curve, as in scikit-learn. NaN where a track has no positive or no negative.
@@ -16,12 +16,13 @@ def auroc_auprc(scores: Tensor, labels: Tensor, chunk: int = 64) -> tuple[Tensor
         nothing = torch.full((scores.shape[1],), torch.nan, dtype=torch.float64)
         return nothing, nothing
     pieces = [
-        _ranked(scores[:, low : low + chunk], labels[:, low : low + chunk]) for low in range(0, scores.shape[1], chunk)
+        _areas(scores[:, low : low + chunk], labels[:, low : low + chunk]) for low in range(0, scores.shape[1], chunk)
     ]
     return torch.cat([auroc for auroc, _ in pieces]).cpu(), torch.cat([auprc for _, auprc in pieces]).cpu()
 
 
-def _ranked(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _areas(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both areas of some tracks, from the corners of their curves: one corner per run of equal scores."""
     known = torch.ones_like(labels, dtype=torch.bool) if labels.dtype == torch.bool else ~torch.isnan(labels)
     ordered, order = scores.masked_fill(~known, -torch.inf).sort(dim=0, descending=True)
     known = known.gather(0, order)
@@ -32,21 +33,28 @@ def _ranked(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     negatives = total - positives
     last = torch.ones_like(positive)  # the last bin of each run of equal scores: where the curves have their corners
     last[:-1] = ordered[1:] != ordered[:-1]
-    corner = torch.where(last, hits, torch.zeros_like(hits)).cummax(0).values
-    before = torch.cat([torch.zeros_like(corner[:1]), corner[:-1]])  # hits at the corner before this run
-    gained = torch.where(last, hits - before, torch.zeros_like(hits))
+    gained, hits_before = _since_last_corner(hits, last)
     auprc = (gained * hits / called.clamp_min(1)).sum(0) / positives
-    misses = called - hits
-    corner = torch.where(last, misses, torch.zeros_like(misses)).cummax(0).values
-    missed = torch.where(last, misses - torch.cat([torch.zeros_like(corner[:1]), corner[:-1]]), torch.zeros_like(hits))
-    auroc = (missed * (hits + before) / 2).sum(0) / (positives * negatives)
+    missed, _ = _since_last_corner(called - hits, last)
+    auroc = (missed * (hits + hits_before) / 2).sum(0) / (positives * negatives)  # trapezoids
     undefined = (positives == 0) | (negatives == 0)
     nothing = torch.full_like(auroc, torch.nan)
     return torch.where(undefined, nothing, auroc), torch.where(undefined, nothing, auprc)
 
 
+def _since_last_corner(counts: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what running counts (bins, tracks) gained since the last corner, at corners, and what they were there.
+
+    `last` marks the corners; elsewhere nothing is gained.
+    """
+    nothing = torch.zeros_like(counts)
+    corner = torch.where(last, counts, nothing).cummax(0).values
+    before = torch.cat([nothing[:1], corner[:-1]])
+    return torch.where(last, counts - before, nothing), before
+
+
 def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson correlation of matching columns (bins, tracks) over the bins where both are known, (tracks,) float64."""
+    """Return Pearson's correlation of matching columns (bins, tracks) over bins where both are known, (tracks,) float64."""
     known = ~(torch.isnan(a) | torch.isnan(b))
     count = known.sum(0).clamp_min(1)
     a, b = torch.where(known, a, 0.0).double(), torch.where(known, b, 0.0).double()
@@ -56,8 +64,10 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 def deviance_explained(guess: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
-    """1 - deviance / deviance of the column's own mean, (tracks,) float64, over the bins where both are known: at most 1, 0
-    for a guess as good as the mean. Of columns that `counts` (tracks,) marks it is Poisson's, of others the squared error.
+    """Return 1 - deviance / deviance of the column's own mean, (tracks,) float64, over the bins where both are known.
+
+    It is at most 1, and 0 for a guess as good as the mean. The deviance is Poisson's in columns that `counts` (tracks,)
+    marks, and the squared error in others.
     """
     known = ~(torch.isnan(guess) | torch.isnan(truth))
     guess, truth = torch.where(known, guess, 1.0).double(), torch.where(known, truth, 1.0).double()
@@ -71,8 +81,8 @@ def deviance_explained(guess: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
     return torch.where(most > 0, 1 - deviance(guess) / most.clamp_min(1e-300), torch.full_like(most, torch.nan))
 
 
-def ranks(values: Tensor) -> Tensor:
-    """Average ranks down each column (bins, tracks) as float64; NaN stays NaN. Pearson of these is Spearman."""
+def average_ranks(values: Tensor) -> Tensor:
+    """Return average ranks down each column (bins, tracks) as float64; NaN stays NaN. Pearson of these is Spearman."""
     result = torch.full(values.shape, torch.nan, dtype=torch.float64)
     for column in range(values.shape[1]):
         known = ~torch.isnan(values[:, column])

@@ -21,7 +21,9 @@ import numpy as np
 from mfd_cli.base.arrays import Doubles, Reals
 
 SHUFFLES = 200
+"""Orders of a known motif's columns that its score is compared with."""
 EULER = 0.5772156649
+"""The mean of the standard Gumbel distribution."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +39,22 @@ class Match:
     e_value: float
 
 
-def match_motifs(found: Reals, known: Mapping[str, Doubles], seed: int = 0) -> list[Match]:
-    """Every known motif with the base frequencies `found` (4, width), likeliest first.
+def match_motifs(frequencies: Reals, known: Mapping[str, Doubles], seed: int = 0) -> list[Match]:
+    """Return how well every known motif matches base frequencies (4, width), the likeliest first.
 
-    `known` are probabilities (length, 4). The p-value of a motif comes from an extreme-value distribution (Gumbel, by
-    moments) of SHUFFLES orders of its columns; the E-value is p times the number of known motifs.
+    They need not sum to one; a column of zeros counts as four equal bases. `known` are probabilities (length, 4). The
+    p-value of a motif comes from an extreme-value distribution (Gumbel, by moments) of SHUFFLES orders of its columns; the
+    E-value is p times the number of known motifs.
     """
-    frequency = found.T.astype(np.float64)
-    total = frequency.sum(1, keepdims=True)
-    frequency = np.where(total > 0, frequency / np.where(total > 0, total, 1), 0.25)
+    columns = frequencies.T.astype(np.float64)
+    total = columns.sum(1, keepdims=True)
+    columns = np.where(total > 0, columns / np.where(total > 0, total, 1), 0.25)
     rng = np.random.default_rng(seed)
     matches = []
     for name, probabilities in known.items():
         odds = np.log2(np.maximum(probabilities, 1e-3) / 0.25)
         orders = np.stack([odds, *(odds[rng.permutation(len(odds))] for _ in range(SHUFFLES))])
-        scores, beside = expected_odds(frequency, orders)  # (orders, strands, places)
+        scores, beside = expected_odds(columns, orders)  # (orders, strands, places)
         strand, place = np.unravel_index(int(scores[0].argmax()), scores.shape[1:])
         bits = float(scores[0].max())
         p = gumbel_tail(bits, scores[1:].max((1, 2)))
@@ -60,9 +63,9 @@ def match_motifs(found: Reals, known: Mapping[str, Doubles], seed: int = 0) -> l
 
 
 def expected_odds(frequency: Doubles, odds: Doubles) -> tuple[Doubles, int]:
-    """Expected log odds of matrices (matrices, length, 4) in frequencies (width, 4) at every place on both strands.
+    """Return the expected log odds of matrices (matrices, length, 4) in frequencies (width, 4): (matrices, 2 strands, places).
 
-    (matrices, 2, places), and how far the first place lies before the frequencies: at least half of a matrix lies on them.
+    Also returns how far the first place lies before the frequencies: at least half of a matrix lies on them.
     """
     length = odds.shape[1]
     beside = length - max(min(length, len(frequency)) // 2, 1)
@@ -74,7 +77,7 @@ def expected_odds(frequency: Doubles, odds: Doubles) -> tuple[Doubles, int]:
 
 
 def gumbel_tail(value: float, chance: Doubles | Sequence[float]) -> float:
-    """How likely the largest of many is at least `value`, after a Gumbel distribution with the moments of `chance`."""
+    """Return how likely the largest of many is at least `value`, after a Gumbel distribution with the moments of `chance`."""
     scale = float(np.std(chance)) * np.sqrt(6) / np.pi
     if scale < 1e-9:
         return 1.0  # every order of the columns is the same: the order says nothing

@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 def one_hot(codes: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Codes (batch, length) uint8 as (batch, 4, length)."""
+    """Return codes (batch, length) uint8 as (batch, 4, length)."""
     letters = torch.arange(4, dtype=torch.uint8, device=codes.device)
     return (codes[:, None, :] == letters[None, :, None]).to(dtype)
 
 
 def kmers(bases: Tensor, order: int) -> Tensor:
-    """One-hot bases (batch, 4, length + k - 1) as one-hot k-mers (batch, 4^k, length), in lexicographic order.
+    """Return one-hot bases (batch, 4, length + k - 1) as one-hot k-mers (batch, 4^k, length), in lexicographic order.
 
     A product of shifted bases, so it is differentiable: attributions are per base whatever the order.
     """
@@ -28,7 +28,7 @@ def kmers(bases: Tensor, order: int) -> Tensor:
     return columns
 
 
-def reverse_complement(codes: Tensor) -> Tensor:
-    """The other strand, read in its own direction, along the last dimension."""
+def other_strand(codes: Tensor) -> Tensor:
+    """Return the reverse complement of base codes (..., length): the other strand, read in its own direction."""
     flipped = codes.flip(-1)
     return torch.where(flipped < 4, 3 - flipped, flipped)

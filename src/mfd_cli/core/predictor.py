@@ -20,7 +20,7 @@ from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.head import HeadWeights
 from mfd_cli.core.incremental import CentrePass, Reference
 from mfd_cli.core.model import MfdModel
-from mfd_cli.core.onehot import reverse_complement
+from mfd_cli.core.onehot import other_strand
 from mfd_cli.core.stretches import STRETCH, stretches_of
 from mfd_cli.genome.sequence import Genome
 
@@ -150,7 +150,7 @@ class Predictor:
         both = (strands or self.strands) == "both"
         with float32_products(self.precision == "tf32"):
             # One pass over both strands: the batch is doubled, not the number of launches.
-            latents = self.backbone.latents(torch.cat([codes, reverse_complement(codes)]) if both else codes)
+            latents = self.backbone.latents(torch.cat([codes, other_strand(codes)]) if both else codes)
         return mean_of_strands(latents, len(latents) // (2 * len(codes))) if both else latents
 
     @torch.inference_mode()
@@ -163,7 +163,7 @@ class Predictor:
             with float32_products(self.precision == "tf32"):
                 passed = self.backbone.reference(codes, first, last)
             return passed, passed.latents
-        codes, end = torch.cat([codes, reverse_complement(codes)]), self.window - 1
+        codes, end = torch.cat([codes, other_strand(codes)]), self.window - 1
         with float32_products(self.precision == "tf32"):
             passed = self.backbone.reference(codes, min(first, end - last), max(last, end - first))
         return passed, mean_of_strands(passed.latents)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from mfd_cli.base.arrays import Bytes, Floats
+from mfd_cli.genome.sequence import UNKNOWN
 
-WIDTH = 21
+STRETCH = 21
+"""Bases of a stretch, and of a motif."""
 K = 6
+"""Bases of the word that stretches are aligned on."""
+FEWEST_STRETCHES = 3
+"""Stretches that hold the word of a motif, at least: what is there once or twice does not recur."""
 
 
 @dataclass(frozen=True)
@@ -32,91 +38,106 @@ class FoundMotif:
 
 
 def aggregate_motif(contributions: Floats, codes: Bytes, per_window: int = 3) -> FoundMotif | None:
-    """Align the strongest stretches of windows with actual contributions (windows, window) and base codes alike.
+    """Return what the strongest stretches of windows have in common; None where no k-mer is in FEWEST_STRETCHES of them.
 
-    None where nothing recurs: no k-mer in at least three stretches.
+    `contributions` (windows, window) are those of the bases that are there, `codes` (windows, window) the bases.
     """
     stretches = _strongest(contributions, per_window)
-    texts = ["".join("ACGTN"[c] for c in codes[w, s : s + WIDTH]) for w, s in stretches]
+    texts = [_letters(codes[window, start : start + STRETCH]) for window, start in stretches]
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update({_canonical(text[i : i + K]) for i in range(WIDTH - K + 1) if "N" not in text[i : i + K]})
-    background = _background(codes)
+        counts.update({kmer for kmer in _canonical_kmers(text) if "N" not in kmer})  # once a stretch
     if not counts:
         return None
-    kmer, count = max(
-        counts.items(),
-        key=lambda pair: (pair[1] * np.log((pair[1] + 1) / (len(texts) * background.get(pair[0], 0) + 1)), pair[0]),
-    )
-    if count < 3:
+    background = _expected_shares(codes)
+
+    def surplus(kmer: str) -> tuple[float, str]:
+        """How much more often a k-mer is there than by chance, times how often; its letters decide between equals."""
+        return counts[kmer] * np.log((counts[kmer] + 1) / (len(texts) * background.get(kmer, 0) + 1)), kmer
+
+    kmer = max(counts, key=surplus)
+    if counts[kmer] < FEWEST_STRETCHES:
         return None
-    return _align(kmer, count, stretches, texts, contributions, codes, background)
+    contribution, frequency = _aligned(kmer, stretches, contributions, codes)
+    expected = background.get(kmer, 0.0) * len(texts)
+    enrichment = (counts[kmer] + 0.5) / (expected + 0.5)
+    return FoundMotif(contribution, frequency, kmer, counts[kmer], len(texts), enrichment)
 
 
 def _strongest(contributions: Floats, per_window: int) -> list[tuple[int, int]]:
-    """(window, start) of the stretches with the largest sums of contributions, at most `per_window` each, apart."""
-    sums = np.apply_along_axis(lambda row: np.convolve(row, np.ones(WIDTH), "valid"), 1, contributions)
-    found = []
-    for window, row in enumerate(sums):
-        row = row.copy()
+    """Return (window, start) of the stretches with the largest positive sums of contributions, at most `per_window` each.
+
+    Those of one window do not overlap.
+    """
+    sums = np.apply_along_axis(lambda row: np.convolve(row, np.ones(STRETCH), "valid"), 1, contributions)
+    stretches = []
+    for window, left in enumerate(sums):
         for _ in range(per_window):
-            start = int(row.argmax())
-            if row[start] <= 0:
+            start = int(left.argmax())
+            if left[start] <= 0:
                 break
-            found.append((window, start))
-            row[max(start - WIDTH, 0) : start + WIDTH] = -np.inf
-    return found
+            stretches.append((window, start))
+            left[max(start - STRETCH, 0) : start + STRETCH] = -np.inf
+    return stretches
 
 
-def _background(codes: Bytes) -> dict[str, float]:
-    """Expected share of stretches of WIDTH that hold each canonical k-mer, from all windows."""
+def _expected_shares(codes: Bytes) -> dict[str, float]:
+    """Return the expected share of stretches of STRETCH that hold each canonical k-mer, from all windows."""
     counts: Counter[str] = Counter()
-    for row in codes:
-        text = "".join("ACGTN"[c] for c in row)
-        counts.update(_canonical(text[i : i + K]) for i in range(len(text) - K + 1))
+    for window in codes:
+        counts.update(_canonical_kmers(_letters(window)))
     total = sum(counts.values())
-    return {kmer: min(1.0, count / total * (WIDTH - K + 1)) for kmer, count in counts.items()}
+    return {kmer: min(1.0, count / total * (STRETCH - K + 1)) for kmer, count in counts.items()}
 
 
-def _align(
-    kmer: str,
-    count: int,
-    stretches: list[tuple[int, int]],
-    texts: list[str],
-    contributions: Floats,
-    codes: Bytes,
-    background: dict[str, float],
-) -> FoundMotif:
-    """Mean contribution and base frequency around the k-mer, on the strand on which it reads as given."""
-    middle = (WIDTH - K) // 2
-    total, frequency, used = np.zeros((4, WIDTH), np.float32), np.zeros((4, WIDTH), np.float32), 0
-    for (window, start), text in zip(stretches, texts):
-        at = text.find(kmer)
-        flipped = at < 0
-        if flipped:
-            at = text.find(_reverse(kmer))
-        if at < 0:
+def _aligned(kmer: str, stretches: list[tuple[int, int]], contributions: Floats, codes: Bytes) -> tuple[Floats, Floats]:
+    """Return mean contribution and base frequency (4, STRETCH) around a k-mer, on the strand on which it reads as written.
+
+    Over the stretches that hold the k-mer, but for those where that lies too near the end of the window.
+    """
+    contribution, frequency = np.zeros((2, 4, STRETCH), np.float32)
+    aligned = 0
+    for window, start in stretches:
+        cut = _around(kmer, _letters(codes[window, start : start + STRETCH]), start)
+        if cut is None or cut[0] < 0 or cut[0] + STRETCH > codes.shape[1]:
             continue
-        low = start + at - middle if not flipped else start + at + K + middle - WIDTH
-        if low < 0 or low + WIDTH > codes.shape[1]:
-            continue
-        bases, values = codes[window, low : low + WIDTH], contributions[window, low : low + WIDTH]
+        low, flipped = cut
+        bases, values = codes[window, low : low + STRETCH], contributions[window, low : low + STRETCH]
         if flipped:
-            bases, values = np.where(bases < 4, 3 - bases, bases)[::-1], values[::-1]
-        known = bases < 4
-        total[bases[known], np.flatnonzero(known)] += values[known]
+            bases, values = np.where(bases < UNKNOWN, 3 - bases, bases)[::-1], values[::-1]
+        known = bases < UNKNOWN
+        contribution[bases[known], np.flatnonzero(known)] += values[known]
         frequency[bases[known], np.flatnonzero(known)] += 1
-        used += 1
-    expected = background.get(kmer, 0.0) * len(texts)
-    count_used = np.float32(max(used, 1))
-    return FoundMotif(
-        total / count_used, frequency / count_used, kmer, count, len(texts), (count + 0.5) / (expected + 0.5)
-    )
+        aligned += 1
+    count = np.float32(max(aligned, 1))
+    return contribution / count, frequency / count
 
 
-def _reverse(text: str) -> str:
+def _around(kmer: str, text: str, start: int) -> tuple[int, bool] | None:
+    """Return where in its window STRETCH bases begin that have a k-mer in the middle, and whether it reads on the other strand.
+
+    `text` is the stretch from `start` on; None where it does not hold the k-mer.
+    """
+    before = (STRETCH - K) // 2
+    at = text.find(kmer)
+    if at >= 0:
+        return start + at - before, False
+    at = text.find(_reverse_complement(kmer))
+    # Read on the other strand, the bases before the k-mer are those behind it here.
+    return None if at < 0 else (start + at + K + before - STRETCH, True)
+
+
+def _letters(codes: Bytes) -> str:
+    return "".join("ACGTN"[code] for code in codes)
+
+
+def _canonical_kmers(text: str) -> Iterator[str]:
+    """Yield the k-mers of a text, each as the first in the alphabet of itself and its reverse complement."""
+    for start in range(len(text) - K + 1):
+        kmer = text[start : start + K]
+        yield min(kmer, _reverse_complement(kmer))
+
+
+def _reverse_complement(text: str) -> str:
+    """Return the reverse complement."""
     return text.translate(str.maketrans("ACGT", "TGCA"))[::-1]
-
-
-def _canonical(text: str) -> str:
-    return min(text, _reverse(text))

@@ -78,8 +78,8 @@ def head_of_rows(model: MfdModel, rows: Sequence[Mapping[str, str]], kinds: Sequ
             free = estimate_from_metadata(model, own, head.gain[:, known].T, known).T
             gains[:, chosen] = 2 * torch.sigmoid(free)
     groups = {}
-    for index, group in enumerate(head.groups):
+    for index, (group, size) in enumerate(head.groups.items()):
         own_codes = {name: codes[name] for name in head.factors_of[group]}
-        weights = head.group_weights(group, own_codes) if own_codes else torch.zeros(len(rows), head.groups[group])
+        weights = head.group_weights(group, own_codes) if own_codes else torch.zeros(len(rows), size)
         groups[group] = as_array(weights.cpu() * gains[index][:, None])
     return Head(as_array(bias), as_array(head.weights().shared), groups, model.slices)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, get_context, resource_tracker
 from pathlib import Path
@@ -33,8 +34,10 @@ from mfd_cli.genome.grid import BIN, BinGrid, labelled_bins
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.settings.config import Config
 
-INTERMEDIATES = 2
+INTERMEDIATES = 3
 """Version of the intermediate files: those of another one are not taken over."""
+COUNTS = ("peaks", "lost", "empty", "ignored")
+"""What a sidecar keeps of a parsed track, besides digests."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,42 @@ class Parsed:
     empty: int = 0
 
 
+@dataclass(frozen=True)
+class Parsing:
+    """What is the same for every track file: how peaks become labels, and where intermediates lie.
+
+    `plan` is a digest of all but the input that an intermediate depends on.
+    """
+
+    lengths: Mapping[str, int]
+    min_overlap: int
+    work: Path
+
+    @property
+    def plan(self) -> str:
+        """Names this way of parsing: an intermediate of the same input and plan is taken over."""
+        return hashlib.sha256(json.dumps([self.lengths, self.min_overlap, BIN, INTERMEDIATES]).encode()).hexdigest()
+
+    def stem(self, index: int) -> Path:
+        """Return where the intermediate of a track lies, without the ends of its file names."""
+        return self.work / f"{index:06d}"
+
+
+@dataclass
+class PoolResults:
+    """What a pool has done so far: parsed tracks and errors, by the index of their source."""
+
+    parsed: dict[int, Parsed] = field(default_factory=dict)
+    errors: dict[int, MfdError] = field(default_factory=dict)
+
+    def take(self, index: int, job: Future[Parsed]) -> None:
+        """Keep the result of a finished job, or its error."""
+        try:
+            self.parsed[index] = job.result()
+        except MfdError as error:
+            self.errors[index] = error
+
+
 def parse_tracks(
     sources: Sequence[Source], genome: Genome, config: Config, work: Path, threads: int, progress: Progress | None
 ) -> list[Parsed]:
@@ -62,42 +101,34 @@ def parse_tracks(
     Raises InputErrors naming every faulty file, or the one error; MfdError where a process was killed.
     """
     work.mkdir(parents=True, exist_ok=True)
-    lengths = genome.lengths
-    plan = hashlib.sha256(json.dumps([lengths, config.bins.min_overlap, BIN, INTERMEDIATES]).encode()).hexdigest()
-    done: dict[int, Parsed] = {}
-    errors: list[tuple[int, MfdError]] = []
+    parsing, done = Parsing(genome.lengths, config.bins.min_overlap, work), PoolResults()
     # Signals wait for the file that is being read: a process that is half started would outlive us and complain.
     with stop_signals() as stopped:
         try:
-            _parse_all(sources, lengths, config, work, threads, plan, done, errors, progress, stopped)
+            with closing(parsed_in_pool(sources, parsing, threads, stopped)) as jobs:
+                for index, job in jobs:
+                    done.take(index, job)
+                    if progress:
+                        progress("reading tracks", len(done.parsed) + len(done.errors), len(sources))
         except (EOFError, OSError, BrokenProcessPool):
             if not stopped():  # signals from a terminal or a scheduler reach the workers too
-                left = [source.path.name for i, source in enumerate(sources) if i not in done]
+                left = [source.path.name for i, source in enumerate(sources) if i not in done.parsed]
                 raise MfdError(
                     f"a process that read tracks was killed, perhaps for want of memory; not read: {few(left)}",
                     hint="--threads 1 takes less memory",
                 ) from None
     if stopped():
         signal.raise_signal(stopped())
-    if errors:
-        ordered = [error for _, error in sorted(errors, key=lambda pair: pair[0])]
+    if done.errors:
+        ordered = [done.errors[index] for index in sorted(done.errors)]
         raise ordered[0] if len(ordered) == 1 else InputErrors(ordered)
-    return [done[index] for index in range(len(sources))]
+    return [done.parsed[index] for index in range(len(sources))]
 
 
-def _parse_all(
-    sources: Sequence[Source],
-    lengths: Mapping[str, int],
-    config: Config,
-    work: Path,
-    threads: int,
-    plan: str,
-    done: dict[int, Parsed],
-    errors: list[tuple[int, MfdError]],
-    progress: Progress | None,
-    stopped: Callable[[], int],
-) -> None:
-    """Fill `done` and `errors` with a pool of processes, until all are read or a signal has come."""
+def parsed_in_pool(
+    sources: Sequence[Source], parsing: Parsing, threads: int, stopped: Callable[[], int]
+) -> Generator[tuple[int, Future[Parsed]]]:
+    """Yield the index of each source with its finished job, as they finish, until all are read or a signal has come."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["mfd_cli.dataset.parse_tracks"])  # workers are then there at once
     resource_tracker.ensure_running()  # first: starting it lets interrupts through again
@@ -105,77 +136,72 @@ def _parse_all(
         forkserver.ensure_running()
     with ProcessPoolExecutor(min(threads, len(sources)), context, end_with_parent) as pool:
         jobs = {
-            pool.submit(parse_track, s.path, s.kind, lengths, config.bins.min_overlap, work / f"{i:06d}", plan): i
-            for i, s in enumerate(sources)
+            pool.submit(parse_track, source.path, source.kind, parsing, index): index
+            for index, source in enumerate(sources)
         }
         for job in as_completed(jobs):
             if stopped():
                 pool.shutdown(wait=False, cancel_futures=True)
                 return
-            index = jobs[job]
-            try:
-                done[index] = job.result()
-            except MfdError as error:
-                errors.append((index, error))
-            if progress:
-                progress("reading tracks", len(done) + len(errors), len(sources))
+            yield jobs[job], job
 
 
-def parse_track(path: Path, kind: Kind, lengths: Mapping[str, int], min_overlap: int, stem: Path, plan: str) -> Parsed:
+def parse_track(path: Path, kind: Kind, parsing: Parsing, index: int) -> Parsed:
     """Parse one file to its intermediate: global indices of labelled bins, or the mean of every bin. Runs in a worker.
 
-    Raises RegionError or SignalError where the file is wrong. `plan` is a digest of all else that the result depends on: an
-    intermediate of the same input and plan is taken over.
+    An intermediate of the same input and plan is taken over. Raises RegionError or SignalError where the file is wrong.
     """
-    digest, sidecar, file = sha256_of(path), stem.with_suffix(".json"), stem.with_suffix(".npy")
+    stem, digest = parsing.stem(index), sha256_of(path)
+    sidecar, file = stem.with_suffix(".json"), stem.with_suffix(".npy")
+    key = {"input": digest, "plan": parsing.plan}
     if sidecar.is_file() and file.is_file():
-        before = json.loads(sidecar.read_text())
-        if before["input"] == digest and before["plan"] == plan and before["output"] == sha256_of(file):
-            counts = {name: before[name] for name in ("peaks", "lost", "ignored", "empty")}
-            return Parsed(file, digest, path.stat().st_size, **counts)
+        stored = json.loads(sidecar.read_text())
+        if key.items() <= stored.items() and stored["output"] == sha256_of(file):
+            return Parsed(file, digest, path.stat().st_size, **{name: stored[name] for name in COUNTS})
     if kind == "signal":
-        values: NDArray[Any] = bin_means(path, lengths)
-        result = Parsed(file, digest, path.stat().st_size)
+        values: NDArray[Any] = bin_means(path, parsing.lengths)
+        parsed = Parsed(file, digest, path.stat().st_size)
     else:
-        values, result = parse_peaks(path, lengths, min_overlap, file, digest)
+        values, parsed = parse_peaks(path, parsing, file, digest)
     with whole_file(file) as temporary, temporary.open("wb") as out:
         np.save(out, values)
-    made = {
-        "input": digest,
-        "plan": plan,
-        "output": sha256_of(file),
-        "peaks": result.peaks,
-        "lost": result.lost,
-        "empty": result.empty,
-        "ignored": dict(result.ignored),
-    }
-    write_json(sidecar, made)
-    return result
+    counts = {name: getattr(parsed, name) for name in COUNTS}
+    write_json(sidecar, {**key, "output": sha256_of(file), **counts, "ignored": dict(parsed.ignored)})
+    return parsed
 
 
-def parse_peaks(
-    path: Path, lengths: Mapping[str, int], min_overlap: int, file: Path, digest: str
-) -> tuple[Ints, Parsed]:
-    """Return the global indices of the bins that a peak file labels, sorted, and the counts; RegionError for no interval."""
-    grid, intervals = BinGrid(lengths), read_intervals(path)
+def parse_peaks(path: Path, parsing: Parsing, file: Path, digest: str) -> tuple[Ints, Parsed]:
+    """Return the global indices of the bins that a peak file labels, sorted, and the counts; RegionError for no interval.
+
+    `file` is the intermediate that will hold the indices, `digest` the sha256 of the peak file.
+    """
+    grid, intervals = BinGrid(parsing.lengths), read_intervals(path)
     if not len(intervals):
         raise RegionError(
             "holds no interval", path=path, hint="a track without any peak cannot be learnt: leave it out"
         )
     labelled, lost = [np.zeros(0, np.int64)], 0
-    for contig, (start, end) in intervals.on(lengths).items():
-        bins, missed = labelled_bins(start, end, grid.counts[contig], min_overlap)
+    for contig, (start, end) in intervals.on(parsing.lengths).items():
+        bins, missed = labelled_bins(start, end, grid.counts[contig], parsing.min_overlap)
         labelled.append(bins + grid.offsets[contig])
         lost += missed
     parsed = Parsed(
-        file, digest, path.stat().st_size, len(intervals), lost, intervals.elsewhere(lengths), intervals.empty
+        file,
+        digest,
+        path.stat().st_size,
+        peaks=len(intervals),
+        lost=lost,
+        ignored=intervals.elsewhere(parsing.lengths),
+        empty=intervals.empty,
     )
     return np.sort(np.concatenate(labelled)), parsed
 
 
 class Mapped(Sequence[NDArray[Any]]):
-    """The arrays of some .npy files, each mapped anew whenever it is asked for: pages that were read are given back with
-    it, so that memory does not grow with the number of tracks."""
+    """The arrays of some .npy files, each mapped anew whenever it is asked for.
+
+    Pages that were read are given back with it, so that memory does not grow with the number of tracks.
+    """
 
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = files

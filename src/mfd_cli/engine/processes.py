@@ -31,7 +31,7 @@ from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.os_signals import stop_with
 from mfd_cli.core.backbones import ChannelNorm
 
-PATIENCE = timedelta(hours=6)
+LONGEST_WAIT = timedelta(hours=6)
 """How long a process waits for another, which may be validating."""
 MEETING = "MFD_MEETING_FILE"
 """Environment variable with the file through which processes that `launch` started find each other."""
@@ -96,7 +96,7 @@ class Processes:
 ALONE = Processes()
 
 
-def join() -> Processes:
+def join_processes() -> Processes:
     """Join the group that the environment names (torchrun's variables) and return this process's part; ALONE without one."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -107,7 +107,7 @@ def join() -> Processes:
         address = Path(meeting).as_uri() if meeting else "env://"
         if launcher := os.environ.get(LAUNCHER):
             stop_with(int(launcher))
-        dist.init_process_group(backend, address, PATIENCE, world, int(os.environ["RANK"]))
+        dist.init_process_group(backend, address, LONGEST_WAIT, world, int(os.environ["RANK"]))
     return Processes(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
 
 
@@ -187,10 +187,11 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     """
     with tempfile.TemporaryDirectory() as folder:
         common = {MEETING: f"{folder}/meeting", LAUNCHER: str(os.getpid()), "WORLD_SIZE": str(count)}
-        return _launch(count, arguments, common)
+        return _run_children(count, arguments, common)
 
 
-def _launch(count: int, arguments: Sequence[str], common: dict[str, str]) -> int:
+def _run_children(count: int, arguments: Sequence[str], common: dict[str, str]) -> int:
+    """Start the processes with their numbers beside the `common` environment, and wait for all; see `launch`."""
     children = [
         subprocess.Popen(
             [sys.executable, "-m", "mfd_cli", *arguments],
@@ -213,7 +214,7 @@ def _launch(count: int, arguments: Sequence[str], common: dict[str, str]) -> int
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Wait for all; the exit code of the one that failed first, as a shell has it (128 + signal)."""
+    """Wait for all processes, and return the exit code of the one that failed first, as a shell has it (128 + signal)."""
     failed, since = 0, 0.0
     while any(child.poll() is None for child in children):
         codes = [child.returncode for child in children if child.returncode]

@@ -39,7 +39,8 @@ Direction = Literal["both", "absolute"]
 DIRECTIONS = ("both", "absolute")
 QUANTILES = (0.0001, 0.001, 0.01, 0.1, 0.9, 0.99, 0.999, 0.9999)
 FORMAT, VERSION = "variant-enrichment", 1
-COMPARED = ("MFD_MAX_DLOGIT", "MFD_SHARED", "MFD_BIO", "MFD_TECH", "MFD_DEBIASED")
+COMPARED = ("max", "shared", "group", "debiased")
+"""Kinds of features that stand beside MFD_DEBIASED."""
 REFERENCE = "MFD_DEBIASED"
 KINDS = {
     "MFD_MAX_DLOGIT": "max", "MFD_SHARED": "shared", "MFD_DEBIASED": "debiased", "MFD_": "group",
@@ -47,7 +48,11 @@ KINDS = {
 }  # fmt: skip
 """Kind of a feature by how its name begins; the first that fits."""
 MANY_UNMATCHED = 0.05
+"""Share of the labelled variants from which those that are not scored are worth a warning."""
 MOST_THREADS = 16
+"""More would only hold more columns in memory."""
+HEADLINES = 5
+"""Features that are shown at the end."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,14 @@ class EnrichResult:
 
     @property
     def warnings(self) -> Sequence[str]:
+        """What a reader of the tables should know, in sentences."""
         return list(self.summary["warnings"])
 
     def lines(self) -> list[str]:
+        """Return what was counted, and the features that rank the classes best, in words."""
         labels, found = self.summary["labels"], self.summary["found"]
         sets = f", {labels['sets']:,} sets" if "sets" in labels else ""
-        best = sorted(self.rows, key=lambda row: -strength(row))[:5]
+        best = sorted(self.rows, key=lambda row: -strength(row))[:HEADLINES]
         return [
             f"{labels['variants']:,} labelled variants: {labels['positive']:,} {labels['positive_label']}, "
             f"{labels['negative']:,} {labels['negative_label']}{sets}; {labels['not_scored']:,} of the table are not scored",
@@ -123,7 +130,7 @@ class EnrichSettings:
             raise ConfigError(f"the false discovery rate is {self.fdr:g}; it lies between 0 and 1")
 
     def used(self, values: Doubles) -> Doubles:
-        """The score that is tested, and by which variants are selected."""
+        """Return the score that is tested, and by which variants are selected."""
         return np.abs(values) if self.direction == "absolute" else values
 
 
@@ -157,7 +164,7 @@ def enrich(
     rows, cuts = measured(table, names, joined, settings, progress)
     with whole_folder(output) as folder:
         write_tsv(folder / "features.tsv", rows)
-        write_tsv(folder / "quantiles.tsv", [_with_exact_cut(row) for row in cuts])
+        write_tsv(folder / "quantiles.tsv", [with_exact_cut(row) for row in cuts])
         compared = compare(table, joined, settings)
         write_tsv(folder / "raw_vs_debiased.tsv", compared, None if compared else ("feature", "score"))
         selected = write_selected(
@@ -170,7 +177,7 @@ def enrich(
 
 
 def check_folder(output: Path, force: bool, inputs: Iterable[Path]) -> None:
-    """OutputError where the folder may not be written, or where replacing it would remove an input."""
+    """Raise OutputError where the folder may not be written, or where replacing it would remove an input."""
     check_output(output, force)
     if output.exists() and not output.is_dir():
         raise OutputError("is a file; the tables are written to a folder", path=output)
@@ -180,7 +187,7 @@ def check_folder(output: Path, force: bool, inputs: Iterable[Path]) -> None:
 
 
 def chosen(features: Sequence[str], patterns: Sequence[str] | None, path: Path) -> list[str]:
-    """The features that a pattern fits (all without patterns), in the order of the file."""
+    """Return the features that a pattern fits (all without patterns), in the order of the file. ConfigError for one of none."""
     if patterns is None:
         return list(features)
     for pattern in patterns:
@@ -190,7 +197,7 @@ def chosen(features: Sequence[str], patterns: Sequence[str] | None, path: Path) 
 
 
 def kind_of(feature: str) -> str:
-    """What a feature is, by its name.
+    """Return what a feature is, by its name.
 
     >>> kind_of("MFD_DEBIASED"), kind_of("MFD_BIO"), kind_of("level.target=CTCF"), kind_of("CADD")
     ('debiased', 'group', 'level', 'other')
@@ -206,7 +213,7 @@ Row = dict[str, Any]
 def measured(
     table: ScoreTable, names: Sequence[str], joined: Joined, settings: EnrichSettings, progress: Progress | None
 ) -> tuple[list[Row], list[Row]]:
-    """A row per feature and a row per feature and quantile, with q-values over all features, and over all cuts."""
+    """Return a row per feature and a row per feature and quantile, with q-values over all features, and over all cuts."""
     rows, cuts = list[Row](), list[Row]()
 
     def jobs() -> Iterator[Callable[[], tuple[Row, list[Row]]]]:
@@ -214,16 +221,16 @@ def measured(
             values = table.column(name, joined.rows)
             yield lambda name=name, values=values: measure(name, values, joined, settings)  # type: ignore[misc]
 
-    for done, (row, some) in enumerate(in_threads(jobs()), start=1):
+    for done, (row, own_cuts) in enumerate(in_threads(jobs()), start=1):
         rows.append(row)
-        cuts += some
+        cuts += own_cuts
         if progress:
             progress("measuring features", done, len(names))
     return with_q(rows), with_q(cuts)
 
 
 def in_threads(jobs: Iterable[Callable[[], tuple[Row, list[Row]]]]) -> Iterator[tuple[Row, list[Row]]]:
-    """Results of the jobs, in order. Few of them wait at a time, because each holds a column."""
+    """Yield the results of the jobs, in order. Few of them wait at a time, because each holds a column."""
     threads = min(os.cpu_count() or 1, MOST_THREADS)
     waiting: deque[Future[tuple[Row, list[Row]]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -337,13 +344,13 @@ def cut_row(ranking: st.Ranking, quantile: float) -> Row:
     }
 
 
-def _with_exact_cut(row: Row) -> Row:
-    """The cut with all its digits: a rounded one would select other variants."""
+def with_exact_cut(row: Row) -> Row:
+    """Return a row whose cut is written with all its digits: a rounded one would select other variants."""
     return {**row, "cut": repr(row["cut"])}
 
 
 def with_q(rows: list[Row]) -> list[Row]:
-    """Fill in every `_q` from its `_p`, over all rows of a table: one family of tests per column."""
+    """Fill in every `_q` from its `_p`, over all rows of a table, and return them: one family of tests per column."""
     for name in [name for name in (rows[0] if rows else ()) if name.endswith("_q")]:
         q = st.benjamini_hochberg([row.get(f"{name.removesuffix('_q')}_p", math.nan) for row in rows])
         for row, value in zip(rows, q.tolist()):
@@ -355,7 +362,7 @@ def with_q(rows: list[Row]) -> list[Row]:
 
 
 def compare(table: ScoreTable, joined: Joined, settings: EnrichSettings) -> list[Row]:
-    """The fields of the model side by side, each against MFD_DEBIASED on the variants that have both; none without it.
+    """Return the fields of the model side by side, each against MFD_DEBIASED on the variants with both; none without it.
 
     The debiased score is a size, so that the sizes of signed fields are its equals; their signed versions stand beside.
     """
@@ -364,20 +371,20 @@ def compare(table: ScoreTable, joined: Joined, settings: EnrichSettings) -> list
     reference = np.abs(table.column(REFERENCE, joined.rows))
     absolute = EnrichSettings(settings.quantiles, "absolute", settings.fdr)
     rows = []
-    for name in (name for name in COMPARED if name in table.features):
+    for name in (name for name in table.features if kind_of(name) in COMPARED):
         values = table.column(name, joined.rows)
         signed = settings.direction == "both" and bool((values < 0).any())
         for how in (settings, absolute) if signed else (absolute,):
             row, cuts = measure(name, values, joined, how)
-            kept = {key: value for key, value in row.items() if key != "kind" and "absolute" not in key}
+            shown = {key: value for key, value in row.items() if key != "kind" and "absolute" not in key}
             ratios = {f"odds_ratio_{cut['quantile']:g}": cut["odds_ratio"] for cut in cuts}
             beside = differences(how.used(values), reference, joined) if name != REFERENCE else {}
-            rows.append({**kept, **ratios, **beside})
+            rows.append({**shown, **ratios, **beside})
     return with_q(rows)
 
 
 def differences(values: Doubles, reference: Doubles, joined: Joined) -> Row:
-    """AUROC minus that of the reference on the same variants (DeLong, paired), and the same within sets."""
+    """Return AUROC minus that of the reference on the same variants (DeLong, paired), and the same within sets."""
     known = ~(np.isnan(values) | np.isnan(reference))
     positive = joined.positive[known]
     rankings = [st.rank(score[known], positive) for score in (values, reference)]
@@ -402,7 +409,7 @@ def summarise(
     cuts: Sequence[Row],
     selected: int,
 ) -> Row:
-    """summary.json: what was read, joined, set and found, and what to be wary of."""
+    """Return what summary.json holds: what was read, joined, set and found, and what to be wary of."""
     families = [name for name in rows[0] if name.endswith("_q")]
     found: Row = {family.removesuffix("_q"): sum(row[family] < settings.fdr for row in rows) for family in families}
     found |= {
@@ -424,10 +431,12 @@ def summarise(
 
 
 def warnings_of(table: ScoreTable, labels: Row, joined: Joined, rows: Sequence[Row]) -> list[str]:
-    """What a reader of the tables should know, in sentences."""
+    """Return what a reader of the tables should know, in sentences."""
     total, missing = labels["variants"] + labels["not_scored"], labels["not_scored"]
-    said = [f"{missing:,} of {total:,} labelled variants are not among the scores"] * (missing > MANY_UNMATCHED * total)
-    told = {
+    warnings = []
+    if missing > MANY_UNMATCHED * total:
+        warnings.append(f"{missing:,} of {total:,} labelled variants are not among the scores")
+    of_counts = {
         "labelled_both_ways": "rows were left out because their variants are labelled both ways",
         "repeated": "rows of the table repeat another one",
         "without_label": "rows have no label",
@@ -438,15 +447,17 @@ def warnings_of(table: ScoreTable, labels: Row, joined: Joined, rows: Sequence[R
         "sets_incomplete": "sets lack a scored variant of one class and were left out",
         "in_several_sets": "variants are in several sets, which are treated as independent",
     }
-    said += [f"{labels[name]:,} {text}" for name, text in told.items() if labels.get(name)]
+    warnings += [f"{labels[name]:,} {text}" for name, text in of_counts.items() if labels.get(name)]
     if joined.sets is not None:
-        said.append("quantile tables, AUROC and the plain logistic model ignore the matching")
+        warnings.append("quantile tables, AUROC and the plain logistic model ignore the matching")
         large = int((joined.sets.rarer > models.MOST_CASES).sum())
         if large:
-            said.append(
+            warnings.append(
                 f"{large:,} sets have more than {models.MOST_CASES} of both classes: no conditional model was fitted"
             )
     if table.half:
-        said.append(f"{len(table.half)} columns are float16: effects smaller than its steps are tied")
-    some = sum(row["n_missing"] > 0 for row in rows)
-    return said + [f"{some:,} features lack the score of some variants (n_missing)"] * (some > 0)
+        warnings.append(f"{len(table.half)} columns are float16: effects smaller than its steps are tied")
+    incomplete = sum(row["n_missing"] > 0 for row in rows)
+    if incomplete:
+        warnings.append(f"{incomplete:,} features lack the score of some variants (n_missing)")
+    return warnings

@@ -10,7 +10,7 @@ import gzip
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,11 +31,13 @@ COLUMNS = {
 }  # fmt: skip
 """What the columns that name a variant may be called, in any case; a # before the first is dropped."""
 WHERE = ("contig", "position", "ref", "alt")
-MISSING = ("", ".", "na", "n/a", "nan", "null")
+NO_LABEL = ("", ".", "na", "n/a", "nan", "null")
+"""What a cell without a label, a set or an id holds, in lower case."""
 POSITIVE = ("1", "1.0", "true", "yes", "positive", "pos", "rare", "case", "causal", "pathogenic")
 """Labels that are taken for the positive class without being asked, in any case, if the other one is not among them."""
 _KEY = r"^(?P<contig>.+):(?P<position>[0-9]{1,18}):(?P<ref>[A-Za-z*-]*)>(?P<alt>[A-Za-z*-]*)$"
 FEWEST = 2
+"""Variants of a class, and sets, without which nothing can be compared."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def read_labels(
 
 
 def read_header(path: Path) -> tuple[int, list[str]]:
-    """Line number and names of the header: the first line that does not begin with ##."""
+    """Return line number and names of the header, the first line that does not begin with ##; MetadataError for none."""
     for number, line in read_lines(path, MetadataError):
         if line.startswith(b"##"):
             continue
@@ -114,15 +116,18 @@ def read_header(path: Path) -> tuple[int, list[str]]:
 
 
 def naming_columns(header: Sequence[str], path: Path, line: int) -> dict[str, str]:
-    """The columns that say which variant a row is about: contig, position, ref and alt; else the key; else the id."""
-    found = {}
+    """Return the columns that say which variant a row is about: contig, position, ref and alt; else the key; else the id.
+
+    They are {what: name in the header}; MetadataError where there is none of these.
+    """
+    column_of = {}
     for what, names in COLUMNS.items():
         matching = [name for name in header if name.lower() in names]
         if matching:
-            found[what] = min(matching, key=lambda name: names.index(name.lower()))
+            column_of[what] = min(matching, key=lambda name: names.index(name.lower()))
     for wanted in (WHERE, ("key",), ("id",)):
-        if all(what in found for what in wanted):
-            return {what: found[what] for what in wanted}
+        if all(what in column_of for what in wanted):
+            return {what: column_of[what] for what in wanted}
     raise MetadataError(
         f"has no columns that name a variant ({few(header)})",
         path=path,
@@ -132,7 +137,7 @@ def naming_columns(header: Sequence[str], path: Path, line: int) -> dict[str, st
 
 
 def read_columns(path: Path, line: int, header: Sequence[str], wanted: Sequence[str]) -> pa.Table:
-    """Columns of the table below its header, as text without spaces around it; blank lines are skipped."""
+    """Return columns of the table below its header, as text without spaces around it; blank lines are skipped."""
     packed = path.open("rb").read(2) == b"\x1f\x8b"
     reading = pcsv.ReadOptions(column_names=list(header), skip_rows=line)
     parsing = pcsv.ParseOptions(delimiter="\t", quote_char=False, double_quote=False)
@@ -143,52 +148,53 @@ def read_columns(path: Path, line: int, header: Sequence[str], wanted: Sequence[
         with gzip.open(path, "rb") if packed else path.open("rb") as stream:
             table = pcsv.read_csv(stream, reading, parsing, converting)
     except (pa.ArrowException, OSError, EOFError) as error:
-        _explain(path, line, len(header), error)
+        raise unreadable_line(path, line, len(header), error) from error
     if not table.num_rows:
         raise MetadataError("has a header but no rows", path=path)
     columns = [pc.utf8_trim_whitespace(column).combine_chunks() for column in table.columns]
     return pa.table(columns, names=table.column_names)
 
 
-def _explain(path: Path, header: int, cells: int, cause: Exception) -> NoReturn:
-    """MetadataError for the first line that cannot be read."""
+def unreadable_line(path: Path, header: int, cells: int, cause: Exception) -> MetadataError:
+    """Return the error for the first line below the header (line `header`) that cannot be read as so many cells."""
     for number, line in read_lines(path, MetadataError):
         if number <= header or not line:
             continue
         try:
-            found = line.decode("utf-8").count("\t") + 1
+            count = line.decode("utf-8").count("\t") + 1
         except UnicodeDecodeError:
-            raise MetadataError("is not UTF-8 text", path=path, line=number) from cause
-        if found != cells:
-            raise MetadataError(f"has {found} cells where the header has {cells}", path=path, line=number) from cause
-    said = " ".join(str(cause).split())[:200]
-    what = "has a header but no rows" if "Empty" in said else f"cannot be read ({said})"
-    raise MetadataError(what, path=path) from cause
+            return MetadataError("is not UTF-8 text", path=path, line=number)
+        if count != cells:
+            return MetadataError(f"has {count} cells where the header has {cells}", path=path, line=number)
+    reason = " ".join(str(cause).split())[:200]
+    return MetadataError("has a header but no rows" if "Empty" in reason else f"cannot be read ({reason})", path=path)
 
 
 def line_of(path: Path, header: int, row: int) -> int:
-    """The line of the file that a row (0-based) came from."""
+    """Return the line of the file (1-based) that a row (0-based) below the header came from."""
     numbers = (number for number, line in read_lines(path, MetadataError) if number > header and line)
     return next(number for place, number in enumerate(numbers) if place == row)
 
 
 def two_valued(table: pa.Table, path: Path, others: Sequence[str | None]) -> str:
-    """The only column with two values; MetadataError where there is none or a choice."""
+    """Return the only column with two values that is none of the `others`; MetadataError where there is none or a choice."""
     names = [name for name in table.column_names if name not in others]
-    found = [name for name in names if len(values_of(table[name])) == 2]
-    if len(found) == 1:
-        return str(found[0])
-    what = f"several columns have two values ({few(found)})" if found else f"no column has two values ({few(names)})"
-    raise MetadataError(what, path=path, hint="--label-column NAME says which one holds the labels")
+    binary = [name for name in names if len(values_of(table[name])) == 2]
+    if len(binary) == 1:
+        return str(binary[0])
+    message = (
+        f"several columns have two values ({few(binary)})" if binary else f"no column has two values ({few(names)})"
+    )
+    raise MetadataError(message, path=path, hint="--label-column NAME says which one holds the labels")
 
 
 def values_of(column: pa.ChunkedArray) -> list[str]:
-    """The distinct texts of a column, sorted, missing ones left out."""
-    return sorted(value for value in pc.unique(column).to_pylist() if value.lower() not in MISSING)
+    """Return the distinct texts of a column, sorted, missing ones left out."""
+    return sorted(value for value in pc.unique(column).to_pylist() if value.lower() not in NO_LABEL)
 
 
 def classes_of(column: pa.ChunkedArray, positive: str | None, name: str, path: Path) -> tuple[str, str]:
-    """The positive and the negative label of a column."""
+    """Return the positive and the negative label of a column; MetadataError where it has not two, or it is not plain which."""
     values = values_of(column)
     if len(values) != 2:
         many = f"{len(values)} values ({few(values)})" if values else "no values"
@@ -218,7 +224,7 @@ def distinct_labels(
     named: Mapping[str, str],
     match_column: str | None,
 ) -> Labels:
-    """Distinct variants with one label each; those that are labelled both ways have none."""
+    """Return the distinct variants with one label each; those that are labelled both ways are left out and counted."""
     counts = {"table_rows": table.num_rows}
     known = pc.is_in(table[column], pa.array(classes))
     names = names_of(table, named, path, line)
@@ -236,26 +242,37 @@ def distinct_labels(
     counts["repeated"] = int(rows[~both].sum() - (~both).sum()) if texts is None else repeated
     if texts is not None:
         counts["without_set"] = int((~both[number]).sum()) - repeated - len(members)
-    fresh = np.where(both, -1, np.cumsum(~both) - 1)  # numbers without those that are labelled both ways
-    kept = encoded.dictionary.filter(pa.array(~both))
+    renumbered = np.where(both, -1, np.cumsum(~both) - 1)  # without those that are labelled both ways
+    distinct = encoded.dictionary.filter(pa.array(~both))
     by = "id" if "id" in named else ", ".join(named.values())
     return Labels(
-        path, column, classes, by, kept, (ones > 0)[~both], fresh[members] if match_column else None, sets, counts
+        path,
+        column,
+        classes,
+        by,
+        distinct,
+        (ones > 0)[~both],
+        renumbered[members] if match_column else None,
+        sets,
+        counts,
     )
 
 
 def memberships(number: Ints, texts: pa.ChunkedArray | None, excluded: Bools) -> tuple[Ints, Ints, int]:
-    """Distinct pairs of a variant and its set, as two columns of numbers, and how many rows repeat one."""
+    """Return distinct pairs of a variant and its set, as two columns of numbers, and how many rows repeat one.
+
+    `number` (rows,) is each row's variant, `texts` (rows,) its set, `excluded` (variants,) which variants have no label.
+    """
     if texts is None:
         return number[:0], number[:0], 0
-    given = np.array([text.lower() not in MISSING for text in texts.to_pylist()], bool) & ~excluded[number]
-    encoded = texts.filter(pa.array(given)).combine_chunks().dictionary_encode()
+    in_a_set = np.array([text.lower() not in NO_LABEL for text in texts.to_pylist()], bool) & ~excluded[number]
+    encoded = texts.filter(pa.array(in_a_set)).combine_chunks().dictionary_encode()
     # Sets are numbered by their names in order, so that the order of the rows does not matter.
     place = (
         np.argsort(np.argsort(np.array(encoded.dictionary.to_pylist(), object))) if len(encoded) else np.zeros(0, int)
     )
     sets = place[encoded.indices.to_numpy()].astype(np.int64)
-    pairs = np.unique(np.stack([sets, number[given]]), axis=1)
+    pairs = np.unique(np.stack([sets, number[in_a_set]]), axis=1)
     return pairs[1], pairs[0], len(sets) - pairs.shape[1]
 
 
@@ -263,7 +280,7 @@ def memberships(number: Ints, texts: pa.ChunkedArray | None, excluded: Bools) ->
 
 
 def names_of(table: pa.Table, named: Mapping[str, str], path: Path, line: int) -> pa.Array:
-    """The key of each row's variant, or its id; null where a row names none."""
+    """Return the key of each row's variant, or its id; null where a row names none. MetadataError for a wrong position."""
     if "id" in named:
         return ids(table[named["id"]].combine_chunks())
     if "key" in named:
@@ -282,20 +299,20 @@ def names_of(table: pa.Table, named: Mapping[str, str], path: Path, line: int) -
 
 
 def keys_of(texts: pa.Array) -> pa.Array:
-    """The same of texts such as chr7:101:A>G; null where a text is none."""
+    """Return `keys` of texts such as chr7:101:A>G; null where a text is none."""
     parts = pc.extract_regex(texts, _KEY)
     contig, text, ref, alt = (pc.struct_field(parts, what) for what in WHERE)
     return keys(contig, text.cast(pa.int64()), ref, alt)
 
 
 def ids(names: pa.Array) -> pa.Array:
-    """Ids as they are; null for those that are missing."""
-    missing = pc.is_in(pc.utf8_lower(names), pa.array(MISSING))
+    """Return ids as they are, null for those that are missing."""
+    missing = pc.is_in(pc.utf8_lower(names), pa.array(NO_LABEL))
     return pc.if_else(missing, pa.scalar(None, pa.string()), names)
 
 
 def keys(contig: pa.Array, position: pa.Array, ref: pa.Array, alt: pa.Array) -> pa.Array:
-    """One text per variant that is the same for all ways to write it: alleles trimmed, contigs without `chr`."""
+    """Return one text per variant, the same for all ways to write it: alleles trimmed, contigs without `chr`."""
     encoded = contig.dictionary_encode()
     plain = pa.array([min(aliases(name)) for name in encoded.dictionary.to_pylist()], pa.string())
     ref, alt = (pc.replace_substring(pc.utf8_upper(allele), "-", "") for allele in (ref, alt))
@@ -320,17 +337,17 @@ def join(labels: Labels, batches: Iterable[pa.RecordBatch]) -> Joined:
     A variant that is scored twice counts once, where it comes first; an id that several scores share names none of them.
     Raises MetadataError where fewer than two of a class, or no complete set, are found.
     """
-    found, rows, begin, example = list[Ints](), list[Ints](), 0, ""
+    numbers, rows, begin, example = list[Ints](), list[Ints](), 0, ""
     for batch in batches:
         names = spellings(batch, labels.by)
         example = example or str(names[0][0])
-        places = np.full(batch.num_rows, -1)
-        for some in names[::-1]:
-            found_by = pc.index_in(some, value_set=labels.names, skip_nulls=True).fill_null(-1).to_numpy()
-            places = np.where(found_by >= 0, found_by, places)
-        here = np.flatnonzero(places >= 0)
-        found, rows, begin = [*found, places[here]], [*rows, begin + here], begin + len(places)
-    variants, first, times = np.unique(np.concatenate(found), return_index=True, return_counts=True)
+        number = np.full(batch.num_rows, -1)  # of each row's variant among the labels; -1: it has none
+        for spelling in names[::-1]:
+            by_spelling = pc.index_in(spelling, value_set=labels.names, skip_nulls=True).fill_null(-1).to_numpy()
+            number = np.where(by_spelling >= 0, by_spelling, number)
+        labelled = np.flatnonzero(number >= 0)
+        numbers, rows, begin = [*numbers, number[labelled]], [*rows, begin + labelled], begin + len(number)
+    variants, first, times = np.unique(np.concatenate(numbers), return_index=True, return_counts=True)
     unique = times == 1 if labels.by == "id" else times > 0
     counts = {
         "scores": begin,
@@ -346,19 +363,23 @@ def join(labels: Labels, batches: Iterable[pa.RecordBatch]) -> Joined:
             path=labels.path,
             hint="is it the same assembly? positions are 1-based; contigs may lack chr",
         )
-    return _arranged(labels, variants[unique], np.concatenate(rows)[first[unique]], counts)
+    return arranged(labels, variants[unique], np.concatenate(rows)[first[unique]], counts)
 
 
 def spellings(batch: pa.RecordBatch, by: str) -> list[pa.Array]:
-    """The names that rows of the scores go by, the one to be preferred first."""
+    """Return the names (rows,) that rows of the scores go by, the one to be preferred first."""
     if by == "id":
         return [ids(batch["id"])]
     as_written = keys(*(batch[what] for what in WHERE))
     return [as_written, keys_of(batch["key"])] if "key" in batch.schema.names else [as_written]
 
 
-def _arranged(labels: Labels, variants: Ints, rows: Ints, counts: dict[str, int]) -> Joined:
-    """The joined variants in the order of the scores, with what of the design is left."""
+def arranged(labels: Labels, variants: Ints, rows: Ints, counts: dict[str, int]) -> Joined:
+    """Return the joined variants in the order of the scores, with what of the design is left.
+
+    `variants` (n,) are numbers among the labels, `rows` (n,) those of the scores. MetadataError where fewer than two of a
+    class, or no complete set, are left.
+    """
     order = np.argsort(rows)
     rows, variants = rows[order], variants[order]
     positive = labels.positive[variants]
@@ -393,7 +414,7 @@ def _arranged(labels: Labels, variants: Ints, rows: Ints, counts: dict[str, int]
 
 
 def summary_of(labels: Labels, joined: Joined) -> dict[str, Any]:
-    """What was joined and what was not, for summary.json."""
+    """Return what was joined and what was not, for summary.json."""
     one, other = labels.classes
     return {
         "file": labels.path.name,

@@ -25,6 +25,7 @@ ROWS_AT_ONCE = 1 << 20
 
 
 def is_no_score(name: str) -> bool:
+    """Return whether a column of numbers is one of NOT_SCORES."""
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in NOT_SCORES)
 
 
@@ -64,6 +65,7 @@ class ScoreTable:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
+        """Turn what the reader of Parquet raises inside the block into an InputError."""
         try:
             yield
         except (pa.ArrowException, OSError) as error:
@@ -72,7 +74,7 @@ class ScoreTable:
             ) from error
 
     def column(self, name: str, rows: Ints) -> Doubles:
-        """A feature's scores in these rows, (n,), NaN where there is none. Infinite ones are none either."""
+        """Return a feature's scores in these rows (n,), NaN where there is none. Infinite ones are none either."""
         with self.errors():
             values = self.file.read(columns=[name], use_threads=False)[name].to_numpy()
         result = np.asarray(values[rows], np.float64)
@@ -80,11 +82,11 @@ class ScoreTable:
         return result
 
     def naming(self, by: str) -> list[str]:
-        """The columns that labels are joined by."""
+        """Return the columns that labels are joined by."""
         return ["id"] if by == "id" else [name for name in (*WHERE, "key") if name in self.columns]
 
     def batches(self, columns: Sequence[str], size: int = ROWS_AT_ONCE) -> Iterator[pa.RecordBatch]:
-        """All rows of some columns, in pieces."""
+        """Yield all rows of some columns, in pieces of at most `size` rows. InputError where one is absent."""
         missing = [name for name in columns if name not in self.columns]
         if missing:
             raise InputError(

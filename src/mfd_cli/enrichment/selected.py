@@ -22,12 +22,12 @@ WRITTEN_AT_ONCE = 1 << 16
 
 
 def enriched(cuts: Iterable[Row], fdr: float) -> dict[str, list[Row]]:
-    """The cuts of each feature that select the positive class more often: q below the rate, odds ratio above 1."""
-    found: dict[str, list[Row]] = {}
+    """Return the cuts of each feature that select the positive class more often: q below the rate, odds ratio above 1."""
+    by_feature: dict[str, list[Row]] = {}
     for row in cuts:
         if row["fisher_q"] < fdr and row["odds_ratio"] > 1:
-            found.setdefault(row["feature"], []).append(row)
-    return found
+            by_feature.setdefault(row["feature"], []).append(row)
+    return by_feature
 
 
 def write_selected(
@@ -40,25 +40,25 @@ def write_selected(
     used_of: Callable[[Doubles], Doubles],
     progress: Progress | None,
 ) -> int:
-    """Write the labelled variants that an enriched cut selects, with the features that select each; how many there are.
+    """Write the labelled variants that an enriched cut selects, with the features that select each; return how many.
 
     Cuts apply to the score that was tested: `used_of` makes it of the stored one (signed or absolute).
     """
-    found = enriched(cuts, fdr)
-    bits = np.zeros((len(found), (len(joined.rows) + 7) // 8), np.uint8)  # a bit per feature and variant
-    for place, (name, rows) in enumerate(found.items()):
+    selecting = enriched(cuts, fdr)
+    bits = np.zeros((len(selecting), (len(joined.rows) + 7) // 8), np.uint8)  # a bit per feature and variant
+    for place, (name, rows) in enumerate(selecting.items()):
         used = used_of(table.column(name, joined.rows))
         masks = [st.selects(used, row["cut"], row["quantile"]) for row in rows]
         bits[place] = np.packbits(np.any(masks, axis=0))
         if progress:
-            progress("selecting variants", place + 1, len(found))
+            progress("selecting variants", place + 1, len(selecting))
     naming = [name for name in (*WHERE, "id", "key") if name in table.columns]
     text, number = pa.string(), pa.int32()
     schema = pa.schema(
         [(name, pa.int64() if name == "position" else text) for name in naming]
         + [("label", text), ("n_features", number), ("features", pa.list_(text))]
     )
-    names, written = pa.array(list(found), text), 0
+    names, written = pa.array(list(selecting), text), 0
     with ParquetRows(path, schema, len(naming)) as output:
         for piece, places in labelled_pieces(table, naming, joined.rows):
             mask = unpacked(bits, places)
@@ -73,7 +73,7 @@ def write_selected(
 
 
 def labelled_pieces(table: ScoreTable, columns: Sequence[str], rows: Ints) -> Iterator[tuple[pa.RecordBatch, slice]]:
-    """The labelled rows of the scores in pieces, and which of the labelled variants they are."""
+    """Yield the labelled rows of the scores in pieces, and which of the labelled variants (`rows`) they are."""
     begin = 0
     for batch in table.batches(columns, WRITTEN_AT_ONCE):
         low, high = np.searchsorted(rows, (begin, begin + batch.num_rows)).tolist()
@@ -82,19 +82,22 @@ def labelled_pieces(table: ScoreTable, columns: Sequence[str], rows: Ints) -> It
 
 
 def unpacked(bits: np.ndarray[Any, np.dtype[np.uint8]], places: slice) -> Bools:
-    """(variants, features) of a run of variants."""
+    """Return (variants, features) of a run of variants, from a bit per feature and variant, eight variants to a byte."""
     first = places.start // 8
-    some = np.unpackbits(bits[:, first : (places.stop + 7) // 8], axis=1)
-    return np.asarray(some[:, places.start - first * 8 : places.stop - first * 8].T == 1)
+    whole_bytes = np.unpackbits(bits[:, first : (places.stop + 7) // 8], axis=1)
+    return np.asarray(whole_bytes[:, places.start - first * 8 : places.stop - first * 8].T == 1)
 
 
 def selected_columns(
-    piece: pa.RecordBatch, mask: Bools, positive: Bools, names: pa.Array, classes: tuple[str, str], kept: Bools
+    piece: pa.RecordBatch, mask: Bools, positive: Bools, names: pa.Array, classes: tuple[str, str], selected: Bools
 ) -> dict[str, Any]:
-    """The columns of selected.parquet for the variants of a piece that are kept."""
+    """Return the columns of selected.parquet for the variants of a piece that are selected.
+
+    `selected` (rows of the piece,) says which; `mask` (selected, features) by which features, `positive` (selected,).
+    """
     count = mask.sum(1)
     offsets = pa.array(np.append(0, np.cumsum(count)).astype(np.int32))
-    columns = {name: piece[name].filter(pa.array(kept)) for name in piece.schema.names}
+    columns = {name: piece[name].filter(pa.array(selected)) for name in piece.schema.names}
     return columns | {
         "label": np.where(positive, *classes),
         "n_features": count.astype(np.int32),

@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 from mfd_cli.base.arrays import Bools, Floats, Ints
 from mfd_cli.core.metadata import MetadataEncoder
 from mfd_cli.dataset.folder import Bins, Dataset, unpack_bits
-from mfd_cli.genome.grid import evenly
+from mfd_cli.genome.grid import BIN, evenly
 
-K, KMER_WINDOW, KMER_RIDGE = 5, 512, 300.0
+K = 5
+"""Bases of a k-mer."""
+KMER_WINDOW = 512
+"""Bases around the middle of a bin in which k-mers are counted."""
+KMER_RIDGE = 300.0
+MOST_FITTED_BINS = 100_000
 
 
 def from_other_tracks(
@@ -27,7 +32,7 @@ def from_other_tracks(
     kinds: Sequence[str],
     same: Mapping[int, int] | None = None,
 ) -> dict[str, Floats]:
-    """Means of the predicted logits (bins, tracks) over training tracks of the same kind (peaks, signal).
+    """Return means of the predicted logits (bins, tracks) over training tracks of the same kind (peaks, signal), by baseline.
 
     average: over all of them (one shared prediction); same F: over those that share a level of factor F; nearest: over those
     that share the most factors. NaN for a track to which no other one is similar in this way. `same` names pairs of columns
@@ -45,25 +50,28 @@ def from_other_tracks(
 
 
 def share_a_level(membership: Bools) -> Bools:
-    """(tracks, tracks) whether two tracks have a level in common."""
+    """Return (tracks, tracks) whether two tracks have a level in common, from (tracks, levels)."""
     member = membership.astype(np.float32)
     return member @ member.T > 0
 
 
 def mean_over(logits: Floats, similar: Bools) -> Floats:
-    """Mean of the columns that are similar to each track, by `similar` (tracks, tracks)."""
+    """Return (bins, tracks) the mean of the columns that are similar to each track, by `similar` (tracks, tracks).
+
+    NaN where none is.
+    """
     size = similar.sum(1)
     weights = similar / np.where(size > 0, size, np.nan)[:, None]
-    known: Floats = np.full((len(logits), len(similar)), np.nan, np.float32)
+    means: Floats = np.full((len(logits), len(similar)), np.nan, np.float32)
     if (size > 0).any():
-        known[:, size > 0] = logits @ weights[size > 0].T.astype(np.float32)
-    return known
+        means[:, size > 0] = logits @ weights[size > 0].T.astype(np.float32)
+    return means
 
 
-def kmer_ridge(dataset: Dataset, bins: Bins, ridge: float = KMER_RIDGE, most: int = 100_000) -> Floats:
-    """Ridge regression of each peak track's labels on log counts of canonical 5-mers in 512 bp around the bin.
+def kmer_ridge(dataset: Dataset, bins: Bins, ridge: float = KMER_RIDGE, most: int = MOST_FITTED_BINS) -> Floats:
+    """Return (bins, peak tracks) a ridge regression of labels on log counts of canonical 5-mers in 512 bp around the bin.
 
-    Fitted on at most `most` training bins, evenly spaced. (bins, peak tracks).
+    It is fitted on at most `most` training bins, evenly spaced.
     """
     train = dataset.split("train")
     rows = evenly(len(train), most)
@@ -79,14 +87,14 @@ def kmer_ridge(dataset: Dataset, bins: Bins, ridge: float = KMER_RIDGE, most: in
 
 
 def kmer_counts(dataset: Dataset, contig: NDArray[np.int32], start: Ints, k: int = K) -> Floats:
-    """log(1 + count) of every canonical k-mer in the KMER_WINDOW bp around each bin, (bins, columns)."""
+    """Return (bins, k-mers) log(1 + count) of every canonical k-mer in the KMER_WINDOW bp around each bin."""
     digits = (np.arange(4**k)[:, None] // 4 ** np.arange(k)[::-1]) % 4
     reverse = ((3 - digits)[:, ::-1] * 4 ** np.arange(k)[::-1]).sum(1)
     canonical, column = np.unique(np.minimum(np.arange(4**k), reverse), return_inverse=True)
     counts = np.zeros((len(start), len(canonical)), np.float32)
-    for row, (place, first) in enumerate(zip(contig.tolist(), start.tolist())):
-        left = first - (KMER_WINDOW - 128) // 2
-        codes = dataset.genome.codes(dataset.contigs[place], left, left + KMER_WINDOW).astype(np.int64)
+    for row, (number, begin) in enumerate(zip(contig.tolist(), start.tolist())):
+        left = begin - (KMER_WINDOW - BIN) // 2
+        codes = dataset.genome.codes(dataset.contigs[number], left, left + KMER_WINDOW).astype(np.int64)
         words = sum(codes[i : len(codes) - k + 1 + i] * 4 ** (k - 1 - i) for i in range(k))
         known = np.convolve(codes > 3, np.ones(k), "valid") == 0
         counts[row] = np.bincount(column[words[known]], minlength=len(canonical))

@@ -11,7 +11,7 @@ evaluation-SPLIT/tracks.tsv, .parquet  one row per track: how well it is predict
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ FEWEST_BINS = 200
 """Fewer bins than this say nothing about independence."""
 MOST_RANKED_BINS = 20_000
 """Bins in which the tracks are ranked against each other, spread evenly over the split."""
+KMERS = "k-mers"
+"""The baseline of the k-mer model."""
 COMPARED = ("auroc", "auroc_occupied", "auprc")
 """Scores of peak tracks that are put beside those of baselines; of signal tracks it is Pearson's correlation."""
 
@@ -99,9 +101,10 @@ def evaluate(
     tracks.tsv and tracks.parquet: one row per track: AUROC, AUROC among the bins where any track has a peak, AUPRC beside
     prevalence, calibration (mean predicted probability over prevalence), for signals Pearson and Spearman; shares of logit
     variance of the shared part and of each group. levels.tsv: means by factor level. baselines.tsv: the same metrics of
-    predictions made of those for other tracks, of the runs `beside` (name to run, such as the free twin), and with `kmer`
-    of a k-mer model. independence.tsv and .png, weights.tsv: with `probes`, what fresh probes find of one group in another
-    (see evaluation/independence.py). summary.json: means over tracks with enough positives, and all of the probes.
+    predictions made of those for other tracks, of the runs `beside` (name to run, such as the free twin; one that has the
+    name of another baseline is called `run NAME`), and with `kmer` of a k-mer model. independence.tsv and .png, weights.tsv:
+    with `probes`, what fresh probes find of one group in another (see evaluation/independence.py). summary.json: means over
+    tracks with enough positives, and all of the probes.
 
     Raises DatasetError where the split has no bins, RunError where the dataset has other tracks than the model.
     """
@@ -120,18 +123,20 @@ def evaluate(
         logits, run.model.metadata, run.model.rows, run.model.trained, [t.kind for t in run.tracks]
     )
     others["shared part"] = head.bias + head.shared_part(latents)[:, None]
+    if kmer and run.peak_tracks:
+        others[KMERS] = kmer_ridge(dataset, bins)
     for name, other in (beside or {}).items():
         theirs = bin_latents(other, dataset, bins, device, batch_size, progress)
-        others[name] = Predictor(other.model, device).head.logits(theirs)
-    if kmer and run.peak_tracks:
-        others["k-mers"] = kmer_ridge(dataset, bins)
+        others[free_name(name, {*others, KMERS})] = Predictor(other.model, device).head.logits(theirs)
     baselines = score_baselines(run, bins, others)
-    found, weights, unprobed = probe(run, head, latents) if probes else ([], [], [])
+    independence_rows, weights, unprobed = probe(run, head, latents) if probes else ([], [], [])
     notes = [*notes_on_groups(run, head, latents), *notes_on_tracks(tracks, kmer), *unprobed]
     summary = summarise(run, split, len(bins), tracks) | {"within_bin": within_bin(run, bins, logits)}
-    summary |= {"baselines": baseline_means(tracks, baselines), "independence": found, "weights": weights}
+    summary |= {"baselines": baseline_means(tracks, baselines), "independence": independence_rows, "weights": weights}
     summary |= {"notes": notes}
-    result = Evaluation(split, len(bins), tracks, levels, baselines, found, weights, without_nan(summary), notes)
+    result = Evaluation(
+        split, len(bins), tracks, levels, baselines, independence_rows, weights, without_nan(summary), notes
+    )
     if output is not None:
         with whole_folder(output) as folder:
             publish(result, folder)
@@ -257,6 +262,13 @@ def score_baselines(run: Run, bins: Bins, others: Mapping[str, Floats]) -> list[
                 shown = {key: row[key] for key in (*COMPARED, "pearson")}
                 rows.append({"track": track.id, "kind": track.kind, "baseline": name, **shown})
     return rows
+
+
+def free_name(run: str, taken: Collection[str]) -> str:
+    """Return the name of a run among baselines: its own, or `run NAME` where another baseline has that."""
+    while run in taken:
+        run = f"run {run}"
+    return run
 
 
 def baseline_means(

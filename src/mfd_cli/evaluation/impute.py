@@ -32,10 +32,12 @@ from mfd_cli.evaluation.baselines import from_other_tracks, share_a_level
 from mfd_cli.evaluation.evaluate import bins_to_measure
 from mfd_cli.evaluation.track_scores import peak_metrics, rated, signal_metrics
 from mfd_cli.experiments.sources import kind_of
+from mfd_cli.experiments.track import Kind
 from mfd_cli.formats.metadata_table import read_table
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.at_work import bin_latents, check_same_tracks, labels_of
 from mfd_cli.runs.folder import Run
+from mfd_cli.runs.new_experiment import experiment_kind
 from mfd_cli.runs.support import Backing
 
 Row = Mapping[str, str]
@@ -65,6 +67,7 @@ def impute(
     dataset: Dataset,
     *,
     metadata: Path | None = None,
+    kind: Kind | None = None,
     unseen: Unseen = "error",
     split: str = "test",
     output: Path | None = None,
@@ -76,14 +79,15 @@ def impute(
     """Predict experiments on the bins of one split, both strands averaged.
 
     `metadata` is a table with the columns of the model's factors, one row per experiment; a row whose id is a track of the
-    dataset is scored against it. Without a table, all held-out tracks. Raises MetadataError where a column is absent, a
+    dataset is scored against it, and a row that says nothing of its kind is of `kind` (see `experiment_kind`). Without a
+    table, all held-out tracks. Raises MetadataError where a column is absent, a
     level is unknown (with `unseen` "mean" it counts as the average level) or the combination is impossible.
     """
     if output is not None:
         check_output(output, force)
     bins = bins_to_measure(dataset, split)
     check_same_tracks(run, dataset)
-    wanted = held_out(run) if metadata is None else read_experiments(run, metadata, unseen)
+    wanted = held_out(run) if metadata is None else read_experiments(run, metadata, unseen, kind)
     rows, kinds = [item.row for item in wanted], [item.kind for item in wanted]
     known = Backing(run.model.metadata, run.model.rows, run.model.trained)
     backing = [known.of(row) for row in rows]
@@ -122,7 +126,7 @@ def impute(
 
 
 def held_out(run: Run) -> list[Experiment]:
-    """The tracks that were kept out of training; MetadataError where there is none."""
+    """Return the tracks that were kept out of training; MetadataError where there is none."""
     chosen = np.flatnonzero(~run.model.trained).tolist()
     if not chosen:
         raise MetadataError(
@@ -131,8 +135,12 @@ def held_out(run: Run) -> list[Experiment]:
     return [Experiment(run.tracks[i].id, run.tracks[i].kind, run.tracks[i].metadata, i) for i in chosen]
 
 
-def read_experiments(run: Run, path: Path, unseen: Unseen = "error") -> list[Experiment]:
-    """The rows of a metadata table. The id column may be absent: then they are called row 1, row 2 ..."""
+def read_experiments(run: Run, path: Path, unseen: Unseen = "error", kind: Kind | None = None) -> list[Experiment]:
+    """Return the rows of a metadata table. The id column may be absent: then they are called row 1, row 2 ...
+
+    A row's kind is what the column of kinds or the name of its file says, else that of the model's track of this name, else
+    `kind`.
+    """
     table, columns = read_table(path), run.config.tracks
     for factor, column in run.model.metadata.columns.items():
         if column not in table.columns:
@@ -146,9 +154,12 @@ def read_experiments(run: Run, path: Path, unseen: Unseen = "error") -> list[Exp
             raise MetadataError(error.message, path=path, line=line, hint=error.hint) from error
         name = row.get(columns.id, "") or f"row {number}"
         file = row.get(columns.path, "")
-        told = row.get(columns.kind, "") if columns.kind else ""
-        kind = kind_of(told, file, path, line) if told or file else "peaks"
-        experiments.append(Experiment(name, kind, row, place.get(name)))
+        cell = row.get(columns.kind, "") if columns.kind else ""
+        if cell or file:
+            own = kind_of(cell, file, path, line)
+        else:
+            own = run.tracks[place[name]].kind if name in place else experiment_kind(run, kind)
+        experiments.append(Experiment(name, own, row, place.get(name)))
     names = [item.id for item in experiments]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -159,7 +170,7 @@ def read_experiments(run: Run, path: Path, unseen: Unseen = "error") -> list[Exp
 
 
 def most_like(run: Run, row: Row, most: int = 3) -> list[str]:
-    """Ids of the training tracks that share the most factors with a row, at most `most`."""
+    """Return the ids of the training tracks that share the most factors with a row, at most `most`."""
     metadata, rows = run.model.metadata, [*run.model.rows, row]
     shared = sum(share_a_level(metadata.membership(name, rows))[-1, :-1].astype(int) for name in metadata.encoders)
     count = np.where(run.model.trained, shared, -1)
@@ -172,7 +183,7 @@ SCORES = ("positives", "prevalence", "auroc", "auroc_occupied", "auprc", "pearso
 
 
 def score(run: Run, bins: Any, wanted: Sequence[Experiment], scores: Floats) -> list[dict[str, Any]]:
-    """The metrics of predictions (bins, experiments) where the dataset has data of the experiment, else NaN."""
+    """Return the metrics of predictions (bins, experiments) where the dataset has data of the experiment, else NaN."""
     labels = labels_of(run, bins)
     truth = run.signal_scale.forward(torch.from_numpy(np.array(bins.signal)))
     occupied = (labels == 1).any(1)
@@ -194,7 +205,10 @@ def score(run: Run, bins: Any, wanted: Sequence[Experiment], scores: Floats) -> 
 def baseline_scores(
     run: Run, bins: Any, wanted: Sequence[Experiment], predicted: Floats, logits: Floats
 ) -> list[dict[str, Any]]:
-    """One row per experiment with data and baseline: the model's predictions for other tracks, averaged."""
+    """Return one row per experiment with data and baseline: the model's predictions for other tracks, averaged.
+
+    `predicted` (bins, tracks) are logits of the run's tracks, `logits` (bins, experiments) those of the experiments.
+    """
     chosen = [i for i, item in enumerate(wanted) if item.track is not None]
     if not chosen:
         return []
@@ -217,7 +231,7 @@ def baseline_scores(
 
 
 def summarise(experiments: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over the peak experiments with enough positives, of the model and of each baseline (on those that have it)."""
+    """Return means over the peak experiments with enough positives, of the model and of each baseline (where there is one)."""
     own = {row["experiment"]: row for row in experiments if rated(row)}
     result: dict[str, Any] = {"experiments": len(experiments), "scored": len(own)}
     if own:
@@ -234,7 +248,7 @@ def summarise(experiments: Sequence[Mapping[str, Any]], baselines: Sequence[Mapp
 
 
 def write_predictions(path: Path, dataset: Dataset, bins: Any, wanted: Sequence[Experiment], logits: Floats) -> None:
-    """One row per bin: contig, start, and a column per experiment: a probability, or a signal on the model's scale."""
+    """Write one row per bin: contig, start, and a column per experiment: a probability, or a signal on the model's scale."""
     columns: dict[str, Any] = {
         "contig": pa.array([dataset.contigs[i] for i in bins.contig.tolist()]),
         "start": pa.array(np.asarray(bins.start)),

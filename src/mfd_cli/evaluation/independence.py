@@ -31,6 +31,9 @@ SHIFTS = 5
 BLOCKS = 30
 """Stretches of the measured bins that are resampled for intervals."""
 FEWEST_TRACKS = 8
+"""Tracks below which weights are not compared: a nearest neighbour among fewer is chance."""
+SHUFFLES = 20
+"""Permutations of the levels that make chance and p of what weights tell."""
 
 
 class Probe(Protocol):
@@ -90,12 +93,12 @@ def thin(values: Reals) -> Reals:
 
 
 def shifted(values: Reals) -> list[Reals]:
-    """Copies rotated along the genome by at least a tenth of its length."""
+    """Return SHIFTS copies of (bins, size), rotated along the genome by at least a tenth of its length."""
     return [np.roll(values, len(values) * (i + 1) // (SHIFTS + 1), 0) for i in range(SHIFTS)]
 
 
 def halves(count: int) -> tuple[slice, slice]:
-    """Where probes are fitted and where they are measured."""
+    """Return where among so many bins probes are fitted, and where they are measured."""
     edge = count * 2 // 3
     return slice(0, edge), slice(edge, count)
 
@@ -123,7 +126,7 @@ PROBES: dict[str, Callable[[int], Probe]] = {"linear": _linear, "forest": _fores
 
 
 def predictability(name: str, source: Reals, target: Reals, seed: int) -> dict[str, Any]:
-    """R2 of predicting one group's latents from another's, beside the same for shifted copies."""
+    """Return the R2 of predicting one group's latents (bins, size) from another's, beside the same for shifted copies."""
     seen, held = halves(len(source))
 
     def errors(values: Reals) -> tuple[Reals, Reals]:
@@ -154,7 +157,7 @@ def predictability(name: str, source: Reals, target: Reals, seed: int) -> dict[s
 
 
 def resamples(count: int, seed: int, times: int = 200) -> list[Ints]:
-    """Rows of a bootstrap over contiguous stretches."""
+    """Return the rows of each of so many bootstraps over contiguous stretches of `count` bins."""
     rng, edges = np.random.default_rng(seed), np.linspace(0, count, min(BLOCKS, count) + 1).astype(np.int64)
     stretches = [np.arange(low, high) for low, high in pairwise(edges)]
     return [
@@ -163,7 +166,7 @@ def resamples(count: int, seed: int, times: int = 200) -> list[Ints]:
 
 
 def pair_accuracy(a: Reals, b: Reals, seed: int) -> dict[str, Any]:
-    """How often boosted trees on products of principal components tell true pairs from pairs of different bins."""
+    """Return how often boosted trees on products of principal components tell true pairs from pairs of different bins."""
     from sklearn.decomposition import PCA
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -194,7 +197,7 @@ def pair_accuracy(a: Reals, b: Reals, seed: int) -> dict[str, Any]:
 
 
 def canonical_correlation(a: Reals, b: Reals) -> dict[str, Any]:
-    """The first canonical correlation, its directions fitted on one part of the bins and measured on the other."""
+    """Return the first canonical correlation, its directions fitted on one part of the bins and measured on the other."""
     seen, held = halves(len(a))
 
     def first(x: Reals, y: Reals) -> tuple[Reals, Reals]:
@@ -231,74 +234,81 @@ def _whitener(x: Reals, ridge: float = 1e-3) -> Reals:
 
 
 def weight_leakage(
-    run: Run, weights: Mapping[str, Reals], group_of: Mapping[str, str], seed: int = 0, shuffles: int = 20
+    run: Run, weights: Mapping[str, Reals], group_of: Mapping[str, str], seed: int = 0, shuffles: int = SHUFFLES
 ) -> list[dict[str, Any]]:
-    """Whether the level of a factor can be told from the output weights of a group that the factor does not belong to.
+    """Return whether the level of a factor can be told from the output weights of a group that it does not belong to.
 
     A nearest-neighbour classifier, each track left out in turn, among the training tracks that share their levels of the
     group's own first factor with at least one other track; the weights are taken relative to the mean of that level, so
     that only what differs within it counts. Rows: group, factor, within, tracks, accuracy, chance and p of the same with
     levels permuted within that first factor. No row where fewer than eight tracks can be compared.
+
+    `weights` maps each group to (tracks, size), `group_of` each factor to its group.
     """
     metadata, rows = run.model.metadata, run.model.rows
-    result = []
+    result: list[dict[str, Any]] = []
     for group, values in weights.items():
-        own = [factor for factor, home in group_of.items() if home == group]
-        if not own:
+        own = next((factor for factor, home in group_of.items() if home == group), None)
+        if own is None:
             continue
-        stratum = first_level(metadata, own[0], rows)
+        stratum = first_level(metadata, own, rows)
         sizes = np.bincount(stratum[run.model.trained], minlength=stratum.max() + 1)
-        used = np.flatnonzero(run.model.trained & (sizes[stratum] > 1))
-        if len(used) < FEWEST_TRACKS:
+        compared = np.flatnonzero(run.model.trained & (sizes[stratum] > 1))
+        if len(compared) < FEWEST_TRACKS:
             continue
-        inside = np.asarray(values, np.float64)[used]
-        for level in np.unique(stratum[used]):
-            inside[stratum[used] == level] -= inside[stratum[used] == level].mean(0)
-        near = nearest_neighbour(inside)
+        stratum = stratum[compared]
+        near = nearest_neighbour(relative_to_stratum(np.asarray(values, np.float64)[compared], stratum))
         for factor in (factor for factor, home in group_of.items() if home != group):
-            told = first_level(metadata, factor, rows)[used]
-            if len(np.unique(told)) < 2:
-                continue
-            rng = np.random.default_rng(seed)
-            null = [accuracy(near, permuted_within(told, stratum[used], rng)) for _ in range(shuffles)]
-            value = accuracy(near, told)
-            result.append(
-                {
-                    "group": group,
-                    "factor": factor,
-                    "within": own[0],
-                    "tracks": len(used),
-                    "accuracy": value,
-                    "chance": float(np.mean(null)),
-                    "p": float((1 + sum(n >= value for n in null)) / (1 + shuffles)),
-                }
-            )
+            levels = first_level(metadata, factor, rows)[compared]
+            if len(np.unique(levels)) > 1:
+                row = {"group": group, "factor": factor, "within": own, "tracks": len(compared)}
+                result.append(row | neighbours_beside_chance(near, levels, stratum, seed, shuffles))
     return result
 
 
+def relative_to_stratum(values: Reals, stratum: Ints) -> Reals:
+    """Return values (rows, size) less the mean of the rows of their stratum (rows,)."""
+    relative = values.copy()
+    for number in np.unique(stratum):
+        relative[stratum == number] -= values[stratum == number].mean(0)
+    return relative
+
+
+def neighbours_beside_chance(near: Ints, levels: Ints, stratum: Ints, seed: int, shuffles: int) -> dict[str, float]:
+    """Return how often nearest neighbours share a level, the same with levels permuted within strata, and its p."""
+    rng = np.random.default_rng(seed)
+    null = [neighbour_accuracy(near, permuted_within(levels, stratum, rng)) for _ in range(shuffles)]
+    accuracy = neighbour_accuracy(near, levels)
+    return {
+        "accuracy": accuracy,
+        "chance": float(np.mean(null)),
+        "p": float((1 + sum(each >= accuracy for each in null)) / (1 + shuffles)),
+    }
+
+
 def first_level(metadata: MetadataEncoder, factor: str, rows: Sequence[Mapping[str, str]]) -> Ints:
-    """(rows,) index of the (first) level of each row; the number of levels where a row has none."""
+    """Return (rows,) index of the (first) level of each row; the number of levels where a row has none."""
     member = metadata.membership(factor, rows)
     return np.where(member.any(1), member.argmax(1), member.shape[1])
 
 
 def nearest_neighbour(x: Reals) -> Ints:
-    """(rows,) index of the closest other row."""
+    """Return (rows,) index of the closest other row of x (rows, size)."""
     squares = (x**2).sum(1)
     distance = squares[:, None] + squares[None] - 2 * x @ x.T
     np.fill_diagonal(distance, np.inf)
     return distance.argmin(1)
 
 
-def accuracy(near: Ints, told: Ints) -> float:
-    """How often a row and its nearest neighbour have the same level."""
-    return float((told[near] == told).mean())
+def neighbour_accuracy(near: Ints, levels: Ints) -> float:
+    """Return how often a row and its nearest neighbour have the same level; both (rows,)."""
+    return float((levels[near] == levels).mean())
 
 
-def permuted_within(told: Ints, stratum: Ints, rng: np.random.Generator) -> Ints:
-    """Levels permuted among the rows of each stratum."""
-    mixed = told.copy()
-    for level in np.unique(stratum):
-        rows = np.flatnonzero(stratum == level)
-        mixed[rows] = told[rng.permutation(rows)]
-    return mixed
+def permuted_within(levels: Ints, stratum: Ints, rng: np.random.Generator) -> Ints:
+    """Return levels (rows,) permuted among the rows of each stratum (rows,)."""
+    permuted = levels.copy()
+    for number in np.unique(stratum):
+        rows = np.flatnonzero(stratum == number)
+        permuted[rows] = levels[rng.permutation(rows)]
+    return permuted

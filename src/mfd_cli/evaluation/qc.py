@@ -68,6 +68,8 @@ COLUMNS = (
     "track", "factor", "told", "best", "gain", "share", "z", "q", "auroc_told", "auroc_best", "swapped_with", "verdict",
 )  # fmt: skip
 """Of tracks.tsv, which has them where no track is judged too."""
+SHOWN = 20
+"""Tracks that are named in the terminal."""
 SECOND = "fits better too, but less than by another factor"
 
 
@@ -81,23 +83,27 @@ class QcSummary:
     summary: Mapping[str, Any]
 
     def lines(self) -> list[str]:
-        flagged = [row for row in self.rows if row["verdict"] == OTHER]
-        shown = sorted(flagged, key=lambda row: -row["z"])[:20]
-        told = [
-            f"  {row['track']}: {row['factor']} is told to be {row['told']}, its data fit {row['best']} better "
-            f"(z {row['z']:.1f}, q {row['q']:.1g}{', swapped with ' + row['swapped_with'] if row['swapped_with'] else ''})"
-            for row in shown
-        ]
-        judged = self.summary["judged"]
+        """Return the result in words, the clearest disagreements first."""
         if self.summary["why_none"]:
             return [f"nothing is judged: {self.summary['why_none']}", f"wrote {self.folder}"]
+        flagged = [row for row in self.rows if row["verdict"] == OTHER]
+        clearest = sorted(flagged, key=lambda row: -row["z"])[:SHOWN]
         return [
-            f"{judged:,} pairs of track and factor judged, {self.summary['alone']:,} not (fewer than {FEWEST_TRACKS} other "
-            f"tracks have the level): {len(flagged)} disagree with their metadata; {len(self.failed)} tracks are not "
-            "predicted at all",
-            *told,
+            f"{self.summary['judged']:,} pairs of track and factor judged, {self.summary['alone']:,} not (fewer than "
+            f"{FEWEST_TRACKS} other tracks have the level): {len(flagged)} disagree with their metadata; "
+            f"{len(self.failed)} tracks are not predicted at all",
+            *map(disagreement, clearest),
             f"wrote {self.folder}",
         ]
+
+
+def disagreement(row: Mapping[str, Any]) -> str:
+    """Return a sentence on a track whose data fit another level better."""
+    swapped = f", swapped with {row['swapped_with']}" if row["swapped_with"] else ""
+    return (
+        f"  {row['track']}: {row['factor']} is told to be {row['told']}, its data fit {row['best']} better "
+        f"(z {row['z']:.1f}, q {row['q']:.1g}{swapped})"
+    )
 
 
 def qc(
@@ -234,7 +240,7 @@ def why_none(trained: Bools, factors: Sequence[str]) -> str:
 
 
 def factors_of(run: Run, wanted: Sequence[str]) -> list[str]:
-    """The factors to judge: those named, or all that have levels."""
+    """Return the factors to judge: those named, or all that have levels. ConfigError for a free head or another name."""
     if not isinstance(run.model.head, ConditionedHead):
         raise ConfigError("qc needs a model with a conditioned head", hint="train without --head free")
     known = [name for name, encoder in run.model.metadata.encoders.items() if isinstance(encoder, LevelEncoder)]
@@ -245,7 +251,7 @@ def factors_of(run: Run, wanted: Sequence[str]) -> list[str]:
 
 
 def held_out_bins(dataset: Dataset) -> Bins:
-    """The test bins, or validation ones where there are none."""
+    """Return the test bins, or validation ones where there are too few; DatasetError where both are."""
     for split in ("test", "validation"):
         bins = dataset.split(split)
         if len(bins) >= 10 * BLOCKS:
@@ -270,72 +276,92 @@ def judge(
     """
     run, labels = evidence.run, evidence.labels[:, track]
     known = ~np.isnan(labels)
-    z, y = evidence.latents[known], labels[known]
-    own = metadata[track]
-    told_logits = z @ head.weights([own])[0]
-    auroc = float(auroc_auprc(torch.from_numpy(told_logits[:, None]), torch.from_numpy(y[:, None]))[0][0])
-    result = []
+    latents, y, own = evidence.latents[known], labels[known], metadata[track]
+    own_logits = latents @ head.weights([own])[0]
+    auroc = auroc_of(own_logits, y)
+    rows = []
     for factor in evidence.factors:
         column, encoder = run.model.metadata.columns[factor], run.model.metadata.encoders[factor]
-        cells = Counter(level_cell(encoder, row[column]) for row, used in zip(metadata, fitted) if used)
-        told = level_cell(encoder, own[column])
-        row: dict[str, Any] = {
-            "track": run.tracks[track].id,
-            "factor": factor,
-            "told": told,
-            "best": told,
-            "gain": 0.0,
-            "share": 0.0,
-            "z": 0.0,
-            "p": 1.0,
-            "q": 1.0,
-            "auroc_told": auroc,
-            "auroc_best": auroc,
-            "swapped_with": "",
-            "verdict": AGREES,
-        }
-        others = [cell for cell in sorted(cells) if cell != told and cells[cell] >= FEWEST_TRACKS]
-        if cells[told] < FEWEST_TRACKS:
+        tracks_with = Counter(level_cell(encoder, row[column]) for row, used in zip(metadata, fitted) if used)
+        level = level_cell(encoder, own[column])
+        row = undecided_row(run.tracks[track].id, factor, level, auroc)
+        others = [name for name in sorted(tracks_with) if name != level and tracks_with[name] >= FEWEST_TRACKS]
+        if tracks_with[level] < FEWEST_TRACKS:
             row["verdict"] = ALONE
         elif others:
-            logits = z @ head.weights([{**own, column: cell} for cell in others]).T
-            row |= compare(told_logits, logits, others, y)
-        result.append(row)
-    best = max(row["auroc_best"] for row in result) if result else auroc
-    for row in result:
+            logits = latents @ head.weights([{**own, column: name} for name in others]).T
+            row |= compare(own_logits, logits, others, y)
+        rows.append(row)
+    best = max((row["auroc_best"] for row in rows), default=auroc)
+    for row in rows:
         row["verdict"] = SILENT if best < FAILED and row["verdict"] != ALONE else row["verdict"]
-    return result
+    return rows
 
 
-def compare(told: Floats, others: Floats, names: Sequence[str], y: Floats) -> dict[str, Any]:
-    """The best other level and what it gains over the told one: chosen on half of the stretches, measured on the others."""
-    centred = y - y.mean()
+def undecided_row(track: str, factor: str, level: str, auroc: float) -> dict[str, Any]:
+    """Return the row of a track and factor before other levels are tried: its own level fits best, with this AUROC."""
+    return {
+        "track": track,
+        "factor": factor,
+        "told": level,
+        "best": level,
+        "gain": 0.0,
+        "share": 0.0,
+        "z": 0.0,
+        "p": 1.0,
+        "q": 1.0,
+        "auroc_told": auroc,
+        "auroc_best": auroc,
+        "swapped_with": "",
+        "verdict": AGREES,
+    }
+
+
+def auroc_of(logits: Floats, y: Floats) -> float:
+    """Return the AUROC of logits (bins,) against 0/1 labels (bins,)."""
+    return float(auroc_auprc(torch.from_numpy(logits[:, None].copy()), torch.from_numpy(y[:, None]))[0][0])
+
+
+def compare(own: Floats, others: Floats, names: Sequence[str], y: Floats) -> dict[str, Any]:
+    """Return the best other level and what it gains over the track's own: chosen on some stretches, measured on the rest.
+
+    `own` (bins,) and `others` (bins, levels) are logits, `names` the other levels, `y` (bins,) the labels.
+    """
     spread = others.std(0) + 1e-9
-    tried = np.argsort(-(centred @ others) / spread)[:TRIED]
-    likelihood = np.stack([log_likelihood(values, y) for values in (told, *others[:, tried].T)])  # (1 + tried, bins)
-    block = np.arange(len(y)) * BLOCKS // len(y)
-    per_block = np.stack([np.bincount(block, values, BLOCKS) for values in likelihood])
-    gains = np.zeros(BLOCKS)
-    for half in (0, 1):
-        choosing, measuring = np.arange(BLOCKS) % 2 == half, np.arange(BLOCKS) % 2 != half
-        best = 1 + int(per_block[1:, choosing].sum(1).argmax())
-        gains[measuring] = (per_block[best] - per_block[0])[measuring]
-    overall = 1 + int(per_block[1:].sum(1).argmax())
+    tried = np.argsort(-((y - y.mean()) @ others) / spread)[:TRIED]
+    likelihood = np.stack([log_likelihood(values, y) for values in (own, *others[:, tried].T)])  # (1 + tried, bins)
+    stretch = np.arange(len(y)) * BLOCKS // len(y)
+    per_stretch: Doubles = np.array([np.bincount(stretch, values, BLOCKS) for values in likelihood], float)
+    gains = gains_where_not_chosen(per_stretch)
+    winner = 1 + int(per_stretch[1:].sum(1).argmax())
     error = gains.std(ddof=1) * np.sqrt(BLOCKS)
     z = float(gains.sum() / error) if error > 0 else 0.0
-    winner = others[:, tried[overall - 1]]
-    auroc = float(auroc_auprc(torch.from_numpy(winner[:, None].copy()), torch.from_numpy(y[:, None]))[0][0])
-    share = float(np.clip(y.mean(), 1e-6, 1 - 1e-6))
-    nothing = float(np.asarray(np.where(y == 1, np.log(share), np.log1p(-share))).sum())
-    explained = float(per_block[overall].sum() - nothing)
+    prevalence = float(np.clip(y.mean(), 1e-6, 1 - 1e-6))
+    of_prevalence = float(np.asarray(np.where(y == 1, np.log(prevalence), np.log1p(-prevalence))).sum())
+    explained = float(per_stretch[winner].sum() - of_prevalence)
     return {
-        "best": names[tried[overall - 1]],
+        "best": names[tried[winner - 1]],
         "gain": float(gains.sum()),
         "z": z,
         "share": float(gains.sum()) / explained if explained > 0 else 0.0,
         "p": float(ndtr(-z)),
-        "auroc_best": auroc,
+        "auroc_best": auroc_of(others[:, tried[winner - 1]], y),
     }
+
+
+def gains_where_not_chosen(per_stretch: Doubles) -> Doubles:
+    """Return (stretches,) what the best other level gains over the first row, which is the track's own level.
+
+    The best is chosen on the even stretches and measured on the odd ones, and the other way round; `per_stretch` is
+    (1 + levels, stretches) of log-likelihoods.
+    """
+    count = per_stretch.shape[1]
+    gains = np.zeros(count)
+    for half in (0, 1):
+        choosing = np.arange(count) % 2 == half
+        best = 1 + int(per_stretch[1:, choosing].sum(1).argmax())
+        gains[~choosing] = (per_stretch[best] - per_stretch[0])[~choosing]
+    return gains
 
 
 def log_likelihood(logits: Floats, y: Floats) -> Doubles:
@@ -369,25 +395,25 @@ def log_likelihood(logits: Floats, y: Floats) -> Doubles:
 
 
 def disagrees(row: Mapping[str, Any], fdr: float) -> bool:
-    """Whether another level fits better, beyond chance and by more than heads differ."""
+    """Return whether another level fits better, beyond chance and by more than heads differ."""
     return bool(row["q"] < fdr and row["gain"] > 0 and row["share"] >= LEAST_SHARE)
 
 
 def settle(rows: list[dict[str, Any]], fdr: float) -> None:
-    """q-values over all judged rows, verdicts, and pairs of tracks that name each other's level.
+    """Fill in q-values over all judged rows, verdicts, and pairs of tracks that name each other's level.
 
     Of a track's factors the one that gains most by another level is the one that disagrees: under a wrong target, say, other
     tissues may fit better too.
     """
-    open_ = [row for row in rows if row["verdict"] == AGREES]
-    if open_:
-        for row, q in zip(open_, false_discovery_control(np.array([row["p"] for row in open_]))):
+    judged = [row for row in rows if row["verdict"] == AGREES]
+    if judged:
+        for row, q in zip(judged, false_discovery_control(np.array([row["p"] for row in judged]))):
             row["q"] = float(q)
     most: dict[str, dict[str, Any]] = {}
-    for row in open_:
+    for row in judged:
         if disagrees(row, fdr) and row["gain"] > most.get(row["track"], {"gain": 0.0})["gain"]:
             most[row["track"]] = row
-    for row in open_:
+    for row in judged:
         if disagrees(row, fdr):
             row["verdict"] = OTHER if most[row["track"]] is row else SECOND
     flagged = list(most.values())

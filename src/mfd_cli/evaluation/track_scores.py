@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mfd_cli.base.arrays import Floats
-from mfd_cli.core.metrics import auroc_auprc, correlation, deviance_explained, ranks
+from mfd_cli.core.metrics import auroc_auprc, average_ranks, correlation, deviance_explained
 from mfd_cli.dataset.folder import Bins
 from mfd_cli.runs.at_work import labels_of
 from mfd_cli.runs.folder import Run
@@ -77,7 +77,7 @@ def signal_metrics(guess: torch.Tensor, truth: torch.Tensor, counts: torch.Tenso
     error.
     """
     guess = torch.where(truth.isnan(), torch.nan, guess)
-    pearson, spearman = correlation(guess, truth), correlation(ranks(guess), ranks(truth))
+    pearson, spearman = correlation(guess, truth), correlation(average_ranks(guess), average_ranks(truth))
     explained = deviance_explained(guess, truth, counts)
     return [
         {

@@ -24,7 +24,7 @@ from mfd_cli.experiments.strands import UNSTRANDED
 from mfd_cli.formats.fasta import read_fasta
 from mfd_cli.formats.metadata_table import Table
 from mfd_cli.formats.tables import write_tsv
-from mfd_cli.settings.config import BIOLOGICAL, TECHNICAL, FactorConfig, ModelConfig, resolve_model
+from mfd_cli.settings.config import BIOLOGICAL, TECHNICAL, FactorConfig, ModelConfig, resolve_model, wrong_factor_name
 from mfd_cli.settings.project import load_project
 
 KNOWN: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
@@ -385,6 +385,7 @@ def unknown_column_lines(others: Mapping[str, str]) -> list[str]:
     lines = ["# Columns that may be factors too; say which group they belong to:"] if unknown else []
     for column in unknown:
         name = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_") or "column"
+        name = f"my_{name}" if wrong_factor_name(name) else name
         lines += [f"# [factors.{name}]", f"# column = {quoted(column)}", '# group = "technical"']
     return lines
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mfd_cli.explain.on_dna import motif_rows
 from mfd_cli.explain.pictures import PREFERENCE, draw_fingerprint, draw_one
 from mfd_cli.explain.results import Directions
+from mfd_cli.explain.write_on_dna import motif_rows
 from mfd_cli.report.page import pictures_in, publish
 from mfd_cli.report.style import STYLE, plt, save
 
 
-def draw_directions(folder: Path, result: Directions) -> list[tuple[str, str]]:
-    """(file stem, caption) of what was drawn into the folder."""
+def draw_direction_pictures(folder: Path, result: Directions) -> list[tuple[str, str]]:
+    """Draw everything into the folder, and return (file stem, caption) of each picture."""
     with plt.rc_context(STYLE):
         save(draw_fingerprint(result.fingerprint, f"{result.subject} go with"), folder / "fingerprint")
         drawn = [("fingerprint", PREFERENCE)]

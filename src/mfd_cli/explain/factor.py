@@ -6,7 +6,7 @@ explain/FACTOR/levels.tsv           one row per level: tracks, strength, share o
         agreement.tsv               how well each level's score alone orders every track's own data
         *.png, *.svg, report.html   pictures, and one page that opens with no network
 
-and the files of on_dna.py, for every level.
+and the files of write_on_dna.py, for every level.
 """
 
 from __future__ import annotations
@@ -22,23 +22,17 @@ from mfd_cli.base.errors import ConfigError, nearest
 from mfd_cli.base.files import check_output, whole_folder
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.decompose import Decomposition, decompose
-from mfd_cli.core.predictor import Predictor
+from mfd_cli.core.metadata import sole_level_words
+from mfd_cli.core.predictor import Head, Predictor
 from mfd_cli.dataset.folder import Dataset
+from mfd_cli.explain.ground import NO_SPREAD, ground_of
 from mfd_cli.explain.level_tables import add_agreement, agreement_rows, describe_levels, share_rows
-from mfd_cli.explain.on_dna import (
-    MOST_DIRECTIONS,
-    NOTHING,
-    bins_to_look_at,
-    fingerprints,
-    gc_words,
-    look_at,
-    motif_words,
-    read_given,
-    write_on_dna,
-)
+from mfd_cli.explain.on_dna import MOST_DIRECTIONS, fingerprints, gc_words, look_at, motif_words, read_files
 from mfd_cli.explain.results import Direction, ExplainSummary, Explanation, Look
+from mfd_cli.explain.shares import share_remarks
+from mfd_cli.explain.write_on_dna import write_on_dna
 from mfd_cli.formats.tables import write_tsv
-from mfd_cli.runs.at_work import bin_latents, check_same_tracks
+from mfd_cli.runs.at_work import check_same_tracks
 from mfd_cli.runs.folder import Run
 
 
@@ -66,22 +60,30 @@ def explain(
     if factor not in run.model.metadata.encoders:
         known = list(run.model.metadata.encoders)
         raise ConfigError(f"the model has no factor {factor!r}{nearest(factor, known)}")
-    given = read_given(look, dataset)
+    files = read_files(look, dataset)
     decomposition = decompose(run.model)
-    split, bins = bins_to_look_at(dataset)
-    latents = bin_latents(run, dataset, bins, device, batch_size, progress)
-    predictor = Predictor(run.model, device, batch_size)
-    tracks = share_rows(run, predictor, decomposition, latents)
-    rows = describe_levels(run, dataset, predictor, decomposition, factor, bins, latents, tracks)
+    ground = ground_of(run, dataset, device, batch_size, progress)
+    head = Predictor(run.model, device, batch_size).head
+    tracks = share_rows(ground, head, decomposition)
+    rows = describe_levels(ground, head, decomposition, factor, tracks)
     rows = chosen_first(rows, levels, factor)
-    directions = level_directions(predictor, decomposition, factor, rows[: len(set(levels)) or MOST_DIRECTIONS])
-    agreement = agreement_rows(run, decomposition, factor, directions, bins, latents)
+    directions = level_directions(head, decomposition, factor, rows[: len(set(levels)) or MOST_DIRECTIONS])
+    agreement = agreement_rows(ground, decomposition, factor, directions)
     add_agreement(rows, agreement)
-    shown = look_at(run, dataset, directions, split, bins, latents, look, given, device, progress)
-    prints = fingerprints(dataset, bins, latents, directions, given.profiles)
-    group = decomposition.group_of[factor]
-    result = Explanation(run, factor, group, decomposition, rows, tracks, agreement, shown, prints, len(bins), split)
-    sentences = factor_sentences(result)
+    result = Explanation(
+        run,
+        factor,
+        decomposition.group_of[factor],
+        decomposition,
+        rows,
+        tracks,
+        agreement,
+        look_at(ground, directions, look, files, progress),
+        fingerprints(ground, directions, files.profiles),
+        len(ground.bins),
+        ground.split,
+    )
+    sentences = factor_sentences(result) + files.sentences()
     with whole_folder(output) as folder:
         write_tables(folder, result, dataset)
         from mfd_cli.explain.factor_page import write_factor_page
@@ -93,52 +95,56 @@ def explain(
 
 
 def chosen_first(rows: Sequence[dict[str, Any]], levels: Sequence[str], factor: str) -> list[dict[str, Any]]:
-    """The rows of these levels, in this order, before all others. ConfigError for a level without a row, and for too many."""
+    """Return the rows of these levels, in this order, before all others. ConfigError for a level without a row, and for too
+    many."""
     by_name = {str(row["level"]): row for row in rows}
     for level in levels:
         if level not in by_name:
             raise ConfigError(f"no training track has the level {level!r} of {factor}{nearest(level, list(by_name))}")
     if len(set(levels)) > MOST_DIRECTIONS:
         raise ConfigError(f"{len(set(levels))} levels are too many for one page, {MOST_DIRECTIONS} can be shown")
-    chosen = dict.fromkeys(levels)
-    return [by_name[level] for level in chosen] + [row for row in rows if row["level"] not in chosen]
+    first = dict.fromkeys(levels)
+    return [by_name[level] for level in first] + [row for row in rows if row["level"] not in first]
 
 
 def level_directions(
-    predictor: Predictor, decomposition: Decomposition, factor: str, levels: Sequence[Mapping[str, Any]]
+    head: Head, decomposition: Decomposition, factor: str, rows: Sequence[Mapping[str, Any]]
 ) -> list[Direction]:
-    """The directions of levels."""
-    place = predictor.slices[decomposition.group_of[factor]]
-    names = [str(row["level"]) for row in levels]
+    """Return the directions of the levels that rows of levels.tsv are about."""
+    subspace = head.slices[decomposition.group_of[factor]]
     return [
-        Direction(name, decomposition.direction(factor, name), place, decomposition.tracks_of(factor, name))
-        for name in names
+        Direction(level, decomposition.direction(factor, level), subspace, decomposition.tracks_of(factor, level))
+        for level in (str(row["level"]) for row in rows)
     ]
 
 
 def write_tables(folder: Path, result: Explanation, dataset: Dataset) -> None:
-    """Every file but pictures and the page."""
+    """Write every file but pictures and the page."""
     write_tsv(folder / "levels.tsv", result.levels)
-    directions = {name: result.decomposition.direction(result.factor, name) for name in result.level_names}
-    place = result.run.model.slices[result.group]
-    rows = []
-    for index in range(place.stop - place.start):
-        weights = {name: float(direction[index]) for name, direction in directions.items()}
-        strongest = max(weights, key=lambda name: abs(weights[name]))
-        rows.append({"latent": f"{result.group}.{index}", "strongest_level": strongest, **weights})
-    write_tsv(folder / "latents.tsv", rows)
+    write_tsv(folder / "latents.tsv", latent_rows(result))
     write_tsv(folder / "tracks.tsv", result.tracks)
     write_tsv(folder / "agreement.tsv", result.agreement)
-    write_tsv(folder / "fingerprint.tsv", result.fingerprint)
-    write_on_dna(folder, result.shown, result.factor, result.run, dataset)
+    write_on_dna(folder, result.shown, result.fingerprint, result.factor, result.run, dataset)
+
+
+def latent_rows(result: Explanation) -> list[dict[str, Any]]:
+    """Return one row per latent of the factor's group, with its weight in the direction of every level."""
+    directions = {level: result.decomposition.direction(result.factor, level) for level in result.level_names}
+    rows = []
+    for index in range(len(next(iter(directions.values())))):
+        weights = {level: float(direction[index]) for level, direction in directions.items()}
+        strongest = max(weights, key=lambda level: abs(weights[level]))
+        row = {"latent": f"{result.group}.{index}", "strongest_level": strongest}
+        rows.append(row | {f"level {level}" if level in row else level: weight for level, weight in weights.items()})
+    return rows
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
-def credit(row: Mapping[str, Any]) -> str:
+def credit_words(row: Mapping[str, Any]) -> str:
     """Return a level's share of logit variance in words, or the joint one where it cannot be told from another's."""
-    if row["logit_sd"] < NOTHING:
+    if row["logit_sd"] < NO_SPREAD:
         return "which contribute nothing (the model gives them the weights of all tracks)"
     if row["cannot_be_told_from"]:
         return f"cannot be told apart from {row['cannot_be_told_from']}, jointly {row['joint_share']:z.1%} of logit variance"
@@ -147,16 +153,19 @@ def credit(row: Mapping[str, Any]) -> str:
     )
 
 
-def followed(row: Mapping[str, Any]) -> str:
-    """Whether the data follow the level, in words after a comma."""
+def agreement_words(row: Mapping[str, Any]) -> str:
+    """Say whether the data follow the level, after a comma; empty where nothing can be said."""
     if np.isnan(row["agreement_own"]) or np.isnan(row["agreement_others"]):
         return ""
-    told = f", agreement {row['agreement_own']:.2f} of its own tracks and {row['agreement_others']:.2f} of others"
-    return told + (f" (defied by {row['defied_by']})" if row["defied_by"] else "")
+    words = f", agreement {row['agreement_own']:.2f} of its own tracks and {row['agreement_others']:.2f} of others"
+    return words + (f" (defied by {row['defied_by']})" if row["defied_by"] else "")
 
 
 def factor_sentences(result: Explanation) -> list[str]:
-    """What the report says first."""
+    """Return what the report says first."""
+    sole_levels = result.run.model.metadata.sole_levels()
+    if result.factor in sole_levels:
+        return [f"The factor {sole_level_words(result.factor, sole_levels[result.factor])}."]
     shares = np.array([row[f"share_{result.factor}"] for row in result.tracks])
     known = shares[~np.isnan(shares)]
     carried = f"{known.mean():z.1%}" if len(known) else "nothing"
@@ -164,8 +173,11 @@ def factor_sentences(result: Explanation) -> list[str]:
         f"The factor {result.factor} ({result.group}) carries {carried} of the variance of a track's logit, on "
         f"average over {len(result.tracks)} tracks and {result.bins:,} {result.split} bins."
     ]
-    for row, one in zip(result.levels, result.shown):
-        text = f"{row['level']}: {row['tracks']} tracks, {credit(row)}{gc_words(row['gc_correlation'])}"
-        text += followed(row) + motif_words(one)
+    levels = result.levels[: len(result.shown)]
+    for row, on_dna in zip(levels, result.shown):
+        text = f"{row['level']}: {row['tracks']} tracks, {credit_words(row)}"
+        text += gc_words(row["gc_correlation"]) if row["logit_sd"] >= NO_SPREAD else ""
+        text += agreement_words(row) + motif_words(on_dna)
         rows.append(text + (f". Beware: {row['confounded_with']}." if row["confounded_with"] else "."))
-    return rows
+    said = ("share_of_variance", "share_low", "share_high", "joint_share")
+    return rows + share_remarks([known.mean() if len(known) else 0, *(row[key] for row in levels for key in said)])

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mfd_cli.explain.on_dna import motif_rows
 from mfd_cli.explain.results import Explanation
+from mfd_cli.explain.write_on_dna import motif_rows
 from mfd_cli.report.page import pictures_in, publish
 
 HEADINGS = {

@@ -10,8 +10,9 @@ from mfd_cli.core.seqlets import FoundMotif
 
 
 def modisco_motifs(codes: Bytes, hypothetical: Floats) -> list[FoundMotif]:
-    """The patterns of regions (regions, window) of base codes with hypothetical contributions (regions, 4, window), those that
-    raise the score first, the most frequent first. Unknown bases count as no base.
+    """Return the patterns of base codes (regions, window) with hypothetical contributions (regions, 4, window).
+
+    Those that raise the score come first, the most frequent first. Unknown bases count as no base.
 
     Empty where there are too few seqlets for a cluster (modisco-lite wants a hundred). ConfigError where the extra is missing.
     """
@@ -43,7 +44,7 @@ def modisco_motifs(codes: Bytes, hypothetical: Floats) -> list[FoundMotif]:
 
 
 def _consensus(frequency: Reals) -> str:
-    """The likeliest base where one is in more than half of the seqlets, n elsewhere; ends of n are left out."""
+    """Return the likeliest base where one is in more than half of the seqlets, n elsewhere; ends of n are left out."""
     likely = frequency.max(1) > 0.5 * np.maximum(frequency.sum(1), 1e-9)
     text = "".join("ACGT"[base] if sure else "n" for base, sure in zip(frequency.argmax(1), likely))
     return text.strip("n") or "n"

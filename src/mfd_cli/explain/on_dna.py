@@ -1,242 +1,129 @@
-"""Which DNA letters drive a direction in the latent: regions, contributions, motifs, and the files that hold them.
+"""Which DNA letters drive a direction in the latent: regions, contributions, motifs, surroundings, fingerprints.
 
-A direction is that of a factor's level, one latent, or the weights of a track or of a part of it. What is written for each:
-
-        regions.tsv                 the regions shown, and whether contributions add up (integrated gradients)
-        attributions.arrow          region x direction: hypothetical contributions (4, window), channel-major
-        NAME.bw, modisco/NAME.*     actual contributions as bigWig; a pair that modisco-lite reads
-        motifs.tsv, motifs.meme     the motifs of each direction, and the known ones that they match
-        fingerprint.tsv             which 4-mers, G+C, CpG (and given profiles) each direction's score goes with
+A direction is that of a factor's level, one latent, or the weights of a track or of a part of it. Its files are written
+by write_on_dna.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from mfd_cli.base.arrays import Doubles, Floats
-from mfd_cli.base.errors import ConfigError, DatasetError
-from mfd_cli.base.files import names_of_files
+from mfd_cli.base.arrays import Floats
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.attribute import actual, attribute, convergence_error, scores_of
-from mfd_cli.core.motif_match import Match, match_motifs
-from mfd_cli.core.seqlets import FoundMotif, aggregate_motif
-from mfd_cli.dataset.folder import Bins, Dataset
+from mfd_cli.core.motif_match import match_motifs
+from mfd_cli.core.seqlets import aggregate_motif
+from mfd_cli.dataset.folder import Dataset
 from mfd_cli.explain.fingerprint import composition, fingerprint
+from mfd_cli.explain.ground import Ground
 from mfd_cli.explain.modisco import modisco_motifs
+from mfd_cli.explain.regions import Tiles, own_positions, strongest_regions, tiled_regions, tiles_of
 from mfd_cli.explain.results import Direction, Look, OnDna, Region
 from mfd_cli.explain.surroundings import surroundings_of
-from mfd_cli.formats.bed import read_intervals
-from mfd_cli.formats.bigwig_writer import write_bigwig
 from mfd_cli.formats.bin_means import bin_means
 from mfd_cli.formats.gene_files import read_gtf
-from mfd_cli.formats.motif_files import read_motifs, write_meme
-from mfd_cli.formats.tables import write_attributions, write_tsv
+from mfd_cli.formats.motif_files import read_motifs
 from mfd_cli.genome.genes import Genes
 from mfd_cli.genome.grid import BIN, BinGrid, evenly
 from mfd_cli.genome.motifs import Motif
-from mfd_cli.genome.sequence import gc_share
-from mfd_cli.runs.folder import Run
+from mfd_cli.genome.sequence import UNKNOWN
 
-MOST_BINS = 20_000
-MOST_PRINTED = 5_000
+MOST_BINS_PRINTED = 5_000
+"""Bins over which fingerprints are correlations."""
 MOST_DIRECTIONS = 12
 """Directions that are shown on DNA."""
-NOTHING = 1e-6
-"""Logits: a score whose spread over bins is below this is the same in every bin; float32 is no more exact."""
-REGION_COLUMNS = ("level", "contig", "start", "end", "score", "sum_of_contributions", "convergence_error")
-MOTIF_COLUMNS = (
-    "level", "motif", "found_by", "sequence", "stretches", "of", "enrichment", "known_motif", "known_strand", "known_start",
-    "bits", "e_value",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Given:
-    """The files that a Look names, read before the long work begins."""
+class LookFiles:
+    """The files that a Look names, read before the long work begins; `tiles` are the bins of its BED file of regions."""
 
+    tiles: Tiles | None
     motifs: Mapping[str, Motif]
     genes: Genes | None
     profiles: Mapping[str, Floats]
 
+    def sentences(self) -> list[str]:
+        """Say what is used of the files, where that may not be all."""
+        return [] if self.tiles is None else [self.tiles.sentence()]
 
-def read_given(look: Look, dataset: Dataset) -> Given:
-    """Read the files that a Look names. The errors of their readers, and ConfigError for regions without any."""
-    if look.regions is not None and not len(read_intervals(look.regions)):
-        raise ConfigError(f"{look.regions}: holds no interval")
-    return Given(
+
+def read_files(look: Look, dataset: Dataset) -> LookFiles:
+    """Read the files that a Look names. The errors of their readers."""
+    return LookFiles(
+        None if look.regions is None else tiles_of(look.regions, dataset.genome.lengths),
         {} if look.motifs is None else read_motifs(look.motifs),
         None if look.gtf is None else read_gtf(look.gtf, dataset.genome),
         {name: bin_means(path, dataset.genome.lengths) for name, path in look.profiles.items()},
     )
 
 
-def bins_to_look_at(dataset: Dataset) -> tuple[str, Bins]:
-    """The test bins (validation, or training ones, where there are none), at most MOST_BINS evenly spaced."""
-    for split in ("test", "validation", "train"):
-        bins = dataset.split(split)
-        if len(bins):
-            return split, bins.thinned(MOST_BINS)
-    raise DatasetError("has no bins", path=dataset.path)
-
-
 def look_at(
-    run: Run,
-    dataset: Dataset,
-    directions: Sequence[Direction],
-    split: str,
-    bins: Bins,
-    latents: Floats,
-    look: Look,
-    given: Given,
-    device: torch.device | str,
-    progress: Progress | None,
+    ground: Ground, directions: Sequence[Direction], look: Look, files: LookFiles, progress: Progress | None
 ) -> list[OnDna]:
-    """Attributions, motifs and surroundings of each direction on its regions."""
-    fixed = None if look.regions is None else given_regions(run, dataset, look.regions)
-    known = {name: motif.probabilities for name, motif in given.motifs.items()}
-    labelled = dataset.split(split)
-    results = []
-    for number, one in enumerate(directions):
-        found = fixed if fixed is not None else strongest_regions(run, dataset, bins, one.scores(latents), look.top)
-        codes = np.stack([region.codes for region in found])
-        hypothetical = attribute(run.model, codes, one.weights, one.place, method=look.method, device=device)
-        contributions = actual(hypothetical, codes)
-        motifs = [motif for motif in [aggregate_motif(contributions, codes)] if motif is not None]
-        if look.modisco:
-            motifs += modisco_motifs(codes, hypothetical)
-        matches = [match_motifs(motif.frequency, known)[0] if known else None for motif in motifs]
-        error = np.full(len(found), np.nan, np.float32)
-        if look.method == "integrated-gradients":
-            error = convergence_error(contributions, *scores_of(run.model, codes, one.weights, one.place, device))
-        around = surroundings_of(run, dataset, labelled, one.tracks, found[0].contig, found[0].start, given.genes)
-        results.append(OnDna(one.name, found, hypothetical, contributions, motifs, matches, error, around))
+    """Return contributions, motifs and surroundings of each direction on its regions."""
+    if files.tiles is None:
+        regions = [strongest_regions(ground, direction, look.top) for direction in directions]
+    else:
+        regions = tiled_regions(ground, files.tiles, directions)
+    shown = []
+    for direction, own_regions in zip(directions, regions):
+        shown.append(look_at_one(ground, direction, own_regions, look, files))
         if progress:
-            progress("explaining on DNA", number + 1, len(directions))
-    return results
+            progress("explaining on DNA", len(shown), len(directions))
+    return shown
 
 
-def strongest_regions(run: Run, dataset: Dataset, bins: Bins, score: Floats, top: int) -> list[Region]:
-    """The bins where a score is largest, at least a window apart on one contig."""
-    taken: list[Region] = []
-    for index in np.argsort(-score, kind="stable"):
-        contig, start = dataset.contigs[bins.contig[index]], int(bins.start[index])
-        if all(r.contig != contig or abs(r.start - start) >= run.model.window for r in taken):
-            taken.append(region_at(run, dataset, contig, start, float(score[index])))
-        if len(taken) == top:
-            break
-    return taken
-
-
-def given_regions(run: Run, dataset: Dataset, path: Path) -> list[Region]:
-    """The windows around the middles of the intervals of a BED file."""
-    found = []
-    for contig, (starts, ends) in read_intervals(path).on(dataset.genome.lengths).items():
-        for start, end in zip(starts, ends):
-            found.append(region_at(run, dataset, contig, int(start + end) // 2 - BIN // 2, float("nan")))
-    return found
-
-
-def region_at(run: Run, dataset: Dataset, contig: str, start: int, score: float) -> Region:
-    """The window around the bin that starts at `start`."""
-    begin = start - run.model.left
-    return Region(contig, start, score, dataset.genome.codes(contig, begin, begin + run.model.window))
-
-
-def gc_content(dataset: Dataset, bins: Bins) -> Doubles:
-    """Share of G and C in every bin."""
-    pairs = zip(bins.contig.tolist(), bins.start.tolist())
-    return np.array([gc_share(dataset.genome.codes(dataset.contigs[c], s, s + BIN)) for c, s in pairs])
+def look_at_one(ground: Ground, direction: Direction, regions: Sequence[Region], look: Look, files: LookFiles) -> OnDna:
+    """Return contributions, motifs and surroundings of one direction on regions."""
+    model, codes = ground.run.model, np.stack([region.codes for region in regions])
+    weights, subspace, device = direction.weights, direction.subspace, ground.device
+    hypothetical = attribute(model, codes, weights, subspace, method=look.method, device=device)
+    contributions = actual(hypothetical, codes)
+    error = np.full(len(regions), np.nan, np.float32)
+    if look.method == "integrated-gradients":
+        error = convergence_error(contributions, *scores_of(model, codes, weights, subspace, device))
+    own = own_positions(regions, model.left)
+    aggregated = aggregate_motif(np.where(own, contributions, 0), codes)
+    motifs = [] if aggregated is None else [aggregated]
+    if look.modisco:
+        motifs += modisco_motifs(np.where(own, codes, UNKNOWN), np.where(own[:, None], hypothetical, 0))
+    known = {name: motif.probabilities for name, motif in files.motifs.items()}
+    matches = [match_motifs(motif.frequency, known)[0] if known else None for motif in motifs]
+    strongest = max(regions, key=lambda region: region.score)
+    around = surroundings_of(ground, direction.tracks, strongest, files.genes)
+    return OnDna(direction.name, regions, hypothetical, contributions, motifs, matches, error, around)
 
 
 def fingerprints(
-    dataset: Dataset, bins: Bins, latents: Floats, directions: Sequence[Direction], profiles: Mapping[str, Floats]
+    ground: Ground, directions: Sequence[Direction], profiles: Mapping[str, Floats]
 ) -> list[dict[str, Any]]:
-    """Which composition, and which profile, each direction's score goes with, over at most MOST_PRINTED bins."""
-    chosen = evenly(len(bins), MOST_PRINTED)
-    contigs, starts = bins.contig[chosen], bins.start[chosen]
+    """Return which composition, and which profile, each direction's score goes with, over at most MOST_BINS_PRINTED bins."""
+    chosen, genome = evenly(len(ground.bins), MOST_BINS_PRINTED), ground.dataset.genome
+    contigs, starts = ground.bins.contig[chosen], ground.bins.start[chosen]
     names, values = composition(
-        dataset.genome, [(dataset.contigs[c], int(s)) for c, s in zip(contigs.tolist(), starts.tolist())]
+        genome, [(ground.dataset.contigs[contig], start) for contig, start in zip(contigs.tolist(), starts.tolist())]
     )
-    first = np.array(list(BinGrid(dataset.genome.lengths).offsets.values()))
-    place = first[contigs] + starts // BIN
-    measured = {name: means[np.minimum(place, len(means) - 1)] for name, means in profiles.items()}
-    return fingerprint({one.name: one.scores(latents[chosen]) for one in directions}, names, values, measured)
-
-
-def write_on_dna(folder: Path, shown: Sequence[OnDna], subject: str, run: Run, dataset: Dataset) -> None:
-    """Every file of this module but the fingerprint."""
-    write_attributions(folder / "attributions.arrow", shown, subject)
-    (folder / "modisco").mkdir()
-    names = dict(zip((one.name for one in shown), names_of_files([one.name for one in shown])))
-    for one in shown:
-        codes = np.stack([region.codes for region in one.regions])
-        onehot = (codes[:, None] == np.arange(4)[None, :, None]).astype(np.int8)
-        np.savez(folder / "modisco" / f"{names[one.name]}.sequences.npz", onehot)
-        np.savez(folder / "modisco" / f"{names[one.name]}.attributions.npz", one.hypothetical)
-        pieces = [(r.contig, r.start - run.model.left, one.contributions[i]) for i, r in enumerate(one.regions)]
-        write_bigwig(folder / f"{names[one.name]}.bw", dataset.genome.lengths, pieces)
-    regions = [
-        {
-            "level": one.name,
-            "contig": region.contig,
-            "start": region.start,
-            "end": region.start + BIN,
-            "score": region.score,
-            "sum_of_contributions": float(one.contributions[i].sum()),
-            "convergence_error": float(one.error[i]),
-        }
-        for one in shown
-        for i, region in enumerate(one.regions)
-    ]
-    write_tsv(folder / "regions.tsv", regions, REGION_COLUMNS)
-    rows, matrices = [], {}
-    for one in shown:
-        for number, (motif, match) in enumerate(zip(one.motifs, one.matches)):
-            name = names[one.name] if number == 0 else f"{names[one.name]}.{number}"
-            matrices[name] = motif.frequency
-            rows.append({"level": one.name, "motif": name, **motif_row(motif, match)})
-    write_tsv(folder / "motifs.tsv", rows, MOTIF_COLUMNS)
-    write_meme(folder / "motifs.meme", matrices)
-
-
-def motif_row(motif: FoundMotif, match: Match | None) -> dict[str, Any]:
-    """The columns of motifs.tsv but the names."""
-    return {
-        "found_by": motif.found_by,
-        "sequence": motif.sequence,
-        "stretches": motif.count,
-        "of": motif.total,
-        "enrichment": float(motif.enrichment),
-        "known_motif": match and match.name,
-        "known_strand": match and ("forward" if match.strand == "+" else "reverse"),
-        "known_start": match and match.start,
-        "bits": match and match.bits,
-        "e_value": match and match.e_value,
-    }
+    first_bin = np.array(list(BinGrid(genome.lengths).offsets.values()))
+    bin_index = first_bin[contigs] + starts // BIN
+    profiles_there = {name: means[np.minimum(bin_index, len(means) - 1)] for name, means in profiles.items()}
+    scores = {direction.name: direction.scores(ground.latents[chosen]) for direction in directions}
+    return fingerprint(scores, names, values, profiles_there)
 
 
 def gc_words(r: float) -> str:
-    """Return the correlation of a score with G+C in words, after a comma; empty where there is none (NaN)."""
-    return "" if np.isnan(r) else f", G+C correlation {r:+.2f}"
+    """Return the correlation of a score with G+C in words, after a comma; NaN where there is none."""
+    return ", no G+C correlation (too few bins, or all alike)" if np.isnan(r) else f", G+C correlation {r:+.2f}"
 
 
 def motif_words(one: OnDna) -> str:
-    """The first motif of a direction in words, after a comma; empty where there is none."""
+    """Return the first motif of a direction in words, after a comma; empty where there is none."""
     motif, match = one.motif, one.match
     if motif is None:
         return ""
-    told = f", strongest sequence {motif.sequence} (in {motif.count} of {motif.total} stretches)"
-    return told + (f", which is {match.name} (E {match.e_value:.1g})" if match is not None else "")
-
-
-def motif_rows(shown: Sequence[OnDna]) -> list[dict[str, Any]]:
-    """Return the motifs of every direction, with the known ones that they match, as rows of a table."""
-    return [
-        {"level": one.name, **motif_row(motif, match)} for one in shown for motif, match in zip(one.motifs, one.matches)
-    ]
+    words = f", strongest sequence {motif.sequence} (in {motif.count} of {motif.total} stretches)"
+    return words + (f", which is {match.name} (E {match.e_value:.1g})" if match is not None else "")

@@ -18,7 +18,7 @@ MOST_BARS = 300
 
 
 def draw_overview(folder: Path, result: Overview) -> list[tuple[str, str]]:
-    """(file stem, caption) of what was drawn into the folder."""
+    """Draw everything into the folder, and return (file stem, caption) of each picture."""
     drawn = []
     with plt.rc_context(STYLE):
         pictures = [
@@ -39,10 +39,10 @@ def draw_overview(folder: Path, result: Overview) -> list[tuple[str, str]]:
 
 
 def draw_parts(result: Overview) -> Figure:
-    """Bars with intervals: the shared part, groups, factors."""
+    """Return bars with intervals: the shared part, groups, factors."""
     order = {"shared": 0, "group": 1, "factor": 2}
     rows = sorted(result.factors, key=lambda row: (order[row["kind"]], -row["share"]))
-    figure_, axes = plt.subplots(figsize=(7.6, 1.0 + 0.34 * len(rows)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.6, 1.0 + 0.34 * len(rows)), layout="constrained")
     for place, row in enumerate(rows):
         axes.barh(place, row["share"], color=COLOURS[order[row["kind"]]], height=0.7)
         axes.plot([row["low"], row["high"]], [place, place], color="#222222", linewidth=1.2)
@@ -57,15 +57,15 @@ def draw_parts(result: Overview) -> Figure:
     handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[i]) for i in range(3)]
     axes.legend(handles, ["shared", "group", "factor"], frameon=False, loc="lower right")
     axes.set_title("What the logits are made of, mean over tracks; lines: 95 % intervals", loc="left")
-    return figure_
+    return figure
 
 
 def draw_tracks(result: Overview) -> Figure:
-    """Stacked bars, one per track: the shared part and every factor; above MOST_BARS tracks, evenly spaced ones."""
+    """Return stacked bars, one per track: the shared part and every factor; above MOST_BARS tracks, evenly spaced ones."""
     names = ["shared", *result.decomposition.factors]
     rows = sorted(result.tracks, key=lambda row: -row["share_shared"])
     rows = [rows[i] for i in evenly(len(rows), MOST_BARS)]
-    figure_, axes = plt.subplots(figsize=(7.6, 3.4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.6, 3.4), layout="constrained")
     above, below = np.zeros(len(rows)), np.zeros(len(rows))
     for number, name in enumerate(names):
         values = np.nan_to_num(np.array([row[f"share_{name}"] for row in rows]))
@@ -90,12 +90,12 @@ def draw_tracks(result: Overview) -> Figure:
     )
     axes.set_ylabel("share of the variance of the logit")
     axes.set_title("What each track's logit is made of (sums to 1)", loc="left")
-    figure_.legend(loc="outside right center", frameon=False)
-    return figure_
+    figure.legend(loc="outside right center", frameon=False)
+    return figure
 
 
 def draw_groups(result: Overview, one: str, other: str) -> Figure:
-    """One dot per track: the share of one group against that of another, coloured by the factor with the most variance."""
+    """Return a scatter, one dot per track: the share of one group against that of another, by the factor with most variance."""
     group_of = result.decomposition.group_of
     shares = {
         group: np.array([sum(row[f"share_{n}"] for n in group_of if group_of[n] == group) for row in result.tracks])
@@ -104,7 +104,7 @@ def draw_groups(result: Overview, one: str, other: str) -> Figure:
     strongest = max((row for row in result.factors if row["kind"] == "factor"), key=lambda row: row["share"])["part"]
     levels = [str(row[strongest]) for row in result.tracks]
     shown = sorted(set(levels), key=lambda level: (-levels.count(level), level))[:7]
-    figure_, axes = plt.subplots(figsize=(7.6, 4.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.6, 4.2), layout="constrained")
     for number, level in enumerate([*shown, None]):
         chosen = np.array([own == level if level is not None else own not in shown for own in levels])
         if chosen.any():
@@ -123,8 +123,8 @@ def draw_groups(result: Overview, one: str, other: str) -> Figure:
     axes.set_xlabel(f"share of the {one} part")
     axes.set_ylabel(f"share of the {other} part")
     axes.set_title(f"Tracks by what their logits are made of, coloured by {plain(strongest)}", loc="left")
-    figure_.legend(loc="outside right center", frameon=False)
-    return figure_
+    figure.legend(loc="outside right center", frameon=False)
+    return figure
 
 
 def write_overview(path: Path, result: Overview, sentences: Sequence[str], pictures: Sequence[tuple[str, str]]) -> None:

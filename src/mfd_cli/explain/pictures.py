@@ -24,47 +24,53 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
 from mfd_cli.explain.results import Explanation, OnDna
+from mfd_cli.genome.grid import BIN
 from mfd_cli.report.style import BASE_COLOURS, COLOURS, STYLE, plain, save
 
-MOST_LOGOS = 3
-MOST_MOTIFS = 6
+MOST_LOGOS, MOST_MOTIFS = 3, 6
+"""Regions, and motifs, that are drawn of a direction."""
 LOGO_WIDTH = 60
+"""Bases of a region that are drawn as letters."""
 MOST_WORDS = 24
+"""Columns of the fingerprint."""
 PREFERENCE = "Which composition each prefers: 4-mers, G+C and CpG"
 
 
 def draw_pictures(folder: Path, result: Explanation) -> dict[str, list[tuple[str, str]]]:
-    """Draw everything into `folder`; section -> (file stem, caption), in the order in which the page shows them."""
+    """Draw everything into `folder`, and return section -> (file stem, caption), in the order in which the page shows them."""
     pictures: dict[str, list[tuple[str, str]]] = {"overview": [], "levels": []}
     with plt.rc_context(STYLE):
         for stem, caption, figure in (
             ("shares", "What the tracks' logits are made of", draw_shares(result)),
-            ("directions", "Direction of every level over the latents of the group", draw_directions(result)),
+            ("directions", "Direction of every level over the latents of the group", draw_level_directions(result)),
             ("fingerprint", PREFERENCE, draw_fingerprint(result.fingerprint, f"the levels of {result.factor} go with")),
             ("tracks", "Tracks by their weights (first two principal components)", draw_embedding(result)),
         ):
             save(figure, folder / stem)
             pictures["overview"].append((stem, caption))
         for number, level in enumerate(result.shown, start=1):
-            told = f"{result.factor} = {level.name}"
-            pictures["levels"] += draw_one(folder, f"level-{number:02d}", level, told, f"tracks with {told}")
+            caption = f"{result.factor} = {level.name}"
+            pictures["levels"] += draw_one(folder, f"level-{number:02d}", level, caption, f"tracks with {caption}")
     return pictures
 
 
-def draw_one(folder: Path, stem: str, one: OnDna, told: str, own: str) -> list[tuple[str, str]]:
-    """Logos of a direction, and its strongest region as a genome browser shows it; (file stem, caption) of each."""
-    save(draw_level(one), folder / stem)
-    drawn = [(stem, told)]
+def draw_one(folder: Path, stem: str, one: OnDna, caption: str, own: str) -> list[tuple[str, str]]:
+    """Draw logos of a direction, and its strongest region as a genome browser shows it; return (file stem, caption) of each.
+
+    `own` says whose data are shown against all others'.
+    """
+    save(draw_logos(one), folder / stem)
+    drawn = [(stem, caption)]
     if one.around is not None:
         from mfd_cli.explain.browser_picture import draw_browser
 
         save(draw_browser(one, own), folder / f"{stem}-region")
-        drawn.append((f"{stem}-region", f"{told}: its strongest region, and what the data say there"))
+        drawn.append((f"{stem}-region", f"{caption}: its strongest region, and what the data say there"))
     return drawn
 
 
 def draw_shares(result: Explanation) -> Figure:
-    """Stacked bars: the mean share of logit variance of the shared part and every factor, per level."""
+    """Return stacked bars: the mean share of logit variance of the shared part and every factor, per level."""
     names = ["shared", *result.decomposition.factors]
     rows = [str(row["level"]) for row in result.levels[:12]]
     members = {level: result.decomposition.tracks_of(result.factor, level) for level in rows}
@@ -97,8 +103,8 @@ def draw_shares(result: Explanation) -> Figure:
     return figure
 
 
-def draw_directions(result: Explanation) -> Figure:
-    """Heatmap of levels against the latents of the group; latents in the order of the level that they follow."""
+def draw_level_directions(result: Explanation) -> Figure:
+    """Return a heatmap of levels against the latents of the group; latents in the order of the level that they follow."""
     rows = [str(row["level"]) for row in result.levels[:20]]
     matrix = np.stack([result.decomposition.direction(result.factor, level) for level in rows])
     order = np.lexsort((-np.abs(matrix).max(0), np.abs(matrix).argmax(0)))
@@ -114,11 +120,11 @@ def draw_directions(result: Explanation) -> Figure:
 
 
 def draw_fingerprint(rows: Sequence[Mapping[str, Any]], what: str) -> Figure:
-    """Heatmap of levels against the compositions (and profiles) that any of them goes with most."""
+    """Return a heatmap of levels against the compositions (and profiles) that any of them goes with most."""
     levels = list(dict.fromkeys(row["level"] for row in rows))
     strongest: dict[str, float] = {}
     for row in rows:
-        strongest[row["feature"]] = max(strongest.get(row["feature"], 0.0), abs(row["correlation"]))
+        strongest[row["feature"]] = max(strongest.get(row["feature"], 0.0), np.nan_to_num(abs(row["correlation"])))
     first = [name for name in strongest if not re.fullmatch("[ACGT]{4}", name)]
     rest = sorted((name for name in strongest if name not in first), key=lambda name: -strongest[name])
     features = [*first, *rest[: MOST_WORDS - len(first)]]
@@ -134,12 +140,12 @@ def draw_fingerprint(rows: Sequence[Mapping[str, Any]], what: str) -> Figure:
         range(len(features)), [plain(name, 14) for name in features], rotation=90, family="DejaVu Sans Mono", fontsize=8
     )
     figure.colorbar(image, ax=axes, label="correlation with the score", shrink=0.9)
-    axes.set_title(f"Composition that {what} (grey: not among the strongest)", loc="left")
+    axes.set_title(f"Composition that {what} (grey: not among the strongest, or none)", loc="left")
     return figure
 
 
 def draw_embedding(result: Explanation) -> Figure:
-    """Principal components of the tracks' centred weights in the factor's group, coloured by level."""
+    """Return the first two principal components of the tracks' centred weights in the factor's group, coloured by level."""
     from mfd_cli.core.predictor import Predictor
 
     trained = result.decomposition.trained
@@ -175,10 +181,10 @@ def draw_embedding(result: Explanation) -> Figure:
     return figure
 
 
-def draw_level(level: OnDna) -> Figure:
-    """The motifs of a direction, and logos of the strongest stretch of its strongest regions."""
-    regions, motifs = list(level.regions)[:MOST_LOGOS], list(zip(level.motifs, level.matches))[:MOST_MOTIFS]
-    count = len(regions) + max(len(motifs), 1)
+def draw_logos(level: OnDna) -> Figure:
+    """Return the motifs of a direction, and logos of the strongest stretch of its strongest regions."""
+    shown, motifs = level.strongest_first[:MOST_LOGOS], list(zip(level.motifs, level.matches))[:MOST_MOTIFS]
+    count = len(shown) + max(len(motifs), 1)
     figure, grid = plt.subplots(count, 1, figsize=(7.6, 1.45 * count + 0.3), layout="constrained", squeeze=False)
     if not motifs:
         grid[0, 0].text(0.5, 0.5, "no sequence recurs in the strongest stretches", ha="center", va="center")
@@ -190,8 +196,8 @@ def draw_level(level: OnDna) -> Figure:
             where = f"{motif.count} of {motif.total} seqlets of TF-MoDISco"
         known = f"; nearest known: {plain(match.name, 20)} (E {match.e_value:.1g})" if match is not None else ""
         axes.set_title(f"{plain(level.name, 28)}: mean contribution in {where}{known}", loc="left", fontsize=9)
-    for row, (region, axes) in enumerate(zip(regions, grid[max(len(motifs), 1) :, 0])):
-        values = level.contributions[row]
+    for number, axes in zip(shown, grid[max(len(motifs), 1) :, 0]):
+        region, values = level.regions[number], level.contributions[number]
         low = strongest_stretch(values, LOGO_WIDTH)
         letters = np.zeros((4, LOGO_WIDTH))
         for column, (base, value) in enumerate(
@@ -200,15 +206,16 @@ def draw_level(level: OnDna) -> Figure:
             if base < 4:
                 letters[base, column] = value
         draw_logo(axes, letters)
-        left = (len(values) - 128) // 2
+        left = (len(values) - BIN) // 2
         start = region.start - left + low
-        axes.set_title(f"{plain(region.contig)}:{start + 1:,}-{start + LOGO_WIDTH:,}", loc="left")
+        first, last = max(start, 0) + 1, min(start + LOGO_WIDTH, region.contig_length)
+        axes.set_title(f"{plain(region.contig)}:{first:,}-{last:,}", loc="left")
     figure.supylabel("contribution to the score", fontsize=9)
     return figure
 
 
 def strongest_stretch(values: np.ndarray, width: int) -> int:
-    """Start of the stretch with the largest sum of absolute contributions, those in its middle counting most."""
+    """Return the start of the stretch with the largest sum of absolute contributions, those in its middle counting most."""
     return int(np.convolve(np.abs(values), np.bartlett(width), "valid").argmax())
 
 
@@ -217,7 +224,7 @@ _LETTERS = {base: TextPath((0, 0), base, size=1, prop=_FONT) for base in "ACGT"}
 
 
 def draw_logo(axes: Axes, heights: np.ndarray | Sequence[Sequence[float]]) -> None:
-    """Letters stacked by height (4, positions): positive ones upwards from zero, negative ones downwards."""
+    """Draw letters stacked by height (4, positions): positive ones upwards from zero, negative ones downwards."""
     table = np.asarray(heights, float)
     letters: dict[str, list[Outline]] = {base: [] for base in "ACGT"}
     for position in range(table.shape[1]):
@@ -241,6 +248,7 @@ def draw_logo(axes: Axes, heights: np.ndarray | Sequence[Sequence[float]]) -> No
 
 
 def _letter(base: str, position: int, bottom: float, height: float) -> Outline:
+    """Return the outline of one letter of a logo, stretched to a height."""
     path = _LETTERS[base]
     box = path.get_extents()
     scale = Affine2D().translate(-box.x0, -box.y0).scale(0.9 / box.width, height / box.height)

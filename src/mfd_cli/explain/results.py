@@ -12,6 +12,7 @@ from mfd_cli.core.attribute import Method
 from mfd_cli.core.decompose import Decomposition
 from mfd_cli.core.motif_match import Match
 from mfd_cli.core.seqlets import FoundMotif
+from mfd_cli.genome.grid import BIN
 from mfd_cli.runs.folder import Run
 
 LIKELY = 0.05
@@ -39,16 +40,16 @@ class Look:
 
 @dataclass(frozen=True)
 class Direction:
-    """The score <weights, latent[place]>; `tracks` (tracks,) are those whose data are shown beside it."""
+    """The score <weights, latent[subspace]>; `tracks` (tracks,) are those whose data are shown beside it."""
 
     name: str
     weights: Floats
-    place: slice
+    subspace: slice
     tracks: Bools
 
     def scores(self, latents: Floats) -> Floats:
-        """(bins, latent) to (bins,)."""
-        result: Floats = latents[:, self.place] @ self.weights
+        """Return the score (bins,) of latents (bins, latent)."""
+        result: Floats = latents[:, self.subspace] @ self.weights
         return result
 
 
@@ -79,17 +80,27 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Region:
-    """A window that is explained: where its bin lies and how strongly the direction speaks there."""
+    """A window that is explained: where its bin starts, the length of the contig, the direction's score, the base codes
+    (window,), which are those of unknown bases beyond the contig."""
 
     contig: str
     start: int
+    contig_length: int
     score: float
     codes: Bytes
+
+    @property
+    def end(self) -> int:
+        """Where the bin ends; on a contig shorter than a bin, the contig's end."""
+        return min(self.start + BIN, self.contig_length)
 
 
 @dataclass(frozen=True)
 class OnDna:
-    """What was found for one direction. `hypothetical` is (regions, 4, window), `contributions` (regions, window)."""
+    """What was found for one direction. `hypothetical` is (regions, 4, window), `contributions` (regions, window).
+
+    The regions of a BED file are in its order, the same for all directions; `strongest_first` is how they are shown.
+    """
 
     name: str
     regions: Sequence[Region]
@@ -102,6 +113,11 @@ class OnDna:
     """Of integrated gradients, per region: how far the contributions are from adding up; NaN for other methods."""
     around: Surroundings | None
     """What the data say around the strongest region."""
+
+    @property
+    def strongest_first(self) -> list[int]:
+        """The numbers of the regions, those with the largest scores first."""
+        return sorted(range(len(self.regions)), key=lambda number: -self.regions[number].score)
 
     @property
     def motif(self) -> FoundMotif | None:

@@ -5,7 +5,7 @@ Shares are Cov(part, total) / Var(total). Intervals resample chromosomes, or str
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -18,10 +18,23 @@ from mfd_cli.settings.config import SHARED
 
 FEWEST_CONTIGS, STRETCHES = 8, 20
 DRAWS = 400
+"""Resamplings of the genome behind an interval."""
+OVERSHOOT = 0.0005
+"""What a share may be below 0 or above 1 and still read as 0.0 % or 100.0 %."""
+
+
+def share_remarks(shares: Iterable[float]) -> list[str]:
+    """Return a sentence on shares below 0 and above 100 %, where one of these is one; NaN is none."""
+    if not any(share < -OVERSHOOT or share > 1 + OVERSHOOT for share in shares):
+        return []
+    return [
+        "A share below 0% is that of a part that works against the rest of the prediction, one above 100% that of a part that "
+        "others work against: the shares of all parts add up to 100%."
+    ]
 
 
 def factor_parts(head: Head, decomposition: Decomposition) -> dict[str, Reals]:
-    """Weights (tracks, latent) over the whole latent of the shared part and of every factor; they add up to the total's."""
+    """Return the weights (tracks, latent) of the shared part and of every factor; they add up to those of the total."""
     latent = len(head.shared)
     parts: dict[str, Reals] = {SHARED: np.broadcast_to(head.shared, (len(head.bias), latent))}
     for name, weights in decomposition.factors.items():
@@ -30,15 +43,18 @@ def factor_parts(head: Head, decomposition: Decomposition) -> dict[str, Reals]:
 
 
 def group_parts(head: Head, taken: Mapping[str, object]) -> dict[str, Reals]:
-    """The same of every group, which is the sum of its factors; a group whose name is `taken` is called `group NAME`."""
+    """Return the weights (tracks, latent) of every group, the sum of its factors' weights.
+
+    A group whose name is `taken` is called `group NAME`.
+    """
     return {
         group if group not in taken else f"group {group}": whole_latent(weights, head.slices[group], len(head.shared))
         for group, weights in head.groups.items()
     }
 
 
-def stretches(bins: Bins) -> Ints:
-    """(bins,) the unit that is resampled: the chromosome, or one of STRETCHES pieces where there are few chromosomes."""
+def resampling_units(bins: Bins) -> Ints:
+    """Return (bins,) the unit that is resampled: the chromosome, or one of STRETCHES pieces where there are few chromosomes."""
     contigs = np.unique(bins.contig)
     if len(contigs) >= FEWEST_CONTIGS:
         return np.searchsorted(contigs, bins.contig)
@@ -48,8 +64,9 @@ def stretches(bins: Bins) -> Ints:
 def share_draws(
     latents: Reals, unit: Ints, weights: Reals, parts: Mapping[str, Reals], seed: int = 0
 ) -> dict[str, Reals]:
-    """Each part's share of the variance of each track's logit, (1 + DRAWS, tracks): first over all bins, then with the units
-    resampled. `latents` (bins, latent), `unit` (bins,), `weights` and parts (tracks, latent).
+    """Return each part's share of the variance of each track's logit, (1 + DRAWS, tracks): over all bins, then resampled.
+
+    `latents` (bins, latent), `unit` (bins,) what is resampled together, `weights` and parts (tracks, latent).
 
     Shares depend on the latents through their covariance, and sums of products add up over units: a draw costs one weighted
     sum of matrices.

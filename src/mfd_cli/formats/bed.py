@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from mfd_cli.base.arrays import Bytes, Ints
 from mfd_cli.base.errors import GenomeError, RegionError
 from mfd_cli.base.files import check_input
-from mfd_cli.formats.text import BLOCK, whole_lines
+from mfd_cli.formats.text import BLOCK, read_lines, whole_lines
 from mfd_cli.genome.intervals import Interval, Intervals, parse_region
 from mfd_cli.genome.sequence import Genome
 
@@ -28,6 +29,8 @@ _ODD_START = np.isin(np.arange(256), np.frombuffer(b"tb \t\r\n", np.uint8))
 _SEPARATOR = re.compile(rb" *\t *| +")
 """What stands between two columns: one tab, with blanks around it or not, or blanks alone. Two tabs hold an empty cell."""
 _HINT = "BED columns are chrom, start, end, with tabs or blanks between; a header line begins with #"
+COLUMNS_OF_BLOCKS = 12
+"""Columns of a BED file that has blocks: their number, sizes and starts are the last three."""
 _BYTES_BEFORE = np.array([(1 << 8 * (8 - width)) - 1 for width in range(9)], np.uint64)
 _ASCII_ZEROS = np.uint64(0x3030303030303030)
 _Columns = tuple[Ints, Ints, Ints, Ints]
@@ -36,9 +39,9 @@ _Columns = tuple[Ints, Ints, Ints, Ints]
 def read_intervals(path: Path, size: int = BLOCK) -> Intervals:
     """Return the intervals of a BED-like file, of which `size` bytes are parsed together.
 
-    Only the first three columns are read. Columns may be separated by tabs, blanks or both; an interval without bases
-    (start equal to end, which the specification allows) is left out and counted in `Intervals.empty`. Raises RegionError
-    with the line and the value where a row is not an interval.
+    Of a line of BED12 each block is an interval of its own; of all others the first three columns are read. Columns may be
+    separated by tabs, blanks or both; an interval without bases (start equal to end, which the specification allows) is left
+    out and counted in `Intervals.empty`. Raises RegionError with the line and the value where a row is not an interval.
     """
     check_input(path, RegionError)
     names: dict[bytes, int] = {}
@@ -86,7 +89,8 @@ def _parse_lines(block: bytes, names: dict[bytes, int], number: int, path: Path)
         if start == end:
             empty += 1
             continue
-        rows.append((names.setdefault(cells[0], len(names)), start, end, line_number))
+        contig = names.setdefault(cells[0], len(names))
+        rows += [(contig, low, high, line_number) for low, high in blocks_of(cells, line, start, end)]
     contigs, starts, ends, lines = np.array(rows, np.int64).reshape(-1, 4).T
     return (contigs, starts, ends, lines), empty
 
@@ -99,11 +103,55 @@ def columns_of(line: bytes) -> list[bytes]:
     return _SEPARATOR.split(line.rstrip(b" \t") if b"\t" in line else line.strip(b" "), 3)
 
 
+def blocks_of(cells: Sequence[bytes], line: bytes, start: int, end: int) -> list[tuple[int, int]]:
+    """Return the blocks of a line of BED12, [low, high) each; the whole interval where it names none, or one.
+
+    Other formats have other numbers in these columns (bedMethyl): those are no blocks that begin and end with the interval.
+    """
+    if len(cells) < 4 or cells[3].count(b",") < 2:
+        return [(start, end)]
+    by_tabs, by_all = line.split(b"\t"), _SEPARATOR.split(line.strip(b" \t"))  # between tabs, a name may hold blanks
+    for columns in (by_tabs, by_all):
+        if len(columns) < COLUMNS_OF_BLOCKS:
+            continue
+        counts, sizes, offsets = (_numbers_of(cell) for cell in columns[COLUMNS_OF_BLOCKS - 3 : COLUMNS_OF_BLOCKS])
+        blocks = [(start + offset, start + offset + size) for offset, size in zip(offsets, sizes)]
+        if counts == [len(sizes)] == [len(offsets)] and _cover_both_ends(blocks, start, end):
+            return blocks
+    return [(start, end)]
+
+
+def _numbers_of(cell: bytes) -> list[int]:
+    """Return the numbers of a cell with commas between, and maybe one behind; none where one is no number."""
+    texts = cell.strip(b" ").removesuffix(b",").split(b",")
+    return [int(text) for text in texts] if all(_NUMBER.fullmatch(text) for text in texts) else []
+
+
+def _cover_both_ends(blocks: Sequence[tuple[int, int]], start: int, end: int) -> bool:
+    """Return whether blocks ascend, do not overlap, hold bases, and begin and end where the interval does."""
+    ordered = all(low < high for low, high in blocks) and all(a[1] <= b[0] for a, b in pairwise(blocks))
+    return bool(blocks) and ordered and (blocks[0][0], blocks[-1][1]) == (start, end)
+
+
+def read_names(path: Path, lines: Ints) -> list[str]:
+    """Return the fourth column of the lines with these numbers, which ascend; empty where it is missing or a dot."""
+    wanted, names = iter(lines.tolist()), list[str]()
+    next_line = next(wanted, None)
+    for number, line in read_lines(path, RegionError):
+        while number == next_line:  # more than once: a line of BED12 has several blocks
+            *_, further = [*columns_of(line), b""][:4]
+            # Where there are tabs a name may hold blanks.
+            text = further.split(b"\t" if b"\t" in line else b" ", 1)[0].decode("utf-8", "replace").strip()
+            names.append("" if text == "." else text)
+            next_line = next(wanted, None)
+    return names
+
+
 def _parse_block(data: bytes, names: dict[bytes, int], number: int) -> tuple[_Columns | None, int]:
     """Return contig, start, end and line number of every row of plain lines, and how many lines there are.
 
-    Plain is a line with one tab between columns, one base or more, and nothing odd; None for the columns where one line is
-    not. Faults are not judged here: `_parse_lines` finds them again and says what they are.
+    Plain is a line with one tab between columns, fewer than twelve of them, one base or more, and nothing odd; None for the
+    columns where one line is not. Faults are not judged here: `_parse_lines` finds them again and says what they are.
     """
     raw = np.frombuffer(data, np.uint8)
     if _ODD_START[raw[0]]:
@@ -122,10 +170,15 @@ def _parse_block(data: bytes, names: dict[bytes, int], number: int) -> tuple[_Co
     if not len(line):
         return (line, line, line, line), lines
     # What may be a `track` or `browser` line, or one of white space, is for the other reader.
-    if kinds.min() < ord("\t") or _ODD_START[first].any() or (ends - at < 2).any():
+    if (
+        kinds.min() < ord("\t")
+        or _ODD_START[first].any()
+        or (ends - at < 2).any()
+        or (ends - at >= COLUMNS_OF_BLOCKS - 1).any()
+    ):
         return None, lines
     one, two, three = marks[at], marks[at + 1], marks[at + 2]
-    start, end = _numbers(raw, one + 1, two), _numbers(raw, two + 1, three)
+    start, end = _whole_numbers(raw, one + 1, two), _whole_numbers(raw, two + 1, three)
     if start is None or end is None or (end <= start).any():
         return None, lines
     contig = _name_numbers(data, raw, line_start, one, names)
@@ -141,7 +194,7 @@ def _last_eight(raw: Bytes, end: Ints, width: Ints) -> NDArray[np.uint64]:
     return last
 
 
-def _numbers(raw: Bytes, low: Ints, high: Ints) -> Ints | None:
+def _whole_numbers(raw: Bytes, low: Ints, high: Ints) -> Ints | None:
     """Return the whole numbers at [low, high) of a text, (rows,); None unless all are of one to ten digits.
 
     Eight digits at a time, as the bytes of one number: neighbours are joined to pairs, pairs to fours, fours to eight. One

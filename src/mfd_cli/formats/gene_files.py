@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mfd_cli.base.arrays import Ints
 from mfd_cli.base.errors import RegionError
 from mfd_cli.base.files import check_input
-from mfd_cli.formats.bed import columns_of, read_intervals
+from mfd_cli.formats.bed import read_intervals, read_names
 from mfd_cli.formats.gff import Feature, read_features
-from mfd_cli.formats.text import read_lines
 from mfd_cli.genome.genes import Elements, Genes
 from mfd_cli.genome.sequence import Genome, aliases, match_contigs
 
@@ -156,22 +154,8 @@ def read_elements(name: str, path: Path, genome: Genome) -> Elements:
     index = {old: contigs.index(new) for old, new in mapping.items()}
     contig = np.array([index.get(old, -1) for old in intervals.names], np.int64)[intervals.contig]
     on = contig >= 0
-    texts = _fourth_column(path, intervals.line[on])
+    texts = [text or "yes" for text in read_names(path, intervals.line[on])]
     names = tuple(sorted(set(texts)))
     rank = {text: i for i, text in enumerate(names)}
     label = np.array([rank[text] for text in texts], np.int64)
     return Elements(name, contigs, names, contig[on], intervals.start[on], intervals.end[on], label)
-
-
-def _fourth_column(path: Path, lines: Ints) -> list[str]:
-    """Return the fourth cell of the lines with these numbers, which ascend; "yes" where it is missing or a dot."""
-    wanted, names = iter(lines.tolist()), list[str]()
-    next_line = next(wanted, None)
-    for number, line in read_lines(path, RegionError):
-        if number == next_line:
-            *_, further = [*columns_of(line), b""][:4]
-            # Where there are tabs a name may hold blanks.
-            text = further.split(b"\t" if b"\t" in line else b" ", 1)[0].decode("utf-8", "replace").strip()
-            names.append("yes" if text in ("", ".") else text)
-            next_line = next(wanted, None)
-    return names

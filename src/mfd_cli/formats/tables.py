@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mfd_cli.base.errors import OutputError
 from mfd_cli.base.files import whole_file
 
 
@@ -66,6 +67,17 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     columns = {name: [row.get(name) for row in rows] for name in (rows[0] if rows else ())}
     with whole_file(path) as temporary:
         pq.write_table(pa.table(columns), temporary)
+
+
+def parquet_name(path: Path) -> Path:
+    """Return the path, if it may be the name of a Parquet file; OutputError where its name says that it is something else."""
+    if not path.name.lower().endswith((".parquet", ".pq")):
+        raise OutputError(
+            "a Parquet file is written, whose name must end in .parquet",
+            path=path,
+            hint=f"pandas.read_parquet reads it, and DataFrame.to_csv writes it as text: {path.stem or 'table'}.parquet",
+        )
+    return path
 
 
 class ParquetRows:

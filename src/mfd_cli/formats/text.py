@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import shutil
+import sys
+import tempfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mfd_cli.base.errors import MfdError
@@ -16,6 +20,24 @@ LONGEST_LINE = 1 << 24
 """No line of a table, and no header line, has more bytes; a sequence may be on one line, however long."""
 _BOMB, _SMALL = 200, 1 << 26
 """Real files shrink a few times, runs of N apart. More than 64 MiB (in bytes) that shrank 200 times would fill the memory."""
+
+
+@contextmanager
+def standard_input_as_file(error: type[MfdError]) -> Iterator[Path]:
+    """Yield a temporary file that holds all of standard input, for readers that look at a file more than once.
+
+    An `error` that names the file is raised again with the name that the user knows.
+    """
+    with tempfile.TemporaryDirectory(prefix="mfd-") as folder:
+        path = Path(folder) / "standard input"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        try:
+            yield path
+        except error as problem:
+            if str(problem.path) != str(path):
+                raise
+            raise error(problem.message, path=path.name, line=problem.line, hint=problem.hint) from problem
 
 
 def read_blocks(path: Path, error: type[MfdError], size: int = BLOCK) -> Iterator[bytes]:

@@ -80,7 +80,7 @@ def open_variants(source: str | Path) -> Iterator[VariantFile]:
         with _standard_input() as variants:
             yield variants
         return
-    path = check_input(Path(source), VariantError)
+    path = check_input(Path(source), VariantError, "standard input is read with -: bcftools view ... | mfd ... -")
     with path.open("rb") as file:
         magic = file.read(18)
     packed = magic[:2] == b"\x1f\x8b"

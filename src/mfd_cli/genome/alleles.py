@@ -157,7 +157,9 @@ def why_not(position: int, ref: str, alt: str, genome: Genome, contig: str | Non
     """Return the reason why an allele is not scored, in words; None if it can be. Mismatches of REF begin with MISMATCH."""
     if alt in (".", ""):
         return "no alternate allele"
-    if alt in ("*", "<*>"):
+    if alt in ("<*>", "<NON_REF>"):
+        return f"any other allele ({alt}), as gVCFs have it"
+    if alt == "*":
         return "allele lost to an overlapping deletion (*)"
     if "[" in alt or "]" in alt or alt.startswith(".") or alt.endswith("."):
         return "breakend"

@@ -7,7 +7,7 @@ way (narrow, or split between two) labels the bin that holds its midpoint, so th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -102,6 +102,16 @@ def touched_bins(start: Ints, end: Ints, bins: int) -> Bools:
     index = expand(start // BIN, (end - 1) // BIN)
     touched[index[index < bins]] = True
     return touched
+
+
+def covering_bins(start: int, end: int) -> Iterator[int]:
+    """Yield the starts of the bins that cover an interval, centred on it, whatever the grid; one bin for 128 bp or less.
+
+    The first may be below 0 and the last end beyond the contig.
+    """
+    count = max(-(-(end - start) // BIN), 1)
+    first = (start + end) // 2 - count * BIN // 2
+    return (first + BIN * number for number in range(count))
 
 
 def evenly(count: int, most: int) -> Ints:

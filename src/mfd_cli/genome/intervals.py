@@ -95,6 +95,12 @@ _REGION = re.compile(rf"(?P<contig>.+?)(?::(?P<first>{_COUNT})(?:(?P<dash>-)(?P<
 # -- regions on the command line ---------------------------------------------------------------------------------------
 
 
+def is_region(text: str, genome: Genome) -> bool:
+    """Return whether a text is meant as a region: it is a contig's name, or ends like one (`chrX:1-100`)."""
+    match = _REGION.fullmatch(text)
+    return contig_of(text, genome) is not None or (match is not None and match["first"] is not None)
+
+
 def parse_region(text: str, genome: Genome) -> Interval:
     """Return the interval that a user means by `chr1:1001-2000` (1-based, both ends included), `chr1:1001-` (to the contig's
     end), `chr1:1001` (one base) or `chr1`.

@@ -1,8 +1,8 @@
 """`mfd embed`: regions as latents with names, for whatever is to be learnt from them.
 
-One row per interval of a BED file: line, contig, start, end, gc, and `GROUP.0`, `GROUP.1` ... for the subspace of every group.
-The latent of an interval is the mean (or the largest value, sign kept) over the 128-bp bins that cover it, which are centred on
-it; an interval of 128 bp or less is one bin. Both strands averaged.
+One row per interval of a BED file: line, contig, start, end, name, gc, and `GROUP.0`, `GROUP.1` ... for the subspace of every
+group. The latent of an interval is the mean (or the largest value, sign kept) over the 128-bp bins that cover it, which are
+centred on it; an interval of 128 bp or less is one bin. Both strands averaged.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from mfd_cli.base.errors import RegionError
 from mfd_cli.base.files import check_output, whole_file
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.predictor import Predictor
-from mfd_cli.formats.bed import read_intervals
-from mfd_cli.formats.tables import ParquetRows
-from mfd_cli.genome.grid import BIN
+from mfd_cli.formats.bed import read_intervals, read_names
+from mfd_cli.formats.tables import ParquetRows, parquet_name
+from mfd_cli.formats.text import standard_input_as_file
+from mfd_cli.genome.grid import covering_bins
+from mfd_cli.genome.intervals import is_region, parse_region
 from mfd_cli.genome.sequence import Genome, gc_share, match_contigs
 from mfd_cli.runs.folder import Run
 
@@ -49,18 +51,19 @@ class EmbedSummary:
 
 @dataclass(frozen=True)
 class EmbeddedRegions:
-    """Intervals on the genome in the order of the file: contig names, starts, ends, lines."""
+    """Intervals on the genome in the order of the file: contig names, starts, ends, lines, and names (empty for none)."""
 
     contig: list[str]
     start: Ints
     end: Ints
     line: Ints
+    name: list[str]
 
 
 def embed(
     run: Run,
     genome: Genome,
-    regions: Path,
+    regions: Path | str,
     output: Path,
     *,
     aggregate: Aggregate = "mean",
@@ -69,8 +72,11 @@ def embed(
     force: bool = False,
     progress: Progress | None = None,
 ) -> EmbedSummary:
-    """Write the latents of a BED file's intervals. RegionError where an interval is broken or ends beyond its contig."""
-    check_output(output, force)
+    """Write the latents of the intervals of a BED file, of standard input (`-`), or of one region such as `chr1:1001-2000`.
+
+    RegionError where an interval is broken or ends beyond its contig.
+    """
+    check_output(parquet_name(output), force)
     chosen, left_out = embedded_regions(regions, genome)
     predictor = Predictor(run.model, device, batch_size)
     names = latent_names(run)
@@ -80,6 +86,7 @@ def embed(
             ("contig", pa.string()),
             ("start", pa.int64()),
             ("end", pa.int64()),
+            ("name", pa.string()),
             ("gc", pa.float32()),
             *((name, pa.float32()) for name in names),
         ],
@@ -99,15 +106,31 @@ def latent_names(run: Run) -> list[str]:
     return [f"{group}.{i}" for group, part in run.model.slices.items() for i in range(part.stop - part.start)]
 
 
-def embedded_regions(path: Path, genome: Genome) -> tuple[EmbeddedRegions, int]:
-    """Return the intervals of a BED file on the genome's contigs, and how many lie on others. Raises RegionError where one
-    ends beyond its contig, or none is left."""
+def embedded_regions(source: Path | str, genome: Genome) -> tuple[EmbeddedRegions, int]:
+    """Return the intervals of a BED file, of standard input or of a region, and how many lie on contigs that the genome lacks.
+
+    Raises RegionError where one ends beyond its contig, or none is left, and GenomeError for a region that is not on it.
+    """
+    text = str(source)
+    if text == "-":
+        with standard_input_as_file(RegionError) as path:
+            return regions_of_bed(path, genome)
+    if not Path(text).exists() and is_region(text, genome):
+        region = parse_region(text, genome)
+        start, end, line = (np.array([number], np.int64) for number in (region.start, region.end, 1))
+        return EmbeddedRegions([region.contig], start, end, line, [text]), 0
+    return regions_of_bed(Path(text), genome)
+
+
+def regions_of_bed(path: Path, genome: Genome) -> tuple[EmbeddedRegions, int]:
+    """Return the same of a BED file."""
     bed = read_intervals(path)
     mapping = match_contigs(bed.names, genome.sequences, str(path))
     names = [mapping.get(name) for name in bed.names]
     on_genome = np.array([names[i] is not None for i in bed.contig.tolist()], bool)
     contig = [str(names[i]) for i in bed.contig[on_genome].tolist()]
-    regions = EmbeddedRegions(contig, bed.start[on_genome], bed.end[on_genome], bed.line[on_genome])
+    line = bed.line[on_genome]
+    regions = EmbeddedRegions(contig, bed.start[on_genome], bed.end[on_genome], line, read_names(path, line))
     if not contig:
         raise RegionError("holds no interval", path=path)
     for name, end, line in zip(contig, regions.end.tolist(), regions.line.tolist()):
@@ -116,13 +139,6 @@ def embedded_regions(path: Path, genome: Genome) -> tuple[EmbeddedRegions, int]:
                 f"ends beyond {name}, which has {genome.lengths[name]:,} bp ({end})", path=path, line=line
             )
     return regions, int((~on_genome).sum())
-
-
-def bins_of(start: int, end: int) -> list[int]:
-    """Return the starts of the bins that cover an interval, centred on it; one bin for 128 bp or less."""
-    count = max(-(-(end - start) // BIN), 1)
-    first = (start + end) // 2 - count * BIN // 2
-    return [first + BIN * number for number in range(count)]
 
 
 def latents_on_contigs(predictor: Predictor, genome: Genome, contigs: NDArray[np.str_], starts: Ints) -> Floats:
@@ -141,23 +157,24 @@ def rows_of(
     contigs, starts, ends = regions.contig[part], regions.start[part].tolist(), regions.end[part].tolist()
     bins, owner = list[int](), list[int]()
     for number, (start, end) in enumerate(zip(starts, ends)):
-        covered = bins_of(start, end)
+        covered = list(covering_bins(start, end))
         bins += covered
         owner += [number] * len(covered)
     latents = latents_on_contigs(predictor, genome, np.array(contigs)[owner], np.array(bins))
-    latents = pooled(latents, np.array(owner), len(contigs), aggregate)
+    latents = pooled_latents(latents, np.array(owner), len(contigs), aggregate)
     gc = [gc_share(genome.codes(contig, start, end)) for contig, start, end in zip(contigs, starts, ends)]
     where = {
         "line": regions.line[part],
         "contig": contigs,
         "start": starts,
         "end": ends,
+        "name": regions.name[part],
         "gc": np.array(gc, np.float32),
     }
     return where | {name: latents[:, i] for i, name in enumerate(names)}
 
 
-def pooled(latents: Floats, owner: Ints, count: int, aggregate: Aggregate) -> Floats:
+def pooled_latents(latents: Floats, owner: Ints, count: int, aggregate: Aggregate) -> Floats:
     """Return the latents of bins (bins, latent) as latents of the intervals that own them (count, latent).
 
     `owner` (bins,) is in ascending order. `max` takes the value that is farthest from zero, with its sign.

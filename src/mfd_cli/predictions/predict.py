@@ -2,12 +2,17 @@
 
 predict/predictions.parquet     contig, start, end and one column per output
         OUTPUT.bw               the same as bigWig (128-bp bins)
-        outputs.tsv             what each output is: track or experiment, part, scale, support, levels
+        outputs.tsv             what each output is: track or experiment, part, scale, support, bias, levels
         hub/                    a track hub for the UCSC browser (put the folder on a web server)
 
 An output is a track, or an experiment that nobody did, or a part of either: `total` (a probability for peaks, the signal in
-its own units), `shared`, a group's part, or `debiased` (everything but the technical part); parts are on the logit scale. The
-signal of an experiment that nobody did has no units of its own: see `experiment_scale`.
+its own units), `shared`, a group's part, or `debiased` (everything but the technical groups). Parts are on the scale on which
+the model adds up: logits of peaks, standardised logs of signals. There
+
+    bias + shared + the parts of all groups = debiased + the parts of the technical groups = the total before it gets its units
+
+and the bias, which is the same in all bins, stands in outputs.tsv. The signal of an experiment that nobody did has no units of
+its own: see `experiment_scale` in predicted_columns.py.
 """
 
 from __future__ import annotations
@@ -18,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from scipy.special import expit
 
@@ -26,8 +30,7 @@ from mfd_cli.base.arrays import Floats, Ints
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.files import check_output, names_of_files, whole_folder
 from mfd_cli.base.progress import Progress
-from mfd_cli.core.head import ConditionedHead
-from mfd_cli.core.losses import SignalScale, bounded_exp
+from mfd_cli.core.losses import bounded_exp
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.experiments.track import Kind
 from mfd_cli.formats.bigwig_writer import BigWigs
@@ -36,9 +39,21 @@ from mfd_cli.formats.track_hub import check_assembly, known_assembly, write_hub
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import Genome
+from mfd_cli.predictions.predicted_columns import (
+    MEAN_COUNT,
+    MEAN_SIGNAL,
+    PROBABILITY,
+    RELATIVE_COUNT,
+    PredictedColumn,
+    described,
+    predicted_columns,
+    schema_of_columns,
+    signal_numbers,
+)
 from mfd_cli.runs.folder import Run
-from mfd_cli.runs.panel import Panel, experiment_panel, panel_of
-from mfd_cli.settings.config import DEBIASED, SHARED, TECHNICAL, TOTAL
+from mfd_cli.runs.new_experiment import experiment_kind, experiment_panel
+from mfd_cli.runs.panel import Panel, panel_of
+from mfd_cli.settings.config import DEBIASED, SHARED, TOTAL
 
 PREDICTED_AT_ONCE = 4096
 """Bins that are held in memory, and written, together."""
@@ -46,11 +61,6 @@ MOST_FILES = 400
 """bigWigs are written together, each an open file."""
 COMPRESSION_LEVEL = 3
 """Level of zstd for the table: predictions are noise in their last digits, and more effort gains little."""
-
-PROBABILITY, SIGNAL, LOGIT = "probability of a peak", "signal", "logit"
-STANDARD_LOG = "standardised log signal"
-RELATIVE_COUNT = "count relative to the mean"
-"""What the numbers of an output are, as outputs.tsv says it."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +76,6 @@ class PredictSummary:
         """Return the summary as lines for the terminal."""
         remarks = f"; {self.remarks}" if self.remarks else ""
         return [f"{self.outputs:,} outputs on {self.bins:,} bins{remarks}", f"wrote {self.folder}"]
-
-
-@dataclass(frozen=True)
-class PredictedColumn:
-    """One output: its name, the number of its track in the panel, which part of it, and what its numbers are."""
-
-    name: str
-    number: int
-    part: str
-    scale: str
 
 
 def predict(
@@ -122,20 +122,8 @@ def predict(
     names = names_of_files([column.name for column in columns])
     assembly = hub_genome or known_assembly(genome.lengths)
     with whole_folder(output) as folder:
-        files = [folder / f"{name}.bw" for name in names] if bigwig else []
-        with (
-            ParquetRows(folder / "predictions.parquet", schema_of_columns(columns), COMPRESSION_LEVEL) as table,
-            BigWigs(files, genome.lengths) as bigwigs,
-        ):
-            done = 0
-            for contig, starts in pieces:
-                values = predicted_values(run, predictor, panel, columns, genome, contig, starts)
-                bins: dict[str, Any] = {"contig": [contig] * len(starts), "start": starts, "end": starts + BIN}
-                table.write(bins | {column.name: values[:, i] for i, column in enumerate(columns)})
-                bigwigs.write(contig, starts, values, BIN)
-                done += len(starts)
-                if progress:
-                    progress("predicting bins", done, count)
+        bigwigs = [folder / f"{name}.bw" for name in names] if bigwig else []
+        ModelAlongGenome(run, predictor, panel, columns, genome).write(folder, bigwigs, pieces, progress)
         write_tsv(
             folder / "outputs.tsv",
             [described(run, panel, column, f"{name}.bw" if bigwig else "") for column, name in zip(columns, names)],
@@ -150,33 +138,6 @@ def predict(
     return PredictSummary(output, count, len(columns), "; ".join(text for text in remarks if text))
 
 
-def experiment_kind(run: Run, kind: Kind | None = None) -> Kind:
-    """Return of which kind an experiment that nobody did is: `kind` if it is given; else peaks where training had a peak
-    track, and signal otherwise. Raises ConfigError where training had no track of the kind: nothing tells its bias."""
-    known = {track.kind for track, used in zip(run.tracks, run.model.trained.tolist()) if used}
-    if kind is None:
-        return "peaks" if "peaks" in known else "signal"
-    if kind not in known:
-        raise ConfigError(f"--kind {kind}: no track of this kind took part in training", hint=f"--kind {min(known)}")
-    return kind
-
-
-def experiment_scale(run: Run, kind: str) -> str:
-    """Return what the total of an experiment that nobody did is measured in.
-
-    A signal track's units (its noise floor, mean and standard deviation) are measured, not predicted. Without them the
-    prediction stays on the scale of the loss: standard deviations of the log signal from its mean, or, for counts, a multiple
-    of the mean count. Raises ConfigError where training had signal tracks of both sorts: their biases are not comparable.
-    """
-    if kind == "peaks":
-        return PROBABILITY
-    trained = run.model.trained[run.peak_tracks :]
-    counts = run.signal_scale.counts[trained]
-    if counts.any() and not counts.all():
-        raise ConfigError("some signal tracks are counts and some are not: a new experiment has no scale")
-    return RELATIVE_COUNT if counts.any() else STANDARD_LOG
-
-
 def support_of(panel: Panel, of_experiment: bool) -> str:
     """Say how far the training tracks back the outputs."""
     if of_experiment:
@@ -185,32 +146,6 @@ def support_of(panel: Panel, of_experiment: bool) -> str:
     backed = [f"{count} {level}" for level, count in counts.items() if count]
     left_out = [f"{panel.left_out} tracks left out, for which that is no experiment"] if panel.left_out else []
     return ", ".join([*backed, *left_out])
-
-
-def predicted_columns(run: Run, panel: Panel, parts: Sequence[str], of_experiment: bool) -> list[PredictedColumn]:
-    """Return every output in order, named `track` or `track.part`. ConfigError for an unknown part."""
-    groups = list(panel.head.groups) if isinstance(run.model.head, ConditionedHead) else []
-    known = [TOTAL, SHARED, DEBIASED, *groups] if groups else [TOTAL]
-    for part in parts:
-        if part not in known:
-            raise ConfigError(f"--part {part!r}: the model has {', '.join(known)}")
-    kinds = ["peaks" if peaks else "signal" for peaks in panel.peaks.tolist()]
-    totals = [
-        experiment_scale(run, kind) if of_experiment else PROBABILITY if kind == "peaks" else SIGNAL for kind in kinds
-    ]
-    return [
-        PredictedColumn(str(name), number, part, totals[number])
-        if part == TOTAL
-        else PredictedColumn(f"{name}.{part}", number, part, LOGIT)
-        for number, name in enumerate(panel.ids)
-        for part in dict.fromkeys(parts)
-    ]
-
-
-def schema_of_columns(columns: Sequence[PredictedColumn]) -> pa.Schema:
-    """Return the schema of predictions.parquet: where a bin is (0-based, end excluded), and a float32 column per output."""
-    where = [("contig", pa.string()), ("start", pa.int64()), ("end", pa.int64())]
-    return pa.schema([*where, *((column.name, pa.float32()) for column in columns)])
 
 
 def grid(regions: Sequence[Interval], genome: Genome) -> Iterator[tuple[str, Ints]]:
@@ -228,68 +163,68 @@ def grid(regions: Sequence[Interval], genome: Genome) -> Iterator[tuple[str, Int
             yield contig, starts[low : low + PREDICTED_AT_ONCE]
 
 
-def predicted_values(
-    run: Run,
-    predictor: Predictor,
-    panel: Panel,
-    columns: Sequence[PredictedColumn],
-    genome: Genome,
-    contig: str,
-    starts: Ints,
-) -> Floats:
-    """Return the predictions (bins, outputs) of the bins of a contig that begin at `starts`.
+@dataclass(frozen=True)
+class ModelAlongGenome:
+    """A model at work on bins of a genome; `columns` are the outputs that are wanted of its panel."""
 
-    Of the sum logit = bias + shared + parts of the groups, only what the outputs need is computed.
-    """
-    latents = predictor.latents_at(starts, predictor.cutter(genome, contig))
-    head = panel.head
-    parts = {column.part for column in columns}
-    computed: dict[str, Floats] = {}  # part -> (bins, tracks)
-    if parts - {TOTAL, SHARED}:
-        computed |= {group: head.group_part(group, latents) for group in head.groups}
-    if parts - {TOTAL}:
-        computed[SHARED] = np.broadcast_to(head.shared_part(latents)[:, None], (len(starts), len(panel.ids)))
-    if DEBIASED in parts:
-        computed[DEBIASED] = head.bias + sum(computed[part] for part in (SHARED, *head.groups) if part != TECHNICAL)
-    if TOTAL in parts:
-        computed[TOTAL] = in_units(run, panel, columns, head.logits(latents))
-    return np.stack([computed[column.part][:, column.number] for column in columns], 1)
+    run: Run
+    predictor: Predictor
+    panel: Panel
+    columns: Sequence[PredictedColumn]
+    genome: Genome
 
+    def write(
+        self, folder: Path, bigwigs: Sequence[Path], pieces: Sequence[tuple[str, Ints]], progress: Progress | None
+    ) -> None:
+        """Write predictions.parquet, and a bigWig per output where their paths are given, of (contig, starts of bins)."""
+        done, count = 0, sum(len(starts) for _, starts in pieces)
+        schema = schema_of_columns(self.columns)
+        with (
+            ParquetRows(folder / "predictions.parquet", schema, COMPRESSION_LEVEL) as table,
+            BigWigs(bigwigs, self.genome.lengths) as files,
+        ):
+            for contig, starts in pieces:
+                values = self.values(contig, starts)
+                bins: dict[str, Any] = {"contig": [contig] * len(starts), "start": starts, "end": starts + BIN}
+                table.write(bins | {column.name: values[:, i] for i, column in enumerate(self.columns)})
+                files.write(contig, starts, values, BIN)
+                done += len(starts)
+                if progress:
+                    progress("predicting bins", done, count)
 
-def in_units(run: Run, panel: Panel, columns: Sequence[PredictedColumn], logits: Floats) -> Floats:
-    """Return logits (bins, tracks) as what the total columns are measured in: probabilities of a peak, signals."""
-    result = logits.astype(np.float32, copy=True)
-    signals = {track.id: number for number, track in enumerate(run.tracks[run.peak_tracks :])}
-    for column in columns:
-        if column.part != TOTAL:
-            continue
-        values = logits[:, column.number]
-        if column.scale == PROBABILITY:
-            result[:, column.number] = expit(values)
-        elif column.scale == RELATIVE_COUNT:
-            result[:, column.number] = bounded_exp(torch.from_numpy(np.ascontiguousarray(values))).numpy()
-        elif column.scale == SIGNAL:
-            number = signals[str(panel.ids[column.number])]
-            scale = one_scale(run.signal_scale, number)
-            scaled = scale.expected(torch.from_numpy(np.ascontiguousarray(values[:, None])))
-            result[:, column.number] = scale.inverse(scaled).numpy()[:, 0]
-    return result
+    def values(self, contig: str, starts: Ints) -> Floats:
+        """Return the predictions (bins, outputs) of the bins of a contig that begin at `starts`.
 
+        Of the sum logit = bias + shared + parts of the groups, only what the outputs need is computed.
+        """
+        latents = self.predictor.latents_at(starts, self.predictor.cutter(self.genome, contig))
+        head, parts = self.panel.head, {column.part for column in self.columns}
+        computed: dict[str, Floats] = {}  # part -> (bins, tracks)
+        if parts - {TOTAL, SHARED}:
+            computed |= {group: head.group_part(group, latents) for group in head.groups}
+        if parts - {TOTAL}:
+            computed[SHARED] = np.broadcast_to(head.shared_part(latents)[:, None], (len(starts), len(self.panel.ids)))
+        if DEBIASED in parts:
+            technical = self.run.model.settings.technical
+            left_in = [computed[part] for part in (SHARED, *head.groups) if part not in technical]
+            computed[DEBIASED] = head.bias + sum(left_in)
+        if TOTAL in parts:
+            computed[TOTAL] = self.in_units(head.logits(latents))
+        return np.stack([computed[column.part][:, column.number] for column in self.columns], 1)
 
-def one_scale(scale: SignalScale, number: int) -> SignalScale:
-    """Return the scale of one signal track alone."""
-    own = slice(number, number + 1)
-    return SignalScale(scale.floor[own], scale.mean[own], scale.sd[own], scale.counts[own])
-
-
-def described(run: Run, panel: Panel, column: PredictedColumn, file: str) -> dict[str, Any]:
-    """Return one row of outputs.tsv; `file` is empty where there is no bigWig."""
-    row, columns = panel.rows[column.number], run.model.metadata.columns
-    return {
-        "output": column.name,
-        "file": file,
-        "part": column.part,
-        "scale": column.scale,
-        "support": panel.support[column.number],
-        **{name: row.get(metadata_column, "") for name, metadata_column in columns.items()},
-    }
+    def in_units(self, logits: Floats) -> Floats:
+        """Return logits (bins, tracks) as what the total columns are measured in: probabilities of a peak, signals."""
+        result, numbers = logits.astype(np.float32, copy=True), signal_numbers(self.run)
+        for column in self.columns:
+            if column.part != TOTAL:
+                continue
+            values = logits[:, column.number]
+            if column.scale == PROBABILITY:
+                result[:, column.number] = expit(values)
+            elif column.scale == RELATIVE_COUNT:
+                result[:, column.number] = bounded_exp(torch.from_numpy(np.ascontiguousarray(values))).numpy()
+            elif column.scale in (MEAN_SIGNAL, MEAN_COUNT):
+                scale = self.run.signal_scale.only(numbers[str(self.panel.ids[column.number])])
+                scaled = scale.expected(torch.from_numpy(np.ascontiguousarray(values[:, None])))
+                result[:, column.number] = scale.inverse(scaled).numpy()[:, 0]
+        return result

@@ -17,7 +17,7 @@ from torch import Tensor
 from mfd_cli.base.arrays import Floats, Ints
 from mfd_cli.base.threads import ahead
 from mfd_cli.core.losses import SignalScale
-from mfd_cli.core.onehot import reverse_complement
+from mfd_cli.core.onehot import other_strand
 from mfd_cli.dataset.folder import Bins, Dataset
 from mfd_cli.genome.grid import BIN
 from mfd_cli.runs.draws import NO_BIN, Draw, Tiling
@@ -169,7 +169,7 @@ class LabelledBins:
             measured = bits(rows.measured, tracks)
         if reverse is not None:
             reverse = reverse.to(self.device)[:, None]
-            codes = torch.where(reverse, reverse_complement(codes), codes)
+            codes = torch.where(reverse, other_strand(codes), codes)
             if self.partners is not None:
                 of_bins = reverse.repeat_interleave(self.tiling.size, 0)
                 signal, measured = self._swapped(signal, measured, of_bins, self.partners)

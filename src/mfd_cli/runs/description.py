@@ -34,7 +34,7 @@ class StoredNumber(Stored):
     type: Literal["number"]
     column: str
     centre: float
-    scale: Positive
+    scale: Annotated[float, Field(ge=0)]
     cuts: Annotated[list[float], Field(min_length=2, max_length=2)]
     mean: Annotated[list[float], Field(min_length=2, max_length=2)]
 
@@ -46,6 +46,8 @@ class StoredScale(Stored):
     mean: list[float]
     sd: list[Positive]
     counts: list[bool]
+    ratio: list[Positive] | None = None
+    """Absent in a run that never measured it."""
 
 
 class StoredAbout(Stored):
@@ -77,7 +79,8 @@ class Description(StoredTracks):
             raise ValueError("tracks: signals stand before peaks")
         if len(self.trained) != len(kinds) or not any(self.trained):
             raise ValueError("trained: is not one value per track, of which one is true")
-        if {len(values) for values in (scale.floor, scale.mean, scale.sd, scale.counts)} != {kinds.count("signal")}:
+        lists = (scale.floor, scale.mean, scale.sd, scale.counts, scale.ratio or scale.floor)
+        if {len(values) for values in lists} != {kinds.count("signal")}:
             raise ValueError("signal_scale: is not one value per signal track")
         return self
 

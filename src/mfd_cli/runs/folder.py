@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,7 @@ def check_settings(settings: ResolvedModel, config: Config, numbers: int) -> Non
 
     It is asked before the network takes memory: a damaged description must not fill the machine.
     """
-    configured = config.model.model_dump(exclude={"preset", "groups"}, exclude_none=True)
+    configured = config.model.model_dump(exclude={"preset", "groups", "technical"}, exclude_none=True)
     stored = settings.model_dump()
     other = [name for name, value in configured.items() if stored[name] != value]
     if other:
@@ -189,6 +189,17 @@ def runs_of_seeds(path: Path) -> list[Path]:
     """Return the run folders of several seeds (`seed-N`) inside a folder, in the order of the seeds."""
     seeds = [folder for folder in path.glob("seed-*") if (folder / DESCRIPTION).is_file()]
     return sorted(seeds, key=lambda folder: (len(folder.name), folder.name))
+
+
+def shortest_names(paths: Iterable[Path]) -> dict[str, Path]:
+    """Return folders by name, each once: the last part of its path, and as many before it as tell it from the others."""
+    parts = {path.resolve().parts: path for path in paths}
+    names = {}
+    for own, path in parts.items():
+        others = [other for other in parts if other != own]
+        length = next((n for n in range(1, len(own)) if all(other[-n:] != own[-n:] for other in others)), len(own))
+        names["/".join(own[-length:])] = path
+    return names
 
 
 _AGAIN = "run mfd train again"

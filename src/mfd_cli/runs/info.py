@@ -10,7 +10,7 @@ from mfd_cli.base.errors import DatasetError, MfdError
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """What is in a dataset or run folder, as plain values. MfdError where it is neither."""
+    """Return what is in a dataset or run folder, as plain values. MfdError where it is neither."""
     if (folder / "manifest.json").is_file():
         return _describe_dataset(folder)
     if (folder / "model.json").is_file():
@@ -19,38 +19,50 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def verify(folder: Path) -> str:
-    """Compare every file with its checksum; a sentence if all is well, an error naming the damaged file otherwise."""
+    """Compare every file with its checksum and return a sentence if all is well.
+
+    DatasetError or RunError, which names the file, where one is damaged.
+    """
     kind = describe(folder)["what"]
-    if kind == "dataset":
-        from mfd_cli.dataset.folder import open_dataset
-        from mfd_cli.dataset.manifest import SPLITS
-
-        dataset = open_dataset(folder, verify=True)
-        for split in SPLITS:
-            dataset.split(split)
-        if dataset.genome.digest() != dataset.manifest["genome_digest"]:
-            raise DatasetError("is not the genome that manifest.json names", path=folder / "genome.arrow")
-    else:
-        from mfd_cli.runs.folder import load_last, load_run
-
-        load_run(folder)
-        load_last(folder)
+    verify_dataset(folder) if kind == "dataset" else verify_run(folder)
     return f"{folder}: every file of the {kind} is as it was written"
 
 
+def verify_dataset(folder: Path) -> None:
+    """Read every file of a dataset; DatasetError where one is not what its manifest says."""
+    from mfd_cli.dataset.folder import open_dataset
+    from mfd_cli.dataset.manifest import SPLITS
+
+    dataset = open_dataset(folder, verify=True)
+    for split in SPLITS:
+        dataset.split(split)
+    if dataset.genome.digest() != dataset.manifest["genome_digest"]:
+        raise DatasetError("is not the genome that manifest.json names", path=folder / "genome.arrow")
+
+
+def verify_run(folder: Path) -> None:
+    """Read the model of a run and the state that it would be resumed from; RunError where one is damaged."""
+    from mfd_cli.runs.folder import load_last, load_run
+
+    load_run(folder)
+    load_last(folder)
+
+
 def lines_of(description: Mapping[str, Any]) -> list[str]:
-    """A description in words, one fact a line."""
+    """Return a description in words, one fact a line."""
     lines = [f"{description['what']}: {description['folder']}"]
     for key, value in description.items():
-        if key not in ("what", "folder") and value != {}:  # such as the positives of peak tracks where there are none
-            shown = (
-                ", ".join(f"{k} {_short(v)}" for k, v in value.items()) if isinstance(value, dict) else _short(value)
-            )
-            lines.append(f"  {key.replace('_', ' ')}: {shown}")
+        if key in ("what", "folder") or value == {}:  # such as the positives of peak tracks where there are none
+            continue
+        inner = (
+            [f"{name} {_short(each)}" for name, each in value.items()] if isinstance(value, dict) else [_short(value)]
+        )
+        lines.append(f"  {key.replace('_', ' ')}: {', '.join(inner)}")
     return lines
 
 
 def _short(value: Any) -> str:
+    """A number with few digits, or with commas; anything else as it is."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, int):
@@ -63,6 +75,11 @@ def _describe_dataset(folder: Path) -> dict[str, Any]:
 
     dataset = open_dataset(folder, verify=False)
     positives = sorted(track.positives for track in dataset.peak_tracks)
+    spread = (
+        {"minimum": positives[0], "median": positives[len(positives) // 2], "maximum": positives[-1]}
+        if positives
+        else {}
+    )
     return {
         "what": "dataset",
         "folder": str(folder),
@@ -72,22 +89,18 @@ def _describe_dataset(folder: Path) -> dict[str, Any]:
         "contigs": len(dataset.contigs),
         "genome_bp": sum(dataset.genome.lengths.values()),
         "bins": {name: split["bins"] for name, split in dataset.manifest["splits"].items()},
-        "positive_training_bins_per_track": {
-            "minimum": positives[0],
-            "median": positives[len(positives) // 2],
-            "maximum": positives[-1],
-        }
-        if positives
-        else {},
+        "positive_training_bins_per_track": spread,
         "genome_digest": dataset.manifest["genome_digest"],
         "digest": dataset.digest,
     }
 
 
 def _describe_run(folder: Path) -> dict[str, Any]:
+    from mfd_cli.core.metadata import MetadataEncoder
     from mfd_cli.runs.folder import read_description
 
     stored = read_description(folder)
+    sole_levels = MetadataEncoder.from_json(stored["metadata"]).sole_levels()
     about, model = stored["about"], stored["model"]
     return {
         "what": "run",
@@ -97,7 +110,12 @@ def _describe_run(folder: Path) -> dict[str, Any]:
         "backbone": f"{model['backbone']}, width {model['width']}, window {model['window']} bp, "
         f"{model['kmer']}-mer input",
         "latent": model["groups"],
-        "factors": {name: _size(factor) for name, factor in stored["metadata"].items()},
+        "factors": {
+            name: f"has one level ({sole_levels[name]}) and contributes nothing"
+            if name in sole_levels
+            else _size(factor)
+            for name, factor in stored["metadata"].items()
+        },
         "tracks": len(stored["tracks"]),
         "held_out_tracks": stored["trained"].count(False),
         "trained_on": ", ".join(about["trained_on"]),

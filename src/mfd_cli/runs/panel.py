@@ -3,31 +3,29 @@
     --tracks 'target == "CTCF"'     only these tracks
     --fix assay=ATAC-seq            as if every track had been made with this assay
     --fix technical=average         with the mean over the technical conditions that were used, wherever they could be
+    --fix GROUP=average             the same for the factors of any group
 
 A fixed factor replaces what the track's own level contributes; combinations that cannot be an experiment are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mfd_cli.base.arrays import Bools, Doubles
-from mfd_cli.base.errors import ConfigError, nearest
+from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.head import ConditionedHead
-from mfd_cli.core.metadata import NumberEncoder, level_balanced_weights
+from mfd_cli.core.metadata import level_balanced_weights, sole_level_words
 from mfd_cli.core.predictor import Head
 from mfd_cli.core.unseen import head_of_rows
+from mfd_cli.runs.fixes import combinations_of, parse_fix
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.query import parse_query
-from mfd_cli.runs.support import Backing, Support
-
-AVERAGE = "average"
-SUPPORT_ORDER = ("measured", "pairwise", "extrapolated")
-Row = Mapping[str, str]
+from mfd_cli.runs.support import Backing, Row, Support, support_of_average
 
 
 @dataclass(frozen=True)
@@ -110,86 +108,15 @@ def query_rows(run: Run) -> list[dict[str, str]]:
     ]
 
 
-# -- experiments that nobody did ---------------------------------------------------------------------------------------
+def sole_level_remarks(run: Run, texts: Sequence[str]) -> list[str]:
+    """Return a sentence for each factor that fixes (`lab=A`) or the levels of an experiment name in vain: it has one level.
 
-
-def parse_experiment(run: Run, texts: Sequence[str]) -> dict[str, str]:
-    """Return factor -> level of texts such as `assay=ATAC-seq`. ConfigError where a name or level is unknown or there twice."""
-    levels: dict[str, str] = {}
-    for text in texts:
-        fix = parse_fix(run, text)
-        if fix.level is None or fix.factors[0] in levels:
-            raise ConfigError(f"--experiment {text!r}: expected FACTOR=LEVEL, each factor once")
-        levels[fix.factors[0]] = fix.level
-    return levels
-
-
-def experiment_panel(run: Run, levels: Mapping[str, str], kind: str = "peaks") -> Panel:
-    """Return one output for an experiment given by factor levels.
-
-    Factors that are not given take the mean over the combinations of them that were used and can be. ConfigError where there
-    is none: the experiment is impossible.
+    A group is remarked upon where that is so of all its factors. ConfigError where a name or level is unknown.
     """
-    model = run.model
-    known = Backing(model.metadata, model.rows, model.trained)
-    others = tuple(name for name in model.factors if name not in levels)
-    fixes = [Fix((name,), level) for name, level in levels.items()] + ([Fix(others, None)] if others else [])
-    candidates = combinations_of(run, fixes)
-    support = known.of_all(candidates)
-    rows = [row for row, backed in zip(candidates, support) if backed != "impossible"]
-    name = ",".join(f"{factor}={level}" for factor, level in levels.items())
-    if not rows:
-        raise ConfigError(f"--experiment {name}: impossible: {known.of(candidates[0])[1]}")
-    found = head_of_rows(model, rows, [track.kind for track in run.tracks], [kind] * len(rows))
-    groups = {group: weights.mean(0, keepdims=True) for group, weights in found.groups.items()}
-    head = replace(found, bias=found.bias.mean(keepdims=True), groups=groups)
-    worst = max((backed for backed in support if backed != "impossible"), key=SUPPORT_ORDER.index)
-    told = rows[0] if len(rows) == 1 else {**rows[0], **{model.metadata.columns[n]: "" for n in others}}
-    return Panel(
-        np.array([name], object),
-        np.array([kind == "peaks"]),
-        head,
-        [told],
-        np.ones(1, bool),
-        [worst],
-        len(candidates) - len(rows),
-    )
-
-
-# -- fixed factors -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Fix:
-    """Factors that are replaced together, by a level or (None) by the mean over the combinations that were used."""
-
-    factors: tuple[str, ...]
-    level: str | None
-
-
-def parse_fix(run: Run, text: str) -> Fix:
-    """Return the fix that a text such as `assay=ATAC-seq`, `lab=average` or `technical=average` asks for.
-
-    ConfigError where a name or level is unknown.
-    """
-    name, equals, level = (part.strip() for part in text.partition("="))
-    model = run.model
-    groups = {g: tuple(n for n, f in model.factors.items() if f.group == g) for g in model.groups}
-    if not equals or not level:
-        raise ConfigError(f"--fix {text!r}: expected FACTOR=LEVEL or GROUP=average", hint="--fix technical=average")
-    if name not in model.factors and name not in groups:
-        near = nearest(name, [*model.factors, *groups])
-        raise ConfigError(f"--fix {text!r}: there is no factor or group {name!r}{near}")
-    if name in groups and name not in model.factors:
-        if level != AVERAGE:
-            raise ConfigError(f"--fix {text!r}: a group can only be fixed at its average", hint=f"--fix {name}=average")
-        return Fix(groups[name], None)
-    encoder = model.metadata.encoders[name]
-    if level == AVERAGE and level not in encoder.levels:
-        return Fix((name,), None)
-    if not isinstance(encoder, NumberEncoder) and not encoder.membership([level]).any():
-        raise ConfigError(f"--fix {text!r}: {name} has no level {level!r}{nearest(level, encoder.levels)}")
-    return Fix((name,), level)
+    sole = run.model.metadata.sole_levels()
+    fixes = [parse_fix(run, text) for text in texts]
+    in_vain = [name for fix in fixes if set(fix.factors) <= set(sole) for name in fix.factors]
+    return [sole_level_words(name, sole[name]) for name in dict.fromkeys(in_vain)]
 
 
 def fixed(run: Run, panel: Panel, texts: Sequence[str], known: Backing) -> Panel:
@@ -210,24 +137,12 @@ def fixed(run: Run, panel: Panel, texts: Sequence[str], known: Backing) -> Panel
     if not possible.any():
         raise ConfigError(f"--fix {' '.join(texts)}: no track can be such an experiment")
     head = averaged_head(run, panel, rows, possible, {run.model.factors[name].group for name in replaced})
-    # An average is as well backed as the worst of what it is made of.
-    worst: list[Support] = [
-        max((value for value, use in zip(values, uses) if use), key=SUPPORT_ORDER.index, default="impossible")
-        for values, uses in zip(support.tolist(), possible)
-    ]
-    told = [{**row, **(candidates[0] if len(candidates) == 1 else {})} for row in panel.rows]
-    whole = replace(panel, head=head, rows=told, support=worst, left_out=int((~possible.any(1)).sum()))
+    own = np.array(known.combinations(panel.rows), object)[:, None]
+    others = np.array(known.combinations(rows), object).reshape(possible.shape) != own
+    backing = [support_of_average(*of_track) for of_track in zip(support.tolist(), (others & possible).tolist())]
+    shown_rows = [{**row, **(candidates[0] if len(candidates) == 1 else {})} for row in panel.rows]
+    whole = replace(panel, head=head, rows=shown_rows, support=backing, left_out=int((~possible.any(1)).sum()))
     return whole.only(possible.any(1))
-
-
-def combinations_of(run: Run, fixes: Sequence[Fix]) -> list[dict[str, str]]:
-    """Return what the fixed columns are replaced by: the fixed levels, with each combination of averaged ones that was used."""
-    columns = run.model.metadata.columns
-    levels = {columns[fix.factors[0]]: fix.level for fix in fixes if fix.level is not None}
-    averaged = [columns[factor] for fix in fixes if fix.level is None for factor in fix.factors]
-    used = [row for row, keep in zip(run.model.rows, run.model.trained) if keep]
-    distinct = dict.fromkeys(tuple(row[column] for column in averaged) for row in used)
-    return [{**levels, **dict(zip(averaged, values))} for values in distinct]
 
 
 def averaged_head(run: Run, panel: Panel, rows: Sequence[Row], possible: Bools, groups: set[str]) -> Head:
@@ -240,17 +155,17 @@ def averaged_head(run: Run, panel: Panel, rows: Sequence[Row], possible: Bools, 
     tracks, each = possible.shape
     share = possible / np.maximum(possible.sum(1, keepdims=True), 1)
     # Tracks of one condition share their rows: of a thousand combinations few are different.
-    place: dict[tuple[str, ...], int] = {}
+    row_of_key: dict[tuple[str, ...], int] = {}
     columns = list(run.model.metadata.columns.values())
     keys = [(kind, *(row[c] for c in columns)) for row, kind in zip(rows, np.repeat(of, each).tolist())]
-    which = [place.setdefault(key, len(place)) for key in keys]
-    distinct = [dict(zip(columns, key[1:])) for key in place]
-    found = head_of_rows(run.model, distinct, kinds, [key[0] for key in place])
+    which = [row_of_key.setdefault(key, len(row_of_key)) for key in keys]
+    distinct = [dict(zip(columns, key[1:])) for key in row_of_key]
+    replaced = head_of_rows(run.model, distinct, kinds, [key[0] for key in row_of_key])
     own = head_of_rows(run.model, panel.rows, kinds, of.tolist())
-    bias = panel.head.bias + (found.bias[which].reshape(tracks, each) * share).sum(1) - own.bias
+    bias = panel.head.bias + (replaced.bias[which].reshape(tracks, each) * share).sum(1) - own.bias
     weights = dict(panel.head.groups)
     for group in groups:
-        weights[group] = np.einsum("tek,te->tk", found.groups[group][which].reshape(tracks, each, -1), share).astype(
+        weights[group] = np.einsum("tek,te->tk", replaced.groups[group][which].reshape(tracks, each, -1), share).astype(
             np.float32
         )
     return replace(panel.head, bias=bias.astype(np.float32), groups=weights)

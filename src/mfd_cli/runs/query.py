@@ -201,8 +201,8 @@ def _fail(text: str, at: int, what: str) -> NoReturn:
 
 
 def _tokens(text: str) -> list[_Token]:
-    found, at = list[_Token](), 0
-    while not found or found[-1].kind != "end":
+    tokens, at = list[_Token](), 0
+    while not tokens or tokens[-1].kind != "end":
         match = _TOKEN.match(text, at)
         if match is None:
             at += len(text[at:]) - len(text[at:].lstrip())
@@ -211,8 +211,8 @@ def _tokens(text: str) -> list[_Token]:
         value, at = match[kind], match.end()
         if kind in ("name", "text"):
             value = value[1:-1].replace(value[0] * 2, value[0])
-        found.append(_Token(kind, value, match.start(kind)))
-    return found
+        tokens.append(_Token(kind, value, match.start(kind)))
+    return tokens
 
 
 class _Parser:

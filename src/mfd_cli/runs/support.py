@@ -12,6 +12,7 @@ from mfd_cli.base.arrays import Bools
 from mfd_cli.core.metadata import MISSING, MetadataEncoder
 
 Support = Literal["measured", "pairwise", "extrapolated", "impossible"]
+BEST_FIRST: tuple[Support, ...] = ("measured", "pairwise", "extrapolated", "impossible")
 Row = Mapping[str, str]
 
 
@@ -29,15 +30,12 @@ class Backing:
         self.names = list(metadata.encoders)
         self.levels = {name: metadata.levels(name) for name in self.names}
         self.member = {name: metadata.membership(name, used) for name in self.names}
-        self.known = {self._combination({n: self.member[n][i] for n in self.names}) for i in range(len(used))}
+        self.known = set(self.combinations(used))
         self.unseen, self.impossible = dict[tuple[str, str], Bools](), dict[tuple[str, str], Bools]()
         for a, b in combinations(self.names, 2):
             unseen = (self.member[a].T.astype(np.int64) @ self.member[b]) == 0
             self.unseen[a, b] = unseen
             self.impossible[a, b] = unseen & (self._without(a, b) | self._without(b, a).T)
-
-    def _combination(self, own: Mapping[str, Bools]) -> bytes:
-        return b"".join(np.packbits(own[name]).tobytes() for name in self.names)
 
     def _without(self, a: str, b: str) -> Bools:
         """(levels of a, levels of b) where the level of `a` has no `b`, and the level of `b` is one."""
@@ -47,7 +45,7 @@ class Backing:
     def of(self, row: Row) -> tuple[Support, str]:
         """Return the support of one row, and why in words."""
         own = {name: self.metadata.membership(name, [row])[0] for name in self.names}
-        if self._combination(own) in self.known:
+        if self.combinations([row])[0] in self.known:
             return "measured", "training tracks with all of these levels exist"
         unseen = []
         for (a, b), never in self.unseen.items():
@@ -70,6 +68,7 @@ class Backing:
     def of_all(self, rows: Sequence[Row]) -> list[Support]:
         """Return the support of many rows, without the reasons."""
         own = {name: self.metadata.membership(name, rows) for name in self.names}
+        combinations = self.combinations(rows)
         unseen = np.zeros(len(rows), bool)
         impossible = unseen.copy()
         for (a, b), never in self.unseen.items():
@@ -79,11 +78,27 @@ class Backing:
             unseen |= ~own[name].any(1)
         result: list[Support] = []
         for i in range(len(rows)):
-            if self._combination({name: own[name][i] for name in self.names}) in self.known:
+            if combinations[i] in self.known:
                 result.append("measured")
             else:
                 result.append("impossible" if impossible[i] else "extrapolated" if unseen[i] else "pairwise")
         return result
+
+    def combinations(self, rows: Sequence[Row]) -> list[bytes]:
+        """Return what is the same for two rows where they have the same levels of all factors."""
+        own = [np.packbits(self.metadata.membership(name, rows), axis=1) for name in self.names]
+        return [row.tobytes() for row in np.concatenate(own, 1)] if own else [b""] * len(rows)
+
+
+def support_of_average(supports: Sequence[Support], others: Sequence[bool]) -> Support:
+    """Return how far the training tracks back a mean over conditions, of which each has its support.
+
+    `others` marks the conditions that are not the track's own. A mean is as well backed as the best of those: only they tell
+    what the condition does apart from what the track is. Where the track's biology was seen under its own condition alone, the
+    two cannot be told apart, and the mean is extrapolated. A mean over the own condition alone has the support of that.
+    """
+    judged = [support for support, other in zip(supports, others) if other] if any(others) else list(supports)
+    return min(judged, key=BEST_FIRST.index)
 
 
 def _meets(left: Bools, table: Bools, right: Bools) -> Bools:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -170,6 +170,11 @@ class ModelConfig(Node):
     head: Literal["conditioned", "free"] = Field(
         "conditioned", description="output weights made from the metadata, or free ones, which know no groups"
     )
+    technical: tuple[Text, ...] | None = Field(
+        None,
+        description="groups that are technique, not biology; default: the group called technical",
+        examples=[["technical"]],
+    )
     gain: bool = Field(False, description="learn a signal-to-noise gain per track and group")
     centre: Literal["tracks", "levels"] = Field("tracks", description="what the centring of the weights averages over")
 
@@ -257,25 +262,83 @@ ALL = "all"
 """Every factor, on the command line."""
 
 
-def _factor_name(name: str) -> str:
+_SCORES = (
+    "bins", "positives", "prevalence", "auroc", "auroc_occupied", "auprc", "auprc_over_prevalence", "calibration", "pearson",
+    "spearman", "deviance_explained",
+)  # fmt: skip
+OTHER_COLUMNS = frozenset(
+    ("track", "kind", "trained", "id", *_SCORES)
+    + ("experiment", "bias", "support", "why", "most_like")
+    + ("output", "file", "part", "scale")
+)
+"""What tables of tracks, of experiments and of outputs, and queries, have beside one column per factor."""
+
+
+def wrong_factor_name(name: str) -> str:
+    """Return why a factor cannot have a name; empty where it can."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
-        raise ValueError("the name of a factor is letters, digits, - and _, starting with a letter")
-    if name.lower() in (TOTAL, SHARED, DEBIASED, ALL):
-        raise ValueError(
-            f"no factor can be called {name!r}, which means something else in tables and on the command line"
-        )
+        return "the name of a factor is letters, digits, - and _, starting with a letter"
+    plain = name.lower()
+    if plain in (TOTAL, SHARED, DEBIASED, ALL):
+        return f"no factor can be called {name!r}, which means something else in tables and on the command line"
+    if plain in OTHER_COLUMNS or plain.startswith("share_"):
+        return f"no factor can be called {name!r}: tables have another column of that name (write [factors.my_{plain}])"
+    return ""
+
+
+def _factor_name(name: str) -> str:
+    """Return a name that a factor can have; ValueError for another."""
+    if wrong := wrong_factor_name(name):
+        raise ValueError(wrong)
     return name
 
 
+SHORT_GROUPS = {BIOLOGICAL: "BIO", TECHNICAL: "TECH"}
+"""Groups whose field of the scores has a short name: MFD_BIO, MFD_TECH."""
+FIELDS_OF_NO_PART = ("MAX_DLOGIT", "TRACK", "FLAGS", "BG_QUANTILE", "BG_DEBIASED")
+"""Fields of the scores (MFD_MAX_DLOGIT ...) that belong to no part of a logit."""
+_TECHNICAL_BY_NAME = re.compile("tech|batch|protocol|platform|lab(oratory)?s?$|nuisance", re.IGNORECASE)
+
+
+def field_name(group: str) -> str:
+    """Return what a group's field of the scores is called, without MFD_: letters, digits and _ in upper case.
+
+    >>> field_name("technical"), field_name("my batch")
+    ('TECH', 'MY_BATCH')
+    """
+    return SHORT_GROUPS.get(group) or re.sub("[^A-Z0-9]", "_", group.upper())
+
+
 def _check_group_names(names: Sequence[str]) -> None:
-    """Raise ValueError where names of groups would be the same as columns or INFO fields: letters and digits, in upper case."""
-    plain: dict[str, str] = {}
+    """Raise ValueError where a group is called as another part of a logit, or its field of the scores as another field."""
+    taken = {**{name: f"MFD_{name}" for name in FIELDS_OF_NO_PART}, **{s: repr(g) for g, s in SHORT_GROUPS.items()}}
+    groups: dict[str, str] = {}
     for name in names:
         if name.lower() in (TOTAL, SHARED, DEBIASED):
             raise ValueError(f"model.groups: no group can be called {name!r}, which is another part of a logit")
-        other = plain.setdefault(re.sub("[^a-z0-9]", "_", name.lower()), name)
+        field = field_name(name)
+        if field in taken and name not in SHORT_GROUPS:
+            raise ValueError(
+                f"model.groups: no group can be called {name!r}: its field of the scores would be that of {taken[field]}"
+            )
+        other = groups.setdefault(field, name)
         if other != name:
             raise ValueError(f"model.groups: the names {other!r} and {name!r} are too much alike")
+
+
+def _technical_groups(model: ModelConfig, groups: Collection[str], factor_groups: Collection[str]) -> list[str]:
+    """Return which groups are technical, in the order of the groups. ValueError for a group that is not there, and where the
+    group called technical has factors and is left out: a word cannot mean two things."""
+    if model.technical is None:
+        return [group for group in groups if group == TECHNICAL]
+    for name in model.technical:
+        if name not in groups:
+            raise ValueError(f"model.technical: there is no group {name!r}{nearest(name, groups)}")
+    if TECHNICAL in factor_groups and TECHNICAL not in model.technical:
+        raise ValueError(
+            f"model.technical leaves out the group {TECHNICAL!r}, which has factors: name it too, or rename it"
+        )
+    return [group for group in groups if group in model.technical]
 
 
 class Config(Node):
@@ -316,6 +379,12 @@ class Config(Node):
         """Return the model's settings with the preset's values filled in, checked against each other."""
         return resolve_model(self.model, [factor.group for factor in self.factors.values()])
 
+    @property
+    def technical_by_name(self) -> list[str]:
+        """Return the groups that are not technical, though their names say that they are."""
+        settings = self.resolved_model()
+        return [name for name in settings.groups if name not in settings.technical and _TECHNICAL_BY_NAME.match(name)]
+
 
 class ResolvedModel(Node):
     """The network with nothing left open: what a checkpoint stores."""
@@ -326,6 +395,7 @@ class ResolvedModel(Node):
     kmer: int
     latent: int
     groups: dict[str, int]
+    technical: list[str] = Field(default_factory=lambda: [TECHNICAL])
     hidden: int
     head: Literal["conditioned", "free"]
     gain: bool
@@ -367,6 +437,7 @@ def resolve_model(model: ModelConfig, factor_groups: Sequence[str] = ()) -> Reso
         kmer=filled["kmer"],
         latent=latent,
         groups=_latent_counts(shares, latent),
+        technical=_technical_groups(model, list(shares), factor_groups),
         hidden=filled["hidden"],
         head=model.head,
         gain=model.gain,

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mfd_cli.base.errors import ConfigError, RunError
+from mfd_cli.base.errors import ConfigError, OutputError, RunError
 from mfd_cli.base.files import write_json
 from mfd_cli.base.stored_json import without_nan
 from mfd_cli.dataset.folder import open_dataset
@@ -33,6 +33,7 @@ TOLERANCE = 0.003
 MEASURES = {"auroc": "AUROC", "pearson": "correlation"}
 """What measures accuracy, by the first of these that there is, and what it is called: AUROC of peaks, or signals alone."""
 LEAKAGES = ("leakage_contributions", "leakage_latents")
+SUMMARY = "sweep.json"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ def sweep(
     key, values = parse_sweep(text)
     seeds = list(seeds) or [project.config.train.seed]
     folder, rows = project.run / "sweep", []
+    if (folder / SUMMARY).exists() and not (resume or force):
+        raise OutputError("holds a sweep already", path=folder, hint="--resume goes on with it, --force replaces it")
     for value in values:
         for seed in seeds:
             one = load_project(
@@ -115,7 +118,7 @@ def sweep(
     result = SweepResult(key, measure, rows, means, recommended, reason)
     write_tsv(folder / "sweep.tsv", rows)
     summary = {"key": key, "measure": measure, "recommended": recommended, "reason": reason, "means": means}
-    write_json(folder / "sweep.json", without_nan(summary))
+    write_json(folder / SUMMARY, without_nan(summary))
     draw_sweep(folder / "sweep", key, means, recommended, tolerance, measure, MEASURES[measure])
     return result
 

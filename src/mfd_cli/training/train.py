@@ -25,8 +25,9 @@ from mfd_cli.base.locks import claim, tidy_inside
 from mfd_cli.base.os_signals import stop_signals
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.device import device_of
+from mfd_cli.core.metadata import sole_level_words
 from mfd_cli.dataset.folder import Bins, Dataset
-from mfd_cli.engine.processes import join
+from mfd_cli.engine.processes import join_processes
 from mfd_cli.experiments.confounds import worst_confounds
 from mfd_cli.runs.batches import LabelledBins
 from mfd_cli.runs.folder import (
@@ -41,6 +42,7 @@ from mfd_cli.runs.folder import (
     load_run,
     runs_of_seeds,
 )
+from mfd_cli.settings.config import Config
 from mfd_cli.settings.project import Project
 from mfd_cli.training.not_finite import batches_named, check_gradients
 from mfd_cli.training.plan import TIMED_STEPS, FirstSteps, TrainingPlan, plan_left
@@ -73,7 +75,7 @@ def train(
     settings do not fit the dataset, DatasetError, and Interrupted on SIGINT and SIGTERM.
     """
     with same_bits(project.config.train.deterministic):
-        folder, processes = project.run, join()
+        folder, processes = project.run, join_processes()
         device = device_of(int(torch.cuda.is_available()) if gpus is None else gpus, processes.local)
         if processes.first:
             hold_run(folder)
@@ -86,8 +88,12 @@ def train(
         if state is not None:
             go_on(ready.trainer, folder, state, warn)
         course = Course(ready, ready.training_bins(), ready.validation_bins(), folder, progress, note)
+        if note:
+            for factor, level in ready.trainer.model.metadata.sole_levels().items():
+                note(sole_level_words(factor, level))
         if warn:
             warn_of_confounds(ready, warn)
+            warn_of_groups(project.config, warn)
             if not len(course.validation):
                 warn("there are no validation bins: the last weights are kept, and training does not stop early")
         if processes.first and ready.trainer.step == 0:
@@ -301,6 +307,15 @@ def warn_of_confounds(ready: Ready, warn: Say) -> None:
     rows = [track.metadata for track, used in zip(outputs_of(ready.dataset), trained) if used]
     for sentence in worst_confounds(rows, ready.trainer.config.factors):
         warn(f"{sentence}: their separate contributions are not to be trusted (mfd check-design)")
+
+
+def warn_of_groups(config: Config, warn: Say) -> None:
+    """Say which groups are named like technique and count as biology."""
+    for group in config.technical_by_name:
+        warn(
+            f"the group {group!r} is not set aside as technical (MFD_DEBIASED, --fix technical=average): "
+            f'model.technical = ["{group}"] in mfd.toml sets it aside'
+        )
 
 
 def about_run(dataset: Dataset, bins: Bins) -> dict[str, Any]:

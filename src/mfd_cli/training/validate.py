@@ -50,7 +50,8 @@ def validate(
     """Measure the averaged model, keep it if it is the best, add to metrics.jsonl; return whether training should end."""
     started = time.monotonic()
     fill_held_out(trainer.average, [track.kind for track in outputs_of(dataset)])
-    measured = measure(trainer.average, data, trainer.config.objective.signal_weight, trainer.used)
+    predicted = predict_bins(trainer.average, data, trainer.config.objective.signal_weight, trainer.used)
+    measured = figures(predicted)
     steps = max(float(trainer.sums.get("steps", 0.0)), 1.0)
     averages = {f"train_{name}": float(value) / steps for name, value in trainer.sums.items() if name != "steps"}
     better = measured["skill"] > trainer.best.skill or not len(data)
@@ -71,7 +72,8 @@ def validate(
     append_metrics(folder / METRICS, line)
     if better:
         summary = {**about, "step": trainer.step, "windows": line["windows"], "validation": measured}
-        save_run(Run(folder, trainer.config, trainer.average, outputs_of(dataset), scale, summary))
+        calibrated = scale.calibrated(predicted.expected, predicted.signal) if predicted else scale
+        save_run(Run(folder, trainer.config, trainer.average, outputs_of(dataset), calibrated, summary))
     return trainer.best.without_improvement >= trainer.config.train.patience
 
 
@@ -90,17 +92,38 @@ class Predictions(NamedTuple):
 
 
 @torch.inference_mode()
-def measure(model: MfdModel, data: LabelledBins, signal_weight: float, used: Tensor) -> dict[str, float]:
-    """Return the prediction loss, AUROC, AUPRC and correlation of signals on these bins, averaged over the training tracks.
+def predict_bins(model: MfdModel, data: LabelledBins, signal_weight: float, used: Tensor) -> Predictions | None:
+    """Apply the model, in evaluation mode, to all bins in order; None where there is none.
 
-    `used` (tracks,) is 1 for training tracks. `skill`, by which the best weights are chosen, is the mean over rated tracks
-    of the AUROC, or for signals of (1 + r) / 2. Which tracks are rated depends on the labels alone, so that the skills of
-    two models can be compared: a peak track with FEWEST_POSITIVES bins of either kind, a signal that varies (a prediction
-    that does not has r = 0). Where no track is rated, skill is minus the loss. Without bins it is 0.
+    `used` (tracks,) is 1 for training tracks: nothing is looked up of the others.
     """
     if not len(data):
+        return None
+    count, loss = data.peak_tracks, 0.0
+    parts: list[tuple[Tensor, ...]] = []
+    with in_evaluation(model):
+        for batch in data.in_order(VALIDATED_AT_ONCE):
+            logits = model(batch.codes).logits
+            cells = (batch.measured * used).expand(len(logits), -1)
+            mean, _ = prediction_loss(logits, batch.peaks, batch.signal, cells, signal_weight, data.counts)
+            loss += float(mean) * len(logits)
+            peaks = batch.peaks.masked_fill(cells[:, :count] == 0, torch.nan)
+            signal = batch.signal.masked_fill(cells[:, count:] == 0, torch.nan)
+            parts.append((logits[:, :count], peaks, data.scale.expected(logits[:, count:]), signal))
+    scores, peaks, expected, signal = (torch.cat(pieces) for pieces in zip(*parts))
+    return Predictions(scores, peaks, expected, signal, loss / len(scores))
+
+
+def figures(predicted: Predictions | None) -> dict[str, float]:
+    """Return the prediction loss, AUROC, AUPRC and correlation of signals, averaged over the training tracks.
+
+    `skill`, by which the best weights are chosen, is the mean over rated tracks of the AUROC, or for signals of (1 + r) / 2.
+    Which tracks are rated depends on the labels alone, so that the skills of two models can be compared: a peak track with
+    FEWEST_POSITIVES bins of either kind, a signal that varies (a prediction that does not has r = 0). Where no track is
+    rated, skill is minus the loss. Without bins it is 0.
+    """
+    if predicted is None:
         return {"skill": 0.0}
-    predicted = _predict(model, data, signal_weight, used)
     auroc, auprc = auroc_auprc(predicted.scores, predicted.peaks)
     positives, negatives = (predicted.peaks == 1).sum(0).cpu(), (predicted.peaks == 0).sum(0).cpu()
     rated = (positives >= FEWEST_POSITIVES) & (negatives >= FEWEST_POSITIVES)
@@ -117,23 +140,6 @@ def measure(model: MfdModel, data: LabelledBins, signal_weight: float, used: Ten
     if len(r):
         result["pearson_mean"] = float(r.mean())
     return result
-
-
-def _predict(model: MfdModel, data: LabelledBins, signal_weight: float, used: Tensor) -> Predictions:
-    """Apply the model, in evaluation mode, to all bins in order."""
-    count, loss = data.peak_tracks, 0.0
-    parts: list[tuple[Tensor, ...]] = []
-    with in_evaluation(model):
-        for batch in data.in_order(VALIDATED_AT_ONCE):
-            logits = model(batch.codes).logits  # (bins, tracks)
-            cells = (batch.measured * used).expand(len(logits), -1)
-            mean, _ = prediction_loss(logits, batch.peaks, batch.signal, cells, signal_weight, data.counts)
-            loss += float(mean) * len(logits)
-            peaks = batch.peaks.masked_fill(cells[:, :count] == 0, torch.nan)
-            signal = batch.signal.masked_fill(cells[:, count:] == 0, torch.nan)
-            parts.append((logits[:, :count], peaks, data.scale.expected(logits[:, count:]), signal))
-    scores, peaks, expected, signal = (torch.cat(pieces) for pieces in zip(*parts))
-    return Predictions(scores, peaks, expected, signal, loss / len(scores))
 
 
 def _varies(signal: Tensor) -> Tensor:

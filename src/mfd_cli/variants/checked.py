@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from mfd_cli.base.errors import VariantError
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.threads import ahead
-from mfd_cli.formats.vcf_reader import Record, VariantFile
+from mfd_cli.formats.vcf_reader import Record, VariantFile, open_variants
 from mfd_cli.genome.alleles import BEYOND, LONGEST, MISMATCH
 from mfd_cli.genome.sequence import Genome, match_contigs
 from mfd_cli.variants.options import ScoreOptions
-from mfd_cli.variants.records import MOST_MISMATCHES, Allele, alleles_of, chunks, within
+from mfd_cli.variants.phasing import sample_column
+from mfd_cli.variants.records import MOST_MISMATCHES, Allele, alleles_of, check_lengths, chunks, records_within
 from mfd_cli.variants.summary import ScoreSummary
 
 FEWEST_CHECKED = 20
@@ -21,6 +24,17 @@ PLAINLY_WRONG, EARLY = 0.5, 10_000
 """Above this share of mismatches within the first records there is no need to read on."""
 REFERENCE_MISMATCH = "reference mismatch"
 """The reason under which all alleles are counted whose REF is not in the genome."""
+
+
+@contextmanager
+def checked_header(
+    source: str | Path, genome: Genome, options: ScoreOptions, summary: ScoreSummary
+) -> Iterator[tuple[VariantFile, int | None]]:
+    """Open a file of variants whose header fits the genome; with it goes the column of the sample whose haplotypes count, None
+    without --phased. Raises VariantError where no sample is chosen, or (check_ref `error`) a contig has another length."""
+    with open_variants(source) as variants:
+        summary.warnings += check_lengths(variants, genome, options.check_ref)
+        yield variants, sample_column(variants.header[-1], options.sample, variants.name) if options.phased else None
 
 
 @dataclass
@@ -62,7 +76,7 @@ class CheckedRecords:
         """Yield chunks of records and the alleles of each; neighbours that are to be scored together stay in one chunk."""
         records = self.variants.records
         if self.options.regions:
-            records = within(records, self.options.regions, self.genome)
+            records = records_within(records, self.options.regions, self.genome)
         for chunk in chunks(records, LONGEST if self.options.phased else 0):
             yield chunk, [allele for record in chunk for allele in alleles_of(record, self.genome)]
 

@@ -11,14 +11,15 @@ import numpy as np
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.variants.background import Background
-from mfd_cli.variants.effects import Scorer, ScoreSettings
+from mfd_cli.variants.effects import ScoreSettings
 from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.parts import ScoreParts
 from mfd_cli.variants.phasing import FIRST_SAMPLE, Group, carried_by, groups_of, neighbours, together
 from mfd_cli.variants.records import Allele
+from mfd_cli.variants.scorer import Scorer
 from mfd_cli.variants.summary import ScoreSummary
 
-COMPARED = 256
+COMPARED_ALLELES = 256
 """Alleles that are scored in float32 too where another precision is asked for, to say how far the scores agree."""
 FEW_SAMPLES = 8
 """Samples whose haplotypes are looked at for variants that lie close together."""
@@ -67,7 +68,7 @@ class ChunkScorer:
         settings = self.scorer.settings
         if settings.precision == "float32" or self.options.phased:
             return []
-        first = [allele.variant for allele in alleles if allele.variant is not None][:COMPARED]
+        first = [allele.variant for allele in alleles if allele.variant is not None][:COMPARED_ALLELES]
         full = ScoreSettings(settings.placement, "float32", settings.tracks, settings.fixes)
         exact = Scorer(self.scorer.runs, self.scorer.device, self.scorer.batch_size, full)
         rough, fine = columns["MFD_MAX_DLOGIT"][: len(first)], exact.columns(first, self.genome)["MFD_MAX_DLOGIT"]

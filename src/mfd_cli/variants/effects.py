@@ -1,12 +1,6 @@
-"""What a variant changes, in numbers: models' weights arranged so that scores are products with the change of the latent.
+"""What a variant changes in a model: the latent of the alternate minus that of the reference, part by part.
 
-Scores are alternate minus reference on the logit scale, both strands averaged. The head is linear, so the difference is taken
-in the latent and every score is a product with it:
-
-    MFD_MAX_DLOGIT, MFD_TRACK   signed change of the most affected track, and its id
-    MFD_SHARED                  signed change of what all tracks have in common
-    MFD_BIO, MFD_TECH, ...      root mean square over tracks of a group's change, every level weighing the same
-    MFD_DEBIASED                the same for everything but the technical part
+The head is linear, so every change of a logit is a product with the change of the latent, both strands averaged.
 
 Windows of substitutions are placed in one of two ways. `centred`: the variant lies in the middle of the bin that is predicted.
 `grid`: the bins are those of the genome's 128-bp grid, so that all variants of a bin share one pass over the reference; a
@@ -16,18 +10,14 @@ effect. Alleles of another length than their reference are centred either way (s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.special import expit
 
-from mfd_cli.base.arrays import Doubles, Floats
-from mfd_cli.base.errors import RunError
+from mfd_cli.base.arrays import Floats
 from mfd_cli.core.decompose import Decomposition, decompose
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.predictor import Precision, Predictor
@@ -35,8 +25,7 @@ from mfd_cli.genome.alleles import Variant, indel_windows, substituted
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.sequence import Genome, encode
 from mfd_cli.runs.folder import Run
-from mfd_cli.runs.panel import Panel, panel_of
-from mfd_cli.settings.config import TECHNICAL
+from mfd_cli.runs.panel import panel_of
 
 Placement = Literal["centred", "grid"]
 EDGE = 32
@@ -45,12 +34,6 @@ MOST_ALTERNATES = 16
 """Substitutions that go through the model together, per window of a batch: they touch a twentieth of it."""
 WINDOWS_OF_INDEL = 8
 """About how many windows an indel is scored in (both haplotypes, both edges): so many fewer indels make a batch."""
-NOTHING = 1e-6
-"""Sizes below this are the rounding of float32."""
-MOSTLY_TECHNICAL, EXTRAPOLATED = "mostly_technical", "extrapolated"
-_SHORT = {"biological": "BIO", "technical": "TECH"}
-_TAKEN = ("MAX_DLOGIT", "TRACK", "SHARED", "DEBIASED", "FLAGS", "BG_QUANTILE", "BG_DEBIASED", *_SHORT.values())
-"""Names of INFO fields that a group of the user's own cannot have."""
 
 
 @dataclass(frozen=True)
@@ -239,161 +222,6 @@ class Member:
         return before, after
 
 
-class Scorer:
-    """Scores variants with one model or with several of the same tracks (seeds), whose parts are averaged.
-
-    `columns` gives the scores of any number of variants. Raises RunError where the models cannot be averaged, ConfigError for
-    a query or a fixed factor that the model does not know.
-    """
-
-    def __init__(
-        self,
-        runs: Run | Sequence[Run],
-        device: torch.device | str = "cpu",
-        batch_size: int = 256,
-        settings: ScoreSettings | None = None,
-    ) -> None:
-        self.runs = [runs] if isinstance(runs, Run) else list(runs)
-        self.settings = settings or ScoreSettings()
-        check_alike(self.runs)
-        self.members = [Member(run, device, batch_size, self.settings) for run in self.runs]
-        self.device, self.batch_size, self.run = torch.device(device), batch_size, self.runs[0]
-        first = self.members[0]
-        self.panel: Panel = first.panel
-        self.decomposition, self.level_names = first.decomposition, first.level_names
-        self.conditioned = first.decomposition is not None
-        self.groups = list(self.panel.head.groups) if self.conditioned else []
-        self.debiased = [group for group in self.groups if group != TECHNICAL]
-        self.group_weights = {group: self.panel.weights(self.run, [group]) for group in self.groups}
-        self.debiased_weights = self.panel.weights(self.run, self.debiased)
-        peaks = np.flatnonzero(self.panel.peaks)
-        # The most affected track is a peak track where there is one: logits and standardised signals do not compare.
-        self.top = peaks if len(peaks) else np.arange(len(self.panel.ids))
-        self.probable = bool(len(peaks))  # a signal has no probability
-        self.extrapolated = np.array([value == "extrapolated" for value in self.panel.support])
-
-    @property
-    def strands(self) -> str:
-        """Return how the strands are taken together, for the header."""
-        return self.members[0].predictor.strands
-
-    def field_of(self, group: str) -> str:
-        """Return the INFO field of a group; a group called like another field of ours gets a longer name."""
-        if group in _SHORT:
-            return f"MFD_{_SHORT[group]}"
-        name = re.sub("[^A-Z0-9]", "_", group.upper())
-        return f"MFD_GROUP_{name}" if name in _TAKEN else f"MFD_{name}"
-
-    @property
-    def fields(self) -> list[str]:
-        """Return the numeric INFO fields, in order."""
-        parts = ["MFD_SHARED", *(self.field_of(g) for g in self.groups), "MFD_DEBIASED"] if self.conditioned else []
-        return ["MFD_MAX_DLOGIT", *parts]
-
-    @property
-    def column_names(self) -> list[str]:
-        """Return the names of the numeric columns of `columns`, without those of single tracks."""
-        alone = [f"alt_probability.{part}" for part in ("shared", *self.groups)] if self.conditioned else []
-        spread = [f"spread.{name}" for name in self.fields] if len(self.members) > 1 else []
-        return [*self.fields, "ref_probability", "alt_probability", *alone, *spread, *self.level_names]
-
-    def scores(self, effects: Effects) -> tuple[dict[str, Floats], NDArray[np.intp]]:
-        """Return the numeric fields, each (alleles,) float32, and (alleles,) the number of the most affected output."""
-        total = effects.total()
-        top = self.top[np.abs(total[:, self.top]).argmax(1)]
-        result = {"MFD_MAX_DLOGIT": total[np.arange(len(total)), top]}
-        if not self.conditioned:
-            return result, top
-        result["MFD_SHARED"] = effects.shared
-        for group in self.groups:
-            result[self.field_of(group)] = _rms(effects.groups[group], self.group_weights[group])
-        rest = effects.shared[:, None] + sum(effects.groups[group] for group in self.debiased)
-        result["MFD_DEBIASED"] = _rms(rest, self.debiased_weights)
-        return result, top
-
-    def columns(self, variants: Sequence[Variant], genome: Genome, per_track: bool = False) -> dict[str, Any]:
-        """Return columns of the table of scores, one value per variant: MFD_TRACK, MFD_FLAGS, `column_names`, and each
-        track's change with `per_track`. Variants are normalised, and on the genome."""
-        of_members = [member.effects(variants, genome) for member in self.members]
-        effects = mean_effects(of_members)
-        scores, top = self.scores(effects)
-        columns: dict[str, Any] = {"MFD_TRACK": self.panel.ids[top], "MFD_FLAGS": self.flags(scores, top), **scores}
-        columns |= self.probabilities(effects, top)
-        if len(of_members) > 1:
-            columns |= self.spread(of_members, top)
-        columns |= dict(zip(self.level_names, effects.levels.T))
-        if per_track:
-            columns |= {f"track.{name}": values for name, values in zip(self.panel.ids, effects.total().T)}
-        return columns
-
-    def spread(self, of_members: Sequence[Effects], top: NDArray[np.intp]) -> dict[str, Floats]:
-        """Return the standard deviation over the models of every field (alleles,); of MFD_MAX_DLOGIT in the track that is
-        reported, which need not be the one that each model would report."""
-        rows = np.arange(len(top))
-        every = [self.scores(one)[0] | {"MFD_MAX_DLOGIT": one.total()[rows, top]} for one in of_members]
-        return {f"spread.{name}": np.std([one[name] for one in every], axis=0, ddof=1) for name in self.fields}
-
-    def probabilities(self, effects: Effects, top: NDArray[np.intp]) -> dict[str, Floats]:
-        """Return the probability of a peak in the top track: of the reference, of the alternate, and with one part changed
-        alone (D.4 of the method). NaN where the outputs are signals alone."""
-        rows = np.arange(len(top))
-        before = effects.reference[rows, top]
-        if not self.probable:
-            before = np.full_like(before, np.nan)
-        parts = {group: effects.groups[group][rows, top] for group in effects.groups}
-        change = effects.shared + sum(parts.values())
-        result = {"ref_probability": expit(before), "alt_probability": expit(before + change)}
-        if self.conditioned:
-            for name, part in {"shared": effects.shared, **parts}.items():
-                result[f"alt_probability.{name}"] = expit(before + part)
-        return result
-
-    def flags(self, scores: Mapping[str, Floats], top: NDArray[np.intp]) -> list[str]:
-        """Return the warnings of each allele, joined by `&`; a dot for none."""
-        technical = np.zeros(len(top), bool)
-        if TECHNICAL in self.groups:
-            technical = scores[self.field_of(TECHNICAL)] > scores["MFD_DEBIASED"]
-        marks = ((MOSTLY_TECHNICAL, technical), (EXTRAPOLATED, self.extrapolated[top]))
-        return ["&".join(name for name, marked in marks if marked[i]) or "." for i in range(len(top))]
-
-
-def check_alike(runs: Sequence[Run]) -> None:
-    """Raise RunError where the models of an ensemble differ in genome, tracks or factors."""
-    first = runs[0]
-    for run in runs[1:]:
-        for what, one, other in (
-            ("tracks", [t.id for t in run.tracks], [t.id for t in first.tracks]),
-            ("factors", run.model.metadata.to_json(), first.model.metadata.to_json()),
-            ("groups", run.model.groups, first.model.groups),
-            ("genome", run.about["genome_digest"], first.about["genome_digest"]),
-        ):
-            if one != other:
-                raise RunError(f"has other {what} than {first.path}: they cannot be averaged", path=run.path)
-
-
-def mean_effects(of_members: Sequence[Effects]) -> Effects:
-    """Return the mean of every part over models."""
-    if len(of_members) == 1:
-        return of_members[0]
-    groups = {group: np.mean([one.groups[group] for one in of_members], axis=0) for group in of_members[0].groups}
-    return Effects(
-        np.mean([one.reference for one in of_members], axis=0),
-        np.mean([one.shared for one in of_members], axis=0),
-        groups,
-        np.mean([one.levels for one in of_members], axis=0),
-    )
-
-
 def _pieces(values: Sequence[Any], size: int) -> Iterator[Any]:
     """Yield a sequence in pieces of at most `size`."""
     return (values[low : low + size] for low in range(0, len(values), size))
-
-
-def _rms(values: Floats, weights: Doubles) -> Floats:
-    """Return the root of the weighted mean square over tracks, (alleles, tracks) to (alleles,).
-
-    Sizes that are nothing but rounding become 0, so that a part that a model lacks is 0 and not 1e-8.
-    """
-    size = np.sqrt(np.square(values, dtype=np.float64) @ weights).astype(np.float32)
-    result: Floats = np.where(size < NOTHING, np.float32(0), size)
-    return result

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from mfd_cli.base.errors import OutputError, VariantError
+from mfd_cli.formats.tables import parquet_name
 from mfd_cli.genome.genes import Elements, Genes
 from mfd_cli.genome.intervals import Interval
 
 CheckRef = Literal["skip", "error", "warn"]
 Index = Literal["auto", "tbi", "csi", "none"]
 OutputType = Literal["v", "z", "b", "u"]
-SUFFIXES: dict[OutputType, str] = {"v": ".vcf", "z": ".vcf.gz", "b": ".bcf", "u": ".bcf"}
+SUFFIX_OF_TYPE: dict[OutputType, str] = {"v": ".vcf", "z": ".vcf.gz", "b": ".bcf", "u": ".bcf"}
 """The suffix of an output that is not named."""
 TYPE_OF_SUFFIX: dict[tuple[str, ...], OutputType] = {(".vcf",): "v", (".vcf.gz", ".vcf.bgz"): "z", (".bcf",): "b"}
 """The format of an output that is named and whose format is not given."""
@@ -74,19 +75,22 @@ def output_places(source: str | Path, options: ScoreOptions) -> ScoreFiles:
     """Return where the VCF, the table and the list of skipped alleles go, and in which format the VCF is.
 
     The format is `output_type` where it is given, as in bcftools, and the name may then be any; otherwise the name's suffix
-    says it. Raises VariantError for a suffix that says nothing, and for an index that the format cannot have.
+    says it. Raises VariantError for a suffix that says nothing, and for an index that the format cannot have; OutputError for
+    a table that is not called Parquet.
     """
     output, kind = options.output, options.output_type
+    if options.table is not None:
+        parquet_name(options.table)
     piped = str(output) == "-" or (output is None and str(source) == "-")
     if piped:
-        _check_index(options.index, kind or "v", piped=True)
+        _check_index_of_type(options.index, kind or "v", piped=True)
         return distinct(ScoreFiles(None, options.table, options.skipped, kind or "v"))
     if output is None:
         name = "stdin" if str(source) == "-" else Path(source).name
-        output = f"{_stem(name)}.mfd{SUFFIXES[kind or 'z']}"
+        output = f"{_stem(name)}.mfd{SUFFIX_OF_TYPE[kind or 'z']}"
     vcf = Path(output)
     kind = kind or _type_by_name(vcf)
-    _check_index(options.index, kind, piped=False)
+    _check_index_of_type(options.index, kind, piped=False)
     stem = _stem(vcf.name)
     table, skipped = vcf.with_name(f"{stem}.parquet"), vcf.with_name(f"{stem}.skipped.tsv")
     return distinct(ScoreFiles(vcf, options.table or table, options.skipped or skipped, kind))
@@ -107,7 +111,7 @@ def _type_by_name(vcf: Path) -> OutputType:
     )
 
 
-def _check_index(index: Index, kind: OutputType, *, piped: bool) -> None:
+def _check_index_of_type(index: Index, kind: OutputType, *, piped: bool) -> None:
     """Raise VariantError where an index is asked for by name and the output cannot have it."""
     if index in ("tbi", "csi") and (piped or kind in ("v", "u") or (kind == "b" and index == "tbi")):
         raise VariantError(

@@ -17,9 +17,9 @@ from mfd_cli.formats.tables import ParquetRows, TsvRows
 from mfd_cli.formats.vcf_reader import Record
 from mfd_cli.formats.vcf_writer import VcfWriter
 from mfd_cli.genome.sequence import Genome
-from mfd_cli.variants.effects import Scorer
 from mfd_cli.variants.options import Index, ScoreFiles, ScoreOptions, output_places
 from mfd_cli.variants.records import SKIP_COLUMNS, Allele, skip_row
+from mfd_cli.variants.scorer import Scorer
 from mfd_cli.variants.summary import ScoreSummary
 from mfd_cli.variants.vcf_fields import OTHER_FIELDS, info_columns, info_of
 

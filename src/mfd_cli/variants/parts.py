@@ -20,13 +20,12 @@ import pyarrow as pa
 from mfd_cli import __version__
 from mfd_cli.base.files import MARK, mark_folder, whole_file
 from mfd_cli.genome.alleles import Variant
-from mfd_cli.variants.effects import Scorer
+from mfd_cli.variants.scorer import Scorer
 
 WORTH = 1.0
 """Seconds that a chunk must take for its scores to be kept."""
 DIGEST_BYTES = 32
 """Length of the sha256 at the start of a part."""
-Columns = dict[str, Any]
 
 
 class ScoreParts:
@@ -37,7 +36,7 @@ class ScoreParts:
         self.folder = None if output is None else output.with_name(f".{output.name}.parts")
         self.plan, self.taken = plan, 0
 
-    def columns(self, variants: Sequence[Variant], score: Callable[[], Columns]) -> Columns:
+    def columns(self, variants: Sequence[Variant], score: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the columns of these variants: those of an earlier run, or what `score` makes."""
         if self.folder is None or not variants:
             return score()
@@ -60,7 +59,7 @@ class ScoreParts:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def write_part(file: Path, columns: Columns) -> None:
+def write_part(file: Path, columns: dict[str, Any]) -> None:
     """Write the columns of a chunk, whole, behind their digest."""
     sink = pa.BufferOutputStream()
     table = pa.table({name: pa.array(values) for name, values in columns.items()})
@@ -71,7 +70,7 @@ def write_part(file: Path, columns: Columns) -> None:
         temporary.write_bytes(hashlib.sha256(raw).digest() + raw)
 
 
-def read_part(file: Path) -> Columns | None:
+def read_part(file: Path) -> dict[str, Any] | None:
     """Return what `write_part` wrote; None where there is nothing, or something else."""
     try:
         raw = file.read_bytes()

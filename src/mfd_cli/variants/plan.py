@@ -7,19 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from mfd_cli.base.progress import Progress, lasting
-from mfd_cli.formats.vcf_reader import open_variants
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.sequence import Genome
-from mfd_cli.runs.folder import Run
-from mfd_cli.variants.checked import CheckedRecords
-from mfd_cli.variants.effects import Scorer, ScoreSettings
+from mfd_cli.variants.checked import CheckedRecords, checked_header
 from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.outputs import free_places
-from mfd_cli.variants.phasing import sample_column
-from mfd_cli.variants.records import check_lengths
+from mfd_cli.variants.scorer import Scorer
 from mfd_cli.variants.summary import ScoreSummary
 
 TIMED, WARMED_UP = 256, 8
@@ -51,31 +45,23 @@ class ScorePlan:
 
 
 def plan_scores(
-    runs: Run | Sequence[Run],
-    genome: Genome,
-    source: str | Path,
-    options: ScoreOptions | None = None,
-    *,
-    settings: ScoreSettings | None = None,
-    device: torch.device | str = "cpu",
-    batch_size: int = 256,
-    progress: Progress | None = None,
+    scorer: Scorer, genome: Genome, source: str | Path, options: ScoreOptions, progress: Progress | None = None
 ) -> ScorePlan:
-    """Return the plan of `score_variants` with the same arguments; raises the same."""
-    options = options or ScoreOptions()
-    files, scorer, counts = free_places(source, options), Scorer(runs, device, batch_size, settings), ScoreSummary()
-    timed: list[Variant] = []
-    with open_variants(source) as variants:
-        counts.warnings += check_lengths(variants, genome, options.check_ref)
-        if options.phased:
-            sample_column(variants.header[-1], options.sample, variants.name)  # raises where no sample is chosen
+    """Return the plan of `write_scores` with the same arguments; raises the same."""
+    files, counts, timed = free_places(source, options), ScoreSummary(), list[Variant]()
+    with checked_header(source, genome, options, counts) as (variants, _):
         for _, alleles in CheckedRecords(variants, genome, options, counts, progress, "reading records"):
             missing = TIMED - len(timed)
             timed += [allele.variant for allele in alleles if allele.variant is not None][:missing]
-    seconds = 0.0
-    if timed:
-        scorer.columns(timed[:WARMED_UP], genome, options.per_track)
-        started = time.perf_counter()
-        scorer.columns(timed, genome, options.per_track)
-        seconds = (time.perf_counter() - started) / len(timed) * counts.scored
+    seconds = seconds_of_scoring(scorer, timed, genome, options.per_track) * counts.scored
     return ScorePlan(counts, seconds, [path for path in (files.vcf, files.table, files.skipped) if path is not None])
+
+
+def seconds_of_scoring(scorer: Scorer, variants: Sequence[Variant], genome: Genome, per_track: bool) -> float:
+    """Return how long the scoring of one of these variants takes, in seconds; 0 where there is none."""
+    if not variants:
+        return 0.0
+    scorer.columns(variants[:WARMED_UP], genome, per_track)
+    started = time.perf_counter()
+    scorer.columns(variants, genome, per_track)
+    return (time.perf_counter() - started) / len(variants)

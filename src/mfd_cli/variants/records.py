@@ -37,7 +37,7 @@ class Allele:
     written: Variant | None = None
 
 
-def within(records: Iterator[Record], regions: Sequence[Interval], genome: Genome) -> Iterator[Record]:
+def records_within(records: Iterator[Record], regions: Sequence[Interval], genome: Genome) -> Iterator[Record]:
     """Yield the records whose reference allele overlaps one of the regions (of the genome's contigs)."""
     spans_of: dict[str, list[tuple[int, int]]] = {}
     for region in regions:

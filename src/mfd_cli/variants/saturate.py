@@ -21,14 +21,15 @@ from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.files import check_output, names_of_files, whole_files
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.threads import ahead, in_background
-from mfd_cli.formats.tables import ParquetRows
+from mfd_cli.formats.tables import ParquetRows, parquet_name
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.intervals import parse_region
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
-from mfd_cli.variants.effects import Scorer, ScoreSettings
+from mfd_cli.variants.effects import ScoreSettings
 from mfd_cli.variants.options import TYPE_OF_SUFFIX
+from mfd_cli.variants.scorer import Scorer
 from mfd_cli.variants.table import table_metadata
 
 SATURATED_AT_ONCE = 16
@@ -89,11 +90,11 @@ def saturate(
     path = check_output(table_path(output, region, shard), force)
     settings = replace(settings or ScoreSettings(), placement="grid")
     scorer, summary = Scorer(runs, device, batch_size, settings), SaturationSummary(path)
-    with whole_files(path) as (temporary,), ParquetRows(temporary, schema_of(scorer, per_track), 4) as table:
+    with whole_files(path) as (temporary,), ParquetRows(temporary, schema_of(scorer, genome, per_track), 4) as table:
         pieces = [stretches[low : low + SATURATED_AT_ONCE] for low in range(0, len(stretches), SATURATED_AT_ONCE)]
         with in_background() as later:
             for done, variants in enumerate(ahead(substitutions(piece, genome) for piece in pieces), start=1):
-                later(table.write, columns_of(variants, scorer, genome, per_track))
+                later(table.write, substitution_columns(variants, scorer, genome, per_track))
                 summary.scored += len(variants)
                 if progress:
                     progress("scoring bins", min(done * SATURATED_AT_ONCE, len(stretches)), len(stretches))
@@ -105,7 +106,7 @@ def saturate(
 
 def table_path(output: Path | None, region: str, shard: tuple[int, int]) -> Path:
     """Return the table's file: `output`, or a name made of the region and the shard. ConfigError for a name of a VCF, and
-    for standard output, where a Parquet file cannot go."""
+    for standard output, where a Parquet file cannot go; OutputError for another name that is none of a Parquet file."""
     if output is None:
         suffix = "" if shard == (1, 1) else f".{shard[0]}-of-{shard[1]}"
         return Path(f"saturate.{names_of_files([region])[0]}{suffix}.parquet")
@@ -113,7 +114,7 @@ def table_path(output: Path | None, region: str, shard: tuple[int, int]) -> Path
         raise ConfigError(
             f"--saturate writes a Parquet table, not {str(output)!r}", hint="-o FILE.parquet; a VCF comes from a VCF"
         )
-    return output
+    return parquet_name(output)
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -155,7 +156,9 @@ def _substitutions(stretches: Sequence[Stretch], genome: Genome) -> Iterator[Var
                 yield from (Variant(contig, position, ref, alt) for alt in "ACGT" if alt != ref)
 
 
-def columns_of(variants: Sequence[Variant], scorer: Scorer, genome: Genome, per_track: bool) -> dict[str, Any]:
+def substitution_columns(
+    variants: Sequence[Variant], scorer: Scorer, genome: Genome, per_track: bool
+) -> dict[str, Any]:
     """Return the table's columns, one value per substitution."""
     return {
         "contig": [variant.contig for variant in variants],
@@ -166,10 +169,10 @@ def columns_of(variants: Sequence[Variant], scorer: Scorer, genome: Genome, per_
     }
 
 
-def schema_of(scorer: Scorer, per_track: bool) -> pa.Schema:
+def schema_of(scorer: Scorer, genome: Genome, per_track: bool) -> pa.Schema:
     """Return the schema of the table, one row per substitution."""
     columns: list[tuple[str, pa.DataType]] = [("contig", pa.string()), ("position", pa.int64())]
     columns += [(name, pa.string()) for name in ("ref", "alt", "MFD_TRACK", "MFD_FLAGS")]
     columns += [(name, pa.float32()) for name in scorer.column_names]
     columns += [(f"track.{name}", pa.float32()) for name in scorer.panel.ids if per_track]
-    return pa.schema(columns, metadata=table_metadata(scorer))
+    return pa.schema(columns, metadata=table_metadata(scorer, genome))

@@ -3,7 +3,7 @@
 Records are read, scored and written at the same time, in chunks, so that memory does not depend on the length of the file:
 
     checked.py   the chunks of the input, counted; whether it belongs to the genome
-    columns.py   a chunk's columns of the table, with effects.py (what the scores are), phasing.py and background.py
+    columns.py   a chunk's columns of the table, with scorer.py, effects.py, phasing.py and background.py
     outputs.py   the VCF (vcf_fields.py says what it tells), the table (table.py) and the list of skipped alleles
 """
 
@@ -18,18 +18,17 @@ import torch
 from mfd_cli.base.errors import MfdError
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.threads import in_background
-from mfd_cli.formats.vcf_reader import open_variants
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
 from mfd_cli.variants.background import Background, find_background
-from mfd_cli.variants.checked import CheckedRecords
+from mfd_cli.variants.checked import CheckedRecords, checked_header
 from mfd_cli.variants.columns import ChunkScorer
-from mfd_cli.variants.effects import Scorer, ScoreSettings
+from mfd_cli.variants.effects import ScoreSettings
 from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.outputs import ScoreOutputs, free_places, score_outputs
 from mfd_cli.variants.parts import ScoreParts, parts_key
-from mfd_cli.variants.phasing import sample_column
-from mfd_cli.variants.records import check_lengths, naming, peeked
+from mfd_cli.variants.records import naming, peeked
+from mfd_cli.variants.scorer import Scorer
 from mfd_cli.variants.summary import ScoreSummary
 from mfd_cli.variants.table import score_schema
 from mfd_cli.variants.vcf_fields import header_of
@@ -51,16 +50,20 @@ def score_variants(
     Several runs of the same tracks are averaged. Raises VariantError for a broken record or when more than 5 % of the
     reference alleles disagree with the genome (unless `check_ref` is `warn`); then nothing is written.
     """
-    started, options = time.monotonic(), options or ScoreOptions()
-    files = free_places(source, options)
-    scorer, summary = Scorer(runs, device, batch_size, settings), ScoreSummary()
-    background = _background_of(scorer, genome, summary)
-    with open_variants(source) as variants:
-        summary.warnings += check_lengths(variants, genome, options.check_ref)
-        sample = sample_column(variants.header[-1], options.sample, variants.name) if options.phased else None
+    scorer = Scorer(runs, device, batch_size, settings)
+    return write_scores(scorer, genome, source, options or ScoreOptions(), progress)
+
+
+def write_scores(
+    scorer: Scorer, genome: Genome, source: str | Path, options: ScoreOptions, progress: Progress | None = None
+) -> ScoreSummary:
+    """Do what `score_variants` does, with models that are at work already."""
+    started, summary = time.monotonic(), ScoreSummary()
+    files, background = free_places(source, options), _background_of(scorer, genome, summary)
+    with checked_header(source, genome, options, summary) as (variants, sample):
         sample_name = variants.header[-1].split(b"\t")[sample].decode("utf-8", "replace") if sample else None
         parts = ScoreParts(files.vcf, parts_key(scorer, genome.digest(), options.per_track))
-        schema = score_schema(scorer, options, background)
+        schema = score_schema(scorer, genome, options, background)
         try:
             with score_outputs(files, scorer, genome, schema, options.index, summary) as outputs:
                 first, variants = peeked(variants)

@@ -7,12 +7,13 @@ import json
 import pyarrow as pa
 
 from mfd_cli import __version__
+from mfd_cli.genome.sequence import Genome
 from mfd_cli.variants.background import Background
-from mfd_cli.variants.effects import Scorer
 from mfd_cli.variants.options import ScoreOptions
+from mfd_cli.variants.scorer import Scorer
 
 
-def score_schema(scorer: Scorer, options: ScoreOptions, background: Background | None) -> pa.Schema:
+def score_schema(scorer: Scorer, genome: Genome, options: ScoreOptions, background: Background | None) -> pa.Schema:
     """Return the schema of the table of a file, one row per scored allele: where it is, annotations, scores."""
     text, number = pa.string(), pa.float32()
     columns: list[tuple[str, pa.DataType]] = [("line", pa.int64()), ("contig", text), ("position", pa.int64())]
@@ -26,11 +27,12 @@ def score_schema(scorer: Scorer, options: ScoreOptions, background: Background |
     columns += [(name, number) for name in (background.column_names if background else ())]
     columns += [(name, number) for name in scorer.column_names if name not in scorer.fields]
     columns += [(f"track.{name}", number) for name in scorer.panel.ids if options.per_track]
-    return pa.schema(columns, metadata=table_metadata(scorer, background))
+    return pa.schema(columns, metadata=table_metadata(scorer, genome, background))
 
 
-def table_metadata(scorer: Scorer, background: Background | None = None) -> dict[str, str]:
-    """Return what the Parquet file says of itself: model, genome, settings, tracks behind each level, support."""
+def table_metadata(scorer: Scorer, genome: Genome, background: Background | None = None) -> dict[str, str]:
+    """Return what the Parquet file says of itself: model, genome that was scored on, settings, tracks behind each level,
+    support."""
     counts, settings = {}, scorer.settings
     if scorer.decomposition is not None:
         for name in scorer.level_names:
@@ -39,7 +41,7 @@ def table_metadata(scorer: Scorer, background: Background | None = None) -> dict
     return {
         "mfd_version": __version__,
         "mfd_model": ",".join(run.digest for run in scorer.runs),
-        "mfd_genome": str(scorer.run.about["genome_digest"]),
+        "mfd_genome": genome.digest(),
         "mfd_tracks_per_level": json.dumps(counts),
         "mfd_settings": json.dumps(
             {

@@ -10,7 +10,7 @@ from mfd_cli import __version__
 from mfd_cli.formats.vcf_reader import VariantFile
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.variants.background import QUANTILE_FIELDS, Background
-from mfd_cli.variants.effects import Scorer
+from mfd_cli.variants.scorer import Scorer
 
 PLACEMENTS = {
     "centred": "variant in the middle of its bin",
@@ -24,7 +24,7 @@ DESCRIPTIONS = {
 OTHER_FIELDS = ("MFD_TRACK", "MFD_FLAGS", *QUANTILE_FIELDS.values())
 FLAGS = (
     "Warnings joined by &: mostly_technical (the technical part changes more than all the rest), extrapolated (the track's "
-    "combination of levels is not backed by training tracks)"
+    "combination of levels is not backed by training tracks; of an average: no other condition of it is)"
 )
 
 
@@ -41,41 +41,48 @@ def header_of(
 
     `contig_name` is what the file calls a contig of the genome; `note` says which other genome was used, `phased` which sample.
     """
-    mine = own_fields(scorer)
-    about = scorer.run.about
-    theirs = [line for line in variants.header[:-1] if not line.startswith((*mine, b"##mfd_"))]
-    ours = []
+    older = (*own_fields(scorer), b"##mfd_")
+    of_input = [line for line in variants.header[:-1] if not line.startswith(older)]
+    added = [*field_lines(scorer, background), *provenance_lines(scorer, background, phased)]
+    if note:
+        added.append(f'##mfd_genome="{_plain(note)}"')
+    if not variants.contigs:
+        added += [f"##contig=<ID={contig_name(name)},length={length}>" for name, length in genome.lengths.items()]
+    return [*of_input, *(line.encode() for line in added), variants.header[-1]]
+
+
+def field_lines(scorer: Scorer, background: Background | None) -> list[str]:
+    """Return the header lines of our INFO fields."""
+    group_of = {scorer.field_of(group): group for group in scorer.groups}
+    lines = []
     for name in scorer.fields:
-        text = DESCRIPTIONS.get(name)
-        if text is None:
-            group = next(group for group in scorer.groups if scorer.field_of(group) == name)
-            text = f"Root mean square over tracks of the change of the {group} part of the logit"
-        ours.append(_info(name, "Float", f"{text}; not a measure of pathogenicity"))
+        text = DESCRIPTIONS.get(name) or (
+            f"Root mean square over tracks of the change of the {group_of[name]} part of the logit"
+        )
+        lines.append(_info(name, "Float", f"{text}; not a measure of pathogenicity"))
         if name == "MFD_MAX_DLOGIT":
-            ours.append(_info("MFD_TRACK", "String", "Track of MFD_MAX_DLOGIT"))
-    ours.append(_info("MFD_FLAGS", "String", FLAGS))
-    if background is not None:
-        for field, name in QUANTILE_FIELDS.items():
-            if field in scorer.fields:
-                text = f"Share of the background's variants whose {field} is smaller in size"
-                ours.append(_info(name, "Float", f"{text}; not a measure of pathogenicity"))
-    settings, digest = scorer.settings, ",".join(run.digest for run in scorer.runs)
-    digests = f'model="{digest}",genome={about["genome_digest"]}'
-    trained = " ".join(about["trained_on"])
+            lines.append(_info("MFD_TRACK", "String", "Track of MFD_MAX_DLOGIT"))
+    lines.append(_info("MFD_FLAGS", "String", FLAGS))
+    for field, name in QUANTILE_FIELDS.items():
+        if background is not None and field in scorer.fields:
+            text = f"Share of the background's variants whose {field} is smaller in size"
+            lines.append(_info(name, "Float", f"{text}; not a measure of pathogenicity"))
+    return lines
+
+
+def provenance_lines(scorer: Scorer, background: Background | None, phased: str | None) -> list[str]:
+    """Return the header lines that say which models were used, and in which way."""
+    settings, about = scorer.settings, scorer.run.about
+    digests = f'model="{",".join(run.digest for run in scorer.runs)}",genome={about["genome_digest"]}'
     chosen = f'tracks="{_plain(settings.tracks or "all")}",fix="{_plain(" ".join(settings.fixes) or "none")}"'
-    ours += [
+    return [
         f"##mfd_model=<version={__version__},{digests},head={'conditioned' if scorer.conditioned else 'free'},"
-        f'trained_on="{_plain(trained)}">',
+        f'trained_on="{_plain(" ".join(about["trained_on"]))}">',
         f'##mfd_scoring=<scale=logit,strands={scorer.strands},placement="{PLACEMENTS[settings.placement]}",'
         f'precision={settings.precision},{chosen},phased="{_plain(phased or "no")}",'
         'indels="both haplotypes at matching places, both edges, three bins",'
         f'background="{_plain(str(background)) if background else "none"}">',
     ]
-    if note:
-        ours.append(f'##mfd_genome="{_plain(note)}"')
-    if not variants.contigs:
-        ours += [f"##contig=<ID={contig_name(name)},length={length}>" for name, length in genome.lengths.items()]
-    return [*theirs, *(line.encode() for line in ours), variants.header[-1]]
 
 
 def own_fields(scorer: Scorer) -> tuple[bytes, ...]:
