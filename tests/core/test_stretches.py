@@ -32,8 +32,8 @@ def test_a_stretch_has_the_latents_of_its_windows(order: int, bins: int) -> None
     backbone, norm = network(6, WIDE, order, torch.float64)
     codes = torch.randint(0, 5, (1, WIDE + (bins - 1) * 128 + order - 1), dtype=torch.uint8)
     expected = plain(backbone, norm, windows_of(codes, order, bins), order, torch.float64)
-    assert_equal(plain(backbone, norm, codes, order, torch.float64), expected)
-    assert_equal(CentrePass(backbone, norm, WIDE, order, torch.float64).latents(codes), expected)
+    assert_equal(plain(backbone, norm, codes, order, torch.float64), expected, backbone)
+    assert_equal(CentrePass(backbone, norm, WIDE, order, torch.float64).latents(codes), expected, backbone)
 
 
 @torch.inference_mode()

@@ -61,11 +61,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 FEW = ("--set", "train.windows_per_validation=32", "--set", "train.max_windows=96")
 
 
-def test_two_processes_have_the_loss_of_one(project: Path) -> None:
+@pytest.mark.parametrize("words", [(), ("--set", "model.window=2176", "--set", "train.stretch=4")])
+def test_two_processes_have_the_loss_of_one(project: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     """Of the first three steps; later ones differ because rounding grows from step to step, as with threads."""
     for run, processes in (("one", 1), ("two", 2)):
-        assert train(project, run, processes, *FEW) == 0
-    one, two = losses(project / "one"), losses(project / "two")
+        assert train(project, str(tmp_path / run), processes, *FEW, *words) == 0
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert [line["step"] for line in one] == [line["step"] for line in two] == [1, 2, 3]
     for a, b in zip(one, two):
         for name in ("train_loss", "train_covariance", "train_predictor", "loss"):

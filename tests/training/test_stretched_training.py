@@ -1,0 +1,75 @@
+"""`mfd train` on stretches of many bins, through the command: it learns, repeats, goes on, or is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kit import tiny
+from kit.harm import Outcome, in_process
+from mfd_cli.dataset.folder import open_dataset
+from mfd_cli.runs.at_work import bin_latents
+from mfd_cli.runs.folder import load_run
+
+WORDS = ("train", "-q", "--gpus", "0", "--threads", "1", "--set", "model.window=2176", "--set", "train.stretch=4")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny world, with bins that some track was not measured in, and a run on stretches of four bins."""
+    folder = tiny.written_project(tmp_path_factory.mktemp("stretched") / "p", holes=True)
+    done = trained(folder)
+    assert done.code == 0, done.told
+    return folder
+
+
+def trained(folder: Path, *words: str) -> Outcome:
+    return in_process((*WORDS, *words), folder)
+
+
+def curve(run: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def test_a_step_has_as_many_bins_and_the_loss_is_finite(project: Path) -> None:
+    lines = curve(project / "run")
+    config = load_run(project / "run").config
+    assert config.train.stretch == 4
+    size = config.train.batch_size // 4 * 4
+    assert all(line["windows"] == line["step"] * size for line in lines)
+    assert all(np.isfinite(value) for line in lines for value in line.values())
+    assert lines[-1]["train_loss"] < lines[0]["train_loss"]
+
+
+def test_the_same_seed_gives_the_same_curve_and_a_resumed_one_goes_on(project: Path) -> None:
+    assert trained(project, "--run", "again").code == 0
+    assert curve(project / "again") == curve(project / "run")
+    assert trained(project, "--run", "parts", "--epochs", "1").code == 0
+    steps = [line["step"] for line in curve(project / "parts")]
+    assert trained(project, "--run", "parts", "--resume").code == 0
+    assert [line["step"] for line in curve(project / "parts")][: len(steps)] == steps
+    assert curve(project / "parts")[-1]["step"] == curve(project / "run")[-1]["step"]
+
+
+def test_bins_have_the_latents_of_single_windows(project: Path) -> None:
+    """What training saw in a stretch is what scoring sees in a window."""
+    run, dataset = load_run(project / "run"), open_dataset(project / "dataset")
+    bins = dataset.split("test")
+    together = bin_latents(run, dataset, bins)
+    alone = np.concatenate([bin_latents(run, dataset, bins.taken(np.array([i]))) for i in range(0, len(bins), 7)])
+    assert np.allclose(together[::7], alone, atol=1e-5 * np.abs(alone).max()) and together.std(0).max() > 0
+
+
+def test_a_window_that_sees_its_padding_is_refused(project: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(project, tmp_path / "p")
+    done = in_process((*WORDS, "--run", "short", "--set", "model.window=1152"), folder)
+    assert done.code == 2 and not (folder / "short").exists()
+    assert done.told.splitlines() == [
+        "mfd: error: train.stretch is 4, and a window of 1,152 bp ends before what its bin depends on does",
+        "hint: set model.window to 2176 or more, or train.stretch to 1",
+    ]
