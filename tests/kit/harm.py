@@ -30,7 +30,9 @@ import pysam
 Expected = Literal["refused", "read", "either"]
 LONGEST = 700
 """Letters of a line of an error message."""
-FUZZED = 20 if "MFD_SOAK" in os.environ else 1
+SOAK = "MFD_SOAK" in os.environ
+"""Whether `make soak` runs the tests: every moment of a crash, every bad input in a process of its own."""
+FUZZED = 20 if SOAK else 1
 """How many times as many examples of hypothesis are tried as in `make test`."""
 LIMIT = 60
 """Seconds until a command counts as hanging."""

@@ -6,7 +6,6 @@ In this process for speed, and one of each kind in a process of its own; `make s
 from __future__ import annotations
 
 import importlib
-import os
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ CASES = [
     pytest.param(kind, change, id=f"{kind.name}-{change.name}") for kind in KINDS.values() for change in kind.changes
 ]
 FIRST = [pytest.param(kind, kind.changes[0], id=kind.name) for kind in KINDS.values()]
-SOAK = "MFD_SOAK" in os.environ
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +38,7 @@ def test_the_good_file_is_read(kind: harm.Kind, templates: dict[bool, Path], tmp
 
 @pytest.mark.parametrize(("kind", "change"), CASES)
 def test_changes(kind: harm.Kind, change: harm.Change, templates: dict[bool, Path], tmp_path: Path) -> None:
-    run = harm.in_subprocess if SOAK else harm.in_process
+    run = harm.in_subprocess if harm.SOAK else harm.in_process
     assert harm.tried(kind, change, templates[kind.trained], tmp_path / "p", run) == ""
 
 

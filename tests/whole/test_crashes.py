@@ -30,7 +30,6 @@ from mfd_cli.dataset.folder import open_dataset
 from mfd_cli.runs.folder import load_run
 from mfd_cli.runs.info import verify
 
-SOAK = "MFD_SOAK" in os.environ
 AT = [sys.executable, str(TESTS / "kit" / "crash_at.py")]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -159,7 +158,9 @@ def test_killed_before_a_moment_of_truth(
     told = reference(name, template, tmp_path, references)
     assert told.moments >= 2
     chosen = (
-        range(1, told.moments + 1) if SOAK else sorted({round(share * told.moments) or 1 for share in MOMENTS[name]})
+        range(1, told.moments + 1)
+        if harm.SOAK
+        else sorted({round(share * told.moments) or 1 for share in MOMENTS[name]})
     )
     for moment in chosen:
         project = fresh(template, tmp_path / f"at-{moment}", COMMANDS[name])
@@ -170,12 +171,12 @@ def test_killed_before_a_moment_of_truth(
         shutil.rmtree(project)
 
 
-@pytest.mark.parametrize("name", list(COMMANDS) if SOAK else ["preprocess", "train"])
+@pytest.mark.parametrize("name", list(COMMANDS) if harm.SOAK else ["preprocess", "train"])
 def test_killed_at_any_time(name: str, template: Path, references: dict[str, Reference], tmp_path: Path) -> None:
     """SIGTERM leaves nothing behind but what is needed to go on (exit 143), SIGKILL nothing torn."""
     told = reference(name, template, tmp_path, references)
     rng = np.random.default_rng(len(name))
-    for turn in range(30 if SOAK else 1):
+    for turn in range(30 if harm.SOAK else 1):
         number = (signal.SIGTERM, signal.SIGKILL)[turn % 2]
         project = fresh(template, tmp_path / f"time-{turn}", COMMANDS[name])
         process = subprocess.Popen(

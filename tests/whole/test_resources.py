@@ -16,8 +16,6 @@ from mfd_cli.base.errors import OutputError
 from mfd_cli.cli import ending as cli_ending
 from mfd_cli.cli.ending import as_known
 
-SOAK = "MFD_SOAK" in os.environ
-
 
 def own_disk() -> bool:
     """Whether a small disk of our own can be mounted here."""
@@ -63,7 +61,9 @@ FULL = {
 
 
 @DISK
-@pytest.mark.parametrize("name", list(FULL) if SOAK else ["preprocess", "train", "predict", "score-variants, 8 kB"])
+@pytest.mark.parametrize(
+    "name", list(FULL) if harm.SOAK else ["preprocess", "train", "predict", "score-variants, 8 kB"]
+)
 def test_a_full_disk(name: str, template: Path, tmp_path: Path) -> None:
     """Results go to a small disk: one line, nothing left but locks and marks; the inputs are elsewhere."""
     (tmp_path / "OUT").mkdir()

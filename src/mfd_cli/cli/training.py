@@ -117,6 +117,7 @@ def _seeded(project: Project, seeds: str | None, several: bool, overrides: list[
         return [project]
     if several:
         raise ConfigError("--seeds trains one after the other with one process", hint="--gpus 1, or --seed N for each")
+    numbers = _seed_numbers(seeds)
     if (project.run / DESCRIPTION).exists():
         raise OutputError(
             "holds a run already, which would hide those of several seeds beside it",
@@ -124,7 +125,7 @@ def _seeded(project: Project, seeds: str | None, several: bool, overrides: list[
             hint="--run FOLDER trains the seeds into another folder",
         )
     result = []
-    for seed in _seed_numbers(seeds):
+    for seed in numbers:
         flags = {"data.dataset": project.dataset, "data.run": project.run / f"seed-{seed}", "train.seed": seed}
         result.append(load_project(project.file, overrides, flags))
     return result
