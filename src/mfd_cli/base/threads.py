@@ -1,7 +1,8 @@
-"""Doing two things at once, in order: reading ahead, and writing behind."""
+"""How many things at once, and doing two at once in order: reading ahead, and writing behind."""
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +11,16 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+def usable_cores() -> int:
+    """Return how many threads to use where nobody says: OMP_NUM_THREADS, else the cores that this process may run on.
+
+    A scheduler such as Slurm gives a job some of a machine's cores: with a thread for each core that the machine has, they
+    would wait for each other.
+    """
+    wished = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(wished) if wished.isdigit() and int(wished) else len(os.sched_getaffinity(0))
 
 
 def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.base.threads import usable_cores
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Gpus = Annotated[
     int | None, typer.Option("--gpus", min=0, help="How many GPUs; 0: the CPU [default: 1 if there is one].")
 ]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU cores to use [default: all].")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU cores to use [default: OMP_NUM_THREADS, or all].")
+]
 Fasta = Annotated[Path | None, typer.Option("--fasta", help="Reference genome.")]
 Metadata = Annotated[Path | None, typer.Option("--metadata", help="Table of tracks.")]
 DatasetFolder = Annotated[Path | None, typer.Option("--dataset", help="Dataset folder.")]
@@ -174,10 +177,10 @@ def process_number() -> int:
 
 
 def set_threads(threads: int | None) -> None:
-    """Let torch use this many CPU threads; all cores where none are named."""
+    """Let torch use this many CPU threads; as many as there are usable cores where none are named."""
     import torch
 
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.set_num_threads(threads or usable_cores())
 
 
 def say_all(lines: Iterable[str]) -> None:

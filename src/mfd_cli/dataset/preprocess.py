@@ -6,7 +6,6 @@ of tracks or intervals. The same input gives the same bytes, whatever the number
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from mfd_cli.base.arrays import Ints
 from mfd_cli.base.errors import MfdError, few
 from mfd_cli.base.files import check_output, sha256_of, whole_folder
 from mfd_cli.base.progress import Progress
+from mfd_cli.base.threads import usable_cores
 from mfd_cli.dataset.choose_bins import ChosenBins, choose_bins
 from mfd_cli.dataset.folder import write_genome, write_shard, write_tracks
 from mfd_cli.dataset.inputs import Inputs, check_inputs
@@ -40,7 +40,7 @@ def preprocess(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> PreprocessSummary:
-    """Write the dataset folder of a project (or `output`), using `threads` processes (None: all cores).
+    """Write the dataset folder of a project (or `output`), using `threads` processes (None: all usable cores).
 
     Raises InputErrors naming every faulty input, ConfigError for settings that do not fit them, OutputError where a
     dataset is in the way and `force` is not set.
@@ -51,7 +51,7 @@ def preprocess(
     with errors_name(project):
         inputs = check_inputs(project)
         with removed_on_errors(work):
-            workers = threads or os.cpu_count() or 1
+            workers = threads or usable_cores()
             parsed = parse_tracks(inputs.sources, inputs.genome, project.config, work, workers, progress)
             chosen = bins_for(inputs, parsed)
             with whole_folder(folder) as temporary:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fnmatch
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from mfd_cli.base.arrays import Bools, Doubles, Ints
 from mfd_cli.base.errors import ConfigError, OutputError, few
 from mfd_cli.base.files import check_output, whole_folder, write_json
 from mfd_cli.base.progress import Progress
+from mfd_cli.base.threads import usable_cores
 from mfd_cli.enrichment import models
 from mfd_cli.enrichment import statistics as st
 from mfd_cli.enrichment.labels import Joined, join, read_labels, summary_of
@@ -231,7 +231,7 @@ def measured(
 
 def in_threads(jobs: Iterable[Callable[[], tuple[Row, list[Row]]]]) -> Iterator[tuple[Row, list[Row]]]:
     """Yield the results of the jobs, in order. Few of them wait at a time, because each holds a column."""
-    threads = min(os.cpu_count() or 1, MOST_THREADS)
+    threads = min(usable_cores(), MOST_THREADS)
     waiting: deque[Future[tuple[Row, list[Row]]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for job in jobs:
