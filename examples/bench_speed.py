@@ -38,6 +38,7 @@ from mfd_cli.core.incremental import CentrePass
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metrics import auroc_auprc
 from mfd_cli.core.onehot import kmers, one_hot, other_strand
+from mfd_cli.core.stretches import STRETCH
 from mfd_cli.dataset.folder import Bins, Dataset, pack_bits, unpack_bits
 from mfd_cli.experiments.track import Track
 from mfd_cli.formats.bed import read_intervals
@@ -432,6 +433,42 @@ def variants_of(width: int, window: int, order: int, count: int, repeat: int, de
     )
 
 
+def stretches(folder: Path, device: torch.device) -> Iterator[Row]:
+    """Neighbouring bins in one pass, against the same network with a window for each of them; the same numbers to 1e-5."""
+    for width, bins in ((64, 16), (64, STRETCH), (768, STRETCH)):
+        yield from stretches_of(width, 2176, bins, device)
+
+
+def stretches_of(width: int, window: int, bins: int, device: torch.device) -> Iterator[Row]:
+    torch.manual_seed(0)
+    network = DilatedBackbone(width, window, 1, 2 * width).to(device)
+    norm = nn.BatchNorm1d(2 * width, affine=False).to(device)
+    fast = CentrePass(network, norm.eval(), window, 1, torch.float32)
+    stretch = torch.randint(0, 4, (1, window + (bins - 1) * BIN), dtype=torch.uint8, device=device)
+    windows = stretch[0].unfold(0, window, BIN).contiguous()
+
+    @torch.inference_mode()
+    def read(codes: torch.Tensor) -> torch.Tensor:
+        return torch.cat([fast.latents(part) for part in codes.split(8)])
+
+    def learn(codes: torch.Tensor) -> None:
+        network(one_hot(codes)).pow(2).mean().backward()
+
+    alone = read(windows)
+    assert (read(stretch) - alone).abs().max() < 1e-5 * alone.abs().max()
+    name = f"C = {width}, {window:,} bp, stretches of {bins}, float32"
+    for verb, work in (("reading bins", read), ("training on bins", learn)):
+        yield Row(
+            f"{verb}, {name}",
+            "bins",
+            bins,
+            lambda work=work: work(stretch),  # type: ignore[misc]
+            lambda work=work: work(windows),  # type: ignore[misc]
+            "the same pass, one window a bin",
+            wait=waiter(device),
+        )
+
+
 def metrics(folder: Path, device: torch.device) -> Iterator[Row]:
     """Exact AUROC (and AUPRC) of all tracks at once, against scikit-learn's AUROC track by track."""
     rng = np.random.default_rng(0)
@@ -475,7 +512,7 @@ def start(folder: Path, device: torch.device) -> Iterator[Row]:
     )
 
 
-ROWS = (loader, peaks, signals, training, variants, metrics, start)
+ROWS = (loader, peaks, signals, training, variants, stretches, metrics, start)
 
 
 if __name__ == "__main__":
