@@ -30,7 +30,8 @@ test: install
 # Other processors' kernels, and sums over two threads, as far as this machine can play them: every test that trains, or
 # compares numbers of a model. Each line is another machine; what passes on one only is not mended but lucky.
 ISA_TESTS := tests/core tests/engine tests/evaluation tests/explain tests/experiments/test_strands.py tests/predictions \
-  tests/runs/test_batches.py tests/runs/test_format.py tests/training/test_small_worlds.py tests/training/test_sweep.py \
+  tests/runs/test_batches.py tests/runs/test_format.py tests/training/test_going_on.py tests/training/test_small_worlds.py \
+  tests/training/test_stretched_training.py tests/training/test_sweep.py \
   tests/training/test_train.py tests/variants/test_effects.py tests/variants/test_saturate.py tests/variants/test_score.py \
   tests/whole/test_disentangling.py tests/whole/test_upstream_defects.py
 DEFAULT := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2
