@@ -168,3 +168,9 @@ def test_training_warns_of_a_numeric_confound(tmp_path: Path) -> None:
         done = in_process(words, folder)
         assert done.code == 0, done.told
     assert "assay and read_length go together (correlation ratio 1.00 over 5 tracks): their separate" in done.told
+
+
+def test_a_constant_with_the_rounding_of_its_mean_goes_with_nothing() -> None:
+    """0.1 twelve times has a mean that is off by its last digit: no spread for levels to explain."""
+    values = np.full(12, 0.1)
+    assert correlation_ratio(values, ["A", "B", "C"] * 4).value == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kit import shapes
-from kit.harm import in_process
+from kit.harm import good_project, in_process
 from kit.shapes import FACTORS, SHAPES, Shape
 from mfd_cli.settings.config import OTHER_COLUMNS, wrong_factor_name
 
@@ -61,3 +61,14 @@ def test_init_proposes_no_such_name(tmp_path: Path) -> None:
     proposed = re.findall(r"# \[factors\.(.*)\]", (tmp_path / "p/other.toml").read_text())
     assert {"my_support", "my_10x_kit", "my_bins"} <= set(proposed)
     assert not any(wrong_factor_name(name) for name in proposed)
+
+
+def test_a_factor_called_like_a_group_is_refused(tmp_path: Path) -> None:
+    """`--fix technical=average` could mean the group or the factor."""
+    folder = tmp_path / "p"
+    good_project(folder)
+    toml = (folder / "mfd.toml").read_text().replace("[factors.assay]", "[factors.technical]")
+    (folder / "mfd.toml").write_text(toml)
+    done = in_process(["preprocess", "--threads", "1", "-q"], folder)
+    assert done.code == 2 and "factors.technical: a group is called 'technical' too" in done.told
+    assert not (folder / "dataset").exists()

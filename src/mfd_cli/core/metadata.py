@@ -37,6 +37,11 @@ def is_missing(cell: str) -> bool:
     return cell.strip().lower() in NO_VALUE
 
 
+def all_alike(numbers: Doubles) -> bool:
+    """Return whether numbers (n,), of which there is at least one, are one number, up to how it was written or computed."""
+    return bool(np.ptp(numbers) <= ALIKE * np.abs(numbers).max())
+
+
 class Encoder(Protocol):
     """What every type of factor offers. `mean` is the average training row: the code of an unseen level."""
 
@@ -202,7 +207,7 @@ class NumberEncoder:
         if not len(known):
             raise MetadataError(f"factor {name} has no number in any training row")
         # The mean of a constant is off by its last digit, and a spread of such noise would blow other numbers up.
-        constant = np.ptp(known) <= ALIKE * np.abs(known).max()
+        constant = all_alike(known)
         centre, scale = (float(known[0]), 0.0) if constant else (float(known.mean()), float(known.std()))
         low, high = np.quantile(known, [1 / 3, 2 / 3])
         encoder = cls(name, centre, scale, (float(low), float(high)), np.zeros(2, np.float32))

@@ -259,7 +259,7 @@ def held_out_bins(dataset: Dataset) -> Bins:
     raise DatasetError(
         "has too few bins that were not trained on",
         path=dataset.path,
-        hint="set split.test: contigs, or a share such as 0.1",
+        hint="set split.test: more contigs, or a larger share",
     )
 
 

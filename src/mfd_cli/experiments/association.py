@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from mfd_cli.base.arrays import Bools, Doubles
-from mfd_cli.core.metadata import MISSING
+from mfd_cli.core.metadata import MISSING, all_alike
 
 CRAMERS_V, CORRELATION_RATIO, RANK_CORRELATION = "Cramer's V", "correlation ratio", "rank correlation"
 MISSING_TOGETHER = "missing values' Cramer's V"
@@ -105,8 +105,8 @@ def correlation_ratio(numbers: Doubles, levels: Sequence[str]) -> Association:
         group = values[names == name]
         within += float(((group - group.mean()) ** 2).sum())
     n, k = len(values), len(groups)
-    total = float(((values - values.mean()) ** 2).sum()) if n else 0.0
-    if k < 2 or n <= k or total == 0:
+    total = float(((values - values.mean()) ** 2).sum()) if n else 0.0  # of a constant: rounding
+    if k < 2 or n <= k or all_alike(values):
         return Association(CORRELATION_RATIO, 0.0, 1.0)
     unexplained = within / total
     corrected = max(0.0, 1 - unexplained * (n - 1) / (n - k))

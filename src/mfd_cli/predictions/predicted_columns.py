@@ -112,7 +112,12 @@ def schema_of_columns(columns: Sequence[PredictedColumn]) -> pa.Schema:
 
 def described(run: Run, panel: Panel, column: PredictedColumn, file: str) -> dict[str, Any]:
     """Return one row of outputs.tsv; `file` is empty where there is no bigWig."""
-    row, columns = panel.rows[column.number], run.model.metadata.columns
+    row, metadata = panel.rows[column.number], run.model.metadata
+    cells = {name: row.get(of_table, "") for name, of_table in metadata.columns.items()}
+    if any(row == track.metadata for track in run.tracks if track.id == panel.ids[column.number]):
+        cells = metadata.level_cells(
+            row
+        )  # of an experiment, an empty cell is no missing value: it is a mean over levels
     return {
         "output": column.name,
         "file": file,
@@ -120,5 +125,5 @@ def described(run: Run, panel: Panel, column: PredictedColumn, file: str) -> dic
         "scale": column.scale,
         "support": panel.support[column.number],
         "bias": float(panel.head.bias[column.number]),
-        **{name: row.get(metadata_column, "") for name, metadata_column in columns.items()},
+        **cells,
     }

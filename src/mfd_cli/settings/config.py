@@ -357,6 +357,11 @@ class Config(Node):
     def _check(self) -> Config:
         groups = set(self.resolved_model().groups)
         for name, factor in self.factors.items():
+            if name in groups:
+                raise ValueError(
+                    f"factors.{name}: a group is called {name!r} too, and --fix {name}=average could mean either; "
+                    "rename the factor"
+                )
             if factor.group not in groups:
                 near = nearest(factor.group, groups)
                 raise ValueError(f"factors.{name}.group is {factor.group!r}, not one of {sorted(groups)}{near}")
@@ -381,9 +386,9 @@ class Config(Node):
 
     @property
     def technical_by_name(self) -> list[str]:
-        """Return the groups that are not technical, though their names say that they are."""
-        settings = self.resolved_model()
-        return [name for name in settings.groups if name not in settings.technical and _TECHNICAL_BY_NAME.match(name)]
+        """Return the groups with factors that are not technical, though their names say that they are."""
+        technical, used = self.resolved_model().technical, dict.fromkeys(f.group for f in self.factors.values())
+        return [name for name in used if name not in technical and _TECHNICAL_BY_NAME.match(name)]
 
 
 class ResolvedModel(Node):
