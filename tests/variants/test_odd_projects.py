@@ -13,7 +13,7 @@ from scipy.special import expit
 from kit.harm import good_project, in_process, snapshot
 from kit.odd import ODD, TRACKS, odd_project, signals_alone, write_factors, write_table
 from mfd_cli.base.errors import ConfigError
-from mfd_cli.settings.config import SHORT_GROUPS
+from mfd_cli.settings.names import SHORT_GROUPS
 from mfd_cli.settings.parse import parse_config
 from mfd_cli.variants import vcf_fields
 

@@ -10,7 +10,7 @@ import pytest
 from kit import shapes
 from kit.harm import good_project, in_process
 from kit.shapes import FACTORS, SHAPES, Shape
-from mfd_cli.settings.config import OTHER_COLUMNS, wrong_factor_name
+from mfd_cli.settings.names import OTHER_COLUMNS, wrong_factor_name
 
 CPU = ("-q", "--gpus", "0", "--threads", "1")
 HELD_OUT = next(shape for shape in SHAPES if shape.name == "a held-out level")

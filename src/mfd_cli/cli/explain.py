@@ -89,7 +89,7 @@ def explain_command(
     from mfd_cli.explain.factor import explain
     from mfd_cli.explain.overview import explain_all
     from mfd_cli.explain.results import Look
-    from mfd_cli.settings.config import ALL
+    from mfd_cli.settings.names import ALL
 
     if not (factors or latents or tracks):
         raise ConfigError(

@@ -71,7 +71,7 @@ def predict_command(
     from mfd_cli.genome.intervals import Interval
     from mfd_cli.predictions.predict import predict
     from mfd_cli.runs.new_experiment import parse_experiment
-    from mfd_cli.settings.config import TOTAL
+    from mfd_cli.settings.names import TOTAL
 
     if not regions and regions_file is None:
         raise ConfigError("which part of the genome?", hint="-r chr1, -R regions.bed, or -r all")

@@ -24,7 +24,8 @@ from mfd_cli.experiments.strands import UNSTRANDED
 from mfd_cli.formats.fasta import read_fasta
 from mfd_cli.formats.metadata_table import Table
 from mfd_cli.formats.tables import write_tsv
-from mfd_cli.settings.config import BIOLOGICAL, TECHNICAL, FactorConfig, ModelConfig, resolve_model, wrong_factor_name
+from mfd_cli.settings.config import FactorConfig, ModelConfig, resolve_model
+from mfd_cli.settings.names import BIOLOGICAL, TECHNICAL, wrong_factor_name
 from mfd_cli.settings.project import load_project
 
 KNOWN: dict[str, tuple[str, str, str, tuple[str, ...]]] = {

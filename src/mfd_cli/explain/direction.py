@@ -33,7 +33,7 @@ from mfd_cli.explain.write_on_dna import write_on_dna
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.at_work import check_same_tracks
 from mfd_cli.runs.folder import Run
-from mfd_cli.settings.config import DEBIASED, SHARED, TOTAL
+from mfd_cli.settings.names import DEBIASED, SHARED, TOTAL
 
 
 def explain_latents(run: Run, dataset: Dataset, names: Sequence[str], output: Path, **options: Any) -> ExplainSummary:

@@ -27,7 +27,7 @@ from mfd_cli.explain.shares import factor_parts, group_parts, interval, resampli
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.at_work import check_same_tracks
 from mfd_cli.runs.folder import Run
-from mfd_cli.settings.config import ALL, SHARED
+from mfd_cli.settings.names import ALL, SHARED
 
 
 def explain_all(

@@ -53,7 +53,7 @@ from mfd_cli.predictions.predicted_columns import (
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.new_experiment import experiment_kind, experiment_panel
 from mfd_cli.runs.panel import Panel, panel_of
-from mfd_cli.settings.config import DEBIASED, SHARED, TOTAL
+from mfd_cli.settings.names import DEBIASED, SHARED, TOTAL
 
 PREDICTED_AT_ONCE = 4096
 """Bins that are held in memory, and written, together."""

@@ -12,7 +12,7 @@ from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.head import ConditionedHead
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.panel import Panel
-from mfd_cli.settings.config import DEBIASED, SHARED, TOTAL
+from mfd_cli.settings.names import DEBIASED, SHARED, TOTAL
 
 PROBABILITY, LOGIT = "probability of a peak", "logit"
 MEAN_SIGNAL, STANDARD_LOG = "mean signal", "standardised log signal"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mfd_cli.base.errors import ConfigError, MetadataError, nearest
 from mfd_cli.core.metadata import NumberEncoder
 from mfd_cli.runs.folder import Run
-from mfd_cli.settings.config import TECHNICAL
+from mfd_cli.settings.names import TECHNICAL
 
 AVERAGE = "average"
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from mfd_cli.base.errors import nearest
+from mfd_cli.settings.names import BIOLOGICAL, TECHNICAL, TECHNICAL_BY_NAME, check_group_names, factor_name
 
 _MOST = (1 << 31) - 1
 """Nothing is counted further: no training comes near, and a slip of the keyboard is told."""
@@ -254,76 +254,7 @@ class TrainConfig(Node):
     )
 
 
-BIOLOGICAL, TECHNICAL = "biological", "technical"
 DEFAULT_GROUPS = {BIOLOGICAL: 0.75, TECHNICAL: 0.25}
-TOTAL, SHARED, DEBIASED = "total", "shared", "debiased"
-"""Parts of a logit beside those of groups and factors."""
-ALL = "all"
-"""Every factor, on the command line."""
-
-
-_SCORES = (
-    "bins", "positives", "prevalence", "auroc", "auroc_occupied", "auprc", "auprc_over_prevalence", "calibration", "pearson",
-    "spearman", "deviance_explained",
-)  # fmt: skip
-OTHER_COLUMNS = frozenset(
-    ("track", "kind", "trained", "id", *_SCORES)
-    + ("experiment", "bias", "support", "why", "most_like")
-    + ("output", "file", "part", "scale")
-)
-"""What tables of tracks, of experiments and of outputs, and queries, have beside one column per factor."""
-
-
-def wrong_factor_name(name: str) -> str:
-    """Return why a factor cannot have a name; empty where it can."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
-        return "the name of a factor is letters, digits, - and _, starting with a letter"
-    plain = name.lower()
-    if plain in (TOTAL, SHARED, DEBIASED, ALL):
-        return f"no factor can be called {name!r}, which means something else in tables and on the command line"
-    if plain in OTHER_COLUMNS or plain.startswith("share_"):
-        return f"no factor can be called {name!r}: tables have another column of that name (write [factors.my_{plain}])"
-    return ""
-
-
-def _factor_name(name: str) -> str:
-    """Return a name that a factor can have; ValueError for another."""
-    if wrong := wrong_factor_name(name):
-        raise ValueError(wrong)
-    return name
-
-
-SHORT_GROUPS = {BIOLOGICAL: "BIO", TECHNICAL: "TECH"}
-"""Groups whose field of the scores has a short name: MFD_BIO, MFD_TECH."""
-FIELDS_OF_NO_PART = ("MAX_DLOGIT", "TRACK", "FLAGS", "BG_QUANTILE", "BG_DEBIASED")
-"""Fields of the scores (MFD_MAX_DLOGIT ...) that belong to no part of a logit."""
-_TECHNICAL_BY_NAME = re.compile("tech|batch|protocol|platform|lab(oratory)?s?$|nuisance", re.IGNORECASE)
-
-
-def field_name(group: str) -> str:
-    """Return what a group's field of the scores is called, without MFD_: letters, digits and _ in upper case.
-
-    >>> field_name("technical"), field_name("my batch")
-    ('TECH', 'MY_BATCH')
-    """
-    return SHORT_GROUPS.get(group) or re.sub("[^A-Z0-9]", "_", group.upper())
-
-
-def _check_group_names(names: Sequence[str]) -> None:
-    """Raise ValueError where a group is called as another part of a logit, or its field of the scores as another field."""
-    taken = {**{name: f"MFD_{name}" for name in FIELDS_OF_NO_PART}, **{s: repr(g) for g, s in SHORT_GROUPS.items()}}
-    groups: dict[str, str] = {}
-    for name in names:
-        if name.lower() in (TOTAL, SHARED, DEBIASED):
-            raise ValueError(f"model.groups: no group can be called {name!r}, which is another part of a logit")
-        field = field_name(name)
-        if field in taken and name not in SHORT_GROUPS:
-            raise ValueError(
-                f"model.groups: no group can be called {name!r}: its field of the scores would be that of {taken[field]}"
-            )
-        other = groups.setdefault(field, name)
-        if other != name:
-            raise ValueError(f"model.groups: the names {other!r} and {name!r} are too much alike")
 
 
 def _technical_groups(model: ModelConfig, groups: Collection[str], factor_groups: Collection[str]) -> list[str]:
@@ -348,7 +279,7 @@ class Config(Node):
     tracks: TracksConfig = TracksConfig()
     bins: BinsConfig = BinsConfig()
     split: SplitConfig = SplitConfig()
-    factors: dict[Annotated[str, AfterValidator(_factor_name)], FactorConfig] = Field(default_factory=dict)
+    factors: dict[Annotated[str, AfterValidator(factor_name)], FactorConfig] = Field(default_factory=dict)
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     train: TrainConfig = TrainConfig()
@@ -368,7 +299,7 @@ class Config(Node):
             meant = difflib.get_close_matches(factor.group.lower(), list(DEFAULT_GROUPS), n=1, cutoff=_SLIP)
             if meant and factor.group not in {*meant, *(self.model.groups or ())}:
                 raise ValueError(f"factors.{name}.group is {factor.group!r}; did you mean {meant[0]}?")
-        _check_group_names(self.groups)
+        check_group_names(self.groups)
         if self.split.folds is not None and self.split.test:
             raise ValueError("split.folds chooses the test split; split.test must not name it too")
         if self.split.fold > (self.split.folds or 1):
@@ -388,7 +319,7 @@ class Config(Node):
     def technical_by_name(self) -> list[str]:
         """Return the groups with factors that are not technical, though their names say that they are."""
         technical, used = self.resolved_model().technical, dict.fromkeys(f.group for f in self.factors.values())
-        return [name for name in used if name not in technical and _TECHNICAL_BY_NAME.match(name)]
+        return [name for name in used if name not in technical and TECHNICAL_BY_NAME.match(name)]
 
 
 class ResolvedModel(Node):

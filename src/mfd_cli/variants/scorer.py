@@ -24,7 +24,7 @@ from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.panel import Panel
-from mfd_cli.settings.config import field_name
+from mfd_cli.settings.names import field_name
 from mfd_cli.variants.effects import Effects, Member, ScoreSettings
 
 ROUNDING = 1e-6
