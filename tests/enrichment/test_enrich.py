@@ -23,7 +23,8 @@ from kit.harm import in_process
 from mfd_cli.base.errors import ConfigError, InputError, MetadataError, MfdError, OutputError
 from mfd_cli.enrichment import models
 from mfd_cli.enrichment import statistics as st
-from mfd_cli.enrichment.enrich import EnrichResult, chosen, enrich, kind_of
+from mfd_cli.enrichment.enrich import EnrichResult, chosen, enrich
+from mfd_cli.enrichment.features import kind_of
 
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 

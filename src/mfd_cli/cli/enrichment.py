@@ -36,7 +36,8 @@ def enrich_command(
 ) -> None:
     """Tell which scores differ between two classes of variants: writes features.tsv, quantiles.tsv, selected.parquet, ..."""
     from mfd_cli.cli.console import Display, warn
-    from mfd_cli.enrichment.enrich import DIRECTIONS, enrich
+    from mfd_cli.enrichment.enrich import enrich
+    from mfd_cli.enrichment.features import DIRECTIONS
 
     with Display(quiet) as display:
         result = enrich(
