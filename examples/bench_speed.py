@@ -41,6 +41,7 @@ from mfd_cli.core.onehot import kmers, one_hot, other_strand
 from mfd_cli.core.stretches import STRETCH
 from mfd_cli.dataset.bins import Bins, pack_bits, unpack_bits
 from mfd_cli.dataset.folder import Dataset
+from mfd_cli.dataset.states import Runs
 from mfd_cli.experiments.track import Track
 from mfd_cli.formats.bed import read_intervals
 from mfd_cli.formats.bin_means import bin_means
@@ -167,7 +168,8 @@ def loader(folder: Path, device: torch.device) -> Iterator[Row]:
     bins = Bins(
         np.zeros(count, np.int32), starts, np.arange(count, dtype=np.int32), packed, np.zeros((count, 0), np.float32)
     )
-    dataset = Dataset(Path(), {}, tuple(Track(f"T{i}", "peaks", {}) for i in range(TRACKS)), genome)
+    everywhere = Runs(np.zeros(1, np.int64), np.zeros(1, np.int8))
+    dataset = Dataset(Path(), {}, tuple(Track(f"T{i}", "peaks", {}) for i in range(TRACKS)), genome, everywhere)
     flat = GenomeOnDevice(dataset, WINDOW, (WINDOW - BIN) // 2, torch.device("cpu"))
     data = LabelledBins(flat, bins, dataset, SignalScale.fit(bins.signal), torch.device("cpu"))
     (folder / "g.fa").write_text(">chr1\n" + genome.sequences["chr1"].tobytes().decode() + "\n")
@@ -202,7 +204,7 @@ def loader(folder: Path, device: torch.device) -> Iterator[Row]:
 
     # Per sample, so that the ratio says how often the data path could feed the step.
     def feed() -> None:
-        data.rows(many[:BATCH])
+        data.rows(many[:BATCH, None])
 
     yield Row(
         "the same against what a training step consumes (C = 64, 1,152 bp)",
@@ -268,35 +270,42 @@ def peaks(folder: Path, device: torch.device) -> Iterator[Row]:
     yield Row("the same", "peaks", count, ours, bedtools, "bedtools intersect -sorted")
 
 
-def signals(folder: Path, device: torch.device) -> Iterator[Row]:
-    """A bigWig of 20 Mb, runs of 1 to 40 bp with two decimals, to the means of its 128-bp bins."""
+def dense_bigwig(path: Path, length: int = 20_000_000) -> Path:
+    """Write a bigWig of one contig: runs of 1 to 40 bp with values of two decimals."""
     import pyBigWig
 
     rng = np.random.default_rng(0)
-    length = 20_000_000
     edges = np.unique(rng.integers(0, length, length // 20))
-    path = str(folder / "s.bw")
-    file = pyBigWig.open(path, "w")
+    file = pyBigWig.open(str(path), "w")
     file.addHeader([("chr1", length)])
     values = rng.gamma(1, 2, len(edges) - 1).round(2)
     file.addEntries(["chr1"] * len(values), edges[:-1].tolist(), ends=edges[1:].tolist(), values=values.tolist())
     file.close()
+    return path
+
+
+def signals(folder: Path, device: torch.device) -> Iterator[Row]:
+    """A dense bigWig of 20 Mb to the means of its 128-bp bins."""
+    import pyBigWig
+
+    length = 20_000_000
+    path = dense_bigwig(folder / "s.bw", length)
     bins = length // BIN
 
     def chunked() -> np.ndarray:
-        with pyBigWig.open(path) as opened:
+        with pyBigWig.open(str(path)) as opened:
             pieces = []
             for low in range(0, bins * BIN, 2**13 * BIN):
                 values = opened.values("chr1", low, min(low + 2**13 * BIN, bins * BIN), numpy=True)
                 pieces.append(np.nan_to_num(values).reshape(-1, BIN).mean(1))
         return np.concatenate(pieces)
 
-    assert np.allclose(chunked(), bin_means(Path(path), {"chr1": length}), rtol=1e-4)
+    assert np.allclose(chunked(), bin_means(path, {"chr1": length}), rtol=1e-4)
     yield Row(
         "bigWig to bins, one core",
         "bins",
         bins,
-        lambda: bin_means(Path(path), {"chr1": length}),
+        lambda: bin_means(path, {"chr1": length}),
         chunked,
         "pyBigWig values in 1-Mb chunks",
     )
