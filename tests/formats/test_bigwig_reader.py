@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,31 @@ def test_every_damaged_byte_is_an_error_or_other_numbers(tmp_path: Path) -> None
         bad.write_bytes(good[:length])
         with pytest.raises(SignalError):
             bin_means(bad, LENGTHS)
+
+
+def test_isal_reads_the_same_numbers_and_refuses_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isal = pytest.importorskip("isal.isal_zlib")
+    good = write(tmp_path / "good.bw", "bedgraph", 1, 60).read_bytes()
+    bad, refused = tmp_path / "bad.bw", 0
+
+    def outcome(inflater: object) -> str:
+        monkeypatch.setattr(bigwig, "_inflater", inflater)
+        try:
+            return bin_means(bad, LENGTHS).tobytes().hex()
+        except MfdError as error:
+            return str(error)
+
+    for position in [None, *range(len(good))]:
+        changed = bytearray(good)
+        if position is not None:
+            changed[position] ^= 0xFF
+        bad.write_bytes(changed)
+        ours = outcome(zlib)
+        assert outcome(isal) == ours
+        refused += "damaged block of values" in ours
+    assert refused > 100
 
 
 def test_values_that_overlap_or_leave_the_contig_are_told(tmp_path: Path) -> None:

