@@ -104,14 +104,14 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def measure(row: Row, turns: int) -> dict[str, Any]:
+def measure(row: Row, turns: int, clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
     """Both in turns, and a line of the table."""
     mine, theirs = [], []
-    seconds(row.ours, row.wait)
-    seconds(row.plain, row.wait)
+    seconds(row.ours, row.wait, clock)
+    seconds(row.plain, row.wait, clock)
     for _ in range(turns):
-        mine.append(seconds(row.ours, row.wait))
-        theirs.append(seconds(row.plain, row.wait))
+        mine.append(seconds(row.ours, row.wait, clock))
+        theirs.append(seconds(row.plain, row.wait, clock))
     ratios = [b * row.less / a for a, b in zip(mine, theirs)]
     ratio = statistics.median(ratios)
     a, b = row.amount / statistics.median(mine), row.amount / row.less / statistics.median(theirs)
@@ -130,11 +130,12 @@ def measure(row: Row, turns: int) -> dict[str, Any]:
     }
 
 
-def seconds(work: Callable[[], object], wait: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def seconds(work: Callable[[], object], wait: Callable[[], object], clock: Callable[[], float]) -> float:
+    """How long it takes by this clock."""
+    started = clock()
     work()
     wait()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 # -- the data path -----------------------------------------------------------------------------------------------------
