@@ -120,6 +120,12 @@ def test_reverse_complement_twice_is_the_identity_and_commutes_with_kmers(order:
     assert torch.equal(reverse, forward[:, flipped].flip(2))
 
 
+def test_an_unknown_base_stays_unknown_on_the_other_strand() -> None:
+    codes = torch.tensor([[0, 1, 2, 3, 4], [4, 4, 0, 0, 1]], dtype=torch.uint8)
+    assert other_strand(codes).tolist() == [[4, 0, 1, 2, 3], [2, 3, 3, 4, 4]]
+    assert other_strand(codes).dtype == torch.uint8
+
+
 # -- the head ----------------------------------------------------------------------------------------------------------
 
 
