@@ -42,7 +42,8 @@ from mfd_cli.core.model import MfdModel
 from mfd_cli.core.onehot import kmers, one_hot, other_strand
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.stretches import STRETCH
-from mfd_cli.dataset.folder import Bins, Dataset, pack_bits, unpack_bits
+from mfd_cli.dataset.bins import Bins, pack_bits, unpack_bits
+from mfd_cli.dataset.folder import Dataset
 from mfd_cli.experiments.track import Track
 from mfd_cli.formats.bed import read_intervals
 from mfd_cli.formats.bin_means import bin_means
@@ -169,7 +170,9 @@ def loader(folder: Path, device: torch.device) -> Iterator[Row]:
     genome = Genome({"chr1": BASES[rng.integers(0, 4, length)]})
     packed = rng.integers(0, 256, (count, TRACKS // 8), dtype=np.uint8)
     starts = np.sort(rng.choice(length // BIN - 40, count, False) + 20) * BIN
-    bins = Bins(np.zeros(count, np.int32), starts, packed, np.zeros((count, 0), np.float32))
+    bins = Bins(
+        np.zeros(count, np.int32), starts, np.arange(count, dtype=np.int32), packed, np.zeros((count, 0), np.float32)
+    )
     dataset = Dataset(Path(), {}, tuple(Track(f"T{i}", "peaks", {}) for i in range(TRACKS)), genome)
     flat = GenomeOnDevice(dataset, WINDOW, (WINDOW - BIN) // 2, torch.device("cpu"))
     data = LabelledBins(flat, bins, dataset, SignalScale.fit(bins.signal), torch.device("cpu"))

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 
 from mfd_cli.core.metrics import auroc_auprc
-from mfd_cli.dataset.folder import Bins, Dataset, open_dataset, unpack_bits
+from mfd_cli.dataset.bins import Bins, unpack_bits
+from mfd_cli.dataset.folder import Dataset, open_dataset
 
 FOLDS = (("chrIV", "chrXIII"), ("chrVII", "chrXV"), ("chrXII", "chrXIV"))
 """Test and validation of each fold."""

@@ -20,7 +20,8 @@ from mfd_cli.core.decompose import decompose
 from mfd_cli.core.motif_match import match_motifs
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.shares import variance_shares, whole_latent
-from mfd_cli.dataset.folder import Dataset, unpack_bits
+from mfd_cli.dataset.bins import unpack_bits
+from mfd_cli.dataset.folder import Dataset
 from mfd_cli.explain.results import LIKELY
 from mfd_cli.formats.motif_files import read_motifs
 from mfd_cli.runs.at_work import bin_latents

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from mfd_cli.core.decompose import decompose
 from mfd_cli.core.metrics import auroc_auprc
 from mfd_cli.core.predictor import Predictor
-from mfd_cli.dataset.folder import Bins, Dataset, open_dataset, unpack_bits
+from mfd_cli.dataset.bins import Bins, unpack_bits
+from mfd_cli.dataset.folder import Dataset, open_dataset
 from mfd_cli.experiments.track import Track
 from mfd_cli.formats.motif_files import read_motifs
 from mfd_cli.genome.motifs import Motif

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.core import losses
 from mfd_cli.core.losses import SignalScale, prediction_loss
 
 
@@ -21,6 +22,26 @@ def test_peaks_and_signals_by_hand() -> None:
     square = 0.5 * 0.5 * (4 + 4) / 2
     assert per_track.tolist() == pytest.approx([cross, square])
     assert loss.item() == pytest.approx((cross + square) / 2)
+
+
+def test_a_weighed_bin_counts_as_often_as_it_weighs() -> None:
+    """Weights that are 1 on average: the loss of a batch in which the second bin is there three times and the first once."""
+    logits, peaks = torch.tensor([[0.3], [-1.0]]), torch.tensor([[1.0], [0.0]])
+    none, one = torch.zeros(2, 0), torch.ones(1, 1)
+    weighed = prediction_loss(logits, peaks, none, one, 1.0, weight=torch.tensor([[0.5], [1.5]]))
+    again = [0, 1, 1, 1]
+    repeated = prediction_loss(logits[again], peaks[again], torch.zeros(4, 0), one, 1.0)
+    assert [value.tolist() for value in weighed] == [pytest.approx(value.tolist()) for value in repeated]
+
+
+def test_the_scale_of_signals_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    signal = np.random.default_rng(3).lognormal(size=(50, 3)).astype(np.float32)
+    signal[::7, 1] = np.nan
+    counts = np.array([False, False, True])
+    whole = SignalScale.fit(signal, counts).to_json()
+    monkeypatch.setattr(losses, "BLOCK", 8)
+    blocks = SignalScale.fit(signal, counts).to_json()
+    assert all(blocks[name] == pytest.approx(whole[name]) for name in ("floor", "mean", "sd", "ratio"))
 
 
 def test_unmeasured_cells_and_held_out_tracks_have_no_gradient() -> None:

@@ -67,16 +67,11 @@ def signals_only(folder: Path, count: int = 4) -> None:
 # -- signals alone -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("background", ["", 'background = "all"\n'])
-def test_bigwigs_alone_take_all_usable_bins(tmp_path: Path, background: str) -> None:
+def test_bigwigs_alone_take_all_usable_bins(tmp_path: Path) -> None:
     folder = tmp_path / "p"
     signals_only(folder)
-    settings_changed(folder, 'background = "all"\n', background)
     usable = sum(length // 128 for length in CONTIGS.values())
-    said = run(folder, *PREPROCESS)
-    assert ("no peak track: all" in said) == (not background)
-    if not background:
-        assert f"no peak track: all {usable} usable bins" in said
+    run(folder, *PREPROCESS)
     dataset = open_dataset(folder / "dataset")
     assert sum(len(dataset.split(name)) for name in ("train", "validation", "test")) == usable
     run(folder, *TRAIN)
@@ -117,13 +112,16 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
-def test_all_peak_tracks_held_out(tmp_path: Path) -> None:
-    """They have no say in the choice of bins, so that all are taken, as if there were no peak track."""
+def test_held_out_tracks_decide_about_nothing(tmp_path: Path) -> None:
+    """The bins, the splits and the labels of all tracks are the same bytes, whoever is held out."""
     folder = tmp_path / "p"
     good_project(folder)
-    settings_changed(folder, 'background = "all"\n', "")
+    run(folder, *PREPROCESS)
+    files = sorted(path for path in folder.glob("dataset/**/*.arrow"))
+    before = [path.read_bytes() for path in files]
     settings_changed(folder, "epochs = 1\n", 'epochs = 1\nheld_out = ["T1", "T2", "T3", "T4"]\n')
-    assert "every peak track is held out of training: all" in run(folder, *PREPROCESS)
+    run(folder, *PREPROCESS, "--force")
+    assert len(before) > 4 and [path.read_bytes() for path in files] == before
 
 
 # -- what was left out is said -----------------------------------------------------------------------------------------
@@ -155,34 +153,6 @@ def test_intervals_without_bases_are_left_out_and_counted(tmp_path: Path) -> Non
     said = run(folder, *PREPROCESS, "--force")
     assert "without bases" not in before
     assert "intervals without bases (start equal to end), left out: 2" in said
-
-
-def gc_rich_project(folder: Path) -> None:
-    """Peaks where the sequence is G and C alone, of which there is little more."""
-    good_project(folder)
-    rng, text = np.random.default_rng(3), ""
-    for name, length in CONTIGS.items():
-        bases = rng.choice(list("AATTACGT"), length)
-        bases[: 128 * 6] = rng.choice(list("GC"), 128 * 6)
-        text += f">{name}\n{''.join(bases)}\n"
-    (folder / "genome.fa").write_text(text)
-    for file in ("one.narrowPeak", "two.narrowPeak", "three.bed", "four.bed"):
-        lines = [f"{name}\t0\t512" for name in CONTIGS]
-        tail = "\tp\t1\t.\t1\t1\t1\t1" if file.endswith("narrowPeak") else ""
-        (folder / "tracks" / file).write_text("".join(f"{line}{tail}\n" for line in lines))
-
-
-def test_background_that_could_not_be_matched_is_said(tmp_path: Path) -> None:
-    """4 peak bins per contig, 2 empty bins of G and C: the other two of each contig are drawn from what is left."""
-    folder = tmp_path / "p"
-    gc_rich_project(folder)
-    settings_changed(folder, 'background = "all"\n', "background = 1.0\n")
-    said = run(folder, *PREPROCESS)
-    assert "background: 12 bins without any peak, 6 of them not matched for GC" in said
-    settings_changed(folder, "background = 1.0\n", "background = 0.25\n")
-    assert "background: 3 bins without any peak, all matched for GC" in run(folder, *PREPROCESS, "--force")
-    settings_changed(folder, "background = 0.25\n", "background = 100\n")
-    assert "of the 1,200 that bins.background asks for" in run(folder, *PREPROCESS, "--force")
 
 
 # -- columns that mfd.toml names ---------------------------------------------------------------------------------------

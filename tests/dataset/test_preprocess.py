@@ -8,11 +8,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyBigWig
 import pytest
 
 from mfd_cli.base.errors import ConfigError, GenomeError, InputErrors, MetadataError, MfdError, OutputError, RegionError
-from mfd_cli.dataset.folder import Dataset, open_dataset, unpack_bits
+from mfd_cli.dataset.bins import unpack_bits
+from mfd_cli.dataset.folder import Dataset, open_dataset
 from mfd_cli.dataset.preprocess import preprocess
 from mfd_cli.formats.metadata_table import read_table
 from mfd_cli.settings.project import Project, load_project
@@ -48,7 +50,7 @@ def world(folder: Path) -> Project:
     )
     (folder / "mfd.toml").write_text(
         '[data]\nfasta = "genome.fa"\nmetadata = "metadata.tsv"\n[tracks]\nassayed = "Assayed"\n'
-        '[bins]\nbackground = "all"\n[split]\ntest = ["3"]\nvalidation = ["chr2"]\nguard = 0\n'
+        '[split]\ntest = ["3"]\nvalidation = ["chr2"]\nguard = 0\n'
         '[factors.assay]\ncolumn = "Assay"\ngroup = "technical"\n'
     )
     return load_project(folder / "mfd.toml")
@@ -80,13 +82,13 @@ def test_bins_labels_signals_and_masks(tmp_path: Path) -> None:
     assert train.signal[:3, 0].tolist() == [1.0, 3.0, 0.0]  # half of the bases of a bin, the others zero
     assert np.isnan(test.signal[:, 1]).all() and not np.isnan(train.signal).any()
     assert train.measured is not None and test.measured is not None
-    known = unpack_bits(train.measured, 4)
-    assert known[:, [0, 2, 3]].all()
-    assert (known[:, 1] == (train.start + 128 <= 3200)).all()
-    assert not unpack_bits(test.measured, 4)[:, 3].any()
+    known = unpack_bits(train.measured, 2)
+    assert known[:, 0].all() and (known[:, 1] == (train.start + 128 <= 3200)).all()
+    assert train.measured_counts(2).tolist() == [49, 24]
     by_id = {track.id: track for track in dataset.tracks}
     assert by_id["T"].assayed == ("chr1",) and by_id["S"].assayed is None
-    assert by_id["A"].positives == 2 and by_id["A"].metadata["Assay"] == "ChIP"
+    assert by_id["A"].positives == 2 and by_id["A"].measured == 49 and by_id["B"].measured == 24
+    assert by_id["T"].measured == 49 and by_id["A"].metadata["Assay"] == "ChIP"
     assert by_id["S"].mean_signal == pytest.approx(4 / 49)
     assert dataset.genome.bases("chr1", 1400, 1412) == "N" * 8 + dataset.genome.bases("chr1", 1408, 1412)
 
@@ -110,16 +112,26 @@ def test_the_same_bytes_whatever_the_number_of_workers_and_where(tmp_path: Path)
     assert digests[0] == digests[1]
 
 
-def test_background_is_matched_for_gc(tmp_path: Path) -> None:
+def test_bins_without_a_peak_take_no_room_and_are_there(tmp_path: Path) -> None:
+    """Every bin of the genome is in one run, with its state; of peak tracks only bins with a peak are rows of a shard."""
     project = world(tmp_path)
-    dataset = made(changed(project, bins__background=2.0))
-    train = dataset.split("train")
-    positive = unpack_bits(train.peaks, 2).any(1)
-    assert positive.sum() == 4 and len(train) == 12
-    again = made(changed(project, bins__background=2.0))
-    assert np.array_equal(again.split("train").start, train.start)
-    other = made(changed(project, bins__background=2.0, train__seed=9))
-    assert not np.array_equal(other.split("train").start, train.start)
+    table = (tmp_path / "metadata.tsv").read_text().splitlines(keepends=True)
+    (tmp_path / "metadata.tsv").write_text("".join(line for line in table if ".bw" not in line))
+    (tmp_path / "x.bed").write_text("chr2\t127\t129\n")
+    dataset = made(changed(project, bins__exclude=tmp_path / "x.bed", split__guard=0))
+    stored = {name: split["with_data"] for name, split in dataset.manifest["splits"].items()}
+    assert stored == {"train": 4, "validation": 2, "test": 3}
+    assert {name: len(dataset.split(name)) for name in stored} == {"train": 49, "validation": 23, "test": 25}
+    rows = pa.ipc.open_file(dataset.path / "bins.arrow").read_all().to_pylist()
+    assert {row["contig"]: row["end"] for row in rows} == {"chr1": 6400, "chr2": 3200, "chr3": 25 * 128}
+    assert [row["start"] for row in rows if row["state"] == "unknown"] == [1280]
+    assert [(row["start"], row["end"]) for row in rows if row["state"] == "excluded"] == [(0, 256)]
+    for name in stored:
+        bins = dataset.split(name)
+        assert (unpack_bits(bins.peaks, 2).any(1) == (bins.row >= 0)).all() and bins.signal.shape == (len(bins), 0)
+        assert (bins.occupied(np.array([True, True])) == (bins.row >= 0)).all()
+        assert not bins.occupied(np.array([False, False])).any()
+    assert dataset.split("train").thinned(7).start.tolist() == dataset.split("train").start[::8].tolist()
 
 
 def test_exclude_regions_and_guard(tmp_path: Path) -> None:

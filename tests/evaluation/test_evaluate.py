@@ -17,7 +17,8 @@ from mfd_cli.base.errors import OutputError, RunError
 from mfd_cli.core.onehot import other_strand
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.shares import variance_shares
-from mfd_cli.dataset.folder import Dataset, unpack_bits
+from mfd_cli.dataset.bins import unpack_bits
+from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation.evaluate import evaluate
 from mfd_cli.runs.folder import Run
 

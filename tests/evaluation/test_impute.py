@@ -16,7 +16,8 @@ from kit import tiny
 from mfd_cli.base.errors import ConfigError, MetadataError
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.unseen import estimate_from_metadata, head_of_rows
-from mfd_cli.dataset.folder import Dataset, unpack_bits
+from mfd_cli.dataset.bins import unpack_bits
+from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation.baselines import from_other_tracks
 from mfd_cli.evaluation.impute import impute
 from mfd_cli.runs.at_work import bin_latents

@@ -13,7 +13,8 @@ from kit import tiny
 from mfd_cli.base.errors import ConfigError, DatasetError
 from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.core.model import MfdModel
-from mfd_cli.dataset.folder import Bins, Dataset, pack_bits, unpack_bits
+from mfd_cli.dataset.bins import Bins, pack_bits, unpack_bits
+from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation import qc as module
 from mfd_cli.evaluation.qc import ALONE, BLOCKS, OTHER, SECOND, compare, log_likelihood, qc, settle
 from mfd_cli.experiments.track import Track
@@ -60,7 +61,13 @@ def planted(trained: tuple[Run, Dataset], tmp_path: Path, monkeypatch: pytest.Mo
         z = rng.normal(size=(BINS, 16)).astype(np.float32)
         labels = rng.random((BINS, COUNT)) < 1 / (1 + np.exp(3 - z @ weights.T))
         where = np.arange(at, at + BINS) * 128
-        bins[split] = Bins(np.zeros(BINS, np.int32), where, pack_bits(labels), np.zeros((BINS, 0), np.float32), None)
+        bins[split] = Bins(
+            np.zeros(BINS, np.int32),
+            where,
+            np.arange(BINS, dtype=np.int32),
+            pack_bits(labels),
+            np.zeros((BINS, 0), np.float32),
+        )
         latents[at] = z
         at += BINS
     tracks = tuple(Track(f"P{i}", "peaks", row) for i, row in enumerate(rows))
@@ -115,7 +122,7 @@ def test_a_track_of_noise_is_not_predicted(planted: tuple[Run, Dataset], tmp_pat
         bins = world.split(split)
         labels = unpack_bits(bins.peaks, COUNT)
         labels[:, 7] = rng.random(BINS) < 0.1
-        bins.peaks[:] = pack_bits(labels)
+        bins.rows_of_peaks[:] = pack_bits(labels)
     found = qc(run, world, tmp_path / "qc", steps=STEPS)
     assert [row["track"] for row in found.failed] == ["P7"]
     assert "1 tracks are not predicted at all" in found.lines()[0]

@@ -14,11 +14,12 @@ from mfd_cli.base.errors import MetadataError
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.onehot import other_strand
 from mfd_cli.core.predictor import Predictor
-from mfd_cli.dataset.folder import Bins, Dataset, open_dataset, pack_bits, write_genome, write_shard, write_tracks
-from mfd_cli.dataset.manifest import SPLITS, write_manifest
+from mfd_cli.dataset.folder import Dataset
+from mfd_cli.dataset.manifest import SPLITS
 from mfd_cli.evaluation.evaluate import evaluate
 from mfd_cli.experiments.strands import count_tracks, strand_partners, swapped_signs
 from mfd_cli.experiments.track import Track
+from mfd_cli.genome.grid import BinGrid
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.batches import GenomeOnDevice, LabelledBins, Partners
@@ -104,9 +105,8 @@ def both_ways(genome: Genome) -> Genome:
 
 def world(folder: Path) -> Dataset:
     """Two contigs; the plus strand counts CCA repeats as they read, the minus strand (below zero) on the other strand."""
-    genome, shards = both_ways(tiny.genome()), {}
-    (folder / "shards").mkdir(parents=True)
-    contigs = list(genome.sequences)
+    genome, splits = both_ways(tiny.genome()), {}
+    offsets = BinGrid(genome.lengths).offsets
     for split in SPLITS:
         name = "chr2" if split == "test" else "chr1"
         text = genome.sequences[name].tobytes().decode()
@@ -115,20 +115,9 @@ def world(folder: Path) -> Dataset:
         here = [text[b * 128 : b * 128 + 128].count("CCACCA") for b in range(bins)]
         there = [turned[len(text) - (b + 1) * 128 : len(text) - b * 128].count("CCACCA") for b in range(bins)]
         index = np.arange(bins * 4 // 5) if split == "train" else np.arange(bins * 4 // 5, bins)
-        signal = np.stack([np.array(here), -2 * np.array(there)], 1).astype(np.float32)[index]
-        shard = Bins(
-            np.full(len(index), contigs.index(name), np.int32),
-            (index * 128).astype(np.int64),
-            pack_bits(np.zeros((len(index), 0), bool)),
-            signal,
-        )
-        file = folder / "shards" / f"{split}-00000.arrow"
-        write_shard(file, shard, contigs)
-        shards[split] = [(file, len(index))]
-    write_genome(folder / "genome.arrow", genome)
-    write_tracks(folder / "tracks.arrow", tracks(("P", "E1", "+"), ("M", "E1", "-")))
-    write_manifest(folder, configuration={}, genome=genome, shards=shards, inputs=[], summary={})
-    return open_dataset(folder)
+        signal = np.stack([np.array(here), -2 * np.array(there)], 1)[index]
+        splits[split] = offsets[name] + index, np.zeros((len(index), 0), bool), signal
+    return tiny.written(folder, genome, tracks(("P", "E1", "+"), ("M", "E1", "-")), splits)
 
 
 def test_a_window_read_backwards_carries_the_partner_s_signal(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ from mfd_cli.core.model import MfdModel
 from mfd_cli.core.onehot import one_hot, other_strand
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.seqlets import aggregate_motif
-from mfd_cli.dataset.folder import Bins, Dataset, write_tracks
+from mfd_cli.dataset.bins import Bins
+from mfd_cli.dataset.folder import Dataset, write_tracks
 from mfd_cli.explain.direction import explain_latents, explain_track
 from mfd_cli.explain.factor import explain
 from mfd_cli.explain.ground import bins_to_look_at
@@ -557,7 +558,7 @@ def test_intervals_are_those_of_resampled_stretches() -> None:
         mean, low, high = interval(found[name])
         assert 0.45 < mean < 0.55 and low < 0.01 and high > 0.99
     contigs, nothing = np.repeat(np.arange(9), 10).astype(np.int32), np.zeros((90, 0), np.float32)
-    bins = Bins(contigs, np.arange(90), np.zeros((90, 1), np.uint8), nothing)
+    bins = Bins(contigs, np.arange(90), np.arange(90, dtype=np.int32), np.zeros((90, 1), np.uint8), nothing)
     assert resampling_units(bins).tolist() == np.repeat(np.arange(9), 10).tolist()
     one = replace(bins, contig=bins.contig * 0)
     assert len(set(resampling_units(one).tolist())) == 20

@@ -311,10 +311,10 @@ def test_the_entries_of_stored_files_are_those_of_the_specification(trained: tup
         text = TEXT[DOCS / "files-and-formats.md"].split(f"| entry of {file} |", 1)[1].split("\n\n", 1)[0]
         named = {name for line in text.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split(" | ")[0])}
         assert named == set(json.loads((place / file).read_text()))
-    assert read_manifest(dataset.path)["version"] == 1
+    assert read_manifest(dataset.path)["version"] == 2
 
 
-@pytest.mark.parametrize("file", ["genome.arrow", "tracks.arrow", "shards/SPLIT-NNNNN.arrow"])
+@pytest.mark.parametrize("file", ["genome.arrow", "tracks.arrow", "bins.arrow", "shards/SPLIT-NNNNN.arrow"])
 def test_the_columns_of_the_dataset_are_those_of_the_specification(file: str, trained: tuple[Run, Dataset]) -> None:
     import pyarrow as pa
 

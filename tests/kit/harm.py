@@ -88,7 +88,7 @@ id = "File accession"
 path = "File path"
 
 [bins]
-background = "all"
+max_unknown = 0.5
 
 [split]
 test = ["chr2"]

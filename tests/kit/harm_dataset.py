@@ -209,6 +209,7 @@ def manifest() -> list[Change]:
                 "splits",
                 "splits.test",
                 "splits.train.bins",
+                "splits.train.with_data",
                 "splits.train.shards",
                 "files",
                 "inputs",
@@ -217,11 +218,12 @@ def manifest() -> list[Change]:
         ),
         Change("without genome.arrow", edited(without("files", "genome.arrow")), says=here),
         Change("without tracks.arrow", edited(without("files", "tracks.arrow")), says=here),
+        Change("without bins.arrow", edited(without("files", "bins.arrow")), says=here),
         Change("a shard without a digest", edited(without(*shard, "sha256")), says=here),
         Change("a shard without a size", edited(without(*shard, "bytes")), says=here),
         Change("a shard without a name", edited(without(*shard, "file")), says=here),
         Change("without its digest", edited(lambda tree: None), "read"),
-        Change("of another format", edited(put("mfd-run", "format")), says="is mfd-run version 1"),
+        Change("of another format", edited(put("mfd-run", "format")), says="is mfd-run version 2"),
         Change("of version 99", edited(put(99, "version")), says="version 99"),
         Change("of version 1.0", edited(put("1", "version"))),
         Change("of version true", edited(put(True, "version"))),
@@ -274,14 +276,15 @@ def manifest() -> list[Change]:
         Change("a size as text", edited(put("4018", *shard, "bytes")), says=here),
         Change(
             "other numbers of bins",
-            edited(lambda tree: [put(155, "splits", "test", "bins")(tree), put(155, *shard, "bins")(tree)]),
+            edited(lambda tree: [put(155, "splits", "test", "with_data")(tree), put(155, *shard, "bins")(tree)]),
             says="test-00000.*155 bins",
         ),
         Change(
             "other numbers of bins altogether",
             edited(put(155, "splits", "test", "bins")),
-            says="155 bins, its shards 156",
+            says="155 bins, 156 of them with data, its shards 156",
         ),
+        Change("more bins than there are", edited(put(157, "splits", "test", "bins")), says="has 156 test bins"),
         Change("bins below zero", edited(put(-156, *shard, "bins")), says=here),
         Change(
             "a shard twice",
@@ -289,6 +292,7 @@ def manifest() -> list[Change]:
                 lambda tree: [
                     tree["splits"]["test"].update(shards=tree["splits"]["test"]["shards"] * 2),
                     put(312, "splits", "test", "bins")(tree),
+                    put(312, "splits", "test", "with_data")(tree),
                 ]
             ),
             says="twice",
@@ -299,7 +303,11 @@ def manifest() -> list[Change]:
             says="twice",
         ),
         Change("shards that are no list", edited(put({}, "splits", "test", "shards")), says=here),
-        Change("no test bins", edited(put({"bins": 0, "shards": []}, "splits", "test")), says="no test bins"),
+        Change(
+            "no test bins",
+            edited(put({"bins": 0, "with_data": 0, "shards": []}, "splits", "test")),
+            says="has 156 test bins, manifest.json 0",
+        ),
         *(
             Change(f"a shard at {name[:20]!r}", edited(put(name, *shard, "file")), says=here)
             for name in (
@@ -376,11 +384,6 @@ def shards() -> list[Change]:
         ),
         Change("peaks of more tracks", table(TEST, peaks), says="test-00000.*peaks"),
         Change("signals of more tracks", table(TEST, signal), says="test-00000.*signal"),
-        Change(
-            "measured bits of more tracks",
-            table(TEST, lambda t: t.append_column("measured", pa.array([b"abc"] * len(t), pa.binary(3)))),
-            says="test-00000.*measured",
-        ),
         Change("starts as text", table(TEST, column("start", lambda c: c.cast(pa.string()))), says="test-00000.*start"),
         Change(
             "starts as float", table(TEST, column("start", lambda c: c.cast(pa.float64()))), says="test-00000.*start"
@@ -392,9 +395,9 @@ def shards() -> list[Change]:
         ),
         Change("starts between bins", starts(lambda v: v + 1), says="chr2:1"),
         Change("a start below zero", starts(at(0, -128)), says="chr2:-128"),
-        Change("a start beyond the contig", starts(at(-1, 128 * 10**9)), says="not on the genome"),
+        Change("a start beyond the contig", starts(at(-1, 128 * 10**9)), says="not of its split"),
         Change("a start in the last half bin", starts(at(-1, 19_968)), says="chr2:19968"),
-        Change("a start of 2^63 - 1", starts(at(-1, (1 << 63) - 1)), says="not on the genome"),
+        Change("a start of 2^63 - 1", starts(at(-1, (1 << 63) - 1)), says="not of its split"),
         Change("starts not in order", starts(lambda v: v[::-1].copy()), says="out of order"),
         Change("a start twice", starts(at(1, 0)), says="out of order"),
         Change("a contig out of range", table(TEST, column("contig", contig_codes(at(0, 77)))), says="test-00000"),
@@ -412,6 +415,55 @@ def shards() -> list[Change]:
         Change(
             "contigs as text", table(TEST, column("contig", lambda c: c.cast(pa.string()))), says="test-00000.*contig"
         ),
+    ]
+
+
+def runs() -> list[Change]:
+    """What stands in bins.arrow, its digest being right."""
+    here = "bins.arrow"
+
+    def numbers(name: str, how: Callable[[np.ndarray], np.ndarray]) -> Make:
+        return table(here, column(name, lambda c: pa.array(how(c.to_numpy().copy()))))
+
+    return [
+        Change("runs as an Arrow stream", table(here, lambda t: t, pa.ipc.new_stream), says=here),
+        Change("no runs", table(here, lambda t: t[:0]), says="has no bins"),
+        Change("a run fewer", table(here, lambda t: t[:-1]), says="every bin of the genome once"),
+        Change(
+            "a run twice", table(here, lambda t: pa.concat_tables([t, t[-1:]])), says="every bin of the genome once"
+        ),
+        *(
+            Change(f"runs without {name}", table(here, lambda t, n=name: t.drop_columns([n])), says=f"{here}.*{name}")
+            for name in ("contig", "start", "end", "state")
+        ),
+        Change("a run that begins in a bin", numbers("start", at(0, 1)), says="every bin of the genome once"),
+        Change("a run that ends before it begins", numbers("end", at(0, -128)), says="every bin of the genome once"),
+        Change("a run beyond its contig", numbers("end", at(0, 128 * 10**9)), says="every bin of the genome once"),
+        Change(
+            "another state",
+            table(
+                here,
+                column(
+                    "state",
+                    lambda c: pa.DictionaryArray.from_arrays(c.combine_chunks().indices, pa.array(["x"] * 8)),
+                ),
+            ),
+            says="other states",
+        ),
+        Change(
+            "masks of more tracks",
+            table(
+                here,
+                lambda t: t.append_column(
+                    "measured",
+                    pa.DictionaryArray.from_arrays(
+                        pa.array([0] * len(t), pa.int32()), pa.array([b"abc"], pa.binary(3))
+                    ),
+                ),
+            ),
+            says=f"{here}.*measured",
+        ),
+        Change("a column more", table(here, lambda t: t.append_column("mine", t["start"])), "read"),
     ]
 
 
@@ -441,6 +493,7 @@ def tracks_and_genome() -> list[Change]:
         Change("a missing id", cell("id", None), says=here),
         Change("a kind that is none", cell("kind", "both"), says=here),
         Change("positives below zero", cell("positives", -5), says=here),
+        Change("measured bins below zero", cell("measured", -5), says=here),
         Change("a mean signal of NaN", cell("mean_signal", float("nan")), says=here),
         Change("a mean signal of infinity", cell("mean_signal", float("inf"), 4), says=here),
         Change("a missing cell of the table", cell("metadata.Target", None), says=here),
@@ -475,7 +528,7 @@ def tracks_and_genome() -> list[Change]:
     ]
 
 
-CHANGES = [*any_file(), *manifest(), *every_file(), *shards(), *tracks_and_genome()]
+CHANGES = [*any_file(), *manifest(), *every_file(), *shards(), *runs(), *tracks_and_genome()]
 
 KINDS = [
     Kind(

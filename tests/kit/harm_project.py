@@ -189,7 +189,9 @@ def values() -> Iterator[Change]:
     for value in ('"chr10"', "0", "0.5", "0.7", "nan", "-0.1", "true", "[10]"):
         yield Change(f"validation = {value}", told('["chr10"]', value), says=r":\d+: split.validation")
     for value in ('"some"', "-1", "nan", "inf", "true"):
-        yield Change(f"background = {value}", told('"all"', value), says=r":\d+: bins.background")
+        yield Change(f"max_unknown = {value}", told("0.5", value), says=r":\d+: bins.max_unknown")
+    for value in ('"all"', '"peak"', "1", "true", "[]"):
+        yield Change(f"draw = {value}", added("train", f"draw = {value}"), says=r":\d+: train.draw")
     yield Change("a bin of 200 bp", added("bins", "size = 200"), says=r":\d+: bins.size.*200")
     yield Change("an overlap of 0", added("bins", "min_overlap = 0"), says=r":\d+: bins.min_overlap")
     yield Change("an unknown role", added("factors.target", 'role = "direkt"'), says=":17: factors.target.role.*direkt")

@@ -227,7 +227,7 @@ def description() -> list[Change]:
         *(said(f"{key} as text", "text", key) for key in top),
         *(said(f"{key} as a list", [1], key) for key in top),
         *(said(f"{key} as null", None, key) for key in top),
-        said("of another format", "mfd-dataset", "format", says="is mfd-dataset version 1"),
+        said("of another format", "mfd-dataset", "format", says="is mfd-dataset version 2"),
         said("of version 99", 99, "version", says="version 99"),
         said("of version -1", -1, "version", says="version -1"),
         # Of the configuration and the network.

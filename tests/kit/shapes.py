@@ -115,7 +115,7 @@ path = "File"
 {shape.more}
 
 [bins]
-background = "all"
+max_unknown = 0.5
 
 [split]
 {shape.split}

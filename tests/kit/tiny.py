@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,12 @@ import torch
 
 from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.core.model import MfdModel
-from mfd_cli.dataset.folder import Bins, Dataset, open_dataset, pack_bits, write_genome, write_shard, write_tracks
+from mfd_cli.dataset.bins import pack_bits
+from mfd_cli.dataset.folder import Dataset, open_dataset, write_genome, write_runs, write_shard, write_tracks
 from mfd_cli.dataset.manifest import SPLITS, write_manifest
+from mfd_cli.dataset.states import STATES, runs_of
 from mfd_cli.experiments.track import Track
+from mfd_cli.genome.grid import BinGrid
 from mfd_cli.genome.sequence import Genome, encode
 from mfd_cli.settings.config import Config, FactorConfig
 from mfd_cli.settings.parse import parse_config
@@ -128,40 +131,54 @@ def dataset(
     """A dataset folder of the tiny world: chr1 trains and validates (its last fifth), chr2 is the test. `called` says which
     bins are peaks."""
     world = world or genome()
-    (folder / "shards").mkdir(parents=True)
-    contigs = list(world.sequences)
-    meta = rows(tracks + signals)
-    shards, counted = {}, np.zeros(tracks, int)
+    meta, grid = rows(tracks + signals), BinGrid(world.lengths)
+    splits: dict[str, Labelled] = {}
+    measured = np.ones(grid.total, bool)
     for split in SPLITS:
         contig = "chr2" if split == "test" else "chr1"
         called_bins = called(world, contig, max(tracks, 1))  # signals follow the peaks of the first track, also alone
-        peaks = called_bins[:, :tracks]
-        cut = len(peaks) * 4 // 5
-        chosen = {"train": np.arange(cut), "validation": np.arange(cut, len(peaks)), "test": np.arange(len(peaks))}
-        index = chosen[split]
-        signal = np.repeat(called_bins[index, :1] * 5.0 + 1.0, signals, 1).astype(np.float32)
-        measured = None
-        if holes:
-            known = np.ones((len(index), tracks + signals), bool)
-            known[: len(index) // 2, 0] = False
-            measured = pack_bits(known)
-        bins = Bins(
-            np.full(len(index), contigs.index(contig), np.int32),
-            (index * 128).astype(np.int64),
-            pack_bits(peaks[index]),
-            signal,
-            measured,
-        )
+        cut = len(called_bins) * 4 // 5
+        chosen = {"train": slice(0, cut), "validation": slice(cut, None), "test": slice(0, None)}[split]
+        index = grid.offsets[contig] + np.arange(len(called_bins))[chosen]
+        signal = np.repeat(called_bins[chosen, :1] * 5.0 + 1.0, signals, 1)
+        splits[split] = index, called_bins[chosen, :tracks], signal
+        measured[index[: len(index) // 2]] = False
+    train, peaks, _ = splits["train"]
+    counted = [int(column.sum()) for column in peaks.T]
+    bins = [int(measured[train].sum()) if holes and i == 0 else len(train) for i in range(tracks)]
+    made = [Track(f"P{i}", "peaks", meta[i], counted[i], bins[i]) for i in range(tracks)]
+    made += [Track(f"S{i}", "signal", meta[tracks + i], measured=len(train), mean_signal=1.0) for i in range(signals)]
+    return written(folder, world, made, splits, {0: measured} if holes else {})
+
+
+Labelled = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Bins as global indices (n,), whether each peak track has a peak (n, peak tracks), the signals (n, signal tracks)."""
+
+
+def written(
+    folder: Path,
+    world: Genome,
+    tracks: Sequence[Track],
+    splits: Mapping[str, Labelled],
+    assayed: Mapping[int, np.ndarray] | None = None,
+) -> Dataset:
+    """A dataset folder of these bins; all others are excluded. `assayed` (bins,) says where a peak track was measured."""
+    grid = BinGrid(world.lengths)
+    (folder / "shards").mkdir(parents=True)
+    states = np.full(grid.total, STATES.index("excluded"), np.int8)
+    shards = {}
+    for split, (index, peaks, signal) in splits.items():
+        states[index] = STATES.index(split)
+        with_data = peaks.any(1) | ~np.isnan(signal).all(1)
         file = folder / "shards" / f"{split}-00000.arrow"
-        write_shard(file, bins, contigs)
-        shards[split] = [(file, len(index))]
-        if split == "train":
-            counted = peaks[index].sum(0)
+        data = pack_bits(peaks[with_data]), signal[with_data].astype(np.float32)
+        write_shard(file, index[with_data], *data, grid)
+        shards[split] = [(file, int(with_data.sum()))]
     write_genome(folder / "genome.arrow", world)
-    made = [Track(f"P{i}", "peaks", meta[i], int(counted[i])) for i in range(tracks)]
-    made += [Track(f"S{i}", "signal", meta[tracks + i], mean_signal=1.0) for i in range(signals)]
-    write_tracks(folder / "tracks.arrow", made)
-    write_manifest(folder, configuration={}, genome=world, shards=shards, inputs=[], summary={})
+    write_runs(folder / "bins.arrow", runs_of(states, grid, peaks.shape[1], assayed or {}), grid)
+    write_tracks(folder / "tracks.arrow", tracks)
+    bins = {split: len(index) for split, (index, _, _) in splits.items()}
+    write_manifest(folder, configuration={}, genome=world, bins=bins, shards=shards, inputs=[], summary={})
     return open_dataset(folder)
 
 

@@ -98,7 +98,7 @@ def test_errors_name_key_line_and_nearest(tmp_path: Path, text: str, line: int, 
 def test_overrides_win_over_the_file_and_flags_over_both(tmp_path: Path) -> None:
     path = tmp_path / "mfd.toml"
     path.write_text('[train]\nepochs = 3\n[data]\nfasta = "g.fa"\n')
-    project = load_project(path, ["train.epochs=5", 'split.test=["chrI"]', "bins.background=all"], {"train.seed": 7})
+    project = load_project(path, ["train.epochs=5", 'split.test=["chrI"]', "train.draw=peaks"], {"train.seed": 7})
     config = project.config
     assert (config.train.epochs, config.train.seed, config.split.test) == (5, 7, ("chrI",))
     assert project.path("g.fa") == tmp_path / "g.fa"

@@ -72,3 +72,11 @@ def test_a_window_that_sees_its_padding_is_refused(project: Path, tmp_path: Path
         "mfd: error: train.stretch is 4, and a window of 1,152 bp ends before what its bin depends on does",
         "hint: set model.window to 2176 or more, or train.stretch to 1",
     ]
+
+
+def test_a_training_drawn_by_peaks_repeats_and_is_resumed(project: Path) -> None:
+    words = ("--set", "train.draw=peaks")
+    assert trained(project, *words, "--run", "drawn").code == 0
+    assert trained(project, *words, "--run", "drawn-again").code == 0
+    assert curve(project / "drawn") == curve(project / "drawn-again") != curve(project / "run")
+    assert all(np.isfinite(value) for line in curve(project / "drawn") for value in line.values())

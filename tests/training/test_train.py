@@ -16,7 +16,8 @@ from kit import tiny
 from mfd_cli.base.errors import ConfigError, DatasetError, MfdError, OutputError, RunError
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.unseen import fill_held_out
-from mfd_cli.dataset.folder import Dataset, open_dataset, pack_bits, unpack_bits
+from mfd_cli.dataset.bins import pack_bits, unpack_bits
+from mfd_cli.dataset.folder import Dataset, open_dataset
 from mfd_cli.runs.batches import GenomeOnDevice, LabelledBins
 from mfd_cli.runs.draws import Tiling
 from mfd_cli.runs.folder import Run, load_last, load_run
@@ -87,7 +88,7 @@ def test_held_out_tracks_take_no_part(tmp_path: Path) -> None:
     run = training.train(project, gpus=0)
     assert run.model.trained.tolist() == [True] * 3 + [False] + [True] * 5
     assert run.model.head.weights().matrix()[3].abs().sum() > 0
-    start = start_bias(world, len(world.split("train")))
+    start = start_bias(world)
     assert run.model.head.bias[3].item() != start[3]
     bins, scale = world.split("train"), SignalScale.fit(world.split("train").signal)
     trainer = build(project.config, world, bins, run.model.trained, torch.device("cpu"))
@@ -96,7 +97,13 @@ def test_held_out_tracks_take_no_part(tmp_path: Path) -> None:
     for flipped in (False, True):
         labels = unpack_bits(bins.peaks, 8)
         labels[:, 3] ^= flipped
-        data = LabelledBins(genome, replace(bins, peaks=pack_bits(labels)), world, scale, torch.device("cpu"))
+        data = LabelledBins(
+            genome,
+            replace(bins, rows_of_peaks=pack_bits(labels), row=np.arange(len(bins), dtype=np.int32)),
+            world,
+            scale,
+            torch.device("cpu"),
+        )
         again = build(project.config, world, bins, run.model.trained, torch.device("cpu"))
         steps.learn(again, data.batch(*next(steps.draws(again, data.tiling))), data.counts)
         logits.append(again.model.state_dict())
@@ -148,7 +155,7 @@ def test_the_free_twin_starts_from_the_same_backbone(tmp_path: Path) -> None:
 
 
 def test_biases_start_at_the_log_odds_of_each_track(tiny_dataset: Dataset) -> None:
-    bias = start_bias(tiny_dataset, len(tiny_dataset.split("train")))
+    bias = start_bias(tiny_dataset)
     labels = tiny.labels(tiny_dataset.genome, "chr1", 8)[: len(tiny_dataset.split("train"))]
     assert 1 / (1 + np.exp(-bias[:8])) == pytest.approx((labels.sum(0) + 0.5) / (len(labels) + 1), rel=1e-4)
     assert bias[8] == 0

@@ -171,7 +171,7 @@ def test_the_same_seed_gives_the_same_scores(project: Path, tmp_path: Path) -> N
     ("words", "message"),
     [
         (["preprocess", "--fasta", "nothing.fa", "--force"], "nothing.fa: no such file"),
-        (["preprocess", "--set", "bins.backgroud=all"], "unknown key bins.backgroud; did you mean background?"),
+        (["preprocess", "--set", "bins.exclud=x.bed"], "unknown key bins.exclud; did you mean exclude?"),
         (
             ["preprocess", "--set", "bins.min_overlap=500"],
             "bins.min_overlap: Input should be less than or equal to 128 (500)",

@@ -12,7 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 from kit import tiny
 from mfd_cli.core.predictor import Predictor
-from mfd_cli.dataset.folder import Dataset, unpack_bits
+from mfd_cli.dataset.bins import unpack_bits
+from mfd_cli.dataset.folder import Dataset
 from mfd_cli.explain.factor import explain
 from mfd_cli.explain.results import Look
 from mfd_cli.formats.motif_files import write_meme

@@ -14,7 +14,7 @@ were not trained on. Duan's smearing factor, the mean of exp(residual), holds fo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mfd_cli.base.arrays import Bools, Floats
+from mfd_cli.base.arrays import Bools, Doubles, Floats
 from mfd_cli.base.errors import ConfigError
 
 ROUNDING = 1e-3
@@ -51,20 +51,25 @@ class SignalScale:
         if signal.shape[1] == 0:
             empty = np.zeros(0, np.float32)
             return cls(empty, empty, empty, counts, empty)
-        with np.errstate(invalid="ignore"):
-            known = ~np.isnan(signal)
-            count = np.maximum(known.sum(0), 1)
-            average = np.where(known, signal, 0).sum(0, dtype=np.float64) / count
-            if (np.where(known, signal, 0)[:, counts] < 0).any():
+        count, total, size = (np.zeros(signal.shape[1]) for _ in range(3))
+        for block in _blocks(signal):
+            if (block[:, counts] < 0).any():
                 raise ConfigError("a signal track that is declared as counts has values below zero")
-            floor = np.where(known, np.abs(signal), 0).sum(0, dtype=np.float64) / count / 10
-            floor = np.where(floor > 0, floor, 1.0)
-            logs = np.where(known, np.sign(signal) * np.log1p(np.abs(signal) / floor), 0.0)
-            mean = logs.sum(0) / count
-            sd = np.sqrt(np.where(known, (logs - mean) ** 2, 0).sum(0) / count)
+            count += (~np.isnan(block)).sum(0)
+            total += np.nansum(block, 0, dtype=np.float64)
+            size += np.nansum(np.abs(block), 0, dtype=np.float64)
+        count = np.maximum(count, 1)
+        average, floor = total / count, size / count / 10
+        floor = np.where(floor > 0, floor, 1.0)
+        mean, square = np.zeros_like(floor), np.zeros_like(floor)
+        for block in _blocks(signal):
+            mean += np.nansum(_logs(block, floor), 0) / count
+        for block in _blocks(signal):
+            square += np.nansum((_logs(block, floor) - mean) ** 2, 0)
+        sd = np.sqrt(square / count)
         mean = np.where(counts, np.where(average > 0, average, 1), mean)
-        floor, mean, sd = (values.astype(np.float32) for values in (floor, mean, np.where(sd > 0, sd, 1)))
-        return cls(floor, mean, sd, counts, np.ones_like(floor))
+        scale, middle, spread = (values.astype(np.float32) for values in (floor, mean, np.where(sd > 0, sd, 1)))
+        return cls(scale, middle, spread, counts, np.ones_like(scale))
 
     def calibrated(self, predicted: Tensor, signal: Tensor) -> SignalScale:
         """Return these scales with the ratio measured on bins: `predicted`, `signal` (bins, tracks) on the scale of `forward`.
@@ -125,6 +130,21 @@ class SignalScale:
         return cls(floor, mean, sd, np.array(stored["counts"], bool), ratio)
 
 
+BLOCK = 65_536
+"""Bins whose signals are looked at together: memory does not grow with the genome."""
+
+
+def _blocks(signal: Floats) -> Iterator[Floats]:
+    """Some bins of (bins, tracks) after the other."""
+    return (signal[low : low + BLOCK] for low in range(0, len(signal), BLOCK))
+
+
+def _logs(signal: Floats, floor: Doubles) -> Doubles:
+    """sign(x) log(1 + |x| / c) of signals, NaN where not measured."""
+    logs: Doubles = np.sign(signal) * np.log1p(np.abs(signal) / floor)
+    return logs
+
+
 LINEAR_BEYOND = 15
 """A logit of counts, as log of a multiple of the track's mean: no genome has a bin with e^15 times the mean."""
 
@@ -142,13 +162,20 @@ def poisson_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def prediction_loss(
-    logits: Tensor, peaks: Tensor, signal: Tensor, used: Tensor, signal_weight: float, counts: Tensor | None = None
+    logits: Tensor,
+    peaks: Tensor,
+    signal: Tensor,
+    used: Tensor,
+    signal_weight: float,
+    counts: Tensor | None = None,
+    weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the loss to minimise and its value per track (tracks,), each averaged over the measured bins of the batch.
 
     `logits` (batch, peak tracks + signal tracks), `peaks` (batch, peak tracks) 0/1, `signal` (batch, signal tracks) on
     the model's scale, `used` (batch or 1, tracks) 1 where a cell is measured and its track trains, 0 elsewhere, `counts`
-    (signal tracks,) marks those with a Poisson loss.
+    (signal tracks,) marks those with a Poisson loss. `weight` (batch, 1), where given, is what each bin counts for; it is not
+    part of what is divided by, so that weights which are 1 on average leave the loss what it is on average.
     """
     count = peaks.shape[1]
     losses = F.binary_cross_entropy_with_logits(logits[:, :count], peaks, reduction="none")
@@ -160,5 +187,5 @@ def prediction_loss(
             of_signal = torch.where(counts, poisson_loss(guess, known.clamp_min(0)), of_signal)
         losses = torch.cat([losses, signal_weight * of_signal], 1)
     used = used.expand_as(losses)
-    weighted = losses * used
+    weighted = losses * used if weight is None else losses * used * weight
     return weighted.sum() / used.sum().clamp_min(1), weighted.sum(0) / used.sum(0).clamp_min(1)

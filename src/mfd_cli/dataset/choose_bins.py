@@ -1,8 +1,8 @@
-"""Which bins a dataset holds: what may be used, peak bins and their background, splits with a guard band between them."""
+"""What becomes of every bin of the genome: which may be used, in which split, with a guard band between splits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from mfd_cli.base.arrays import Bools, Doubles, Ints
 from mfd_cli.base.errors import ConfigError, MfdError, SignalError, nearest
 from mfd_cli.base.files import check_input
 from mfd_cli.dataset.manifest import SPLITS
+from mfd_cli.dataset.states import LEFT_OUT, STATES
 from mfd_cli.formats.bed import read_known_intervals
 from mfd_cli.formats.bin_means import bin_means
 from mfd_cli.genome.grid import BIN, BinGrid, inside_bins, touched_bins
@@ -20,8 +21,6 @@ from mfd_cli.genome.sequence import CODES, UNKNOWN, Genome, match_contigs
 from mfd_cli.settings.config import Config
 from mfd_cli.settings.project import Project
 
-GC_STRATA = 20
-"""Strata of GC content, of 5 % each, in which the background is matched."""
 BLOCKS = 10
 """Stretches of the genome, of as many bins each, of which each gives its part to validation and test that are shares."""
 EXTRA_GUARD = 16
@@ -31,16 +30,29 @@ SHARE_HINT = "of few contigs, shares can be kept, in blocks: split.test = 0.1, s
 FOLD_HINT = "a share goes with every fold: split.validation = 0.1"
 
 
+USABLE = -1
+"""In place of a reason why a bin cannot be used."""
+
+
 @dataclass(frozen=True)
 class UsableBins:
-    """Which bins may be used: `mask` (bins,), and how many may not, by reason.
+    """Which bins may be used: `why_not` (bins,) int8 is USABLE or the number of a state that says why a bin may not.
 
     `unknown_contigs` counts, for each BED that a setting names, its lines on contigs that the genome lacks, by contig.
     """
 
-    mask: Bools
-    dropped: Mapping[str, int]
+    why_not: NDArray[np.int8]
     unknown_contigs: Mapping[str, UnknownContigs]
+
+    @property
+    def mask(self) -> Bools:
+        """The bins that may be used, (bins,)."""
+        return self.why_not == USABLE
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many may not, by reason."""
+        return counted(self.why_not)
 
 
 @dataclass(frozen=True)
@@ -53,38 +65,23 @@ class UnknownContigs:
 
 @dataclass(frozen=True)
 class ChosenBins:
-    """The bins of each split (global indices in genome order), how they were chosen, and how many were left out, by reason.
+    """The state of every bin of the genome, (bins,) int8: a place in STATES."""
 
-    `rule` says in words how they were chosen, where that is not what the settings alone say.
-    """
+    states: NDArray[np.int8]
 
-    splits: Mapping[str, Ints]
-    dropped: Mapping[str, int]
-    rule: str = ""
+    def of(self, split: str) -> Ints:
+        """Return the bins of a split: global indices in genome order."""
+        return np.flatnonzero(self.states == STATES.index(split))
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many bins are in no split, by reason."""
+        return counted(self.states)
 
 
-@dataclass
-class Background:
-    """A draw of bins without any peak: `chosen` (bins,), and what could not be had.
-
-    `asked` bins were asked for; `unmatched` of those chosen have another GC content than they should, because the bins of
-    their stratum had run out.
-    """
-
-    chosen: Bools
-    asked: int = 0
-    unmatched: int = 0
-
-    def add(self, other: Background) -> None:
-        self.chosen |= other.chosen
-        self.asked += other.asked
-        self.unmatched += other.unmatched
-
-    def __str__(self) -> str:
-        count = int(self.chosen.sum())
-        fewer = f" (of the {self.asked:,} that bins.background asks for)" if count < self.asked else ""
-        matched = f"{self.unmatched:,} of them not matched for GC" if self.unmatched else "all matched for GC"
-        return f"background: {count:,} bins without any peak{fewer}, {matched}"
+def counted(states: NDArray[np.int8]) -> dict[str, int]:
+    """Return how many of the bins (bins,) are left out, by reason, in words."""
+    return {words: int((states == STATES.index(name)).sum()) for name, words in LEFT_OUT.items()}
 
 
 def usable_bins(project: Project, genome: Genome, grid: BinGrid) -> UsableBins:
@@ -92,12 +89,11 @@ def usable_bins(project: Project, genome: Genome, grid: BinGrid) -> UsableBins:
 
     Raises RegionError or SignalError where a file that they name cannot be read or is of another genome.
     """
-    config, mask = project.config.bins, np.ones(grid.total, bool)
-    dropped, unknown_contigs = dict[str, int](), dict[str, UnknownContigs]()
+    config, why_not = project.config.bins, np.full(grid.total, USABLE, np.int8)
+    unknown_contigs = dict[str, UnknownContigs]()
 
     def drop(reason: str, bad: Bools) -> None:
-        dropped[reason] = int((bad & mask).sum())
-        mask[bad] = False
+        why_not[bad & (why_not == USABLE)] = STATES.index(reason)
 
     def covered(setting: str, file: str, rule: Callable[..., Bools]) -> Bools:
         bins, unknown_contigs[setting] = bins_of_bed(project.path(file), grid, rule)
@@ -106,17 +102,15 @@ def usable_bins(project: Project, genome: Genome, grid: BinGrid) -> UsableBins:
     if config.exclude:
         drop("excluded", covered("bins.exclude", config.exclude, touched_bins))
     if config.regions:
-        drop("outside the regions", ~covered("bins.regions", config.regions, inside_bins))
+        drop("outside", ~covered("bins.regions", config.regions, inside_bins))
     unknown = np.concatenate(
         [bin_shares(CODES[genome.sequences[name]] == UNKNOWN, n) for name, n in grid.counts.items()] or [np.zeros(0)]
     )
-    drop("unknown sequence", unknown > config.max_unknown)
+    drop("unknown", unknown > config.max_unknown)
     if config.mappability:
         means = bin_means(check_input(project.path(config.mappability), SignalError), grid.lengths)
-        drop(
-            "hardly mappable", ~(means >= config.min_mappability)
-        )  # so written, NaN (the file is silent) is dropped too
-    return UsableBins(mask, dropped, unknown_contigs)
+        drop("unmappable", ~(means >= config.min_mappability))  # so written, NaN (the file is silent) is dropped too
+    return UsableBins(why_not, unknown_contigs)
 
 
 def bins_of_bed(path: Path, grid: BinGrid, rule: Callable[..., Bools]) -> tuple[Bools, UnknownContigs]:
@@ -137,57 +131,25 @@ def bin_shares(flags: Bools, bins: int) -> Doubles:
     return shares
 
 
-def choose_bins(
-    config: Config,
-    genome: Genome,
-    grid: BinGrid,
-    peak_files: Sequence[Path],
-    usable: Bools,
-    split_of: Mapping[str, str],
-) -> ChosenBins:
-    """Choose the bins of each split among the usable ones (bins,): those with peaks, their background, a guard band.
+def choose_bins(config: Config, grid: BinGrid, usable: UsableBins, split_of: Mapping[str, str]) -> ChosenBins:
+    """Put every usable bin into a split, with a guard band of training bins that are left out beside the others.
 
-    `peak_files` hold the labelled bins of the peak tracks that have a say (not of held-out ones), as .npy; where there is
-    none, all usable bins are taken. Raises ConfigError where no bin is left for training or for the test split.
+    No track has a say: what is validated and tested on is the genome as it is. Raises ConfigError where no bin is left for
+    training or for the test split.
     """
     split = assign_splits(config, grid, split_of)
-    dropped: dict[str, int] = {}
-    if config.bins.background == "all":
-        chosen, rule = usable, ""
-    elif not peak_files:
-        chosen, rule = usable, f"all {int(usable.sum()):,} usable bins"
-    else:
-        chosen, background = peaks_and_background(config, genome, grid, peak_files, usable, split)
-        rule = str(background)
-        dropped["background not asked for"] = int((usable & ~chosen).sum())
+    states = np.where(usable.mask, split, usable.why_not)
     guard = config.split.guard
-    near = guarded(chosen, split, grid, config.resolved_model().window + EXTRA_GUARD if guard is None else guard)
-    dropped["in the guard band"] = int((chosen & near).sum())
-    chosen = chosen & ~near
-    splits = {name: np.flatnonzero(chosen & (split == number)) for number, name in enumerate(SPLITS)}
-    check_splits(config, splits, split_of)
-    return ChosenBins(splits, dropped, rule)
+    guard = config.resolved_model().window + EXTRA_GUARD if guard is None else guard
+    states[usable.mask & guarded(usable.mask, split, grid, guard)] = STATES.index("guard")
+    chosen = ChosenBins(states)
+    check_splits(config, chosen, split_of)
+    return chosen
 
 
-def peaks_and_background(
-    config: Config, genome: Genome, grid: BinGrid, peak_files: Sequence[Path], usable: Bools, split: NDArray[np.int8]
-) -> tuple[Bools, Background]:
-    """Return (bins,) the peak bins with a background for those of each split, and that background."""
-    counts = np.zeros(grid.total, np.int32)  # peak tracks with a peak in each bin
-    for file in peak_files:
-        counts[np.load(file, mmap_mode="r")] += 1
-    peaks, empty = usable & (counts >= config.bins.min_tracks), usable & (counts == 0)
-    background, gc = Background(np.zeros(grid.total, bool)), gc_of_bins(genome, grid)
-    rng, ratio = np.random.default_rng([config.train.seed, 0]), config.bins.background
-    assert ratio != "all"
-    for number in range(len(SPLITS)):
-        background.add(matched_background(gc, peaks & (split == number), empty & (split == number), ratio, rng))
-    return peaks | background.chosen, background
-
-
-def check_splits(config: Config, splits: Mapping[str, Ints], split_of: Mapping[str, str]) -> None:
+def check_splits(config: Config, chosen: ChosenBins, split_of: Mapping[str, str]) -> None:
     """Raise ConfigError where no bin is left to train on, or for a test that the settings ask for."""
-    if not len(splits["train"]):
+    if not len(chosen.of("train")):
         if "train" not in split_of.values():
             raise ConfigError(
                 "no bin is left for training: [split] gives all contigs of the genome to test and validation",
@@ -196,7 +158,7 @@ def check_splits(config: Config, splits: Mapping[str, Ints], split_of: Mapping[s
         raise ConfigError(
             "no bin is left for training", hint="look at [split] (with its guard), bins.regions and bins.exclude"
         )
-    if (config.split.folds or config.split.test) and not len(splits["test"]):
+    if (config.split.folds or config.split.test) and not len(chosen.of("test")):
         raise ConfigError("no bin is left for the test split", hint="look at [split], bins.regions, bins.exclude")
 
 
@@ -290,47 +252,3 @@ def guarded(chosen: Bools, split: NDArray[np.int8], grid: BinGrid, guard: int) -
         distance = np.minimum(np.abs(right - mine), np.abs(left - mine))
         near[mine[distance <= reach] + here.start] = True
     return near
-
-
-def gc_of_bins(genome: Genome, grid: BinGrid) -> Doubles:
-    """Return (bins,) the share of G and C in every bin."""
-    return np.concatenate(
-        [
-            bin_shares((CODES[genome.sequences[name]] == 1) | (CODES[genome.sequences[name]] == 2), count)
-            for name, count in grid.counts.items()
-        ]
-    )
-
-
-def matched_background(gc: Doubles, peaks: Bools, empty: Bools, ratio: float, rng: np.random.Generator) -> Background:
-    """Draw `ratio` empty bins per peak bin, with the GC content (bins,) of the peak bins, in strata of 5 %.
-
-    A background of another GC content would let a model tell peaks by GC alone. Where a stratum runs out of empty bins, the
-    rest is drawn from all that are left, and counted.
-    """
-    background = Background(np.zeros(len(gc), bool), asked=round(ratio * int(peaks.sum())))
-    wanted = min(background.asked, int(empty.sum()))
-    if not wanted:
-        return background
-    strata = np.minimum((gc * GC_STRATA).astype(int), GC_STRATA - 1)
-    quotas = shared_out(wanted, np.bincount(strata[peaks], minlength=GC_STRATA))
-    for stratum, quota in enumerate(quotas.tolist()):
-        pool = np.flatnonzero(empty & (strata == stratum))
-        background.chosen[rng.choice(pool, min(quota, len(pool)), replace=False)] = True
-    background.unmatched = wanted - int(background.chosen.sum())
-    rest = np.flatnonzero(empty & ~background.chosen)
-    background.chosen[rng.choice(rest, background.unmatched, replace=False)] = True
-    return background
-
-
-def shared_out(total: int, weights: Ints) -> Ints:
-    """Share out a total in proportion to weights, in whole numbers: what rounding down leaves goes to the largest remainders.
-
-    >>> shared_out(10, np.array([1, 1, 1])).tolist()
-    [4, 3, 3]
-    """
-    exact = total * weights / weights.sum()
-    shares = np.floor(exact).astype(np.int64)
-    largest = np.argsort(-(exact - shares), kind="stable")[: total - int(shares.sum())]
-    shares[largest] += 1
-    return shares

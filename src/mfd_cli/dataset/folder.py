@@ -2,12 +2,15 @@
 
     dataset/manifest.json           format version, configuration, contigs, splits, sha256 of inputs and files
             genome.arrow            one row per contig: name, length, sequence (one ASCII byte per base)
-            tracks.arrow            one row per track: id, kind, positives, mean_signal, assayed, metadata.COLUMN ...
-            shards/SPLIT-NNNNN.arrow    one row per bin: contig, start, peaks, signal, measured
+            tracks.arrow            one row per track: id, kind, positives, measured, mean_signal, assayed, metadata.COLUMN ...
+            bins.arrow              one row per run of neighbouring bins: contig, start, end, state, measured
+            shards/SPLIT-NNNNN.arrow    one row per bin of a split that has data: contig, start, peaks, signal
 
-`peaks` are packed bits, one per peak track in the order of tracks.arrow, least significant bit first; `signal` is one
-float32 per signal track; `measured`, present only where some track is not measured everywhere, has one bit per track
-(peak tracks first, then signal tracks). Windows are not stored: they are cut from the genome when a batch is made.
+Every bin of the genome is in one run of bins.arrow; its state is a split, or why the bin is in none. A bin of a split that has
+no row in a shard is one in which no track has a peak and no signal was measured. `peaks` are packed bits, one per peak track
+in the order of tracks.arrow, least significant bit first; `signal` is one float32 per signal track, NaN where not measured;
+`measured`, present only where some peak track is not measured everywhere, is packed like `peaks`. Windows are not stored: they
+are cut from the genome when a batch is made.
 """
 
 from __future__ import annotations
@@ -22,52 +25,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mfd_cli.base.arrays import Bools, Bytes, Floats, Ints
+from mfd_cli.base.arrays import Bytes, Floats, Ints
 from mfd_cli.base.errors import DatasetError
 from mfd_cli.base.files import sha256_of, sync
 from mfd_cli.base.stored_json import check_stored
+from mfd_cli.dataset.bins import NO_DATA, Bins
 from mfd_cli.dataset.manifest import AGAIN, SPLITS, read_manifest
+from mfd_cli.dataset.states import STATES, Runs
 from mfd_cli.experiments.track import StoredTracks, Track, tracks_of
-from mfd_cli.genome.grid import BIN, evenly
+from mfd_cli.genome.grid import BIN, BinGrid
 from mfd_cli.genome.sequence import Genome
-
-
-@dataclass(frozen=True)
-class Bins:
-    """Labelled bins of one split, in genome order.
-
-    `contig` (n,) int32 is an index into the genome's contigs, `start` (n,) int64 is 0-based, `peaks`
-    (n, ceil(peak tracks / 8)) uint8 packed bits, `signal` (n, signal tracks) float32 (NaN where not measured),
-    `measured` (n, ceil(tracks / 8)) uint8 packed bits, or None where every track is measured everywhere.
-    """
-
-    contig: NDArray[np.int32]
-    start: Ints
-    peaks: Bytes
-    signal: Floats
-    measured: Bytes | None = None
-
-    def __len__(self) -> int:
-        return len(self.start)
-
-    def thinned(self, most: int) -> Bins:
-        """Return at most this many of the bins, evenly spaced."""
-        return self if len(self) <= most else self.taken(evenly(len(self), most))
-
-    def taken(self, index: Ints) -> Bins:
-        """Return the bins of an index."""
-        measured = None if self.measured is None else self.measured[index]
-        return Bins(self.contig[index], self.start[index], self.peaks[index], self.signal[index], measured)
-
-
-def pack_bits(labels: Bools) -> Bytes:
-    """Return (bins, tracks) booleans as (bins, ceil(tracks / 8)) bytes, least significant bit first."""
-    return np.packbits(labels, axis=1, bitorder="little")
-
-
-def unpack_bits(packed: Bytes, tracks: int) -> Bools:
-    """Return the (bins, tracks) booleans that `pack_bits` packed."""
-    return np.unpackbits(packed, axis=1, count=tracks, bitorder="little").astype(bool)
 
 
 @dataclass(frozen=True)
@@ -78,6 +45,7 @@ class Dataset:
     manifest: Mapping[str, Any]
     tracks: tuple[Track, ...]
     genome: Genome = field(repr=False)
+    runs: Runs = field(repr=False)
 
     @cached_property
     def peak_tracks(self) -> tuple[Track, ...]:
@@ -99,37 +67,41 @@ class Dataset:
         """Names this dataset: sha256 of its manifest file."""
         return sha256_of(self.path / "manifest.json")
 
+    @cached_property
+    def grid(self) -> BinGrid:
+        """The bins of the genome."""
+        return BinGrid(self.genome.lengths)
+
     def split(self, name: str) -> Bins:
         """Return the bins of `train`, `validation` or `test`. DatasetError where a shard is not one of this dataset."""
-        return concatenate([_read_shard(self, shard) for shard in self.manifest["splits"][name]["shards"]], self)
-
-
-def concatenate(parts: Sequence[Bins], dataset: Dataset) -> Bins:
-    """Return several runs of bins as one; an empty one of the right widths if there is none."""
-    if len(parts) == 1:
-        return parts[0]
-    peaks, signals = len(dataset.peak_tracks), len(dataset.signal_tracks)
-    if not parts:
-        empty = np.zeros
+        index, mask = self.runs.of_split(name, self.grid.total)
+        described = self.manifest["splits"][name]
+        if len(index) != described["bins"]:
+            message = f"has {len(index):,} {name} bins, manifest.json {described['bins']:,}"
+            raise DatasetError(message, path=self.path / "bins.arrow", hint=AGAIN)
+        rows = [_read_shard(self, shard, index) for shard in described["shards"]]
+        row = np.full(len(index), NO_DATA, np.int32)
+        place = np.concatenate([places for places, _, _ in rows] or [np.zeros(0, np.int64)])
+        if (np.diff(place) <= 0).any():
+            message = f"have bins of the {name} split twice, or out of order"
+            raise DatasetError(message, path=self.path / "shards", hint=AGAIN)
+        row[place] = np.arange(len(place))
+        peaks, signals = len(self.peak_tracks), len(self.signal_tracks)
+        contig, start = self.grid.positions()
         return Bins(
-            empty(0, np.int32),
-            empty(0, np.int64),
-            empty((0, -(-peaks // 8)), np.uint8),
-            empty((0, signals), np.float32),
+            contig[index],
+            start[index],
+            row,
+            _joined([packed for _, packed, _ in rows], np.zeros((0, -(-peaks // 8)), np.uint8)),
+            _joined([values for _, _, values in rows], np.zeros((0, signals), np.float32)),
+            mask,
+            self.runs.masks,
         )
-    measured: Bytes | None = None
-    if any(part.measured is not None for part in parts):
-        everything = pack_bits(np.ones((1, peaks + signals), bool))
-        measured = np.concatenate(
-            [np.repeat(everything, len(part), 0) if part.measured is None else part.measured for part in parts]
-        )
-    return Bins(
-        np.concatenate([part.contig for part in parts]),
-        np.concatenate([part.start for part in parts]),
-        np.concatenate([part.peaks for part in parts]),
-        np.concatenate([part.signal for part in parts]),
-        measured,
-    )
+
+
+def _joined(parts: Sequence[NDArray[Any]], nothing: NDArray[Any]) -> NDArray[Any]:
+    """The parts of an array as one; a single one stays memory-mapped."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts or [nothing])
 
 
 def open_dataset(path: str | Path, verify: bool = True) -> Dataset:
@@ -146,12 +118,14 @@ def open_dataset(path: str | Path, verify: bool = True) -> Dataset:
         file = path / name
         if not file.is_file() or file.stat().st_size != expected["bytes"]:
             raise DatasetError("is missing or was cut short", path=file, hint=AGAIN)
-        if (verify or name == "tracks.arrow") and sha256_of(file) != expected["sha256"]:
+        if (verify or name in ("tracks.arrow", "bins.arrow")) and sha256_of(file) != expected["sha256"]:
             raise DatasetError("is damaged: its sha256 is not the one in manifest.json", path=file, hint=AGAIN)
     genome = read_genome(path / "genome.arrow")
     if [(contig["name"], contig["length"]) for contig in manifest["contigs"]] != list(genome.lengths.items()):
         raise DatasetError("has other contigs than manifest.json", path=path / "genome.arrow", hint=AGAIN)
-    return Dataset(path, manifest, _read_tracks(path / "tracks.arrow"), genome)
+    tracks = _read_tracks(path / "tracks.arrow")
+    peaks = sum(track.kind == "peaks" for track in tracks)
+    return Dataset(path, manifest, tracks, genome, _read_runs(path / "bins.arrow", genome, peaks))
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
@@ -189,6 +163,7 @@ def write_tracks(path: Path, tracks: Sequence[Track]) -> None:
         "id": [track.id for track in tracks],
         "kind": [track.kind for track in tracks],
         "positives": pa.array([track.positives for track in tracks], pa.int64()),
+        "measured": pa.array([track.measured for track in tracks], pa.int64()),
         "mean_signal": pa.array([track.mean_signal for track in tracks], pa.float64()),
         "assayed": pa.array([track.assayed for track in tracks], pa.list_(pa.string())),
     }
@@ -198,7 +173,13 @@ def write_tracks(path: Path, tracks: Sequence[Track]) -> None:
 
 
 def _read_tracks(path: Path) -> tuple[Track, ...]:
-    fixed = {"id": pa.string(), "kind": pa.string(), "positives": pa.int64(), "mean_signal": pa.float64()}
+    fixed = {
+        "id": pa.string(),
+        "kind": pa.string(),
+        "positives": pa.int64(),
+        "measured": pa.int64(),
+        "mean_signal": pa.float64(),
+    }
     table = _read_arrow(path, {**fixed, "assayed": pa.list_(pa.string())}, may_miss=("assayed",))
     meta = [name for name in table.column_names if name.startswith("metadata.")]
     rows = [
@@ -208,16 +189,86 @@ def _read_tracks(path: Path) -> tuple[Track, ...]:
     return tracks_of(rows)
 
 
-def write_shard(path: Path, bins: Bins, contigs: Sequence[str]) -> None:
-    """Write one shard, as one record batch so that it can be memory-mapped without copying."""
-    columns: dict[str, pa.Array] = {
-        "contig": pa.DictionaryArray.from_arrays(pa.array(bins.contig, pa.int32()), pa.array(list(contigs))),
-        "start": pa.array(bins.start, pa.int64()),
-        "peaks": _fixed_binary(bins.peaks),
-        "signal": _fixed_floats(bins.signal),
+def write_runs(path: Path, runs: Runs, grid: BinGrid) -> None:
+    """Write bins.arrow: one row per run of neighbouring bins."""
+    contig, start = grid.positions()
+    _write_table(
+        path,
+        pa.table(
+            {
+                "contig": _contigs(contig[runs.first], grid),
+                "start": pa.array(start[runs.first], pa.int64()),
+                "end": pa.array(start[runs.first] + BIN * runs.lengths(grid.total), pa.int64()),
+                "state": pa.DictionaryArray.from_arrays(pa.array(runs.state, pa.int8()), pa.array(list(STATES))),
+            }
+            | (
+                {}
+                if runs.mask is None or runs.masks is None
+                else {"measured": pa.DictionaryArray.from_arrays(pa.array(runs.mask), _fixed_binary(runs.masks))}
+            )
+        ),
+    )
+
+
+def _read_runs(path: Path, genome: Genome, peaks: int) -> Runs:
+    """The runs of bins.arrow, after a look at whether they are all bins of the genome, each once."""
+    columns = {
+        "contig": pa.dictionary(pa.int32(), pa.string()),
+        "start": pa.int64(),
+        "end": pa.int64(),
+        "state": pa.dictionary(pa.int8(), pa.string()),
     }
-    if bins.measured is not None:
-        columns["measured"] = _fixed_binary(bins.measured)
+    table, grid = _read_arrow(path, columns), BinGrid(genome.lengths)
+    masks = "measured" in table.column_names
+    if masks:
+        table = _read_arrow(path, {**columns, "measured": pa.dictionary(pa.int32(), pa.binary(-(-peaks // 8)))})
+    if len(table) == 0:
+        if grid.total:
+            raise DatasetError("has no bins", path=path, hint=AGAIN)
+        return Runs(np.zeros(0, np.int64), np.zeros(0, np.int8))
+    cells = {name: table[name].combine_chunks() for name in table.column_names}
+    _check_words(cells["contig"], list(grid.lengths), "contigs than the genome", path)
+    _check_words(cells["state"], list(STATES), "states than it can have", path)
+    offsets = np.array([grid.offsets[name] for name in grid.lengths], np.int64)
+    contig, start, end = (cells["contig"].indices.to_numpy(), cells["start"].to_numpy(), cells["end"].to_numpy())
+    first, last = (offsets[contig] + place // BIN for place in (start, end))
+    contig_ends = np.array(list(grid.counts.values()), np.int64)[contig] * BIN
+    wrong = (start % BIN != 0) | (end % BIN != 0) | (start < 0) | (end <= start) | (end > contig_ends)
+    wrong |= first != np.concatenate([[0], last[:-1]])
+    if wrong.any() or last[-1] != grid.total:
+        number = int(wrong.argmax()) if wrong.any() else len(first) - 1
+        place = f"{list(grid.lengths)[contig[number]]}:{start[number]}-{end[number]}"
+        raise DatasetError(f"does not hold every bin of the genome once, see {place}", path=path, hint=AGAIN)
+    if not masks:
+        return Runs(first, cells["state"].indices.to_numpy())
+    known = cells["measured"]
+    return Runs(
+        first, cells["state"].indices.to_numpy(), known.indices.to_numpy(), _bytes_of(known.dictionary, -(-peaks // 8))
+    )
+
+
+def _check_words(column: pa.DictionaryArray, words: list[str], what: str, path: Path) -> None:
+    """Raise DatasetError where a column of words is not numbered like `words`."""
+    if column.dictionary.to_pylist() != words:
+        raise DatasetError(f"has other {what}", path=path, hint=AGAIN)
+
+
+def _contigs(numbers: NDArray[np.int32], grid: BinGrid) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(numbers, pa.int32()), pa.array(list(grid.lengths)))
+
+
+def write_shard(path: Path, index: Ints, peaks: Bytes, signal: Floats, grid: BinGrid) -> None:
+    """Write the data of bins (n,), global indices, as one record batch so that it can be memory-mapped without copying.
+
+    `peaks` (n, ceil(peak tracks / 8)) are packed bits, `signal` (n, signal tracks) float32, NaN where not measured.
+    """
+    contig, start = grid.positions()
+    columns: dict[str, pa.Array] = {
+        "contig": _contigs(contig[index], grid),
+        "start": pa.array(start[index], pa.int64()),
+        "peaks": _fixed_binary(peaks),
+        "signal": _fixed_floats(signal),
+    }
     _write_table(path, pa.table(columns))
 
 
@@ -255,8 +306,11 @@ def _fixed_floats(values: Floats) -> pa.Array:
     return pa.Array.from_buffers(kind, len(values), [None], children=[flat])
 
 
-def _read_shard(dataset: Dataset, described: Mapping[str, Any]) -> Bins:
-    """The bins of a shard, after a look at whether they are those that the manifest describes."""
+def _read_shard(dataset: Dataset, described: Mapping[str, Any], split: Ints) -> tuple[Ints, Bytes, Floats]:
+    """The data of a shard, after a look at whether they are those that the manifest describes.
+
+    Returns the places of its bins in `split`, global indices, then the packed peaks and the signal of each.
+    """
     path = dataset.path / "shards" / described["file"]
     peaks, signals = len(dataset.peak_tracks), len(dataset.signal_tracks)
     columns = {
@@ -266,43 +320,33 @@ def _read_shard(dataset: Dataset, described: Mapping[str, Any]) -> Bins:
         "signal": pa.list_(pa.float32(), signals),
     }
     table = _read_arrow(path, columns)
-    if "measured" in table.column_names:
-        table = _read_arrow(path, {**columns, "measured": pa.binary(-(-(peaks + signals) // 8))})
     if len(table) != described["bins"] or table["start"].num_chunks > 1:
         raise DatasetError(f"has not the {described['bins']:,} bins of manifest.json", path=path, hint=AGAIN)
-    bins = _bins_from_table(table)
-    if len(bins) and table["contig"].chunk(0).dictionary.to_pylist() != list(dataset.contigs):
-        raise DatasetError("has other contigs than the genome", path=path, hint=AGAIN)
-    lengths = np.array(list(dataset.genome.lengths.values()), np.int64)
-    ends = lengths[bins.contig] if len(bins) else lengths[:0]
-    wrong = (bins.start % BIN != 0) | (bins.start < 0) | (bins.start > ends - BIN)
-    wrong[1:] |= (bins.contig[1:] < bins.contig[:-1]) | (
-        (bins.contig[1:] == bins.contig[:-1]) & (bins.start[1:] <= bins.start[:-1])
-    )
+    if not len(table):
+        return np.zeros(0, np.int64), np.zeros((0, -(-peaks // 8)), np.uint8), np.zeros((0, signals), np.float32)
+    _check_words(table["contig"].chunk(0), list(dataset.contigs), "contigs than the genome", path)
+    contig, start = table["contig"].chunk(0).indices.to_numpy(), table["start"].chunk(0).to_numpy()
+    offsets = np.array(list(dataset.grid.offsets.values()), np.int64)
+    ends = np.array(list(dataset.grid.counts.values()), np.int64)[contig] * BIN
+    index = offsets[contig] + start // BIN
+    place = np.minimum(np.searchsorted(split, index), len(split) - 1)
+    wrong = (start % BIN != 0) | (start < 0) | (start >= ends)
+    wrong |= (split[place] != index) if len(split) else True
+    wrong[1:] |= index[1:] <= index[:-1]
     if wrong.any():
         first = int(wrong.argmax())
-        place = f"{dataset.contigs[bins.contig[first]]}:{bins.start[first]}"
-        raise DatasetError(f"has a bin that is out of order or not on the genome: {place}", path=path, hint=AGAIN)
-    return bins
-
-
-def _bins_from_table(table: pa.Table) -> Bins:
-    rows = len(table)
-
-    def bits(name: str) -> Bytes:
-        column = table[name].chunk(0) if rows else None
-        width = table.schema.field(name).type.byte_width
-        if column is None or width == 0:
-            return np.zeros((rows, width), np.uint8)
-        raw = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width :]
-        return raw[: rows * width].reshape(rows, width)
-
-    size = table.schema.field("signal").type.list_size
-    if rows and size:
-        signal = table["signal"].chunk(0).flatten().to_numpy(zero_copy_only=False).reshape(rows, size)
+        where = f"{dataset.contigs[contig[first]]}:{start[first]}"
+        raise DatasetError(f"has a bin that is out of order or not of its split: {where}", path=path, hint=AGAIN)
+    if signals:
+        signal = table["signal"].chunk(0).flatten().to_numpy(zero_copy_only=False).reshape(-1, signals)
     else:
-        signal = np.zeros((rows, size), np.float32)
-    contig = table["contig"].chunk(0).indices.to_numpy() if rows else np.zeros(0, np.int32)
-    start = table["start"].chunk(0).to_numpy() if rows else np.zeros(0, np.int64)
-    measured = bits("measured") if "measured" in table.column_names else None
-    return Bins(contig, start, bits("peaks"), signal, measured)
+        signal = np.zeros((len(table), 0), np.float32)
+    return place, _bytes_of(table["peaks"].chunk(0), -(-peaks // 8)), signal
+
+
+def _bytes_of(column: pa.Array, width: int) -> Bytes:
+    """A column of fixed-size binary as (rows, width), without copying."""
+    if not len(column) or not width:
+        return np.zeros((len(column), width), np.uint8)
+    raw = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width :]
+    return raw[: len(column) * width].reshape(len(column), width)

@@ -13,8 +13,10 @@ from mfd_cli.base.files import sha256_of
 from mfd_cli.base.stored_json import Natural, Sha256, Stored, read_stored, write_stored
 from mfd_cli.genome.sequence import Genome
 
-FORMAT, VERSION = "mfd-dataset", 1
+FORMAT, VERSION = "mfd-dataset", 2
 SPLITS = ("train", "validation", "test")
+FILES = ("genome.arrow", "tracks.arrow", "bins.arrow")
+"""The files of a dataset beside its shards."""
 AGAIN = "run mfd preprocess --force to make the dataset again"
 
 
@@ -26,23 +28,24 @@ class StoredFile(Stored):
 
 
 class StoredShard(StoredFile):
-    """A shard of a split, and how many bins it holds."""
+    """A shard of a split, and how many bins have data in it."""
 
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]  # a name, not a path to elsewhere
     bins: Natural
 
 
 class StoredSplit(Stored):
-    """A split: its shards in order, whose bins add up."""
+    """A split: how many bins it has, how many of them have data, and its shards in order, whose bins add up to those."""
 
     bins: Natural
+    with_data: Natural
     shards: list[StoredShard]
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
         held = sum(shard.bins for shard in self.shards)
-        if held != self.bins:
-            raise ValueError(f"has {self.bins:,} bins, its shards {held:,}")
+        if held != self.with_data or held > self.bins:
+            raise ValueError(f"has {self.bins:,} bins, {self.with_data:,} of them with data, its shards {held:,}")
         return self
 
 
@@ -69,10 +72,11 @@ class StoredSplits(Stored):
 
 
 class StoredFiles(Stored):
-    """The files of a dataset beside its shards."""
+    """What is known of each of FILES."""
 
     genome: Annotated[StoredFile, Field(alias="genome.arrow")]
     tracks: Annotated[StoredFile, Field(alias="tracks.arrow")]
+    bins: Annotated[StoredFile, Field(alias="bins.arrow")]
 
 
 class Manifest(Stored):
@@ -92,7 +96,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not file.exists():
         raise DatasetError("there is no dataset here (no manifest.json)", path=path, hint="run mfd preprocess first")
     manifest = read_stored(file, Manifest, DatasetError, AGAIN, (FORMAT, VERSION))
-    return {**manifest, "files": {name: manifest["files"][name] for name in ("genome.arrow", "tracks.arrow")}}
+    return {**manifest, "files": {name: manifest["files"][name] for name in FILES}}
 
 
 def write_manifest(
@@ -100,19 +104,24 @@ def write_manifest(
     *,
     configuration: Mapping[str, Any],
     genome: Genome,
+    bins: Mapping[str, int],
     shards: Mapping[str, Sequence[tuple[Path, int]]],
     inputs: Sequence[Mapping[str, Any]],
     summary: Mapping[str, Any],
 ) -> None:
-    """Write manifest.json, the last file: a folder without it is not a dataset. `shards` maps a split to (file, bins)."""
+    """Write manifest.json, the last file: a folder without it is not a dataset.
+
+    `bins` counts those of each split; `shards` maps a split to (file, bins with data) of each.
+    """
 
     def described(file: Path) -> dict[str, Any]:
         return {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
 
     splits = {
         split: {
-            "bins": sum(bins for _, bins in shards[split]),
-            "shards": [{"file": file.name, "bins": bins, **described(file)} for file, bins in shards[split]],
+            "bins": bins[split],
+            "with_data": sum(held for _, held in shards[split]),
+            "shards": [{"file": file.name, "bins": held, **described(file)} for file, held in shards[split]],
         }
         for split in SPLITS
     }
@@ -123,7 +132,7 @@ def write_manifest(
         "genome_digest": genome.digest(),
         "contigs": [{"name": name, "length": length} for name, length in genome.lengths.items()],
         "splits": splits,
-        "files": {name: described(path / name) for name in ("genome.arrow", "tracks.arrow")},
+        "files": {name: described(path / name) for name in FILES},
         "inputs": list(inputs),
         "summary": summary,
     }

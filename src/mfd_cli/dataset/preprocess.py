@@ -7,29 +7,29 @@ of tracks or intervals. The same input gives the same bytes, whatever the number
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mfd_cli.base.arrays import Ints
 from mfd_cli.base.errors import MfdError, few
 from mfd_cli.base.files import check_output, sha256_of, whole_folder
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.threads import usable_cores
 from mfd_cli.dataset.choose_bins import ChosenBins, choose_bins
-from mfd_cli.dataset.folder import write_genome, write_shard, write_tracks
+from mfd_cli.dataset.folder import write_genome, write_runs, write_shard, write_tracks
 from mfd_cli.dataset.inputs import Inputs, check_inputs
 from mfd_cli.dataset.manifest import SPLITS, write_manifest
 from mfd_cli.dataset.parse_tracks import Mapped, Parsed, parse_tracks
 from mfd_cli.dataset.shards import TrainingTotals, labels_from
+from mfd_cli.dataset.states import runs_of
 from mfd_cli.dataset.summary import PreprocessSummary, summarise, unknown_contig_sentences
 from mfd_cli.experiments.sources import controls_sentence
 from mfd_cli.settings.project import Project, errors_name
 
 SHARD = 65_536
-"""Bins in a shard."""
+"""Bins with data in a shard."""
 
 
 def preprocess(
@@ -53,7 +53,7 @@ def preprocess(
         with removed_on_errors(work):
             workers = threads or usable_cores()
             parsed = parse_tracks(inputs.sources, inputs.genome, project.config, work, workers, progress)
-            chosen = bins_for(inputs, parsed)
+            chosen = choose_bins(project.config, inputs.grid, inputs.usable, inputs.split_of)
             with whole_folder(folder) as temporary:
                 summary = write_dataset(temporary, inputs, parsed, chosen, progress)
     shutil.rmtree(work, ignore_errors=True)
@@ -107,11 +107,10 @@ class PreprocessPlan:
         return [f"of the contigs for training, in blocks: {', '.join(parts)}"] if parts else []
 
     def largest_size(self) -> int:
-        """Return the bytes of the dataset if every usable bin were chosen: the genome, and five columns of each bin."""
+        """Return the bytes of the dataset if every usable bin had data: the genome, and four columns of each bin."""
         contig, start, signal = 4, 8, 4  # int32, int64, float32
         peaks, signals = len(self.inputs.of_kind("peaks")), len(self.inputs.of_kind("signal"))
-        measured = -(-(peaks + signals) // 8)
-        a_bin = contig + start + -(-peaks // 8) + signal * signals + measured
+        a_bin = contig + start + -(-peaks // 8) + signal * signals
         return sum(self.inputs.genome.lengths.values()) + int(self.inputs.usable.mask.sum()) * a_bin
 
 
@@ -129,33 +128,27 @@ def plan_preprocess(project: Project, *, output: Path | None = None, force: bool
 # -- the work ----------------------------------------------------------------------------------------------------------
 
 
-def bins_for(inputs: Inputs, parsed: Sequence[Parsed]) -> ChosenBins:
-    """Choose the bins of a project; held-out tracks have no say, or training would see through it where their peaks are."""
-    config, peaks = inputs.project.config, inputs.of_kind("peaks")
-    voting = [parsed[index].file for index in peaks if inputs.sources[index].id not in inputs.held_out]
-    chosen = choose_bins(config, inputs.genome, inputs.grid, voting, inputs.usable.mask, inputs.split_of)
-    if voting or not chosen.rule:
-        return chosen
-    reason = "every peak track is held out of training" if peaks else "no peak track"
-    return replace(chosen, rule=f"{reason}: {chosen.rule}")
-
-
 def write_dataset(
     folder: Path, inputs: Inputs, parsed: Sequence[Parsed], chosen: ChosenBins, progress: Progress | None
 ) -> PreprocessSummary:
     """Write every file of the dataset into `folder`, the manifest last."""
-    totals = TrainingTotals(labels_from(inputs, Mapped([track.file for track in parsed])))
-    shards = write_shards(folder / "shards", totals, chosen.splits, progress)
+    labels = labels_from(inputs, Mapped([track.file for track in parsed]))
+    totals = TrainingTotals(labels, chosen.of("train"))
+    shards = write_shards(folder / "shards", totals, chosen, progress)
     tracks = totals.tracks()
+    runs = runs_of(chosen.states, inputs.grid, len(inputs.of_kind("peaks")), labels.assayed_peaks())
+    write_runs(folder / "bins.arrow", runs, inputs.grid)
     write_genome(folder / "genome.arrow", inputs.genome)
     write_tracks(folder / "tracks.arrow", tracks)
-    summary = summarise(inputs, parsed, chosen, tracks)
+    with_data = {name: sum(held for _, held in files) for name, files in shards.items()}
+    summary = summarise(inputs, parsed, chosen, with_data, tracks)
     config = inputs.project.config
     write_manifest(
         folder,
         # Where the files were is of no use to another reader, and would make the bytes differ from place to place.
         configuration=config.model_copy(update={"data": type(config.data)()}).model_dump(mode="json"),
         genome=inputs.genome,
+        bins=summary.bins,
         shards=shards,
         inputs=digests(inputs, parsed),
         summary=summary.to_json(),
@@ -164,20 +157,26 @@ def write_dataset(
 
 
 def write_shards(
-    folder: Path, totals: TrainingTotals, splits: Mapping[str, Ints], progress: Progress | None
+    folder: Path, totals: TrainingTotals, chosen: ChosenBins, progress: Progress | None
 ) -> dict[str, list[tuple[Path, int]]]:
-    """Write the shards of every split, adding the training bins to `totals`; return (file, bins) of each, by split."""
+    """Write the shards of every split, adding the training bins to `totals`; return (file, bins) of each, by split.
+
+    A bin without data, such as one in which no track has a peak, takes no room.
+    """
     folder.mkdir()
-    grid = totals.labels.inputs.grid
+    labels, with_data = totals.labels, totals.labels.with_data()
+    grid = labels.inputs.grid
     shards: dict[str, list[tuple[Path, int]]] = {name: [] for name in SPLITS}
-    steps = [(name, low) for name in SPLITS for low in range(0, len(splits[name]), SHARD)]
+    held = {name: index[with_data[index]] for name in SPLITS for index in (chosen.of(name),)}
+    steps = [(name, low) for name in SPLITS for low in range(0, len(held[name]), SHARD)]
     for number, (name, low) in enumerate(steps):
-        bins = totals.labels.cut(splits[name][low : low + SHARD])
+        index = held[name][low : low + SHARD]
+        peaks, signal = labels.cut(index)
         file = folder / f"{name}-{low // SHARD:05d}.arrow"
-        write_shard(file, bins, list(grid.lengths))
-        shards[name].append((file, len(bins)))
+        write_shard(file, index, peaks, signal, grid)
+        shards[name].append((file, len(index)))
         if name == "train":
-            totals.add(bins)
+            totals.add(peaks, signal)
         if progress:
             progress("writing shards", number + 1, len(steps))
     return shards

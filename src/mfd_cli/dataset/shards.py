@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mfd_cli.base.arrays import Bools, Bytes, Doubles, Floats, Ints
+from mfd_cli.dataset.bins import unpack_bits
 from mfd_cli.dataset.choose_bins import bins_of_bed
-from mfd_cli.dataset.folder import Bins, pack_bits, unpack_bits
 from mfd_cli.dataset.inputs import Inputs
 from mfd_cli.experiments.track import Track
 from mfd_cli.genome.grid import inside_bins
@@ -31,18 +30,35 @@ class Labels:
     arrays: Sequence[NDArray[Any]]
     assayed: Mapping[int, Bools]
 
-    @cached_property
-    def holes(self) -> bool:
-        """Whether some track is not measured everywhere."""
-        signals = self.inputs.of_kind("signal")
-        return bool(self.assayed) or any(np.isnan(self.arrays[index]).any() for index in signals)
+    def with_data(self) -> Bools:
+        """Return (bins,) where any track has a peak where it was measured, or any signal was measured."""
+        there = np.zeros(self.inputs.grid.total, bool)
+        for index in self.inputs.of_kind("peaks"):
+            labelled = np.asarray(self.arrays[index])
+            there[labelled[self.assayed[index][labelled]] if index in self.assayed else labelled] = True
+        for index in self.inputs.of_kind("signal"):
+            known = ~np.isnan(self.arrays[index])
+            there |= known & self.assayed[index] if index in self.assayed else known
+        return there
 
-    def cut(self, chosen: Ints) -> Bins:
-        """Return the labels of these bins (sorted global indices)."""
+    def assayed_peaks(self) -> dict[int, Bools]:
+        """Return, by the number of the peak track, where those were measured that were not measured everywhere."""
+        numbered = enumerate(self.inputs.of_kind("peaks"))
+        return {column: self.assayed[index] for column, index in numbered if index in self.assayed}
+
+    def cut(self, chosen: Ints) -> tuple[Bytes, Floats]:
+        """Return the labels of these bins (sorted global indices): packed peaks, and signal, NaN where not measured.
+
+        Not measured is not zero, and not one either: what a file says of where its track was not measured is left out.
+        """
         packed, signal = self._peaks(chosen), self._signal(chosen)
-        contig, start = self.inputs.grid.positions()
-        measured = self._blank_unmeasured(chosen, packed, signal) if self.holes else None
-        return Bins(contig[chosen], start[chosen], packed, signal, measured)
+        for column, index in enumerate(self.inputs.of_kind("peaks")):
+            if index in self.assayed:
+                packed[~self.assayed[index][chosen], column // 8] &= ~bit_of(column)
+        for column, index in enumerate(self.inputs.of_kind("signal")):
+            if index in self.assayed:
+                signal[~self.assayed[index][chosen], column] = np.nan
+        return packed, signal
 
     def _peaks(self, chosen: Ints) -> Bytes:
         """(chosen, ceil(peak tracks / 8)) packed bits. They are set one track at a time: (chosen, tracks) booleans would take
@@ -64,20 +80,6 @@ class Labels:
         if not signals:
             return np.zeros((len(chosen), 0), np.float32)
         return np.stack([self.arrays[index][chosen] for index in signals], 1)
-
-    def _blank_unmeasured(self, chosen: Ints, packed: Bytes, signal: Floats) -> Bytes:
-        """Return which labels were measured, as packed bits, and blank the others in place: not measured is not zero, and not
-        one either."""
-        known = np.ones((len(chosen), len(self.arrays)), bool)
-        for index, mask in self.assayed.items():
-            known[:, index] = mask[chosen]
-        for column, index in enumerate(self.inputs.of_kind("signal")):
-            known[:, index] &= ~np.isnan(signal[:, column])
-            signal[~known[:, index], column] = np.nan
-        for column, index in enumerate(self.inputs.of_kind("peaks")):
-            if index in self.assayed:
-                packed[~known[:, index], column // 8] &= ~bit_of(column)
-        return pack_bits(known)
 
     def measured_contigs(self, index: int) -> tuple[str, ...] | None:
         """Return the contigs on which a track was measured; None where it was measured in every bin."""
@@ -109,33 +111,39 @@ def labels_from(inputs: Inputs, arrays: Sequence[NDArray[Any]]) -> Labels:
 
 @dataclass
 class TrainingTotals:
-    """What is counted over the training bins, per track: bins with a peak; sum of the signal over `measured` bins."""
+    """What is counted over the training bins (global indices), per track: bins with a peak, sum of the signal, bins where the
+    track was measured."""
 
     labels: Labels
+    training: Ints
     positives: Ints = field(init=False)
     signal: Doubles = field(init=False)
     measured: Ints = field(init=False)
 
     def __post_init__(self) -> None:
-        tracks = len(self.labels.arrays)
+        tracks, peaks = len(self.labels.arrays), len(self.labels.inputs.of_kind("peaks"))  # peak tracks come first
         self.positives, self.measured = np.zeros(tracks, np.int64), np.zeros(tracks, np.int64)
         self.signal = np.zeros(tracks)
+        for index in range(peaks):
+            known = self.labels.assayed.get(index)
+            self.measured[index] = len(self.training) if known is None else int(known[self.training].sum())
 
-    def add(self, bins: Bins) -> None:
-        """Count some more training bins."""
-        peaks = len(self.labels.inputs.of_kind("peaks"))  # peak tracks come first
-        self.positives[:peaks] += unpack_bits(bins.peaks, peaks).sum(0)
-        known = ~np.isnan(bins.signal)
-        self.signal[peaks:] += np.where(known, bins.signal, 0).sum(0, dtype=np.float64)
-        self.measured[peaks:] += known.sum(0)
+    def add(self, peaks: Bytes, signal: Floats) -> None:
+        """Count some more training bins that have data."""
+        count = len(self.labels.inputs.of_kind("peaks"))
+        self.positives[:count] += unpack_bits(peaks, count).sum(0)
+        known = ~np.isnan(signal)
+        self.signal[count:] += np.where(known, signal, 0).sum(0, dtype=np.float64)
+        self.measured[count:] += known.sum(0)
 
     def tracks(self) -> list[Track]:
         """Return the rows of tracks.arrow."""
         tracks = []
         for index, source in enumerate(self.labels.inputs.sources):
             measured = self.labels.measured_contigs(index)
-            track = Track(source.id, source.kind, dict(source.row), int(self.positives[index]), assayed=measured)
-            if self.measured[index]:
+            counts = int(self.positives[index]), int(self.measured[index])
+            track = Track(source.id, source.kind, dict(source.row), *counts, assayed=measured)
+            if self.measured[index] and source.kind == "signal":
                 track = replace(track, mean_signal=float(self.signal[index] / self.measured[index]))
             tracks.append(track)
         return tracks

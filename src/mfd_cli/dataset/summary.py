@@ -9,6 +9,7 @@ from typing import Any
 from mfd_cli.base.errors import few
 from mfd_cli.dataset.choose_bins import ChosenBins, UnknownContigs
 from mfd_cli.dataset.inputs import Inputs
+from mfd_cli.dataset.manifest import SPLITS
 from mfd_cli.dataset.parse_tracks import Parsed
 from mfd_cli.experiments.sources import controls_sentence
 from mfd_cli.experiments.track import Track
@@ -20,7 +21,7 @@ NO_TEST = "no bins to test on (split.test = 0.1 keeps a share): mfd evaluate nee
 class PreprocessSummary:
     """What preprocess did, for the terminal (`lines`) and the manifest (`to_json`).
 
-    `tracks` counts them by kind and `bins` by split; `rule` says how the bins were chosen, where the settings do not;
+    `tracks` counts them by kind and `bins` by split, `with_data` those in which a track has a peak or a signal was measured;
     `dropped` counts bins that were left out, by reason; `positives` has the minimum, median and maximum over the peak tracks
     of training bins with a peak, `empty_tracks` the ids of those with none; `lost_peaks` of `peaks` lie in the incomplete
     last bin of a contig, `empty_intervals` had no bases; `ignored_contigs` (of the tracks) and `unknown_contigs` (of the
@@ -30,7 +31,7 @@ class PreprocessSummary:
 
     tracks: Mapping[str, int]
     bins: Mapping[str, int]
-    rule: str
+    with_data: Mapping[str, int]
     dropped: Mapping[str, int]
     positives: Mapping[str, int]
     empty_tracks: Sequence[str]
@@ -53,7 +54,7 @@ class PreprocessSummary:
             f"tracks: {self.tracks['peaks']:,} with peaks, {self.tracks['signal']:,} with signal",
             *controls_sentence(self.controls, self.control_column),
             "bins: " + ", ".join(f"{count:,} {split}" for split, count in self.bins.items()),
-            *([self.rule] if self.rule else []),
+            f"with a peak of any track or a signal: {', '.join(f'{n:,} {split}' for split, n in self.with_data.items())}",
             *([] if self.bins["test"] else [NO_TEST]),
             "bins left out: " + (", ".join(f"{n:,} {why}" for why, n in self.dropped.items() if n) or "none"),
             *unknown_contig_sentences(self.unknown_contigs),
@@ -93,9 +94,14 @@ def unknown_contig_sentences(unknown: Mapping[str, UnknownContigs]) -> list[str]
 
 
 def summarise(
-    inputs: Inputs, parsed: Sequence[Parsed], chosen: ChosenBins, tracks: Sequence[Track]
+    inputs: Inputs,
+    parsed: Sequence[Parsed],
+    chosen: ChosenBins,
+    with_data: Mapping[str, int],
+    tracks: Sequence[Track],
 ) -> PreprocessSummary:
-    """Count what was made of the inputs; `tracks` are the rows of tracks.arrow."""
+    """Count what was made of the inputs; `with_data` counts the bins of each split that have data, `tracks` are the rows of
+    tracks.arrow."""
     positives = sorted(track.positives for track in tracks if track.kind == "peaks")
     spread = {"minimum": 0, "median": len(positives) // 2, "maximum": -1} if positives else {}
     ignored: dict[str, int] = {}
@@ -104,9 +110,9 @@ def summarise(
             ignored[name] = ignored.get(name, 0) + count
     return PreprocessSummary(
         tracks={"peaks": len(inputs.of_kind("peaks")), "signal": len(inputs.of_kind("signal"))},
-        bins={name: len(index) for name, index in chosen.splits.items()},
-        rule=chosen.rule,
-        dropped={**inputs.usable.dropped, **chosen.dropped},
+        bins={name: len(chosen.of(name)) for name in SPLITS},
+        with_data=with_data,
+        dropped=chosen.dropped,
         positives={name: positives[place] for name, place in spread.items()},
         empty_tracks=[track.id for track in tracks if track.kind == "peaks" and not track.positives],
         contigs=len(inputs.genome.sequences),

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from mfd_cli.base.arrays import Bools, Floats, Ints
 from mfd_cli.core.metadata import MetadataEncoder
-from mfd_cli.dataset.folder import Bins, Dataset, unpack_bits
-from mfd_cli.genome.grid import BIN, evenly
+from mfd_cli.dataset.bins import Bins, unpack_bits
+from mfd_cli.dataset.folder import Dataset
+from mfd_cli.genome.grid import BIN
 
 K = 5
 """Bases of a k-mer."""
@@ -74,9 +75,9 @@ def kmer_ridge(dataset: Dataset, bins: Bins, ridge: float = KMER_RIDGE, most: in
     It is fitted on at most `most` training bins, evenly spaced.
     """
     train = dataset.split("train")
-    rows = evenly(len(train), most)
-    labels = unpack_bits(train.peaks[rows], len(dataset.peak_tracks)).astype(np.float32)
-    x = kmer_counts(dataset, train.contig[rows], train.start[rows])
+    fitted = train.thinned(most)
+    labels = unpack_bits(fitted.peaks, len(dataset.peak_tracks)).astype(np.float32)
+    x = kmer_counts(dataset, fitted.contig, fitted.start)
     mean, centre = x.mean(0), labels.mean(0)
     x -= mean
     gram = x.T @ x

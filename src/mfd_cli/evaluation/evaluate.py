@@ -27,7 +27,8 @@ from mfd_cli.base.stored_json import without_nan
 from mfd_cli.core.metrics import auroc_auprc
 from mfd_cli.core.predictor import Head, Predictor
 from mfd_cli.core.shares import variance_shares, whole_latent
-from mfd_cli.dataset.folder import Bins, Dataset
+from mfd_cli.dataset.bins import Bins
+from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation.baselines import from_other_tracks, kmer_ridge
 from mfd_cli.evaluation.independence import contributions, independence, varying, weight_leakage
 from mfd_cli.evaluation.independence_picture import draw_independence

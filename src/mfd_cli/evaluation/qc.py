@@ -33,7 +33,8 @@ from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.metadata import LevelEncoder, level_cell
 from mfd_cli.core.metrics import auroc_auprc
 from mfd_cli.core.refit import RefittedHead, refit_head
-from mfd_cli.dataset.folder import Bins, Dataset
+from mfd_cli.dataset.bins import Bins
+from mfd_cli.dataset.folder import Dataset
 from mfd_cli.enrichment.models import Likelihood, newton
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.at_work import bin_latents, check_same_tracks, labels_of

@@ -15,7 +15,7 @@ import torch
 
 from mfd_cli.base.arrays import Floats
 from mfd_cli.core.metrics import auroc_auprc, average_ranks, correlation, deviance_explained
-from mfd_cli.dataset.folder import Bins
+from mfd_cli.dataset.bins import Bins
 from mfd_cli.runs.at_work import labels_of
 from mfd_cli.runs.folder import Run
 

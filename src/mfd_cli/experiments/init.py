@@ -325,7 +325,6 @@ def toml_text(
 ) -> str:
     """Return the text of mfd.toml; paths are relative to it where they lie below its folder."""
     folder = output.absolute().parent
-    background = '"all"' if sum(lengths.values()) < SMALL_GENOME else "1.0"
     lines = [
         "# Written by mfd init. mfd settings prints every key with its type, default and meaning.",
         "",
@@ -339,7 +338,6 @@ def toml_text(
         *(['kind = "Kind"'] if "Kind" in chosen.columns else []),
         "",
         "[bins]",
-        f"background = {background}",
         '# exclude = "blacklist.bed"',
         "",
         "[split]",

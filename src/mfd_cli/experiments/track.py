@@ -17,14 +17,15 @@ Kind = Literal["peaks", "signal"]
 class Track:
     """One track: a peak set or a signal, and the row of the metadata table that says how it was made.
 
-    `positives` counts the training bins with a peak, `mean_signal` is the mean over measured training bins (0 for peak
-    tracks), `assayed` names the contigs on which it was measured (None: all).
+    `positives` counts the training bins with a peak, `measured` those where the track was measured; `mean_signal` is the mean
+    over these (0 for peak tracks), `assayed` names the contigs on which it was measured (None: all).
     """
 
     id: str
     kind: Kind
     metadata: Mapping[str, str]
     positives: int = 0
+    measured: int = 0
     mean_signal: float = 0.0
     assayed: tuple[str, ...] | None = None
 
@@ -36,6 +37,7 @@ class StoredTrack(Stored):
     kind: Kind
     metadata: dict[str, str]
     positives: Natural
+    measured: Natural
     mean_signal: float
     assayed: list[str] | None
 
@@ -63,6 +65,7 @@ def tracks_of(stored: Sequence[Mapping[str, Any]]) -> tuple[Track, ...]:
             kind=row["kind"],
             metadata=row["metadata"],
             positives=row["positives"],
+            measured=row["measured"],
             mean_signal=row["mean_signal"],
             assayed=None if row["assayed"] is None else tuple(row["assayed"]),
         )

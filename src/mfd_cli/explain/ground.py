@@ -11,7 +11,8 @@ import torch
 from mfd_cli.base.arrays import Doubles, Floats
 from mfd_cli.base.errors import DatasetError
 from mfd_cli.base.progress import Progress
-from mfd_cli.dataset.folder import Bins, Dataset
+from mfd_cli.dataset.bins import Bins
+from mfd_cli.dataset.folder import Dataset
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.sequence import gc_share
 from mfd_cli.runs.at_work import bin_latents

@@ -13,7 +13,7 @@ from mfd_cli.base.arrays import Ints, Reals
 from mfd_cli.core.decompose import Decomposition
 from mfd_cli.core.predictor import Head
 from mfd_cli.core.shares import whole_latent
-from mfd_cli.dataset.folder import Bins
+from mfd_cli.dataset.bins import Bins
 from mfd_cli.settings.names import SHARED
 
 FEWEST_CONTIGS, STRETCHES = 8, 20

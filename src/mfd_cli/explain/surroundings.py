@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from mfd_cli.base.arrays import Bools, Doubles
-from mfd_cli.dataset.folder import unpack_bits
 from mfd_cli.explain.ground import Ground
 from mfd_cli.explain.results import Gene, Region, Surroundings
 from mfd_cli.genome.genes import Genes
 from mfd_cli.genome.grid import BIN
+from mfd_cli.runs.at_work import labels_of
 
 LEAST_SHOWN = 2_000
 """Bases that are shown around a region, at least."""
@@ -24,19 +24,17 @@ def surroundings_of(ground: Ground, own: Bools, region: Region, genes: Genes | N
     half, middle = max(run.model.window, LEAST_SHOWN) // 2, region.start + BIN // 2
     low, high = max(middle - half, 0), min(middle + half, region.contig_length)
     on_contig = bins.contig == list(ground.dataset.contigs).index(region.contig)
-    chosen = np.flatnonzero(on_contig & (bins.start + BIN > low) & (bins.start < high))
+    shown = bins.taken(np.flatnonzero(on_contig & (bins.start + BIN > low) & (bins.start < high)))
     of_peaks = bool(own[: run.peak_tracks].any() or not own.any())
     if of_peaks:
-        values = unpack_bits(bins.peaks[chosen], run.peak_tracks).astype(float)
-        if bins.measured is not None:
-            values[~unpack_bits(bins.measured[chosen], len(run.tracks))[:, : run.peak_tracks]] = np.nan
+        values = labels_of(run, shown).numpy().astype(float)
         with_level = own[: run.peak_tracks]
     else:
-        values, with_level = np.asarray(bins.signal[chosen], np.float64), own[run.peak_tracks :]
+        values, with_level = np.asarray(shown.signal, np.float64), own[run.peak_tracks :]
     what = "share of tracks with a peak" if of_peaks else "mean signal"
     near = genes_in(genes, region.contig, low, high) if genes is not None else []
     means = _mean(values[:, with_level]), _mean(values[:, ~with_level])
-    return Surroundings(region.contig, low, high, bins.start[chosen], *means, what, near)
+    return Surroundings(region.contig, low, high, shown.start, *means, what, near)
 
 
 def _mean(values: Doubles) -> Doubles:

@@ -8,7 +8,8 @@ from mfd_cli.base.arrays import Floats
 from mfd_cli.base.errors import RunError
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.predictor import Predictor
-from mfd_cli.dataset.folder import Bins, Dataset, unpack_bits
+from mfd_cli.dataset.bins import Bins, unpack_bits
+from mfd_cli.dataset.folder import Dataset
 from mfd_cli.runs.batches import GenomeOnDevice
 from mfd_cli.runs.folder import Run
 
@@ -43,7 +44,6 @@ def bin_latents(
 def labels_of(run: Run, bins: Bins) -> torch.Tensor:
     """Return the labels of the peak tracks (bins, peak tracks): 0 or 1, NaN where a track was not measured."""
     labels = torch.from_numpy(unpack_bits(bins.peaks, run.peak_tracks)).float()
-    if bins.measured is not None:
-        known = unpack_bits(bins.measured, len(run.tracks))[:, : run.peak_tracks]
-        labels[torch.from_numpy(~known)] = torch.nan
+    if (measured := bins.measured) is not None:
+        labels[torch.from_numpy(~unpack_bits(measured, run.peak_tracks))] = torch.nan
     return labels

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mfd_cli.base.arrays import Floats, Ints
+from mfd_cli.base.arrays import Bools, Floats, Ints
 from mfd_cli.base.threads import ahead
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.onehot import other_strand
-from mfd_cli.dataset.folder import Bins, Dataset
+from mfd_cli.dataset.bins import NO_DATA, Bins
+from mfd_cli.dataset.folder import Dataset
 from mfd_cli.genome.grid import BIN
 from mfd_cli.runs.draws import NO_BIN, Draw, Tiling
 
@@ -28,12 +29,14 @@ Memory = Literal["auto", "device", "host"]
 class Batch(NamedTuple):
     """Stretches and the labels of their bins, one stretch's after the other: codes (stretches, length) uint8; peaks
     (bins, tracks) 0/1 float32; signal (bins, tracks) on the model's scale, NaN where not measured; measured (bins or 1, peak
-    tracks + signal tracks) float32."""
+    tracks + signal tracks) float32; weight (bins, 1) float32, what the loss of each bin counts for, or None where all
+    count alike."""
 
     codes: Tensor
     peaks: Tensor
     signal: Tensor
     measured: Tensor
+    weight: Tensor | None = None
 
 
 class Partners(NamedTuple):
@@ -92,7 +95,8 @@ def home_of(dataset: Dataset, bins: Bins, device: torch.device, memory: Memory) 
     of what is free there; else in the host's memory."""
     if device.type == "cpu" or memory != "auto":
         return torch.device("cpu") if memory == "host" else device
-    wanted = sum(dataset.genome.lengths.values()) + bins.peaks.nbytes + bins.signal.nbytes
+    labels = bins.rows_of_peaks.nbytes + bins.rows_of_signal.nbytes + bins.start.nbytes + bins.row.nbytes
+    wanted = sum(dataset.genome.lengths.values()) + labels
     return device if wanted < torch.cuda.mem_get_info(device)[0] // 2 else torch.device("cpu")
 
 
@@ -108,14 +112,21 @@ class LabelledBins:
         device: torch.device,
         partners: Partners | None = None,
         stretch: int = 1,
+        occupied: Bools | None = None,
     ) -> None:
+        """`occupied` (bins,) marks the bins by which stretches are drawn, see `Tiling`."""
         self.genome, self.scale, self.device, self.bins, self.partners = genome, scale, device, bins, partners
-        self.tiling, self.length = Tiling.of(bins, stretch), genome.window + (stretch - 1) * BIN
+        self.tiling, self.length = Tiling.of(bins, stretch, occupied), genome.window + (stretch - 1) * BIN
         self.counts = torch.as_tensor(scale.counts, device=device)
         self.peak_tracks, self.signal_tracks = len(dataset.peak_tracks), len(dataset.signal_tracks)
         self.positions = torch.from_numpy(genome.positions(bins)).to(genome.device)
-        self.peaks, self.signal = self._place(bins.peaks), self._place(bins.signal)
-        self.measured = None if bins.measured is None else self._place(bins.measured)
+        # One row more, for all bins without data.
+        peaks, signal = bins.rows_of_peaks, bins.rows_of_signal
+        self.peaks = self._place(np.concatenate([peaks, np.zeros_like(peaks, shape=(1, peaks.shape[1]))]))
+        self.signal = self._place(np.concatenate([signal, np.full_like(signal, np.nan, shape=(1, signal.shape[1]))]))
+        self.row = self._place(np.where(bins.row == NO_DATA, len(peaks), bins.row))
+        self.mask = None if bins.mask is None else self._place(bins.mask)
+        self.masks = None if bins.masks is None else self._place(bins.masks)
 
     def _place(self, values: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.require(values, requirements=["C", "W"])).to(self.genome.device)
@@ -123,10 +134,16 @@ class LabelledBins:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def batch(self, rows: Tensor, shift: Tensor | None = None, reverse: Tensor | None = None) -> Batch:
+    def batch(
+        self,
+        rows: Tensor,
+        shift: Tensor | None = None,
+        reverse: Tensor | None = None,
+        weight: Tensor | None = None,
+    ) -> Batch:
         """Return the stretches of a draw: rows (stretches, bins), moved by `shift` (stretches,) bp, backwards where `reverse`
-        (stretches,) is set."""
-        return self._expanded(self.rows(rows, shift, reverse).on(self.device), reverse)
+        (stretches,) is set, each bin with the `weight` (stretches,) of its stretch."""
+        return self._expanded(self.rows(rows, shift, reverse).on(self.device), reverse, weight)
 
     def stream(self, draws: Iterable[Draw], prefetch: bool) -> Iterator[Batch]:
         """Yield the batches of these draws. With `prefetch` a thread gathers their bytes ahead; they are the same batches."""
@@ -134,9 +151,9 @@ class LabelledBins:
             yield from (self.batch(*draw) for draw in draws)
             return
         pin = self.device.type == "cuda" and self.genome.device.type == "cpu"
-        gathered = ((draw, self.rows(*draw)) for draw in draws)
+        gathered = ((draw, self.rows(draw.rows, draw.shift, draw.reverse)) for draw in draws)
         for draw, rows in ahead((draw, rows.pinned() if pin else rows) for draw, rows in gathered):
-            yield self._expanded(rows.on(self.device), draw.reverse)
+            yield self._expanded(rows.on(self.device), draw.reverse, draw.weight)
 
     def rows(self, rows: Tensor, shift: Tensor | None = None, reverse: Tensor | None = None) -> Rows:
         """Return the bytes of a draw, where the data live: bases as they lie on the genome, labels in the order of reading."""
@@ -152,41 +169,46 @@ class LabelledBins:
         # A draw is made on the host: looking at it there keeps no device waiting.
         labelled = None if bool((index != NO_BIN).all()) else (index != NO_BIN)[:, None].to(home)
         index = index.clamp(min=0).to(home)
-        measured = None if self.measured is None else self.measured.index_select(0, index)
+        data, measured = self.row.index_select(0, index), None
+        if self.mask is not None and self.masks is not None:
+            measured = self.masks.index_select(0, self.mask.index_select(0, index))
         return Rows(
             self.genome.stretches(starts, self.length),
-            self.peaks.index_select(0, index),
-            self.signal.index_select(0, index),
+            self.peaks.index_select(0, data),
+            self.signal.index_select(0, data),
             measured,
             labelled,
         )
 
-    def _expanded(self, rows: Rows, reverse: Tensor | None) -> Batch:
+    def _expanded(self, rows: Rows, reverse: Tensor | None, weight: Tensor | None = None) -> Batch:
         """Bytes to numbers, on the device."""
-        codes, tracks = rows.codes, self.peak_tracks + self.signal_tracks
-        signal, measured = rows.signal, torch.ones(1, tracks, device=self.device)
-        if rows.measured is not None:
-            measured = bits(rows.measured, tracks)
+        codes, signal = rows.codes, rows.signal
         if reverse is not None:
             reverse = reverse.to(self.device)[:, None]
             codes = torch.where(reverse, other_strand(codes), codes)
             if self.partners is not None:
-                of_bins = reverse.repeat_interleave(self.tiling.size, 0)
-                signal, measured = self._swapped(signal, measured, of_bins, self.partners)
+                signal = self._swapped(signal, self._of_bins(reverse), self.partners)
+        measured = torch.ones(1, self.peak_tracks, device=self.device)
+        if rows.measured is not None:
+            measured = bits(rows.measured, self.peak_tracks)
         if rows.labelled is not None:
             measured = measured * rows.labelled
             signal = signal.masked_fill(~rows.labelled, torch.nan)
-        return Batch(codes, bits(rows.peaks, self.peak_tracks), self.scale.forward(signal), measured)
+        if self.signal_tracks:
+            measured = torch.cat([measured.expand(len(signal), -1), (~signal.isnan()).float()], 1)
+        if weight is not None:
+            weight = self._of_bins(weight.to(self.device)[:, None])
+        return Batch(codes, bits(rows.peaks, self.peak_tracks), self.scale.forward(signal), measured, weight)
 
-    def _swapped(self, signal: Tensor, measured: Tensor, reverse: Tensor, partners: Partners) -> tuple[Tensor, Tensor]:
-        """Signals with the strands of every pair exchanged in the windows that are read backwards."""
+    def _of_bins(self, values: Tensor) -> Tensor:
+        """What is said of stretches (stretches, 1), said of their bins (bins, 1)."""
+        return values.repeat_interleave(self.tiling.size, 0)
+
+    def _swapped(self, signal: Tensor, reverse: Tensor, partners: Partners) -> Tensor:
+        """Signals with the strands of every pair exchanged in the bins that are read backwards."""
         other = torch.as_tensor(partners.place - self.peak_tracks, device=self.device)[self.peak_tracks :]
         sign = torch.as_tensor(partners.sign, device=self.device)[self.peak_tracks :]
-        signal = torch.where(reverse, signal[:, other] * sign, signal)
-        if self.measured is not None:
-            place = torch.as_tensor(partners.place, device=self.device)
-            measured = torch.where(reverse, measured[:, place], measured)
-        return signal, measured
+        return torch.where(reverse, signal[:, other] * sign, signal)
 
     def in_order(self, bins: int) -> Iterator[Batch]:
         """Yield all bins once, as they lie on the genome, about so many at a time."""

@@ -33,7 +33,7 @@ from mfd_cli.runs.description import Description, State
 from mfd_cli.settings.config import Config, ResolvedModel
 from mfd_cli.settings.parse import parse_config
 
-FORMAT, VERSION = "mfd-run", 1
+FORMAT, VERSION = "mfd-run", 2
 WEIGHTS, DESCRIPTION, METRICS, LAST = "model.safetensors", "model.json", "metrics.jsonl", "last"
 STATE = "state.json"
 """In the folder LAST: the description of the state to resume from."""

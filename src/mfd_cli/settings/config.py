@@ -76,14 +76,10 @@ class TracksConfig(Node):
 
 
 class BinsConfig(Node):
-    """Which bins are kept and when a peak labels one."""
+    """Which bins may be used and when a peak labels one."""
 
     size: Literal[128] = Field(128, description="bin size in bp; the backbones predict 128-bp bins")
     min_overlap: int = Field(64, ge=1, le=128, description="bp of overlap that make a peak label a bin")
-    min_tracks: int = Field(1, ge=1, description="tracks with a peak that a bin needs to be kept as a peak bin")
-    background: Literal["all"] | Annotated[float, Field(ge=0)] = Field(
-        1.0, description='bins without any peak, matched for GC: a number per peak bin, or "all"'
-    )
     regions: Text | None = Field(None, description="BED: only bins wholly inside are used", examples=["regions.bed"])
     exclude: Text | None = Field(
         None, description="BED (blacklist): bins that touch it are left out", examples=["blacklist.bed"]
@@ -220,6 +216,11 @@ class TrainConfig(Node):
         ge=1,
         le=256,
         description="neighbouring bins read in one pass; more than 1 takes a model.window of 2176 or more",
+    )
+    draw: Literal["uniform", "peaks"] = Field(
+        "uniform",
+        description="uniform: every training bin once an epoch; peaks: half of what is drawn, by the peaks of training "
+        "tracks, with the weight in the loss",
     )
     lr: float = Field(4e-3, gt=0, description="peak learning rate (AdamW, one cycle)")
     weight_decay: float = Field(

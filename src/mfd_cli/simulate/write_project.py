@@ -144,9 +144,6 @@ def configuration(size: str, world: World) -> str:
 fasta = "genome.fa"
 metadata = "metadata.tsv"
 
-[bins]
-background = "all"
-
 [split]
 test = {json.dumps(contigs[-tests:])}
 validation = ["{contigs[-tests - 1]}"]

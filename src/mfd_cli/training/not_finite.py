@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mfd_cli.base.errors import RunError, few
 from mfd_cli.core.model import MfdModel
-from mfd_cli.dataset.folder import Bins
+from mfd_cli.dataset.bins import Bins
 from mfd_cli.runs.draws import NO_BIN, Draw
 from mfd_cli.training.setup import Trainer
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
+from mfd_cli.base.arrays import Bools
 from mfd_cli.base.errors import DatasetError
 from mfd_cli.core.losses import SignalScale
-from mfd_cli.dataset.folder import Bins, Dataset, open_dataset
+from mfd_cli.dataset.bins import Bins
+from mfd_cli.dataset.folder import Dataset, open_dataset
 from mfd_cli.engine.processes import ALONE, Processes
 from mfd_cli.experiments.held_out import held_out_tracks
 from mfd_cli.experiments.sources import check_columns
@@ -37,6 +40,14 @@ class Ready:
     pairs: Partners
     genome: GenomeOnDevice
 
+    @cached_property
+    def occupied(self) -> Bools | None:
+        """The training bins (bins,) with a peak of a training track, where stretches are drawn by them; else None."""
+        if self.project.config.train.draw == "uniform":
+            return None
+        peaks = [track.kind == "peaks" for track in outputs_of(self.dataset)]
+        return self.bins.occupied((self.trainer.used.cpu().numpy() > 0)[peaks])
+
     @property
     def home(self) -> torch.device:
         """Where genome and labels are kept."""
@@ -45,7 +56,9 @@ class Ready:
     def training_bins(self) -> LabelledBins:
         """Return the bins that are trained on, with their labels."""
         device, stretch = self.trainer.device, self.project.config.train.stretch
-        return LabelledBins(self.genome, self.bins, self.dataset, self.scale, device, self.pairs, stretch)
+        return LabelledBins(
+            self.genome, self.bins, self.dataset, self.scale, device, self.pairs, stretch, self.occupied
+        )
 
     def validation_bins(self) -> LabelledBins:
         """Return at most `train.validation_bins` bins of the validation split, with their labels."""
@@ -55,7 +68,7 @@ class Ready:
 
     def draw_of(self, step: int) -> Draw:
         """Return the bins of one step's batch, drawn again."""
-        return next(draws(self.trainer, Tiling.of(self.bins, self.project.config.train.stretch), step))
+        return next(draws(self.trainer, Tiling.of(self.bins, self.project.config.train.stretch, self.occupied), step))
 
 
 def prepare(project: Project, device: torch.device, processes: Processes = ALONE) -> Ready:

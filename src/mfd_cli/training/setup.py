@@ -18,7 +18,8 @@ from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.penalties import PENALTIES
 from mfd_cli.core.unseen import fill_held_out
-from mfd_cli.dataset.folder import Bins, Dataset
+from mfd_cli.dataset.bins import Bins
+from mfd_cli.dataset.folder import Dataset
 from mfd_cli.engine.processes import ALONE, Processes
 from mfd_cli.experiments.strands import count_tracks
 from mfd_cli.experiments.track import Track
@@ -127,7 +128,7 @@ def build(
     if not config.factors and settings.head == "conditioned":
         raise ConfigError("the conditioned head needs at least one factor", hint="mfd init proposes [factors]")
     metadata = fit_metadata(rows, config.factors, trained.tolist())
-    bias = start_bias(dataset, len(bins))
+    bias = start_bias(dataset)
     torch.manual_seed(config.train.seed)
     model = MfdModel(settings, metadata, config.factors, rows, trained, bias).to(device)
     check_stretch(config, model)
@@ -209,9 +210,10 @@ def check_stretch(config: Config, model: MfdModel) -> None:
         )
 
 
-def start_bias(dataset: Dataset, bins: int) -> Floats:
-    """Return where the biases (tracks,) start: the log odds of each peak track among the bins; 0, the mean, for signals."""
-    share = np.array([(track.positives + 0.5) / (bins + 1) for track in dataset.peak_tracks])
+def start_bias(dataset: Dataset) -> Floats:
+    """Return where the biases (tracks,) start: of peak tracks the log odds of a peak in the training bins where the track was
+    measured, of signals 0, the mean."""
+    share = np.array([(track.positives + 0.5) / (track.measured + 1) for track in dataset.peak_tracks])
     share = np.clip(share, 1e-6, 1 - 1e-6)
     return np.concatenate([np.log(share / (1 - share)), np.zeros(len(dataset.signal_tracks))]).astype(np.float32)
 
@@ -240,7 +242,7 @@ def parameter_groups(model: MfdModel, config: Config) -> list[dict[str, Any]]:
 
 def fit_scale(dataset: Dataset, bins: Bins, config: Config, pairs: Partners) -> SignalScale:
     """Return the scales of the signal tracks in the training bins; both tracks of a stranded pair see both strands."""
-    signal, peaks = bins.signal, len(dataset.peak_tracks)
+    signal, peaks = bins.rows_of_signal, len(dataset.peak_tracks)
     other = pairs.place[peaks:] - peaks
     if (other != np.arange(signal.shape[1])).any():
         signal = np.concatenate([signal, signal[:, other] * pairs.sign[peaks:]])

@@ -59,7 +59,7 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
     logits = torch.addmm(weights.bias, latent, weights.matrix().T)
     used = batch.measured * trainer.used
     weight = trainer.config.objective.signal_weight
-    loss, per_track = prediction_loss(logits, batch.peaks, batch.signal, used, weight, counts)
+    loss, per_track = prediction_loss(logits, batch.peaks, batch.signal, used, weight, counts, batch.weight)
     latents = {group: latent[:, place] for group, place in trainer.model.slices.items()}
     parts, total = {"loss": loss.detach()}, loss
     # The adversary's parameters are frozen here, so that the model's backward pass leaves no gradient in them.

@@ -26,7 +26,8 @@ from mfd_cli.base.os_signals import stop_signals
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.device import device_of
 from mfd_cli.core.metadata import sole_level_words
-from mfd_cli.dataset.folder import Bins, Dataset
+from mfd_cli.dataset.bins import Bins
+from mfd_cli.dataset.folder import Dataset
 from mfd_cli.engine.processes import join_processes
 from mfd_cli.experiments.confounds import worst_confounds
 from mfd_cli.runs.batches import LabelledBins

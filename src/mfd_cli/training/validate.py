@@ -99,19 +99,19 @@ def predict_bins(model: MfdModel, data: LabelledBins, signal_weight: float, used
     """
     if not len(data):
         return None
-    count, loss = data.peak_tracks, 0.0
+    count, loss, seen = data.peak_tracks, 0.0, 0.0
     parts: list[tuple[Tensor, ...]] = []
     with in_evaluation(model):
         for batch in data.in_order(VALIDATED_AT_ONCE):
             logits = model(batch.codes).logits
             cells = (batch.measured * used).expand(len(logits), -1)
             mean, _ = prediction_loss(logits, batch.peaks, batch.signal, cells, signal_weight, data.counts)
-            loss += float(mean) * len(logits)
+            loss, seen = loss + float(mean) * float(cells.sum()), seen + float(cells.sum())
             peaks = batch.peaks.masked_fill(cells[:, :count] == 0, torch.nan)
             signal = batch.signal.masked_fill(cells[:, count:] == 0, torch.nan)
             parts.append((logits[:, :count], peaks, data.scale.expected(logits[:, count:]), signal))
     scores, peaks, expected, signal = (torch.cat(pieces) for pieces in zip(*parts))
-    return Predictions(scores, peaks, expected, signal, loss / len(scores))
+    return Predictions(scores, peaks, expected, signal, loss / max(seen, 1.0))
 
 
 def figures(predicted: Predictions | None) -> dict[str, float]:
