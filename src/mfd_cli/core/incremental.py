@@ -311,9 +311,8 @@ class CentrePass:
             x = pool(convolve(buffer.view(len(row), width, -1), block.weight), self.tower_residual[index])
         low = layers[-1].start // 2 - extent.spans[-1].low
         variant, place = seen or Seen.alone(row)
-        one = (
-            self.window_extent
-        )  # in the last layer too a bin reads what it reads of its window, `place` positions further on
+        # In the last layer a bin of a stretch reads as many positions as in its own window, `place` positions further on.
+        one = self.window_extent
         places = steps(row[variant] * reference.top.shape[1] + place, one.spans[-1].high - one.spans[-1].low)
         below = reference.top.flatten(0, 1)[places]
         return self._finish(overlaid(below, x[variant], low[variant] - place), one)
