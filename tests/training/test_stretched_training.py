@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,14 @@ import torch
 
 from kit import tiny
 from kit.harm import Outcome, in_process
+from mfd_cli.core.losses import SignalScale
 from mfd_cli.dataset.folder import open_dataset
 from mfd_cli.runs.at_work import bin_latents
+from mfd_cli.runs.batches import GenomeOnDevice, LabelledBins
 from mfd_cli.runs.folder import load_run
+from mfd_cli.training import setup
 from mfd_cli.training.setup import STRETCH, build, stretch_of
-from mfd_cli.training.step import seen_by_penalties
+from mfd_cli.training.step import draws, learn, seen_by_penalties
 
 WORDS = ("train", "-q", "--gpus", "0", "--threads", "1", "--set", "model.window=2176", "--set", "train.stretch=4")
 
@@ -107,3 +111,20 @@ def test_penalties_see_some_of_the_bins(project: Path) -> None:
     assert seen_by_penalties(trainer, 24) is None
     told = trained(project, "--run", "no", "--set", "objective.bins=2").told
     assert "objective.bins is 2: the penalty distance needs at least 4 bins" in told
+
+
+def test_a_compiled_network_is_one_graph_with_the_same_numbers(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced whole, without a break; what makes kernels of the graph is torch's own, and takes minutes."""
+    monkeypatch.setattr(setup, "COMPILER", "aot_eager")
+    dataset, bins = open_dataset(project / "dataset"), open_dataset(project / "dataset").split("train")
+    states = []
+    for compiled in (False, True):
+        config = tiny.config(model={"window": 2176}, train={"batch_size": 64, "compile": compiled})
+        trainer = build(config, dataset, bins, np.ones(9, bool), torch.device("cpu"))
+        genome = GenomeOnDevice(dataset, 2176, trainer.model.left, torch.device("cpu"), 3, STRETCH)
+        scale = SignalScale.fit(bins.rows_of_signal)
+        data = LabelledBins(genome, bins, dataset, scale, torch.device("cpu"), stretch=STRETCH)
+        for draw in islice(draws(trainer, data.tiling), 3):
+            learn(trainer, data.batch(*draw), data.counts)
+        states.append(trainer.model.state_dict())
+    assert all(torch.allclose(states[0][name], states[1][name], atol=1e-4) for name in states[0])

@@ -237,6 +237,10 @@ class TrainConfig(Node):
         0.03, ge=0, description="of weight matrices, per step and relative to the learning rate"
     )
     precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto: bf16 on CUDA, float32 on a CPU")
+    compile: bool = Field(
+        False,
+        description="let torch compile the network first, which takes minutes and pays for wide networks on a GPU",
+    )
     memory: Literal["auto", "device", "host"] = Field(
         "auto", description="where genome and labels are kept; host: a thread gathers the next batches"
     )

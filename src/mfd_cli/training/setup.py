@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ from mfd_cli.runs.draws import Tiling
 from mfd_cli.settings.config import Config, PenaltyConfig, PenaltyName
 from mfd_cli.training.length import epochs_of
 
+COMPILER = "inductor"
+"""What makes a network into fused kernels (torch.compile's backend)."""
 STRETCH = 16
 """Bins that are read in one pass by default: more cost less each, and are more alike in a batch (docs/training.md)."""
 FEWEST_OF_BATCH_NORM = 2
@@ -146,7 +148,7 @@ def build(
         }
     ).to(device)
     adversary = list(penalties.parameters())
-    backbone = processes.spread(model.backbone)
+    backbone = processes.spread(compiled(model.backbone) if config.train.compile else model.backbone)
     fused = device.type in ("cuda", "cpu")
     objective = config.objective
     return Trainer(
@@ -167,6 +169,14 @@ def build(
         prior_loss=prior_loss(bias, trained, len(dataset.peak_tracks), objective.signal_weight),
         dataset=dataset.digest,
     )
+
+
+def compiled(backbone: nn.Module) -> nn.Module:
+    """Return a backbone as one graph of fused operations, with its own weights; the same numbers but for rounding.
+
+    It is made at the first step, for batches of that one size, which all batches of a training have.
+    """
+    return cast(nn.Module, torch.compile(backbone, fullgraph=True, dynamic=False, backend=COMPILER))
 
 
 def pace_of(config: Config, tiling: Tiling) -> Pace:
