@@ -160,3 +160,5 @@ def test_bins_anywhere_have_the_latents_of_their_windows(window: int, stranded: 
     expected = predictor.latents(windows)
     found = predictor.latents_at(starts, predictor.cutter(genome, "chr1"))
     assert found.std(0).min() > 0.1 and np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+    predictor.prefetch = True  # as on a GPU
+    assert np.array_equal(predictor.latents_at(starts, predictor.cutter(genome, "chr1")), found)

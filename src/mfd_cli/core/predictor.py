@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mfd_cli.base.arrays import Bytes, Floats, Ints
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.base.threads import ahead
 from mfd_cli.core.head import HeadWeights
 from mfd_cli.core.incremental import CentrePass, Reference, Seen
 from mfd_cli.core.model import MfdModel
@@ -85,6 +86,8 @@ class Predictor:
         # A model that sees its padding would see other bases in its place in the middle of a stretch.
         self.most_bins = 1 if model.backbone.sees_padding else STRETCH
         self.latent = model.settings.latent
+        self.prefetch = self.device.type == "cuda"
+        """Whether a thread cuts the next stretches while these are read."""
         self.batch_size = batch_size if self.device.type == "cuda" else min(batch_size, cached_windows(model))
         # The other strand's latent belongs to a stranded track's partner: such a model is read on the forward strand alone.
         self.strands: Strands = "forward" if model.stranded else "both"
@@ -115,8 +118,9 @@ class Predictor:
         `firsts` on. `report` is told how many bins are done.
         """
         latents, done = np.empty((len(starts), self.latent), np.float32), 0
-        for batch in self.batches_of(starts):
-            read = as_array(self.latents_of(cut(batch.firsts, self.length(batch.bins))))
+        pieces = ((batch, cut(batch.firsts, self.length(batch.bins))) for batch in self.batches_of(starts))
+        for batch, codes in ahead(pieces) if self.prefetch else pieces:
+            read = as_array(self.latents_of(codes))
             latents[batch.index] = read[batch.row * batch.bins + batch.place]
             done += len(batch.index)
             if report:
@@ -142,8 +146,9 @@ class Predictor:
         return cut
 
     def placed(self, values: NDArray[Any]) -> Tensor:
-        """Return an array on the device."""
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+        """Return an array on the device. A GPU copies it while it computes; the host does not wait."""
+        tensor = torch.from_numpy(np.ascontiguousarray(values))
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
     @torch.inference_mode()
     def latents_of(self, codes: Tensor, strands: Strands | None = None) -> Tensor:

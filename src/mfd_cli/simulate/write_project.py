@@ -137,8 +137,8 @@ def configuration(size: str, world: World) -> str:
     tests = SIZES[size].test_contigs
     held_out = ["{" + ", ".join(f'{k} = "{v}"' for k, v in levels.items()) + "}" for levels in world.held_out]
     train = {"tiny": (4, 32), "small": (20, 64), "medium": (10, 128)}[size]
-    # Causes act within their bin, which the model is not told; there is a filter for every motif on both strands.
-    model = "" if size == "tiny" else "width = 64\n"
+    # Causes act within their bin, so the model reads no more than that; there is a filter for every motif on both strands.
+    model = "" if size == "tiny" else "width = 64\nwindow = 128\n"
     return f"""# A planted project: its causes are known, see truth/.
 [data]
 fasta = "genome.fa"
