@@ -31,7 +31,8 @@ def _areas(scores: Floats, labels: Bools | Reals) -> tuple[float, float]:
     """
     if labels.dtype != np.bool_:
         known = ~np.isnan(labels)
-        scores, labels = scores[known], labels[known]
+        if not known.all():
+            scores, labels = scores[known], labels[known]
     every, hits = np.sort(scores), np.sort(scores[labels == 1])
     positives, negatives = len(hits), len(every) - len(hits)
     if not positives or not negatives:

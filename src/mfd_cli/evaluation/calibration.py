@@ -39,11 +39,13 @@ class Reliability:
     def add(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
         """Count the cells of one more track: logits (bins,), labels (bins,) 0 or 1, NaN where not measured."""
         known = ~labels.isnan()
-        values, peaks = logits[known].double(), labels[known].double().numpy()
-        narrow = ((values + LARGEST) * (CLASSES_PER_UNIT * PER_CLASS)).floor().long()
-        index = narrow.clamp(0, self.counts.shape[1] - 1).numpy()
-        for row, weights in enumerate((None, torch.sigmoid(values).numpy(), peaks)):
-            self.counts[row] += np.bincount(index, weights, self.counts.shape[1])
+        if not known.all():
+            logits, labels = logits[known], labels[known]
+        classes = self.counts.shape[1]
+        narrow = ((logits + LARGEST) * (CLASSES_PER_UNIT * PER_CLASS)).clamp(0, classes - 1).long()
+        self.counts[0] += np.bincount(narrow.numpy(), minlength=classes)
+        self.counts[1] += np.bincount(narrow.numpy(), torch.sigmoid(logits).numpy(), classes)
+        self.counts[2] += np.bincount(narrow[labels == 1].numpy(), minlength=classes)
         self.tracks += 1
 
     def rows(self) -> list[dict[str, Any]]:
