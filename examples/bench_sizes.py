@@ -78,7 +78,7 @@ SHORT = ("train", "-q", "--gpus", "0", "--set", "train.max_windows=5000")
 SCORE = ("score-variants", "input.vcf", "-q", "--gpus", "0")
 TEN_STEPS = ("train", "-q", "--gpus", "0", "--set", "train.max_windows=2560", "--set", "train.batch_size=256")
 EVALUATE = ("evaluate", "-q", "--gpus", "0")
-CONTIG = ("predict", "-q", "--gpus", "0", "-r", "chr1")
+CONTIG = ("predict", "-q", "--gpus", "0", "-r", "chr1", "--no-bigwig")
 ASSAY = ("explain", "--factor", "assay", "-q", "--gpus", "0")
 
 
@@ -144,7 +144,7 @@ def genome(folder: Path, scale: float) -> Iterator[Row]:
         rows = [pa.array(names).take(pa.array(contig)), start, start + rng.integers(150, 600, count), *other]
         file = f"tracks/{number:04d}.narrowPeak"
         csv_writer.write_csv(pa.table(rows, [str(i) for i in range(len(rows))]), folder / file, options)
-        lines.append(f"T{number:04d}\t{file}\tassay{number % 5}\ttarget{number % 300}")
+        lines.append(f"T{number:04d}\t{file}\tassay{number % 5}\ttarget{number // 5 % 300}")
     (folder / "metadata.tsv").write_text("\n".join(lines) + "\n")
     (folder / "mfd.toml").write_text(
         '[data]\nfasta = "genome.fa"\nmetadata = "metadata.tsv"\n[split]\ntest = ["chr1"]\n'
