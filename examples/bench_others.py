@@ -202,14 +202,14 @@ def isolated_row(theirs: Any, folder: Path, width: int, window: int, count: int)
     """Return the row of one model. Its windows are one-hot already for tangermeme; mfd cuts them from the genome."""
     ready, run = untrained(folder, width, window)
     member, model, genome = Member(run, CPU, 256, ScoreSettings()), OneHotModel(run.model), ready.dataset.genome
-    places = np.linspace(10_000, CONTIG - 10_000, count, dtype=int).tolist()
-    starts = [place - member.centre for place in places]
+    places, centre = np.linspace(10_000, CONTIG - 10_000, count, dtype=int).tolist(), member.predictor.left + BIN // 2
+    starts = [place - centre for place in places]
     codes = torch.from_numpy(np.stack([genome.codes("chr1", start, start + window) for start in starts]))
-    old = codes[:, member.centre]
+    old = codes[:, centre]
     new = (old + 1) % 4
     alleles = zip(places, decode(old.numpy()), decode(new.numpy()))
     variants = [Variant("chr1", place + 1, ref, alt) for place, ref, alt in alleles]
-    edits = torch.stack([torch.arange(count), torch.full((count,), member.centre), new.long()], 1)
+    edits = torch.stack([torch.arange(count), torch.full((count,), centre), new.long()], 1)
     x, batch = one_hot(codes), member.predictor.batch_size
 
     def ours() -> Any:
@@ -278,7 +278,8 @@ def windows(folder: Path) -> Iterator[Row]:
     import seqpro
 
     window, batch, shift, contig = 2176, 256, 3, 20_000_000
-    settings = ("model.width=64", f"model.window={window}", f"train.batch_size={batch}", f"train.shift={shift}")
+    train = (f"train.batch_size={batch}", f"train.shift={shift}", "train.stretch=1")
+    settings = ("model.width=64", f"model.window={window}", *train)
     ready = prepare(planted(folder, *settings, tracks=8, contig=contig), CPU)
     data, steps = ready.training_bins(), ready.trainer.pace.steps_per_epoch
     starts = data.bins.start - ready.trainer.model.left
@@ -414,8 +415,8 @@ def training(folder: Path) -> Iterator[Row]:
     batch = 256
     shape = ("model.width=120", "model.window=2176", "model.kmer=2", "model.hidden=256", f"train.batch_size={batch}")
     penalty = "objective.penalties={covariance={weight=0.1,published=true,warmup=0}}"
-    settings = (*shape, penalty, "model.groups={biological=1,technical=1}")
-    ready = prepare(planted(folder, *settings), CPU)
+    settings = (*shape, penalty, f"objective.bins={batch}", "model.groups={biological=1,technical=1}")
+    ready = prepare(planted(folder, *settings, "train.stretch=1"), CPU)
     research = ResearchModel(ready.trainer.model)
     adam = torch.optim.Adam(research.parameters(), lr=1e-3, amsgrad=True)
     ready_made = next(ready.training_bins().stream(draws(ready.trainer, ready.training_bins().tiling), prefetch=False))
@@ -435,8 +436,8 @@ def training(folder: Path) -> Iterator[Row]:
 
 
 KINDS_OF_STEP = {
-    "float32": (),
-    "bf16": ("train.precision=bf16",),
+    "float32": ("train.stretch=1",),
+    "bf16": ("train.stretch=1", "train.precision=bf16"),
     "stretches of 16, float32": ("train.stretch=16",),
 }
 

@@ -1,7 +1,8 @@
-"""What happens where there is a lot: `python examples/bench_sizes.py FOLDER [--only contigs tracks records peaks]`.
+"""What happens where there is a lot: `python examples/bench_sizes.py FOLDER [--only contigs tracks records genome]`.
 
 A tiny planted project is made larger in one way at a time: 100,000 contigs; 10,000 tracks; VCFs of 10,000 and 1,000,000 lines;
-and, where asked for, 2,106 files of 100,000 peaks on 200 Mb, which take 8 GB of disk.
+and, where asked for, 2,106 files of 100,000 peaks on 200 Mb, which take 8 GB of disk. `--scale 0.1` makes that genome, and the
+peaks of each file, a tenth of it.
 Every command that meets it is run; its time and the memory of its largest process are told, and written to FOLDER/sizes.json.
 """
 
@@ -34,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", nargs="+", choices=list(WORLDS), default=["contigs", "tracks", "records"])
+    parser.add_argument("--scale", type=float, default=1.0, help="how large the world `genome` is, of what it can be")
     options = parser.parse_args()
     folder: Path = options.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +43,7 @@ def main() -> None:
     for name in options.only:
         shutil.rmtree(folder / name, ignore_errors=True)
         mfd(folder, "simulate", name, "--size", "tiny", "-q")
-        for row in WORLDS[name](folder / name):
+        for row in WORLDS[name](folder / name, options.scale):
             print(f"{row['world']}, {row['command']}: {row['seconds']:.1f} s, {row['mebibytes']:,.0f} MiB", flush=True)
             rows.append(row)
         shutil.rmtree(folder / name)
@@ -74,10 +76,13 @@ def measured(world: str, folder: Path, *commands: tuple[str, ...]) -> Iterator[R
 
 SHORT = ("train", "-q", "--gpus", "0", "--set", "train.max_windows=5000")
 SCORE = ("score-variants", "input.vcf", "-q", "--gpus", "0")
+TEN_STEPS = ("train", "-q", "--gpus", "0", "--set", "train.max_windows=2560", "--set", "train.batch_size=256")
+EVALUATE = ("evaluate", "-q", "--gpus", "0")
+CONTIG = ("predict", "-q", "--gpus", "0", "-r", "chr1", "--no-bigwig")
 ASSAY = ("explain", "--factor", "assay", "-q", "--gpus", "0")
 
 
-def contigs(folder: Path) -> Iterator[Row]:
+def contigs(folder: Path, scale: float) -> Iterator[Row]:
     """Unplaced scaffolds, as of a draft assembly."""
     rng = np.random.default_rng(0)
     with (folder / "genome.fa").open("a") as file:
@@ -86,7 +91,7 @@ def contigs(folder: Path) -> Iterator[Row]:
     yield from measured(f"{CONTIGS:,} contigs", folder, ("preprocess", "-q"), SHORT, SCORE, ASSAY)
 
 
-def tracks(folder: Path) -> Iterator[Row]:
+def tracks(folder: Path, scale: float) -> Iterator[Row]:
     """Copies of the planted tracks under other names."""
     with (folder / "metadata.tsv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
@@ -103,7 +108,7 @@ def tracks(folder: Path) -> Iterator[Row]:
     yield from measured(f"{TRACKS:,} tracks", folder, ("check-design",), ("preprocess", "-q"), SHORT, SCORE, ASSAY)
 
 
-def records(folder: Path) -> Iterator[Row]:
+def records(folder: Path, scale: float) -> Iterator[Row]:
     """Substitutions all over the genome."""
     yield from measured("records", folder, ("preprocess", "-q"), SHORT)
     genome = read_fasta(folder / "genome.fa")
@@ -119,9 +124,9 @@ def records(folder: Path) -> Iterator[Row]:
         yield from measured(f"{count:,} records", folder, (*SCORE, "--force"))
 
 
-def peaks(folder: Path) -> Iterator[Row]:
-    """The number of tracks of the paper, each with as many peaks as a good experiment has."""
-    rng, length = np.random.default_rng(0), PEAK_BP // PEAK_CONTIGS
+def genome(folder: Path, scale: float) -> Iterator[Row]:
+    """The number of tracks of the paper, each with as many peaks as a good experiment has, through every step."""
+    rng, length, count = np.random.default_rng(0), int(PEAK_BP * scale) // PEAK_CONTIGS, int(PEAKS * scale)
     names = [f"chr{number + 1}" for number in range(PEAK_CONTIGS)]
     with (folder / "genome.fa").open("wb") as file:
         for name in names:
@@ -131,29 +136,31 @@ def peaks(folder: Path) -> Iterator[Row]:
     (folder / "tracks").mkdir()
     options = csv_writer.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
     for number in range(PEAK_TRACKS):
-        starts = np.sort(rng.integers(0, PEAK_BP - 1000, PEAKS))
+        starts = np.sort(rng.integers(0, length * PEAK_CONTIGS - 1000, count))
         start = np.minimum(starts % length, length - 1000)
         order = np.lexsort((start, starts // length))
         start, contig = start[order], (starts // length)[order]
-        other = [[value] * PEAKS for value in ("p", "0", ".", "1", "-1", "-1", "100")]
-        rows = [pa.array(names).take(pa.array(contig)), start, start + rng.integers(150, 600, PEAKS), *other]
+        other = [[value] * count for value in ("p", "0", ".", "1", "-1", "-1", "100")]
+        rows = [pa.array(names).take(pa.array(contig)), start, start + rng.integers(150, 600, count), *other]
         file = f"tracks/{number:04d}.narrowPeak"
         csv_writer.write_csv(pa.table(rows, [str(i) for i in range(len(rows))]), folder / file, options)
-        lines.append(f"T{number:04d}\t{file}\tassay{number % 5}\ttarget{number % 300}")
+        lines.append(f"T{number:04d}\t{file}\tassay{number % 5}\ttarget{number // 5 % 300}")
     (folder / "metadata.tsv").write_text("\n".join(lines) + "\n")
     (folder / "mfd.toml").write_text(
-        '[data]\nfasta = "genome.fa"\nmetadata = "metadata.tsv"\n[split]\ntest = ["chr1"]\n[factors.assay]\ncolumn = "Assay"\n'
+        '[data]\nfasta = "genome.fa"\nmetadata = "metadata.tsv"\n[split]\ntest = ["chr1"]\n'
+        'validation = ["chr2"]\n[factors.assay]\ncolumn = "Assay"\n'
         'group = "technical"\n[factors.target]\ncolumn = "Target"\ngroup = "biological"\n'
     )
-    yield from measured(f"{PEAK_TRACKS:,} tracks of {PEAKS:,} peaks", folder, ("preprocess", "-q"))
+    world = f"{PEAK_TRACKS:,} tracks of {count:,} peaks on {length * PEAK_CONTIGS / 1e6:g} Mb"
+    yield from measured(world, folder, ("preprocess", "-q"), TEN_STEPS, EVALUATE, CONTIG)
 
 
 LETTERS = np.frombuffer(b"ACGT", np.uint8)
-WORLDS: dict[str, Callable[[Path], Iterator[Row]]] = {
+WORLDS: dict[str, Callable[[Path, float], Iterator[Row]]] = {
     "contigs": contigs,
     "tracks": tracks,
     "records": records,
-    "peaks": peaks,
+    "genome": genome,
 }
 
 if __name__ == "__main__":

@@ -36,8 +36,11 @@ from torch.utils.data import Dataset as TorchDataset
 from mfd_cli.core.backbones import DilatedBackbone
 from mfd_cli.core.incremental import CentrePass
 from mfd_cli.core.losses import SignalScale
+from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.core.metrics import auroc_auprc
+from mfd_cli.core.model import MfdModel
 from mfd_cli.core.onehot import kmers, one_hot, other_strand
+from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.stretches import STRETCH
 from mfd_cli.dataset.bins import Bins, pack_bits, unpack_bits
 from mfd_cli.dataset.folder import Dataset
@@ -45,9 +48,12 @@ from mfd_cli.dataset.states import Runs
 from mfd_cli.experiments.track import Track
 from mfd_cli.formats.bed import read_intervals
 from mfd_cli.formats.bin_means import bin_means
+from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.grid import labelled_bins
 from mfd_cli.genome.sequence import BASES, Genome
 from mfd_cli.runs.batches import GenomeOnDevice, LabelledBins
+from mfd_cli.settings.parse import parse_config
+from mfd_cli.variants.changes import LatentChanges
 
 TRACKS, WINDOW, BATCH = 2000, 2176, 256
 BIN = 128
@@ -482,6 +488,56 @@ def stretches_of(width: int, window: int, bins: int, device: torch.device) -> It
         )
 
 
+def grid(folder: Path, device: torch.device) -> Iterator[Row]:
+    """Substitutions in grid placement, whose bins share stretches, against a window for every bin; the same to 1e-4 logit."""
+    for width, count, every in ((64, 2000, 100), (64, 6144, 0), (768, 48, 100)):
+        yield grid_of(width, count, every, device)
+
+
+def grid_of(width: int, count: int, every: int, device: torch.device) -> Row:
+    """A substitution about every `every` bp (0: all three of each base)."""
+    rng, start = np.random.default_rng(0), 16 * BIN
+    genome = Genome({"1": rng.choice(BASES[:4], count * max(every, 1) + 2 * start)})
+    places = rng.choice(count * every, count, replace=False) if every else np.arange(count) // 3
+    step = rng.integers(1, 4, count) if every else np.arange(count) % 3 + 1
+    chosen = []
+    for place, further in zip((np.sort(places) + start).tolist(), step.tolist()):
+        base = genome.bases("1", place, place + 1)
+        chosen.append(Variant("1", place + 1, base, "ACGT"["ACGT".index(base) - further]))
+    shared, alone = (LatentChanges(Predictor(random_model(width), device), "grid") for _ in range(2))
+    alone.predictor.most_bins = 1  # a window for every bin, and for each substitution in it
+    found, expected = (one.of(chosen, genome)[1] for one in (shared, alone))
+    head = shared.predictor.head.matrix().T
+    assert np.abs(found @ head - expected @ head).max() < 1e-4 and np.abs(expected @ head).max() > 1e-2
+    what = f"a substitution every {every} bp" if every else f"all substitutions of {count // 3 // BIN} bins"
+    return Row(
+        f"{what}, grid placement, C = {width}, 2,176 bp, float32",
+        "variants",
+        count,
+        lambda: shared.of(chosen, genome),
+        lambda: alone.of(chosen, genome),
+        "the same, a window for every bin",
+        wait=waiter(device),
+    )
+
+
+def random_model(width: int) -> MfdModel:
+    """A model of a few tracks with random weights, 2,176-bp windows, and latents of the size that norms give them."""
+    rows = [{"Target": target} for target in "ABCD"]
+    factors = {"target": {"column": "Target", "group": "biological"}}
+    config = parse_config({"factors": factors, "model": {"width": width, "window": 2176, "latent": 2 * width}})
+    used = np.ones(len(rows), bool)
+    metadata = fit_metadata(rows, config.factors, used.tolist())
+    torch.manual_seed(0)
+    model = MfdModel(config.resolved_model(), metadata, config.factors, rows, used, np.zeros(len(rows), np.float32))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.momentum = 1.0  # the norms keep what they see in one batch
+    with torch.no_grad():
+        model.train()(torch.randint(0, 4, (8, model.length(16)), dtype=torch.uint8))
+    return model.eval()
+
+
 def metrics(folder: Path, device: torch.device) -> Iterator[Row]:
     """Exact AUROC (and AUPRC) of all tracks at once, against scikit-learn's AUROC track by track."""
     rng = np.random.default_rng(0)
@@ -525,7 +581,7 @@ def start(folder: Path, device: torch.device) -> Iterator[Row]:
     )
 
 
-ROWS = (loader, peaks, signals, training, variants, stretches, metrics, start)
+ROWS = (loader, peaks, signals, training, variants, stretches, grid, metrics, start)
 
 
 if __name__ == "__main__":

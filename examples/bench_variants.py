@@ -75,9 +75,10 @@ def doubled(genome: Genome, contig: str, at: int, size: int, more: bool) -> Vari
 
 def left_anchored(member: Member, variant: Variant, genome: Genome) -> NDArray[np.float32]:
     """The change between two windows that begin at the same base: what a tool without compensation says."""
-    width, start = member.predictor.window, variant.start - member.centre
+    width, centre = member.predictor.window, member.changes.centre
+    start = variant.start - centre
     codes = genome.codes(variant.contig, start, start + width + len(variant.ref))
-    other = np.concatenate([codes[: member.centre], encode(variant.alt), codes[member.centre + len(variant.ref) :]])
+    other = np.concatenate([codes[:centre], encode(variant.alt), codes[centre + len(variant.ref) :]])
     change = np.diff(member.predictor.latents(np.stack([codes[:width], other[:width]])), axis=0)
     head = member.panel.head
     found: NDArray[np.float32] = (change @ head.matrix().T)[0, member.panel.peaks]

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
+from mfd_cli.base.long_array import LongArray
 from mfd_cli.core.decompose import decompose
 from mfd_cli.core.motif_match import match_motifs
 from mfd_cli.core.predictor import Predictor
-from mfd_cli.core.shares import variance_shares, whole_latent
+from mfd_cli.core.shares import covariance_of, variance_shares, whole_latent
 from mfd_cli.dataset.bins import unpack_bits
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.explain.results import LIKELY
@@ -103,7 +104,7 @@ def factor_shares(run: Run, predictor: Predictor, latents: Floats) -> dict[str, 
     """Mean over training tracks of the share of logit variance that each factor has."""
     found, head, size = decompose(run.model), predictor.head, latents.shape[1]
     parts = {name: whole_latent(found.factors[name], head.slices[found.group_of[name]], size) for name in found.factors}
-    shares = variance_shares(latents, head.matrix(), parts)
+    shares = variance_shares(covariance_of(LongArray.of(latents)), head.matrix(), parts)
     return {name: float(values[run.model.trained].mean()) for name, values in shares.items()}
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from core.test_incremental import assert_equal, move_norms, network, plain
 from kit import tiny
 from mfd_cli.core.backbones import DilatedBackbone
-from mfd_cli.core.incremental import CentrePass
+from mfd_cli.core.incremental import CentrePass, Seen
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.stretches import SIZES, STRETCH, stretches_of
 from mfd_cli.genome.sequence import Genome
@@ -34,6 +34,30 @@ def test_a_stretch_has_the_latents_of_its_windows(order: int, bins: int) -> None
     expected = plain(backbone, norm, windows_of(codes, order, bins), order, torch.float64)
     assert_equal(plain(backbone, norm, codes, order, torch.float64), expected, backbone)
     assert_equal(CentrePass(backbone, norm, WIDE, order, torch.float64).latents(codes), expected, backbone)
+
+
+@pytest.mark.parametrize("order", [1, 3])
+@pytest.mark.parametrize("bins", [1, 2, 5])
+@torch.inference_mode()
+def test_substitutions_in_a_stretch_have_the_latents_of_whole_windows(order: int, bins: int) -> None:
+    """Anywhere in two stretches, up to their edges; each is seen in some bins, near by or far away, or in none."""
+    backbone, norm = network(6, WIDE, order, torch.float64)
+    length, count = WIDE + (bins - 1) * 128 + order - 1, 60
+    codes = torch.randint(0, 5, (2, length), dtype=torch.uint8)
+    row, base = torch.randint(0, 2, (count,)), torch.randint(0, 4, (count,))
+    position = torch.cat([torch.tensor([0, length - 1]), torch.linspace(900, length - 900, count - 2).long()])
+    seen = Seen(torch.randint(0, count, (3 * count,)), torch.randint(0, bins, (3 * count,)))
+    changed = codes[row].scatter(1, position[:, None], base[:, None].to(torch.uint8))
+    windows = torch.stack(
+        [windows_of(changed[v, None], order, bins)[place] for v, place in zip(*map(torch.Tensor.tolist, seen))]
+    )
+    expected = plain(backbone, norm, windows, order, torch.float64)
+    centre = CentrePass(backbone, norm, WIDE, order, torch.float64)
+    reference = centre.reference(codes, 0, length - 1)
+    assert_equal(centre.alternates(reference, row, position, base, seen), expected, backbone)
+    before = reference.latents.view(2, bins, -1)[row[seen.variant], seen.place]
+    moved = (expected - before).abs().amax(1) > 1e-4
+    assert moved.any() and (bins == 1 or not moved.all())
 
 
 @torch.inference_mode()
@@ -95,6 +119,14 @@ def test_every_bin_is_in_one_stretch_once(numbers: list[int], most: int, gap: in
         assert np.array_equal(found, starts[stretches.index])
         assert set(stretches.owner.tolist()) == set(range(len(stretches.firsts))), "a stretch that nobody asked for"
         seen += stretches.index.tolist()
+        batches = list(stretches.batches(3))
+        assert [len(batch.firsts) for batch in batches[:-1]] == [3] * (len(batches) - 1)
+        assert np.array_equal(np.concatenate([batch.index for batch in batches]), stretches.index)
+        for batch in batches:
+            assert np.array_equal(batch.firsts[batch.row] + 128 * batch.place, starts[batch.index])
+            assert np.array_equal(starts[batch.index[batch.place == 0]], batch.firsts), (
+                "a stretch begins with a wanted bin"
+            )
     assert sorted(seen) == list(range(len(starts)))
 
 
@@ -128,3 +160,5 @@ def test_bins_anywhere_have_the_latents_of_their_windows(window: int, stranded: 
     expected = predictor.latents(windows)
     found = predictor.latents_at(starts, predictor.cutter(genome, "chr1"))
     assert found.std(0).min() > 0.1 and np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+    predictor.prefetch = True  # as on a GPU
+    assert np.array_equal(predictor.latents_at(starts, predictor.cutter(genome, "chr1")), found)

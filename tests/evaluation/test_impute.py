@@ -14,12 +14,14 @@ from sklearn.metrics import roc_auc_score
 
 from kit import tiny
 from mfd_cli.base.errors import ConfigError, MetadataError
+from mfd_cli.base.long_array import LongArray
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.unseen import estimate_from_metadata, head_of_rows
 from mfd_cli.dataset.bins import unpack_bits
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation.baselines import from_other_tracks
 from mfd_cli.evaluation.impute import impute
+from mfd_cli.evaluation.linear import Prediction
 from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.support import Backing
@@ -85,7 +87,9 @@ def test_a_baseline_never_holds_the_track_itself(partial: tuple[Run, Dataset]) -
     run, _ = partial
     logits = np.arange(9, dtype=np.float32)[None] ** 2
     kinds = [track.kind for track in run.tracks]
-    found = from_other_tracks(logits, run.model.metadata, run.model.rows, run.model.trained, kinds)
+    own = Prediction(LongArray.of(np.ones((1, 1), np.float32)), logits.T, np.zeros(9, np.float32))
+    means = from_other_tracks(own, run.model.metadata, run.model.rows, run.model.trained, kinds)
+    found = {name: mean.logits(np.arange(9)).T for name, mean in means}
     kept = [i for i in range(8) if run.model.trained[i]]
     for i in range(8):
         assert found["average"][0, i] == pytest.approx(np.mean([logits[0, j] for j in kept if j != i]))

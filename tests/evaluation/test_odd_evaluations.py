@@ -15,8 +15,10 @@ from kit import tiny
 from kit.harm import in_process
 from kit.odd_projects import SHAPES, planted, project_of, said_by
 from kit.places import SHARED
+from mfd_cli.base.long_array import LongArray
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation.evaluate import evaluate, within_bin
+from mfd_cli.evaluation.linear import Prediction
 from mfd_cli.evaluation.qc import qc
 from mfd_cli.runs.folder import Run
 from mfd_cli.training.train import train
@@ -102,7 +104,8 @@ def test_tracks_are_ranked_in_bins_from_everywhere(
 
     right = labels_of(run, bins).numpy()
     logits = np.where((np.arange(len(bins)) < len(bins) // 10)[:, None], right, -right).astype(np.float32)
-    assert within_bin(run, bins, logits)["auroc"] < 0.3
+    as_they_are = Prediction(LongArray.of(logits), np.eye(8, dtype=np.float32), np.zeros(8, np.float32))
+    assert within_bin(run, bins, as_they_are)["auroc"] < 0.3
 
 
 @pytest.fixture(scope="module")

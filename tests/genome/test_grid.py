@@ -96,5 +96,5 @@ def test_expand_and_grid() -> None:
     grid = BinGrid({"a": 300, "b": 100, "c": 128})
     assert grid.counts == {"a": 2, "b": 0, "c": 1}
     assert grid.offsets == {"a": 0, "b": 2, "c": 2}
-    contig, start = grid.positions()
+    contig, start = grid.positions(np.arange(grid.total))
     assert contig.tolist() == [0, 0, 2] and start.tolist() == [0, 128, 0]

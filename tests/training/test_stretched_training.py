@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kit import tiny
 from kit.harm import Outcome, in_process
+from mfd_cli.core.losses import SignalScale
 from mfd_cli.dataset.folder import open_dataset
 from mfd_cli.runs.at_work import bin_latents
+from mfd_cli.runs.batches import GenomeOnDevice, LabelledBins
 from mfd_cli.runs.folder import load_run
+from mfd_cli.training import setup
+from mfd_cli.training.setup import STRETCH, build, stretch_of
+from mfd_cli.training.step import draws, learn, seen_by_penalties
 
 WORDS = ("train", "-q", "--gpus", "0", "--threads", "1", "--set", "model.window=2176", "--set", "train.stretch=4")
 
@@ -80,3 +87,44 @@ def test_a_training_drawn_by_peaks_repeats_and_is_resumed(project: Path) -> None
     assert trained(project, *words, "--run", "drawn-again").code == 0
     assert curve(project / "drawn") == curve(project / "drawn-again") != curve(project / "run")
     assert all(np.isfinite(value) for line in curve(project / "drawn") for value in line.values())
+
+
+def test_stretches_are_the_default_where_they_give_the_same_numbers(project: Path) -> None:
+    """A window that ends before what its bin depends on does is read one by one; sixteen bins are read together otherwise."""
+    wide = tiny.config(model={"window": 2176}, train={"batch_size": 64})
+    assert stretch_of(wide) == STRETCH == 16
+    assert stretch_of(tiny.config(model={"window": 1152})) == 1
+    assert stretch_of(tiny.config(model={"window": 2176}, train={"stretch": 3})) == 3
+    assert stretch_of(tiny.config()) == 1
+
+
+def test_penalties_see_some_of_the_bins(project: Path) -> None:
+    """Drawn anew each step, the same ones again when a step is repeated; all where there are no more."""
+    config = tiny.config(model={"window": 2176}, train={"batch_size": 64}, objective={"bins": 24})
+    dataset = open_dataset(project / "dataset")
+    trainer = build(config, dataset, dataset.split("train"), np.ones(9, bool), torch.device("cpu"))
+    chosen = seen_by_penalties(trainer, 64)
+    assert chosen is not None and len(chosen.unique()) == 24 and chosen.max() < 64
+    assert torch.equal(chosen, seen_by_penalties(trainer, 64))
+    trainer.step += 1
+    assert not torch.equal(chosen, seen_by_penalties(trainer, 64))
+    assert seen_by_penalties(trainer, 24) is None
+    told = trained(project, "--run", "no", "--set", "objective.bins=2").told
+    assert "objective.bins is 2: the penalty distance needs at least 4 bins" in told
+
+
+def test_a_compiled_network_is_one_graph_with_the_same_numbers(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced whole, without a break; what makes kernels of the graph is torch's own, and takes minutes."""
+    monkeypatch.setattr(setup, "COMPILER", "aot_eager")
+    dataset, bins = open_dataset(project / "dataset"), open_dataset(project / "dataset").split("train")
+    states = []
+    for compiled in (False, True):
+        config = tiny.config(model={"window": 2176}, train={"batch_size": 64, "compile": compiled})
+        trainer = build(config, dataset, bins, np.ones(9, bool), torch.device("cpu"))
+        genome = GenomeOnDevice(dataset, 2176, trainer.model.left, torch.device("cpu"), 3, STRETCH)
+        scale = SignalScale.fit(bins.rows_of_signal)
+        data = LabelledBins(genome, bins, dataset, scale, torch.device("cpu"), stretch=STRETCH)
+        for draw in islice(draws(trainer, data.tiling), 3):
+            learn(trainer, data.batch(*draw), data.counts)
+        states.append(trainer.model.state_dict())
+    assert all(torch.allclose(states[0][name], states[1][name], atol=1e-4) for name in states[0])

@@ -1,4 +1,4 @@
-"""Changes of the latent: the incremental pass, shared windows and both placements against plain full passes."""
+"""What variants change in a trained model: precision, indels, saturation."""
 
 from __future__ import annotations
 
@@ -7,91 +7,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from kit import tiny
 from mfd_cli.base.errors import ConfigError, GenomeError
 from mfd_cli.base.threads import ahead, in_background
-from mfd_cli.core.onehot import other_strand
-from mfd_cli.core.predictor import Precision, Predictor
+from mfd_cli.core.predictor import Predictor
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.genome.alleles import Variant, slide
 from mfd_cli.genome.sequence import Genome, encode
 from mfd_cli.runs.folder import Run
-from mfd_cli.variants.effects import EDGE, Member, Placement, ScoreSettings
+from mfd_cli.variants.effects import ScoreSettings
 from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.saturate import Stretch, cut, parse_shard, saturate, stretches_of
 from mfd_cli.variants.score import score_variants
 from mfd_cli.variants.scorer import Scorer
-
-
-def member(
-    run: Run,
-    device: str = "cpu",
-    placement: Placement = "centred",
-    precision: Precision = "float32",
-    batch_size: int = 256,
-) -> Member:
-    return Member(run, device, batch_size, ScoreSettings(placement, precision))
-
-
-def plain(run: Run, dataset: Dataset, variant: Variant, start: int) -> np.ndarray:
-    """Change of the latent for a substitution in the window that begins at `start`, by full passes of the model."""
-    codes = dataset.genome.codes(variant.contig, start, start + run.model.window).copy()
-    pair = [codes, codes.copy()]
-    index = variant.start - start
-    pair[1][index : index + len(variant.alt)] = encode(variant.alt)
-    with torch.inference_mode():
-        windows = torch.from_numpy(np.stack(pair))
-        latents = (run.model.latent(windows) + run.model.latent(other_strand(windows))) / 2
-    change: np.ndarray = (latents[1] - latents[0]).numpy()
-    return change
-
-
-def substitution(dataset: Dataset, position: int, length: int = 1) -> Variant:
-    ref = dataset.genome.bases("chr2", position - 1, position - 1 + length)
-    return Variant("chr2", position, ref, "".join("ACGT"["ACGT".index(base) - 2] for base in ref))
-
-
-def test_centred_changes_equal_full_passes(trained: tuple[Run, Dataset]) -> None:
-    run, dataset = trained
-    variants = [substitution(dataset, p) for p in (1, 7, 500, 501, 12_000, 29_990, 30_000)]
-    variants.insert(3, substitution(dataset, 500, 3))  # more than one base: whole windows
-    scorer = member(run, batch_size=2)
-    reference, change = scorer.changes(variants, dataset.genome)
-    for variant, latent, found in zip(variants, reference, change):
-        start = variant.start + len(variant.ref) // 2 - scorer.centre
-        assert np.allclose(found, plain(run, dataset, variant, start), atol=2e-6)
-        window = dataset.genome.codes("chr2", start, start + run.model.window)[None]
-        assert np.allclose(latent, scorer.predictor.latents(window)[0], atol=2e-6)
-
-
-def test_grid_changes_are_means_over_the_bins_near_by(trained: tuple[Run, Dataset]) -> None:
-    run, dataset = trained
-    scorer, left = member(run, placement="grid"), run.model.left
-    edge = 128 * 40
-    middle, after, before = (substitution(dataset, p + 1) for p in (edge + 64, edge + EDGE - 1, edge - EDGE))
-    far, first, last = (substitution(dataset, p + 1) for p in (edge + EDGE, 0, 29_999))
-    _, change = scorer.changes([middle, after, before, far, first, last], dataset.genome)
-    assert np.allclose(change[0], plain(run, dataset, middle, edge - left), atol=2e-6)
-    for found, variant in ((change[1], after), (change[2], before)):
-        both = [plain(run, dataset, variant, edge + shift - left) for shift in (0, -128)]
-        assert np.allclose(found, np.mean(both, axis=0), atol=2e-6)
-    assert np.allclose(change[3], plain(run, dataset, far, edge - left), atol=2e-6)
-    assert np.allclose(change[4], plain(run, dataset, first, -left), atol=2e-6)  # no bin before the first
-    assert np.allclose(change[5], plain(run, dataset, last, 29_999 // 128 * 128 - left), atol=2e-6)
-
-
-def test_the_batch_and_the_company_do_not_matter(trained: tuple[Run, Dataset]) -> None:
-    run, dataset = trained
-    variants = [substitution(dataset, p) for p in range(5000, 5400, 7)]
-    variants.append(Variant("chr2", 5001, "", "GAT"))
-    placements: tuple[Placement, ...] = ("centred", "grid")
-    for placement in placements:
-        _, together = member(run, placement=placement, batch_size=64).changes(variants, dataset.genome)
-        scorer = member(run, placement=placement, batch_size=1)
-        alone = np.concatenate([scorer.changes([variant], dataset.genome)[1] for variant in variants])
-        assert np.allclose(together, alone, atol=2e-6)
+from variants.test_changes import member, substitution
 
 
 def test_half_precision_says_how_far_it_agrees(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
@@ -109,7 +39,7 @@ def test_half_precision_says_how_far_it_agrees(trained: tuple[Run, Dataset], tmp
     most, correlation = np.abs(rough - exact).max(), np.corrcoef(rough, exact)[0, 1]
     assert "scored in bf16" in remark and f"at most {most:.2g}, r = {correlation:.4f}" in remark
     # bfloat16 keeps 8 bits: a latent is off by about 1/256 of its size, and so a score by little of what logits are.
-    logits = Predictor(run.model).head.logits(member(run).changes(some, dataset.genome)[0])
+    logits = Predictor(run.model).head.logits(member(run).changes.of(some, dataset.genome)[0])
     assert most < 0.05 * np.abs(logits).max()
     assert "precision=bf16" in (tmp_path / "o.vcf").read_text()
     with pytest.raises(ConfigError, match="tf32 is a format of CUDA"):
@@ -165,8 +95,8 @@ def test_a_neutral_indel_scores_near_nothing(trained: tuple[Run, Dataset]) -> No
     worker = member(run)
     plain = []
     for variant in variants:  # one window of each haplotype, the left edges together
-        codes = genome.codes("chr2", variant.start - worker.centre, variant.start + 2 * worker.predictor.window)
-        at = worker.centre
+        codes = genome.codes("chr2", variant.start - worker.changes.centre, variant.start + 2 * worker.predictor.window)
+        at = worker.changes.centre
         other = np.concatenate([codes[:at], encode(variant.alt), codes[at + len(variant.ref) :]])
         pair = np.stack([codes[: worker.predictor.window], other[: worker.predictor.window]])
         change = np.diff(worker.predictor.latents(pair), axis=0)
@@ -200,19 +130,6 @@ def test_both_strands_give_an_indel_one_score(trained: tuple[Run, Dataset]) -> N
         one, two = largest(run, [variant], dataset.genome), largest(run, [flipped], other)
         assert one == pytest.approx(two, abs=1e-5)
     assert seen > 10
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("placement", ["centred", "grid"])
-def test_a_gpu_gives_the_same_changes(trained: tuple[Run, Dataset], placement: Placement) -> None:
-    run, dataset = trained
-    variants = [*(substitution(dataset, p) for p in range(5000, 5400, 7)), Variant("chr2", 5001, "", "GAT")]
-    _, here = member(run, placement=placement).changes(variants, dataset.genome)
-    _, there = member(run, "cuda", placement=placement).changes(variants, dataset.genome)
-    _, rounded = member(run, "cuda", placement=placement, precision="tf32").changes(variants, dataset.genome)
-    run.model.to("cpu")
-    assert np.allclose(here, there, atol=1e-4)
-    assert np.corrcoef(here.ravel(), rounded.ravel())[0, 1] > 0.99
 
 
 # -- saturation --------------------------------------------------------------------------------------------------------

@@ -70,12 +70,17 @@ def check_output(path: Path, force: bool) -> Path:
         raise OutputError("exists already", path=path, hint="--force replaces it")
     if path.is_dir() and not (path / MARK).is_file() and any(path.iterdir()):
         raise OutputError("is a folder that mfd did not write; it is not replaced", path=path, hint="-o FOLDER")
+    if not os.access(existing_parent(path), os.W_OK):
+        raise OutputError("cannot be written (permission denied)", path=path)
+    return path
+
+
+def existing_parent(path: Path) -> Path:
+    """Return the folder in which a path lies, or will lie: the nearest one that is there already."""
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent
-    if not os.access(parent, os.W_OK):
-        raise OutputError("cannot be written (permission denied)", path=path)
-    return path
+    return parent
 
 
 def temporary_sibling(path: Path) -> Path:

@@ -61,6 +61,8 @@ def train_command(
 ) -> None:
     """Train a model on the dataset; the best weights are in the run folder at any time."""
     from mfd_cli.cli.console import Display, note, warn
+    from mfd_cli.runs.folder import METRICS
+    from mfd_cli.training.length import gain_line
     from mfd_cli.training.train import plan_training, train
 
     flags = {
@@ -105,7 +107,9 @@ def train_command(
         figures = ", ".join(
             f"{name} {best[name]:.4f}" for name in ("auroc_median", "auprc_mean", "loss") if name in best
         )
-        say_all([f"run: {trained.path}", f"best validation, after {trained.about['windows']:,} windows: {figures}"])
+        gain = gain_line(trained.path / METRICS)
+        best_line = f"best validation, after {trained.about['windows']:,} windows: {figures}"
+        say_all([f"run: {trained.path}", best_line, *([gain] if gain else [])])
 
 
 def _seeded(project: Project, seeds: str | None, several: bool, overrides: list[str]) -> list[Project]:

@@ -104,14 +104,15 @@ def affine(norm: nn.BatchNorm1d, device: torch.device) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a pass over reference windows leaves behind.
+    """What a pass over reference stretches leaves behind; a window is a stretch of one bin.
 
-    codes (windows, bases); latents (windows, latent) float32; `activations`, one per tower block: (windows, positions,
-    channels) from position `lows[i]` on, after norm and GELU, zero outside the layer; `top` (windows, positions, width), the
-    last pooled layer.
+    codes (stretches, bases); `extent` of each; latents (stretches x bins, latent) float32; `activations`, one per tower block:
+    (stretches, positions, channels) from position `lows[i]` on, after norm and GELU, zero outside the layer; `top` (stretches,
+    positions, width), the last pooled layer.
     """
 
     codes: Tensor
+    extent: Extent
     latents: Tensor
     activations: Sequence[Tensor]
     lows: Sequence[int]
@@ -120,9 +121,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class Extent:
-    """What is computed of a stretch. `lengths[i]` is that of the pooled layer below tower block i (the last: above them all),
-    `spans[i]` the part of it that the bins at positions `kept` of the last layer depend on."""
+    """What is computed of a stretch with `stem` positions in the stem.
 
+    `lengths[i]` is that of the pooled layer below tower block i (the last: above them all), `spans[i]` the part of it that the
+    bins at positions `kept` of the last layer depend on.
+    """
+
+    stem: int
     kept: range
     lengths: Sequence[int]
     spans: Sequence[Span]
@@ -136,7 +141,19 @@ class Extent:
         spans = [Span(kept[0] - far, kept[-1] + far + 1).inside(lengths[-1])]
         for below in lengths[-2::-1]:
             spans.insert(0, spans[0].before_pooling().widened(reach).inside(below))
-        return cls(kept, lengths, spans)
+        return cls(length, kept, lengths, spans)
+
+
+class Seen(NamedTuple):
+    """Which bins are wanted with which substitution, (bins,) each: the variant's number, and the bin's in its stretch."""
+
+    variant: Tensor
+    place: Tensor
+
+    @classmethod
+    def alone(cls, row: Tensor) -> Seen:
+        """Return that each of the variants, (variants,) in number, is seen in the first bin of its stretch."""
+        return cls(torch.arange(len(row), device=row.device), torch.zeros_like(row))
 
 
 @dataclass(frozen=True)
@@ -189,7 +206,6 @@ class CentrePass:
         self.dilations = list(backbone.dilations)
         self.pointwise = block(backbone.pointwise, outputs=1)
         self.scale, self.shift = affine(norm, device)
-        self.stem_length = window
         self.window_extent = self.extent(window)
 
     def extent(self, length: int) -> Extent:
@@ -204,10 +220,11 @@ class CentrePass:
         return self._finish(self._climb(codes, extent), extent)
 
     def reference(self, codes: Tensor, first: int, last: int) -> Reference:
-        """Return the pass over windows, with what substitutions at the indexes `first` to `last` of the window need of it."""
-        spans, activations, extent = self._read_by(first, last), list[Tensor](), self.window_extent
+        """Return the pass over stretches, with what substitutions at the indexes `first` to `last` of a stretch need of it."""
+        extent, activations = self.extent(codes.shape[1] - self.order + 1), list[Tensor]()
+        spans = self._read_by(first, last, extent)
         top = self._climb(codes, extent, spans, activations)
-        return Reference(codes, self._finish(top, extent), activations, [span.low for span in spans], top)
+        return Reference(codes, extent, self._finish(top, extent), activations, [span.low for span in spans], top)
 
     def _climb(
         self,
@@ -266,14 +283,23 @@ class CentrePass:
 
     # -- substitutions -------------------------------------------------------------------------------------------------
 
-    def alternates(self, reference: Reference, row: Tensor, position: Tensor, base: Tensor) -> Tensor:
-        """Return the latents (variants, latent) float32 of windows with one base exchanged.
+    def alternates(
+        self,
+        reference: Reference,
+        row: Tensor,
+        position: Tensor,
+        base: Tensor,
+        seen: Seen | None = None,
+    ) -> Tensor:
+        """Return the latents (bins, latent) float32 of bins with one base of their stretch exchanged.
 
-        `row` (variants,) is the window's in the reference, `position` the index of the base in it, between the `first` and
-        the `last` that the reference was made for, `base` the new code.
+        `row` (variants,) is the stretch's in the reference, `position` the index of the base in it, between the `first` and
+        the `last` that the reference was made for, `base` the new code. `seen` says which bins are wanted with which variant
+        (default: the first bin of its stretch with each); one that is seen in several climbs the tower once.
         """
-        x = self._stem(self._mutated(reference.codes, row, position, base))
-        layers = self._changes(position)
+        extent = reference.extent
+        x = self._stem(self._mutated(reference, row, position, base))
+        layers = self._changes(position, extent)
         for index, layer in enumerate(layers):
             block, stored = self.tower[index], reference.activations[index]
             width, first = layer.count + 2 * self.reach, layer.start - self.reach
@@ -283,12 +309,17 @@ class CentrePass:
             into = torch.arange(len(row), device=x.device) * width + layer.low - first
             buffer.index_copy_(0, steps(into, x.shape[1]).flatten(), block.activate(x).flatten(0, 1))
             x = pool(convolve(buffer.view(len(row), width, -1), block.weight), self.tower_residual[index])
-        low = layers[-1].start // 2 - self.window_extent.spans[-1].low
-        return self._finish(overlaid(reference.top[row], x, low), self.window_extent)
+        low = layers[-1].start // 2 - extent.spans[-1].low
+        variant, place = seen or Seen.alone(row)
+        # In the last layer a bin of a stretch reads as many positions as in its own window, `place` positions further on.
+        one = self.window_extent
+        places = steps(row[variant] * reference.top.shape[1] + place, one.spans[-1].high - one.spans[-1].low)
+        below = reference.top.flatten(0, 1)[places]
+        return self._finish(overlaid(below, x[variant], low[variant] - place), one)
 
-    def _mutated(self, codes: Tensor, row: Tensor, position: Tensor, base: Tensor) -> Tensor:
+    def _mutated(self, reference: Reference, row: Tensor, position: Tensor, base: Tensor) -> Tensor:
         """Return the bases that the changed stem positions read, with the new one: (variants, bases)."""
-        first = self._stem_start(position) - self.stem_reach
+        codes, first = reference.codes, self._stem_start(position, reference.extent) - self.stem_reach
         places = steps(first, self._stem_count + 2 * self.stem_reach + self.order - 1)
         known = (places >= 0) & (places < codes.shape[1])
         pieces = codes[row[:, None], places.clamp(0, codes.shape[1] - 1)].masked_fill(~known, UNKNOWN)
@@ -297,26 +328,26 @@ class CentrePass:
     @property
     def _stem_count(self) -> int:
         """Return how many stem positions before pooling are computed anew: those that change, from an even one on."""
-        return min(even(2 * self.stem_reach + 1 + self.order - 1 + 1), self.stem_length)
+        return min(even(2 * self.stem_reach + 1 + self.order - 1 + 1), self.window_extent.stem)
 
-    def _stem_start(self, position: Position) -> Position:
-        """Return the first stem position that is computed anew for a substitution at this index of the window."""
-        return even_within(position - self.stem_reach - (self.order - 1), self.stem_length - self._stem_count)
+    def _stem_start(self, position: Position, extent: Extent) -> Position:
+        """Return the first stem position that is computed anew for a substitution at this index of the stretch."""
+        return even_within(position - self.stem_reach - (self.order - 1), extent.stem - self._stem_count)
 
-    def _changes(self, position: Position) -> list[Layer[Position]]:
-        """Return where a substitution at this index of the window changes each layer of the tower."""
+    def _changes(self, position: Position, extent: Extent) -> list[Layer[Position]]:
+        """Return where a substitution at this index of the stretch changes each layer of the tower."""
         result = []
-        low, changed = self._stem_start(position) // 2, self._stem_count // 2
-        for length in self.window_extent.lengths[:-1]:
+        low, changed = self._stem_start(position, extent) // 2, self._stem_count // 2
+        for length in extent.lengths[:-1]:
             count = min(even(changed + 2 * self.reach + 1), length)
             start = even_within(low - self.reach, length - count)
             result.append(Layer(low, start, count))
             low, changed = start // 2, count // 2
         return result
 
-    def _read_by(self, first: int, last: int) -> list[Span]:
-        """Return per tower block the positions of its input that substitutions at these indexes of the window read."""
-        pairs = zip(self._changes(first), self._changes(last))
+    def _read_by(self, first: int, last: int, extent: Extent) -> list[Span]:
+        """Return per tower block the positions of its input that substitutions at these indexes of the stretch read."""
+        pairs = zip(self._changes(first, extent), self._changes(last, extent))
         return [Span(one.start - self.reach, other.start + other.count + self.reach) for one, other in pairs]
 
 

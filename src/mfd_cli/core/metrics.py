@@ -2,55 +2,48 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from mfd_cli.base.arrays import Bools, Floats, Reals
 
-def auroc_auprc(scores: Tensor, labels: Tensor, chunk: int = 64) -> tuple[Tensor, Tensor]:
+
+def auroc_auprc(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the area under the ROC curve and the average precision of every track, each (tracks,) float64.
 
     `scores` (bins, tracks) float, `labels` (bins, tracks) bool, or float 0/1 with NaN where not measured. Tied scores
     are one step of the curve, as in scikit-learn. NaN where a track has no positive or no negative.
     """
-    if not scores.numel():
-        nothing = torch.full((scores.shape[1],), torch.nan, dtype=torch.float64)
-        return nothing, nothing
-    pieces = [
-        _areas(scores[:, low : low + chunk], labels[:, low : low + chunk]) for low in range(0, scores.shape[1], chunk)
-    ]
-    return torch.cat([auroc for auroc, _ in pieces]).cpu(), torch.cat([auprc for _, auprc in pieces]).cpu()
+    guesses, truths = scores.cpu().numpy(), labels.cpu().numpy()
+    areas = [_areas(guesses[:, track], truths[:, track]) for track in range(scores.shape[1])]
+    both = torch.tensor(areas, dtype=torch.float64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
 
 
-def _areas(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both areas of some tracks, from the corners of their curves: one corner per run of equal scores."""
-    known = torch.ones_like(labels, dtype=torch.bool) if labels.dtype == torch.bool else ~torch.isnan(labels)
-    ordered, order = scores.masked_fill(~known, -torch.inf).sort(dim=0, descending=True)
-    known = known.gather(0, order)
-    positive = (labels.gather(0, order) == 1) & known
-    hits = positive.cumsum(0).double()  # true positives down to each rank
-    called = known.cumsum(0).double()
-    positives, total = hits[-1], called[-1]
-    negatives = total - positives
-    last = torch.ones_like(positive)  # the last bin of each run of equal scores: where the curves have their corners
-    last[:-1] = ordered[1:] != ordered[:-1]
-    gained, hits_before = _since_last_corner(hits, last)
-    auprc = (gained * hits / called.clamp_min(1)).sum(0) / positives
-    missed, _ = _since_last_corner(called - hits, last)
-    auroc = (missed * (hits + hits_before) / 2).sum(0) / (positives * negatives)  # trapezoids
-    undefined = (positives == 0) | (negatives == 0)
-    nothing = torch.full_like(auroc, torch.nan)
-    return torch.where(undefined, nothing, auroc), torch.where(undefined, nothing, auprc)
+def _areas(scores: Floats, labels: Bools | Reals) -> tuple[float, float]:
+    """Return both areas of one track.
 
-
-def _since_last_corner(counts: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what running counts (bins, tracks) gained since the last corner, at corners, and what they were there.
-
-    `last` marks the corners; elsewhere nothing is gained.
+    The curves have their corners at the scores of positives, so it is enough to know where those stand among all: scores are
+    sorted without their labels, which NumPy does with vector instructions, several times as fast as an order is found.
     """
-    nothing = torch.zeros_like(counts)
-    corner = torch.where(last, counts, nothing).cummax(0).values
-    before = torch.cat([nothing[:1], corner[:-1]])
-    return torch.where(last, counts - before, nothing), before
+    if labels.dtype != np.bool_:
+        known = ~np.isnan(labels)
+        if not known.all():
+            scores, labels = scores[known], labels[known]
+    every, hits = np.sort(scores), np.sort(scores[labels == 1])
+    positives, negatives = len(hits), len(every) - len(hits)
+    if not positives or not negatives:
+        return math.nan, math.nan
+    below, up_to = np.searchsorted(every, hits, "left"), np.searchsorted(every, hits, "right")
+    hits_below, hits_up_to = np.searchsorted(hits, hits, "left"), np.searchsorted(hits, hits, "right")
+    passed = (
+        below - hits_below + up_to - hits_up_to
+    ) / 2  # negatives below each positive; of those with its score, half
+    precision = (positives - hits_below) / (len(every) - below)
+    return float(passed.sum() / (positives * negatives)), float(precision.mean())
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from mfd_cli.base.arrays import Bytes, Floats, Ints
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.base.threads import ahead
 from mfd_cli.core.head import HeadWeights
-from mfd_cli.core.incremental import CentrePass, Reference
+from mfd_cli.core.incremental import CentrePass, Reference, Seen
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.onehot import other_strand
-from mfd_cli.core.stretches import STRETCH, stretches_of
+from mfd_cli.core.stretches import STRETCH, Batch, stretches_of
 from mfd_cli.genome.sequence import Genome
 
 Strands = Literal["both", "forward"]
@@ -85,6 +86,8 @@ class Predictor:
         # A model that sees its padding would see other bases in its place in the middle of a stretch.
         self.most_bins = 1 if model.backbone.sees_padding else STRETCH
         self.latent = model.settings.latent
+        self.prefetch = self.device.type == "cuda"
+        """Whether a thread cuts the next stretches while these are read."""
         self.batch_size = batch_size if self.device.type == "cuda" else min(batch_size, cached_windows(model))
         # The other strand's latent belongs to a stranded track's partner: such a model is read on the forward strand alone.
         self.strands: Strands = "forward" if model.stranded else "both"
@@ -115,18 +118,23 @@ class Predictor:
         `firsts` on. `report` is told how many bins are done.
         """
         latents, done = np.empty((len(starts), self.latent), np.float32), 0
-        for stretches in stretches_of(starts, self.most_bins, 2 * self.margin):
-            length = self.length(stretches.bins)
-            at_once = max(self.batch_size * self.window // length, 1)  # as many bases as a batch of windows has
-            for low in range(0, len(stretches.firsts), at_once):
-                part = slice(low, low + at_once)
-                read = as_array(self.latents_of(cut(stretches.firsts[part], length)))
-                row, place, index = stretches.wanted(part)
-                latents[index] = read[row * stretches.bins + place]
-                done += len(index)
-                if report:
-                    report(done)
+        pieces = ((batch, cut(batch.firsts, self.length(batch.bins))) for batch in self.batches_of(starts))
+        for batch, codes in ahead(pieces) if self.prefetch else pieces:
+            read = as_array(self.latents_of(codes))
+            latents[batch.index] = read[batch.row * batch.bins + batch.place]
+            done += len(batch.index)
+            if report:
+                report(done)
         return latents
+
+    def batches_of(self, starts: Ints) -> Iterator[Batch]:
+        """Yield the stretches that hold all bins at `starts` (bins,), in any order, in batches that fit the device.
+
+        Of a model that sees its padding each is a single bin.
+        """
+        for stretches in stretches_of(starts, self.most_bins, 2 * self.margin):
+            # As many bases as a batch of windows has.
+            yield from stretches.batches(max(self.batch_size * self.window // self.length(stretches.bins), 1))
 
     def cutter(self, genome: Genome, contig: str) -> Callable[[Ints, int], Tensor]:
         """Return what cuts stretches of a contig for `latents_at`; beyond its ends bases are unknown."""
@@ -138,8 +146,9 @@ class Predictor:
         return cut
 
     def placed(self, values: NDArray[Any]) -> Tensor:
-        """Return an array on the device."""
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+        """Return an array on the device. A GPU copies it while it computes; the host does not wait."""
+        tensor = torch.from_numpy(np.ascontiguousarray(values))
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
     @torch.inference_mode()
     def latents_of(self, codes: Tensor, strands: Strands | None = None) -> Tensor:
@@ -155,31 +164,36 @@ class Predictor:
 
     @torch.inference_mode()
     def reference(self, codes: Tensor, first: int, last: int) -> tuple[Reference, Tensor]:
-        """Return a pass over windows (windows, bases), and their latents (windows, latent).
+        """Return a pass over stretches (stretches, bases), and their latents (stretches x bins, latent).
 
-        Substitutions at the indexes `first` to `last` of a window can be measured against that pass (`substituted`).
+        Substitutions at the indexes `first` to `last` of a stretch can be measured against that pass (`substituted`).
         """
         if self.strands == "forward":
             with float32_products(self.precision == "tf32"):
                 passed = self.backbone.reference(codes, first, last)
             return passed, passed.latents
-        codes, end = torch.cat([codes, other_strand(codes)]), self.window - 1
+        codes, end = torch.cat([codes, other_strand(codes)]), codes.shape[1] - 1
         with float32_products(self.precision == "tf32"):
             passed = self.backbone.reference(codes, min(first, end - last), max(last, end - first))
-        return passed, mean_of_strands(passed.latents)
+        return passed, mean_of_strands(passed.latents, len(passed.extent.kept))
 
     @torch.inference_mode()
-    def substituted(self, reference: Reference, row: Tensor, position: Tensor, base: Tensor) -> Tensor:
-        """Return the latents (variants, latent) of windows of a reference with one base exchanged.
+    def substituted(
+        self, reference: Reference, row: Tensor, position: Tensor, base: Tensor, seen: Seen | None = None
+    ) -> Tensor:
+        """Return the latents (bins, latent) of bins of a reference with one base of their stretch exchanged.
 
-        `row` (variants,) is the window's number, `position` the index in it, `base` the code of the new base.
+        `row` (variants,) is the stretch's number, `position` the index in it, `base` the code of the new base; `seen` says
+        which bins are wanted with which variant (default: the first of its stretch with each).
         """
         if self.strands == "both":
-            windows = len(reference.codes) // 2
-            row, base = torch.cat([row, row + windows]), torch.cat([base, 3 - base])
-            position = torch.cat([position, self.window - 1 - position])
+            variant, place = seen or Seen.alone(row)
+            opposite = len(reference.extent.kept) - 1 - place  # the other strand's bins come in the opposite order
+            seen = Seen(torch.cat([variant, variant + len(row)]), torch.cat([place, opposite]))
+            row, base = torch.cat([row, row + len(reference.codes) // 2]), torch.cat([base, 3 - base])
+            position = torch.cat([position, reference.codes.shape[1] - 1 - position])
         with float32_products(self.precision == "tf32"):
-            latents = self.backbone.alternates(reference, row, position, base)
+            latents = self.backbone.alternates(reference, row, position, base, seen)
         return mean_of_strands(latents) if self.strands == "both" else latents
 
 

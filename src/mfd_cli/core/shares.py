@@ -6,17 +6,29 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mfd_cli.base.arrays import Floats
+from mfd_cli.base.arrays import Doubles, Floats
+from mfd_cli.base.long_array import LongArray
 
 
-def variance_shares(latents: Floats, weights: Floats, parts: Mapping[str, Floats]) -> dict[str, Floats]:
+def covariance_of(values: LongArray) -> Doubles:
+    """Return the covariance (size, size) of the columns of values (rows, size)."""
+    shift, total, products = None, np.zeros(values.shape[1]), np.zeros((values.shape[1], values.shape[1]))
+    for _, block in values.blocks():
+        # Sums of squares lose their digits where the mean is large: they are taken about the mean of the first block.
+        shift = block.mean(0, dtype=np.float64) if shift is None else shift
+        centred = block - shift
+        total += centred.sum(0)
+        products += centred.T @ centred
+    return (products - np.outer(total, total) / max(len(values), 1)) / max(len(values) - 1, 1)
+
+
+def variance_shares(covariance: Doubles, weights: Floats, parts: Mapping[str, Floats]) -> dict[str, Floats]:
     """Return the share of the variance of each track's logit that each part has over bins: Cov(part, total) / Var(total).
 
-    `latents` (bins, latent); `weights` (tracks, latent) make the total; `parts` name -> (tracks, latent) weights that
-    sum to it. The shares (tracks,) then sum to one; a share can be negative (a part that works against the total).
+    `covariance` (latent, latent) is that of the latents over bins; `weights` (tracks, latent) make the total; `parts` name ->
+    (tracks, latent) weights that sum to it. The shares (tracks,) then sum to one; a share can be negative (a part that works
+    against the total).
     """
-    centred = latents - latents.mean(0, dtype=np.float64)
-    covariance = centred.T @ centred / max(len(latents) - 1, 1)
     with_total = covariance @ weights.T  # (latent, tracks): covariance of each latent with each track's logit
     variance = np.einsum("ik,ki->i", weights, with_total)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -18,6 +18,22 @@ SIZES = (1, 2, 4, 8, 16, 24, STRETCH)
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Stretches of one length that are read together: `bins` is how many each has, `firsts` (stretches,) the starts of their
+    first bins, bp.
+
+    `row`, `place` and `index` (wanted bins,) say of each bin that is wanted the stretch, in ascending order, the place in it,
+    and which of the bins that were asked for it is. The first bin of a stretch is always wanted.
+    """
+
+    bins: int
+    firsts: Ints
+    row: Ints
+    place: Ints
+    index: Ints
+
+
+@dataclass(frozen=True)
 class Stretches:
     """Stretches of one length: `firsts` (stretches,) are the starts of their first bins, bp; `bins` is how many each has.
 
@@ -31,10 +47,13 @@ class Stretches:
     place: Ints
     index: Ints
 
-    def wanted(self, part: slice) -> tuple[Ints, Ints, Ints]:
-        """Return, of the stretches in a part, each wanted bin's stretch (counted within the part), place and index."""
-        low, high = np.searchsorted(self.owner, [part.start, part.stop])
-        return self.owner[low:high] - part.start, self.place[low:high], self.index[low:high]
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Yield them in batches of at most `size` stretches."""
+        for first in range(0, len(self.firsts), size):
+            low, high = np.searchsorted(self.owner, [first, first + size])
+            mine = slice(low, high)
+            firsts, row = self.firsts[first : first + size], self.owner[mine] - first
+            yield Batch(self.bins, firsts, row, self.place[mine], self.index[mine])
 
 
 def stretches_of(starts: Ints, most: int, gap: int) -> Iterator[Stretches]:

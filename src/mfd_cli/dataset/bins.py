@@ -47,10 +47,17 @@ class Bins:
         """The signals, (n, signal tracks), NaN where not measured, gathered anew each time."""
         return _gathered(self.rows_of_signal, self.row, np.nan)
 
-    @property
-    def measured(self) -> Bytes | None:
-        """Which peak tracks were measured, packed like `peaks`; None where all were, in every bin."""
-        return None if self.mask is None or self.masks is None else self.masks[self.mask]
+    def labels(self, tracks: Ints) -> Bools:
+        """Return (n, tracks) in which bins these peak tracks (tracks,) have a peak."""
+        return _gathered(_bits(self.rows_of_peaks, tracks), self.row, False)
+
+    def measured(self, tracks: Ints) -> Bools | None:
+        """Return (n, tracks) in which bins these peak tracks (tracks,) were measured; None where all were, in every bin."""
+        return None if self.mask is None or self.masks is None else _bits(self.masks, tracks)[self.mask]
+
+    def signals(self, places: Ints) -> Floats:
+        """Return (n, places) the signals of some signal tracks, by their places (places,); NaN where not measured."""
+        return _gathered(self.rows_of_signal[:, places], self.row, np.nan)
 
     def taken(self, index: Ints) -> Bins:
         """Return the bins of an index, each at most once, with no other bin's data."""
@@ -85,6 +92,11 @@ def _gathered(rows: NDArray[Value], index: NDArray[np.int32], absent: float) -> 
     there = index != NO_DATA
     result[there] = rows[index[there]]
     return result
+
+
+def _bits(packed: Bytes, tracks: Ints) -> Bools:
+    """The bits of some tracks, (rows, tracks), of packed ones."""
+    return (packed[:, tracks // 8] >> (tracks % 8).astype(np.uint8) & 1).astype(bool)
 
 
 def pack_bits(labels: Bools) -> Bytes:

@@ -87,10 +87,8 @@ class Dataset:
             raise DatasetError(message, path=self.path / "shards", hint=AGAIN)
         row[place] = np.arange(len(place))
         peaks, signals = len(self.peak_tracks), len(self.signal_tracks)
-        contig, start = self.grid.positions()
         return Bins(
-            contig[index],
-            start[index],
+            *self.grid.positions(index),
             row,
             _joined([packed for _, packed, _ in rows], np.zeros((0, -(-peaks // 8)), np.uint8)),
             _joined([values for _, _, values in rows], np.zeros((0, signals), np.float32)),
@@ -191,14 +189,14 @@ def _read_tracks(path: Path) -> tuple[Track, ...]:
 
 def write_runs(path: Path, runs: Runs, grid: BinGrid) -> None:
     """Write bins.arrow: one row per run of neighbouring bins."""
-    contig, start = grid.positions()
+    contig, start = grid.positions(runs.first)
     _write_table(
         path,
         pa.table(
             {
-                "contig": _contigs(contig[runs.first], grid),
-                "start": pa.array(start[runs.first], pa.int64()),
-                "end": pa.array(start[runs.first] + BIN * runs.lengths(grid.total), pa.int64()),
+                "contig": _contigs(contig, grid),
+                "start": pa.array(start, pa.int64()),
+                "end": pa.array(start + BIN * runs.lengths(grid.total), pa.int64()),
                 "state": pa.DictionaryArray.from_arrays(pa.array(runs.state, pa.int8()), pa.array(list(STATES))),
             }
             | (
@@ -262,10 +260,10 @@ def write_shard(path: Path, index: Ints, peaks: Bytes, signal: Floats, grid: Bin
 
     `peaks` (n, ceil(peak tracks / 8)) are packed bits, `signal` (n, signal tracks) float32, NaN where not measured.
     """
-    contig, start = grid.positions()
+    contig, start = grid.positions(index)
     columns: dict[str, pa.Array] = {
-        "contig": _contigs(contig[index], grid),
-        "start": pa.array(start[index], pa.int64()),
+        "contig": _contigs(contig, grid),
+        "start": pa.array(start, pa.int64()),
         "peaks": _fixed_binary(peaks),
         "signal": _fixed_floats(signal),
     }

@@ -1,20 +1,24 @@
 """What a model has to beat: predictions made of those for other tracks, and a k-mer model.
 
-Every baseline is (bins, tracks), in the order of the model's outputs, and is measured by the same code as the model. For
-a track that takes part in training, the track itself is left out of its own baseline.
+Every baseline is a `Prediction`, with a column per track in the order of the model's outputs, and is measured by the same code
+as the model. For a track that takes part in training, the track itself is left out of its own baseline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mfd_cli.base.arrays import Bools, Floats, Ints
+from mfd_cli.base.long_array import long_array
 from mfd_cli.core.metadata import MetadataEncoder
-from mfd_cli.dataset.bins import Bins, unpack_bits
+from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
+from mfd_cli.evaluation.linear import Prediction
 from mfd_cli.genome.grid import BIN
 
 K = 5
@@ -23,21 +27,23 @@ KMER_WINDOW = 512
 """Bases around the middle of a bin in which k-mers are counted."""
 KMER_RIDGE = 300.0
 MOST_FITTED_BINS = 100_000
+FITTED_TRACKS, COUNTED_BINS = 64, 16_384
+"""Tracks whose labels, and bins whose k-mers, are in memory together."""
 
 
 def from_other_tracks(
-    logits: Floats,
+    own: Prediction,
     metadata: MetadataEncoder,
     rows: Sequence[Mapping[str, str]],
     trained: Bools,
     kinds: Sequence[str],
     same: Mapping[int, int] | None = None,
-) -> dict[str, Floats]:
-    """Return means of the predicted logits (bins, tracks) over training tracks of the same kind (peaks, signal), by baseline.
+) -> Iterator[tuple[str, Prediction]]:
+    """Yield the name and the prediction of each baseline: means of a model's logits over training tracks of the same kind.
 
     average: over all of them (one shared prediction); same F: over those that share a level of factor F; nearest: over those
-    that share the most factors. NaN for a track to which no other one is similar in this way. `same` names pairs of columns
-    that are one experiment, which must not be in each other's baseline.
+    that share the most factors. It says nothing of a track to which no other one is similar in this way. `same` names pairs of
+    columns that are one experiment, which must not be in each other's baseline.
     """
     same_level = {name: share_a_level(metadata.membership(name, rows)) for name in metadata.encoders}
     kind = np.array(kinds)
@@ -46,8 +52,10 @@ def from_other_tracks(
         allowed[one, other] = allowed[other, one] = False
     count = np.where(allowed, sum(similar.astype(int) for similar in same_level.values()), -1)
     best = allowed & (count == count.max(1, keepdims=True))
-    chosen = {"average": allowed, "nearest": best} | {f"same {name}": allowed & s for name, s in same_level.items()}
-    return {name: mean_over(logits, similar) for name, similar in chosen.items()}
+    yield "average", mean_over(own, allowed)
+    yield "nearest", mean_over(own, best)
+    for name, similar in same_level.items():
+        yield f"same {name}", mean_over(own, allowed & similar)
 
 
 def share_a_level(membership: Bools) -> Bools:
@@ -56,35 +64,46 @@ def share_a_level(membership: Bools) -> Bools:
     return member @ member.T > 0
 
 
-def mean_over(logits: Floats, similar: Bools) -> Floats:
-    """Return (bins, tracks) the mean of the columns that are similar to each track, by `similar` (tracks, tracks).
+def mean_over(own: Prediction, similar: Bools) -> Prediction:
+    """Return, for each column, the mean of the logits of the columns that are similar to it, by `similar` (columns, columns).
 
-    NaN where none is.
+    The mean of linear predictions is that of their weights. It says nothing of a column to which none is similar.
     """
     size = similar.sum(1)
-    weights = similar / np.where(size > 0, size, np.nan)[:, None]
-    means: Floats = np.full((len(logits), len(similar)), np.nan, np.float32)
-    if (size > 0).any():
-        means[:, size > 0] = logits @ weights[size > 0].T.astype(np.float32)
-    return means
+    shares = (similar / np.maximum(size, 1)[:, None]).astype(np.float32)
+    bias = np.where(size > 0, shares @ own.bias, np.float32(np.nan))
+    return Prediction(own.inputs, shares @ own.weights, bias)
 
 
-def kmer_ridge(dataset: Dataset, bins: Bins, ridge: float = KMER_RIDGE, most: int = MOST_FITTED_BINS) -> Floats:
-    """Return (bins, peak tracks) a ridge regression of labels on log counts of canonical 5-mers in 512 bp around the bin.
+@contextmanager
+def kmer_ridge(
+    dataset: Dataset, bins: Bins, folder: Path, ridge: float = KMER_RIDGE, most: int = MOST_FITTED_BINS
+) -> Iterator[Prediction]:
+    """Yield the prediction of peak tracks by a ridge regression of labels on log counts of canonical 5-mers around the bin.
 
-    It is fitted on at most `most` training bins, evenly spaced.
+    They are counted in 512 bp. It is fitted on at most `most` training bins, evenly spaced. The counts of `bins` are kept on
+    the disk of `folder`, for as long as the context lasts, where they are large.
     """
-    train = dataset.split("train")
-    fitted = train.thinned(most)
-    labels = unpack_bits(fitted.peaks, len(dataset.peak_tracks)).astype(np.float32)
+    fitted = dataset.split("train").thinned(most)
     x = kmer_counts(dataset, fitted.contig, fitted.start)
-    mean, centre = x.mean(0), labels.mean(0)
+    mean = x.mean(0)
     x -= mean
-    gram = x.T @ x
+    gram = (x.T @ x).astype(np.float64)
     gram[np.diag_indices_from(gram)] += ridge
-    slopes = np.linalg.solve(gram.astype(np.float64), (x.T @ (labels - centre)).astype(np.float64))
-    guess: Floats = ((kmer_counts(dataset, bins.contig, bins.start) - mean) @ slopes + centre).astype(np.float32)
-    return guess
+    centre, products = [], []
+    for low in range(0, len(dataset.peak_tracks), FITTED_TRACKS):
+        tracks = np.arange(low, min(low + FITTED_TRACKS, len(dataset.peak_tracks)))
+        labels = fitted.labels(tracks).astype(np.float32)
+        centre.append(labels.mean(0))
+        products.append((x.T @ (labels - centre[-1])).astype(np.float64))
+    slopes = np.linalg.solve(gram, np.concatenate(products, 1))
+    bias = np.concatenate(centre) - mean @ slopes
+    counted = (
+        kmer_counts(dataset, bins.contig[low : low + COUNTED_BINS], bins.start[low : low + COUNTED_BINS])
+        for low in range(0, len(bins), COUNTED_BINS)
+    )
+    with long_array((len(bins), len(mean)), counted, folder) as counts:
+        yield Prediction(counts, slopes.T.astype(np.float32), bias.astype(np.float32))
 
 
 def kmer_counts(dataset: Dataset, contig: NDArray[np.int32], start: Ints, k: int = K) -> Floats:

@@ -5,13 +5,15 @@ evaluation-SPLIT/tracks.tsv, .parquet  one row per track: how well it is predict
     baselines.tsv                      the same scores of simpler predictions, and of other runs
     independence.tsv, .png             what fresh probes find of one group in another (independence.py)
     weights.tsv                        factors that show in another group's output weights
+    calibration.tsv, .png              the reliability curve of peaks (calibration.py)
     summary.json                       means over tracks, all of the probes, and notes on what could not be measured
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,45 +21,43 @@ from typing import Any
 import numpy as np
 import torch
 
-from mfd_cli.base.arrays import Floats
+from mfd_cli.base.arrays import Doubles, Floats
 from mfd_cli.base.errors import DatasetError, few
-from mfd_cli.base.files import check_output, whole_folder, write_json
+from mfd_cli.base.files import check_output, existing_parent, whole_folder, write_json
+from mfd_cli.base.long_array import LongArray
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.stored_json import without_nan
 from mfd_cli.core.metrics import auroc_auprc
 from mfd_cli.core.predictor import Head, Predictor
-from mfd_cli.core.shares import variance_shares, whole_latent
+from mfd_cli.core.shares import covariance_of, variance_shares, whole_latent
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
-from mfd_cli.evaluation.baselines import from_other_tracks, kmer_ridge
-from mfd_cli.evaluation.independence import contributions, independence, varying, weight_leakage
+from mfd_cli.evaluation.calibration import Reliability, calibration_lines
+from mfd_cli.evaluation.calibration_picture import draw_calibration
+from mfd_cli.evaluation.comparison import Reading, baseline_means, baselines_of, score_baselines
+from mfd_cli.evaluation.independence import MOST_BINS, contributions, independence, varying, weight_leakage
 from mfd_cli.evaluation.independence_picture import draw_independence
+from mfd_cli.evaluation.linear import Prediction
 from mfd_cli.evaluation.track_scores import (
     FEWEST_POSITIVES,
     averages,
-    mean_of,
-    peak_rows,
     rated,
-    signal_rows,
 )
 from mfd_cli.formats.tables import write_parquet, write_tsv
 from mfd_cli.genome.grid import evenly
-from mfd_cli.runs.at_work import bin_latents, check_same_tracks, labels_of
+from mfd_cli.runs.at_work import check_same_tracks, labels_of
 from mfd_cli.runs.folder import Run
 
 FEWEST_BINS = 200
 """Fewer bins than this say nothing about independence."""
 MOST_RANKED_BINS = 20_000
 """Bins in which the tracks are ranked against each other, spread evenly over the split."""
-KMERS = "k-mers"
-"""The baseline of the k-mer model."""
-COMPARED = ("auroc", "auroc_occupied", "auprc")
-"""Scores of peak tracks that are put beside those of baselines; of signal tracks it is Pearson's correlation."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Rows per track, per factor level, per track and baseline, per independence measure; the averages; and notes.
+    """Rows per track, per factor level, per track and baseline, per independence measure; the averages; notes; and rows of the
+    reliability curve.
 
     `notes` are sentences on what is zero or could not be measured, and why: a number that is absent is explained here.
     """
@@ -71,6 +71,7 @@ class Evaluation:
     weights: Sequence[Mapping[str, Any]]
     summary: Mapping[str, Any]
     notes: Sequence[str] = field(default=())
+    calibration: Sequence[Mapping[str, Any]] = field(default=())
 
     def lines(self) -> list[str]:
         """Return what is said at the end: the averages over training tracks in one line, and the notes."""
@@ -80,7 +81,8 @@ class Evaluation:
             counts.append(f"{overall['signal_tracks']} with signal")
         figures = [f"{name} {value:.4f}" for name, value in overall.items() if isinstance(value, float)]
         averaged = f"{self.split}, {self.bins:,} bins, {', '.join(counts)}: {', '.join(figures)}"
-        return [averaged, *(f"note: {note}" for note in self.notes)]
+        calibration = calibration_lines(self.summary["calibration"]) if "calibration" in self.summary else []
+        return [averaged, *calibration, *(f"note: {note}" for note in self.notes)]
 
 
 def evaluate(
@@ -104,8 +106,12 @@ def evaluate(
     variance of the shared part and of each group. levels.tsv: means by factor level. baselines.tsv: the same metrics of
     predictions made of those for other tracks, of the runs `beside` (name to run, such as the free twin; one that has the
     name of another baseline is called `run NAME`), and with `kmer` of a k-mer model. independence.tsv and .png, weights.tsv:
-    with `probes`, what fresh probes find of one group in another (see evaluation/independence.py). summary.json: means over
+    with `probes`, what fresh probes find of one group in another (see evaluation/independence.py). calibration.tsv and .png:
+    the reliability curve over all bins of all rated training tracks (see evaluation/calibration.py). summary.json: means over
     tracks with enough positives, and all of the probes.
+
+    Latents that are too large for memory lie in a file beside the output while this runs. Logits are made for some tracks
+    at a time, so memory does not grow with bins x tracks.
 
     Raises DatasetError where the split has no bins, RunError where the dataset has other tracks than the model.
     """
@@ -115,32 +121,38 @@ def evaluate(
     check_same_tracks(run, dataset)
     for other in (beside or {}).values():
         check_same_tracks(other, dataset)
-    latents = bin_latents(run, dataset, bins, device, batch_size, progress)
-    head = Predictor(run.model, device).head
-    logits = head.logits(latents)
-    tracks = score_tracks(run, head, bins, latents)
-    levels = score_levels(run, tracks)
-    others = from_other_tracks(
-        logits, run.model.metadata, run.model.rows, run.model.trained, [t.kind for t in run.tracks]
-    )
-    others["shared part"] = head.bias + head.shared_part(latents)[:, None]
-    if kmer and run.peak_tracks:
-        others[KMERS] = kmer_ridge(dataset, bins)
-    for name, other in (beside or {}).items():
-        theirs = bin_latents(other, dataset, bins, device, batch_size, progress)
-        others[free_name(name, {*others, KMERS})] = Predictor(other.model, device).head.logits(theirs)
-    baselines = score_baselines(run, bins, others)
-    independence_rows, weights, unprobed = probe(run, head, latents) if probes else ([], [], [])
-    notes = [*notes_on_groups(run, head, latents), *notes_on_tracks(tracks, kmer), *unprobed]
-    summary = summarise(run, split, len(bins), tracks) | {"within_bin": within_bin(run, bins, logits)}
+    folder = Path(tempfile.gettempdir()) if output is None else existing_parent(output)
+    reading = Reading(dataset, bins, folder, device, batch_size, progress)
+    with reading.latents(run) as latents:
+        head = Predictor(run.model, device).head
+        own, reliability = Prediction(latents, head.matrix(), head.bias), Reliability()
+        tracks = score_tracks(run, head, reading, own, reliability)
+        levels = score_levels(run, tracks)
+        baselines = score_baselines(run, reading, baselines_of(run, head, reading, own, beside or {}, kmer))
+        ranked = within_bin(run, bins, own)
+        probed = latents.rows(evenly(len(bins), MOST_BINS))
+    independence_rows, weights, unprobed = probe(run, head, probed) if probes else ([], [], [])
+    notes = [*notes_on_groups(run, head, probed), *notes_on_tracks(tracks, kmer), *unprobed]
+    summary = summarise(run, split, len(bins), tracks) | {"within_bin": ranked}
+    if reliability.tracks:
+        summary |= {"calibration": reliability.summary()}
     summary |= {"baselines": baseline_means(tracks, baselines), "independence": independence_rows, "weights": weights}
     summary |= {"notes": notes}
     result = Evaluation(
-        split, len(bins), tracks, levels, baselines, independence_rows, weights, without_nan(summary), notes
+        split,
+        len(bins),
+        tracks,
+        levels,
+        baselines,
+        independence_rows,
+        weights,
+        without_nan(summary),
+        notes,
+        reliability.rows(),
     )
     if output is not None:
-        with whole_folder(output) as folder:
-            publish(result, folder)
+        with whole_folder(output) as built:
+            publish(result, built)
     return result
 
 
@@ -165,25 +177,36 @@ def publish(result: Evaluation, folder: Path) -> None:
         ("baselines", result.baselines),
         ("independence", result.probes),
         ("weights", result.weights),
+        ("calibration", result.calibration),
     ):
         if rows:
             write_tsv(folder / f"{name}.tsv", rows)
     write_json(folder / "summary.json", result.summary)
     if result.probes:
         draw_independence(folder / "independence.png", result.probes, result.weights)
+    if result.calibration:
+        draw_calibration(folder / "calibration.png", result.calibration)
 
 
 # -- the model itself --------------------------------------------------------------------------------------------------
 
 
-def score_tracks(run: Run, head: Head, bins: Bins, latents: Floats) -> list[dict[str, Any]]:
-    """Return one row per track, in the order of the model's outputs: levels, scores, shares of its logit's variance."""
-    logits = head.logits(latents)
-    peaks = peak_rows(run, logits[:, : run.peak_tracks], bins)
-    signals = signal_rows(run, logits[:, run.peak_tracks :], bins)
-    shares = group_shares(head, latents)
+def score_tracks(
+    run: Run, head: Head, reading: Reading, own: Prediction, reliability: Reliability
+) -> list[dict[str, Any]]:
+    """Return one row per track, in the order of the model's outputs: levels, scores, shares of its logit's variance.
+
+    The cells of rated training tracks are counted in `reliability`.
+    """
+
+    def count(track: int, scores: Mapping[str, Any], logits: torch.Tensor, labels: torch.Tensor) -> None:
+        if run.model.trained[track] and rated({"kind": "peaks", **scores}):
+            reliability.add(logits, labels)
+
+    shares = group_shares(head, covariance_of(own.inputs))
     rows = []
-    for index, (track, scores) in enumerate(zip(run.tracks, [*peaks, *signals])):
+    for index, scores in reading.scores(run, own, "tracks", count):
+        track = run.tracks[index]
         levels = run.model.metadata.level_cells(track.metadata)
         own_shares = {f"share_{name}": float(values[index]) for name, values in shares.items()}
         trained = bool(run.model.trained[index])
@@ -191,15 +214,16 @@ def score_tracks(run: Run, head: Head, bins: Bins, latents: Floats) -> list[dict
     return rows
 
 
-def group_shares(head: Head, latents: Floats) -> dict[str, Floats]:
+def group_shares(head: Head, covariance: Doubles) -> dict[str, Floats]:
     """Return each part's share of every track's logit variance, {part: (tracks,)}: `shared` and every group.
 
-    They sum to one over the parts. NaN for a track whose logit does not vary.
+    `covariance` (latent, latent) is that of the latents. The shares sum to one over the parts. NaN for a track whose logit
+    does not vary.
     """
-    tracks, size = len(head.bias), latents.shape[1]
+    tracks, size = len(head.bias), len(covariance)
     parts = {"shared": np.broadcast_to(head.shared, (tracks, size))}
     parts |= {group: whole_latent(weights, head.slices[group], size) for group, weights in head.groups.items()}
-    return variance_shares(latents, head.matrix(), parts)
+    return variance_shares(covariance, head.matrix(), parts)
 
 
 def share_columns(tracks: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -221,7 +245,7 @@ def score_levels(run: Run, tracks: Sequence[Mapping[str, Any]]) -> list[dict[str
     return rows
 
 
-def within_bin(run: Run, bins: Bins, logits: Floats) -> dict[str, float]:
+def within_bin(run: Run, bins: Bins, own: Prediction) -> dict[str, float]:
     """Return whether the model ranks the peak tracks within a bin: the mean over bins of the AUROC over tracks.
 
     `auroc_prevalence` is that of the tracks' prevalences alone, which is what a prediction that says nothing about the bin
@@ -229,10 +253,11 @@ def within_bin(run: Run, bins: Bins, logits: Floats) -> dict[str, float]:
     bin has both a track with and a track without a peak.
     """
     chosen = evenly(len(bins), MOST_RANKED_BINS)
-    labels = labels_of(run, bins)[chosen].T  # (peak tracks, bins): here the tracks are what is ranked
-    scores = torch.from_numpy(logits[chosen, : run.peak_tracks]).T
+    labels = labels_of(run, bins.taken(chosen)).T  # (peak tracks, bins): here the tracks are what is ranked
+    thinned = Prediction(LongArray.of(own.inputs.rows(chosen)), own.weights, own.bias)
+    scores = torch.from_numpy(thinned.logits(np.arange(run.peak_tracks)))
     prevalence = labels.nanmean(1, keepdim=True).expand_as(labels)
-    auroc, constant = (auroc_auprc(values, labels, chunk=1024)[0].nanmean().item() for values in (scores, prevalence))
+    auroc, constant = (auroc_auprc(values, labels)[0].nanmean().item() for values in (scores, prevalence))
     return {"auroc": auroc, "auroc_prevalence": constant}
 
 
@@ -243,57 +268,6 @@ def summarise(run: Run, split: str, bins: int, tracks: Sequence[Mapping[str, Any
         rows = [row for row in tracks if row["trained"] == trained]
         if rows:
             result[name] = averages(rows, share_columns(tracks))
-    return result
-
-
-# -- what it is compared with ------------------------------------------------------------------------------------------
-
-
-def score_baselines(run: Run, bins: Bins, others: Mapping[str, Floats]) -> list[dict[str, Any]]:
-    """Return one row per baseline and track that it says something about, from predictions {baseline: (bins, tracks)}.
-
-    A baseline of peak tracks alone (k-mers) has fewer columns; a column of NaN means that it says nothing about the track.
-    """
-    rows = []
-    for name, scores in others.items():
-        peaks = peak_rows(run, scores[:, : run.peak_tracks], bins)
-        signals = signal_rows(run, scores[:, run.peak_tracks :], bins) if scores.shape[1] == len(run.tracks) else []
-        for track, scored, row in zip(run.tracks, ~np.isnan(scores[0]), [*peaks, *signals]):
-            if scored:
-                shown = {key: row[key] for key in (*COMPARED, "pearson")}
-                rows.append({"track": track.id, "kind": track.kind, "baseline": name, **shown})
-    return rows
-
-
-def free_name(run: str, taken: Collection[str]) -> str:
-    """Return the name of a run among baselines: its own, or `run NAME` where another baseline has that."""
-    while run in taken:
-        run = f"run {run}"
-    return run
-
-
-def baseline_means(
-    tracks: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Return {set of tracks: {baseline: means}}, each mean beside the model's own over the same tracks (`model_...`).
-
-    Over the rated peak tracks (`tracks`) and the signal tracks (`signal_tracks`) that have the baseline.
-    """
-    own = {row["track"]: row for row in tracks}
-    result: dict[str, dict[str, dict[str, float]]] = {}
-    for name, trained in (("training_tracks", True), ("held_out_tracks", False)):
-        for baseline in dict.fromkeys(row["baseline"] for row in baselines):
-            rows = [row for row in baselines if row["baseline"] == baseline and own[row["track"]]["trained"] == trained]
-            peaks = [row for row in rows if rated(own[row["track"]])]
-            signals = [row for row in rows if row["kind"] == "signal"]
-            if not peaks and not signals:
-                continue
-            means: dict[str, float] = {"tracks": len(peaks), "signal_tracks": len(signals)}
-            for chosen, columns in ((peaks, COMPARED), (signals, ("pearson",))):
-                models = [own[row["track"]] for row in chosen]
-                means |= {key: mean_of(chosen, key) for key in columns}
-                means |= {f"model_{key}": mean_of(models, key) for key in columns}
-            result.setdefault(name, {})[baseline] = means
     return result
 
 

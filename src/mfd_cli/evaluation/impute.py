@@ -9,6 +9,7 @@ truth, their scores beside those of predictions made from other tracks.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,23 +20,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from mfd_cli.base.arrays import Floats
 from mfd_cli.base.errors import MetadataError
-from mfd_cli.base.files import check_output, whole_folder, write_json
+from mfd_cli.base.files import check_output, existing_parent, whole_folder, write_json
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.stored_json import without_nan
 from mfd_cli.core.metadata import Unseen
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.unseen import head_of_rows
+from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation.baselines import from_other_tracks, share_a_level
 from mfd_cli.evaluation.evaluate import bins_to_measure
-from mfd_cli.evaluation.track_scores import peak_metrics, rated, signal_metrics
+from mfd_cli.evaluation.linear import Prediction
+from mfd_cli.evaluation.track_scores import rated, scores_of
 from mfd_cli.experiments.sources import kind_of
 from mfd_cli.experiments.track import Kind
 from mfd_cli.formats.metadata_table import read_table
 from mfd_cli.formats.tables import write_tsv
-from mfd_cli.runs.at_work import bin_latents, check_same_tracks, labels_of
+from mfd_cli.runs.at_work import check_same_tracks, kept_latents
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.new_experiment import experiment_kind
 from mfd_cli.runs.support import Backing
@@ -51,6 +53,10 @@ class Experiment:
     kind: str
     row: Row
     track: int | None = None
+
+    def has_data_in(self, run: Run) -> bool:
+        """Return whether it is a track of the run, of its kind, so that the prediction can be compared with data."""
+        return self.track is not None and run.tracks[self.track].kind == self.kind
 
 
 @dataclass(frozen=True)
@@ -95,30 +101,31 @@ def impute(
         if backed == "impossible" and item.track is None:  # what was measured is possible
             raise MetadataError(f"experiment {item.id!r} is impossible: {reason}", path=metadata)
     head = head_of_rows(run.model, rows, [track.kind for track in run.tracks], kinds)
-    latents = bin_latents(run, dataset, bins, device, batch_size, progress)
-    logits = head.logits(latents)
-    scored = score(run, bins, wanted, logits)
-    experiments = [
-        {
-            "experiment": item.id,
-            "kind": item.kind,
-            "support": backed,
-            "why": reason,
-            **run.model.metadata.level_cells(row),
-            "most_like": ", ".join(most_like(run, row)),
-            **scores,
-        }
-        for item, row, (backed, reason), scores in zip(wanted, rows, backing, scored)
-    ]
-    baselines = baseline_scores(run, bins, wanted, Predictor(run.model, device).head.logits(latents), logits)
-    result = Imputation(experiments, baselines, without_nan(summarise(experiments, baselines)))
-    if output is not None:
-        with whole_folder(output) as folder:
-            write_tsv(folder / "experiments.tsv", experiments)
-            if baselines:
-                write_tsv(folder / "baselines.tsv", baselines)
-            write_predictions(folder / "predictions.parquet", dataset, bins, wanted, logits)
-            write_json(folder / "summary.json", result.summary)
+    folder = Path(tempfile.gettempdir()) if output is None else existing_parent(output)
+    with kept_latents(run, dataset, bins, folder, device, batch_size, progress) as latents:
+        prediction = Prediction(latents, head.matrix(), head.bias)
+        own = Predictor(run.model, device).head
+        experiments = [
+            {
+                "experiment": item.id,
+                "kind": item.kind,
+                "support": backed,
+                "why": reason,
+                **run.model.metadata.level_cells(row),
+                "most_like": ", ".join(most_like(run, row)),
+                **scores,
+            }
+            for item, row, (backed, reason), scores in zip(wanted, rows, backing, score(run, bins, wanted, prediction))
+        ]
+        baselines = baseline_scores(run, bins, wanted, Prediction(latents, own.matrix(), own.bias), prediction)
+        result = Imputation(experiments, baselines, without_nan(summarise(experiments, baselines)))
+        if output is not None:
+            with whole_folder(output) as built:
+                write_tsv(built / "experiments.tsv", experiments)
+                if baselines:
+                    write_tsv(built / "baselines.tsv", baselines)
+                write_predictions(built / "predictions.parquet", dataset, bins, wanted, prediction)
+                write_json(built / "summary.json", result.summary)
     return result
 
 
@@ -182,34 +189,24 @@ def most_like(run: Run, row: Row, most: int = 3) -> list[str]:
 SCORES = ("positives", "prevalence", "auroc", "auroc_occupied", "auprc", "pearson", "spearman", "deviance_explained")
 
 
-def score(run: Run, bins: Any, wanted: Sequence[Experiment], scores: Floats) -> list[dict[str, Any]]:
-    """Return the metrics of predictions (bins, experiments) where the dataset has data of the experiment, else NaN."""
-    labels = labels_of(run, bins)
-    truth = run.signal_scale.forward(torch.from_numpy(np.array(bins.signal)))
-    occupied = (labels == 1).any(1)
-    result = []
-    for i, item in enumerate(wanted):
-        column, row = torch.from_numpy(np.ascontiguousarray(scores[:, i : i + 1])), dict.fromkeys(SCORES, np.nan)
-        if item.track is not None and item.kind == "peaks":
-            row |= peak_metrics(column, labels[:, item.track : item.track + 1], occupied)[0]
-        elif item.track is not None:
-            place = item.track - run.peak_tracks
-            counts = torch.from_numpy(run.signal_scale.counts)[place]
-            row |= signal_metrics(torch.where(counts, column.exp(), column), truth[:, place : place + 1], counts[None])[
-                0
-            ]
-        result.append({name: row[name] for name in SCORES} | {"bins": len(labels)})
+def score(run: Run, bins: Bins, wanted: Sequence[Experiment], prediction: Prediction) -> list[dict[str, Any]]:
+    """Return the metrics of a prediction, one column per experiment; NaN where there are no data to compare it with."""
+    result = [{**dict.fromkeys(SCORES, np.nan), "bins": len(bins)} for _ in wanted]
+    chosen = [place for place, item in enumerate(wanted) if item.has_data_in(run)]
+    tracks = np.array([wanted[place].track for place in chosen], np.int64)
+    for column, row in scores_of(run, bins, prediction.of(np.array(chosen, np.int64)), tracks):
+        result[chosen[column]] |= {name: row[name] for name in SCORES}
     return result
 
 
 def baseline_scores(
-    run: Run, bins: Any, wanted: Sequence[Experiment], predicted: Floats, logits: Floats
+    run: Run, bins: Bins, wanted: Sequence[Experiment], own: Prediction, prediction: Prediction
 ) -> list[dict[str, Any]]:
     """Return one row per experiment with data and baseline: the model's predictions for other tracks, averaged.
 
-    `predicted` (bins, tracks) are logits of the run's tracks, `logits` (bins, experiments) those of the experiments.
+    `own` has a column per track of the run, `prediction` one per experiment.
     """
-    chosen = [i for i, item in enumerate(wanted) if item.track is not None]
+    chosen = [i for i, item in enumerate(wanted) if item.has_data_in(run)]
     if not chosen:
         return []
     kinds = [track.kind for track in run.tracks] + [wanted[i].kind for i in chosen]
@@ -217,16 +214,16 @@ def baseline_scores(
     known = np.concatenate([run.model.trained, np.zeros(len(chosen), bool)])
     # A track that took part in training must not stand in its own baseline, though it is scored as if it had not.
     same = {track: len(run.tracks) + place for place, i in enumerate(chosen) if (track := wanted[i].track) is not None}
-    others = from_other_tracks(
-        np.concatenate([predicted, logits[:, chosen]], 1), run.model.metadata, rows, known, kinds, same
-    )
+    added = prediction.of(np.array(chosen))
+    both = Prediction(own.inputs, np.concatenate([own.weights, added.weights]), np.concatenate([own.bias, added.bias]))
+    columns = len(run.tracks) + np.arange(len(chosen))
     result = []
-    for name, values in others.items():
-        own = values[:, len(run.tracks) :]
-        for place, row in enumerate(score(run, bins, [wanted[i] for i in chosen], own)):
-            if not np.isnan(own[0, place]):
-                kept = {key: row[key] for key in ("auroc", "auroc_occupied", "auprc", "pearson")}
-                result.append({"experiment": wanted[chosen[place]].id, "baseline": name, **kept})
+    for name, mean in from_other_tracks(both, run.model.metadata, rows, known, kinds, same):
+        theirs = mean.of(columns)
+        scored = score(run, bins, [wanted[i] for i in chosen], theirs)
+        for place in np.flatnonzero(~np.isnan(theirs.bias)):
+            kept = {key: scored[place][key] for key in ("auroc", "auroc_occupied", "auprc", "pearson")}
+            result.append({"experiment": wanted[chosen[place]].id, "baseline": name, **kept})
     return result
 
 
@@ -247,13 +244,18 @@ def summarise(experiments: Sequence[Mapping[str, Any]], baselines: Sequence[Mapp
     return result
 
 
-def write_predictions(path: Path, dataset: Dataset, bins: Any, wanted: Sequence[Experiment], logits: Floats) -> None:
+def write_predictions(
+    path: Path, dataset: Dataset, bins: Bins, wanted: Sequence[Experiment], prediction: Prediction
+) -> None:
     """Write one row per bin: contig, start, and a column per experiment: a probability, or a signal on the model's scale."""
-    columns: dict[str, Any] = {
-        "contig": pa.array([dataset.contigs[i] for i in bins.contig.tolist()]),
-        "start": pa.array(np.asarray(bins.start)),
-    }
-    for i, item in enumerate(wanted):
-        values = torch.from_numpy(np.ascontiguousarray(logits[:, i]))
-        columns[item.id] = (torch.sigmoid(values) if item.kind == "peaks" else values).numpy()
-    pq.write_table(pa.table(columns), path)
+    columns = [("contig", pa.string()), ("start", pa.int64()), *((item.id, pa.float32()) for item in wanted)]
+    names = pa.array(dataset.contigs)
+    with pq.ParquetWriter(path, pa.schema(columns)) as writer:
+        for part, block in prediction.inputs.blocks():
+            logits = torch.from_numpy(block @ prediction.weights.T + prediction.bias)
+            cells = [
+                (torch.sigmoid(logits[:, i]) if item.kind == "peaks" else logits[:, i]).numpy()
+                for i, item in enumerate(wanted)
+            ]
+            places = [names.take(pa.array(bins.contig[part])), bins.start[part]]
+            writer.write_table(pa.table([*places, *cells], schema=writer.schema))

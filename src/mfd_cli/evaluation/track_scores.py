@@ -7,18 +7,23 @@ that do not belong to its kind are NaN, so that tracks.tsv is one table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from mfd_cli.base.arrays import Floats
+from mfd_cli.base.arrays import Bools, Ints
 from mfd_cli.core.metrics import auroc_auprc, average_ranks, correlation, deviance_explained
 from mfd_cli.dataset.bins import Bins
+from mfd_cli.evaluation.linear import Prediction
 from mfd_cli.runs.at_work import labels_of
 from mfd_cli.runs.folder import Run
 
+LOGITS_AT_ONCE = 2**28
+"""Logits that are in memory together: 1 GiB. More of them mean fewer passes over the latents."""
+CELLS_AT_ONCE = 2**23
+"""Cells, bins of tracks, that are ranked together: what that takes is some 20 times as large as they are."""
 FEWEST_POSITIVES = 5
 """Tracks with fewer positive (or negative) bins in the split have metrics, but do not count in averages."""
 RANKING = ("auroc", "auroc_occupied", "auprc", "auprc_over_prevalence", "prevalence", "calibration")
@@ -26,11 +31,54 @@ RANKING = ("auroc", "auroc_occupied", "auprc", "auprc_over_prevalence", "prevale
 FIT = ("pearson", "spearman", "deviance_explained")
 """Columns that only signal tracks have."""
 
+Look = Callable[[int, Mapping[str, Any], torch.Tensor, torch.Tensor], None]
+"""What looks at a peak track's place, its row, its logits (bins,), and its labels (bins,), NaN where not measured."""
 
-def peak_rows(run: Run, logits: Floats, bins: Bins) -> list[dict[str, Any]]:
-    """Return one row per peak track, from its logits (bins, peak tracks), over the bins where it was measured."""
-    labels = labels_of(run, bins)
-    return peak_metrics(torch.from_numpy(np.ascontiguousarray(logits)), labels, (labels == 1).any(1))
+
+def scores_of(
+    run: Run,
+    bins: Bins,
+    prediction: Prediction,
+    tracks: Ints,
+    look: Look | None = None,
+    report: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the number of each column of a prediction that says something, and how well it fits the data of its track.
+
+    `tracks` (columns,) are the places among the run's tracks of those that the columns are compared with. The logits of a few
+    columns are in memory together. `report` is told how many columns are done, and of how many; `look` is shown every peak
+    track's cells.
+    """
+    columns = np.flatnonzero(~np.isnan(prediction.bias))
+    occupied = torch.from_numpy(bins.occupied(np.ones(run.peak_tracks, bool)))
+    at_once = max(LOGITS_AT_ONCE // len(bins), 1)
+    for low in range(0, len(columns), at_once):
+        chosen = columns[low : low + at_once]
+        logits = torch.from_numpy(prediction.logits(chosen)).T
+        for first, last in _together(tracks[chosen] < run.peak_tracks, max(CELLS_AT_ONCE // len(bins), 1)):
+            mine, own = logits[:, first:last], tracks[chosen[first:last]]
+            if own[0] >= run.peak_tracks:
+                rows = [signal_row(run, bins, int(own[0]) - run.peak_tracks, mine)]
+            else:
+                labels = labels_of(run, bins, own)
+                rows = peak_metrics(mine, labels, occupied)
+                if look is not None:
+                    for place, row in enumerate(rows):
+                        look(int(own[place]), row, mine[:, place], labels[:, place])
+            yield from zip(chosen[first:last].tolist(), rows)
+            if report:
+                report(low + last, len(columns))
+
+
+def _together(peaks: Bools, most: int) -> Iterator[tuple[int, int]]:
+    """Which columns are scored together, from the first to before the last: at most so many peak tracks, or one signal."""
+    first = 0
+    while first < len(peaks):
+        last = first + 1
+        while peaks[first] and last < min(len(peaks), first + most) and peaks[last]:
+            last += 1
+        yield first, last
+        first = last
 
 
 def peak_metrics(logits: torch.Tensor, labels: torch.Tensor, occupied: torch.Tensor) -> list[dict[str, Any]]:
@@ -63,11 +111,14 @@ def peak_metrics(logits: torch.Tensor, labels: torch.Tensor, occupied: torch.Ten
     return rows
 
 
-def signal_rows(run: Run, predicted: Floats, bins: Bins) -> list[dict[str, Any]]:
-    """Return one row per signal track, from the model's outputs (bins, signal tracks), on the scale it was trained on."""
-    truth = run.signal_scale.forward(torch.from_numpy(np.array(bins.signal)))
-    guess = run.signal_scale.expected(torch.from_numpy(np.ascontiguousarray(predicted)))
-    return signal_metrics(guess, truth, torch.from_numpy(run.signal_scale.counts))
+def signal_row(run: Run, bins: Bins, place: int, predicted: torch.Tensor) -> dict[str, Any]:
+    """Return the row of one signal track, by its place among them, from the model's output for it (bins, 1).
+
+    It is compared on the scale that the track was trained on.
+    """
+    scale = run.signal_scale.only(place)
+    truth = scale.forward(torch.from_numpy(bins.signals(np.array([place]))))
+    return signal_metrics(scale.expected(predicted), truth, torch.from_numpy(scale.counts))[0]
 
 
 def signal_metrics(guess: torch.Tensor, truth: torch.Tensor, counts: torch.Tensor) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from mfd_cli.experiments.strands import UNSTRANDED
 from mfd_cli.formats.fasta import read_fasta
 from mfd_cli.formats.metadata_table import Table
 from mfd_cli.formats.tables import write_tsv
+from mfd_cli.genome.grid import BinGrid
 from mfd_cli.settings.config import FactorConfig, ModelConfig, resolve_model
 from mfd_cli.settings.names import BIOLOGICAL, TECHNICAL, wrong_factor_name
 from mfd_cli.settings.project import load_project
@@ -66,7 +67,9 @@ ASSEMBLY_BY_LENGTH = {
 }  # fmt: skip
 """The assembly that has a contig (chr1 or chrI) of this length."""
 SMALL_GENOME = 200_000_000
-"""Bases below which all bins are proposed, and no chr9 and chr10 for the test."""
+"""Bases below which no chr9 and chr10 are proposed for the test."""
+WIDE_BINS = 1_000_000
+"""Bins of the genome from which on a wide network is proposed, where there is a GPU."""
 FEW_TRACKS = 8
 """Up to so many tracks a category may differ on each and still be proposed."""
 TEST_SHARE, VALIDATION_SHARE, LARGE_VALIDATION_SHARE = 0.10, 0.08, 0.05
@@ -142,8 +145,9 @@ def init_project(
     if chosen.new:
         check_output(chosen.file, force)
     factors, others = propose_factors(chosen.rows, chosen.columns)
-    remarks = remarks_on(chosen.rows, chosen.columns, factors)
-    text = toml_text(fasta, output, chosen, factors, others, genome.lengths)
+    preset, why = proposed_preset(BinGrid(genome.lengths).total, gpu_is_here())
+    remarks = [*remarks_on(chosen.rows, chosen.columns, factors), f"model: preset {preset}: {why}"]
+    text = toml_text(fasta, output, chosen, factors, others, genome.lengths, preset)
     if chosen.new:
         write_tsv(chosen.file, chosen.rows, chosen.columns)
     with whole_file(output) as temporary:
@@ -151,6 +155,29 @@ def init_project(
     load_project(output)  # what is proposed must be a project
     levels = {row["factor"]: row["levels"] for row in describe_factors(chosen.rows, factors)}
     return InitReport(output, len(chosen.rows), chosen.assembly, chosen.left_out, factors, levels, others, remarks)
+
+
+def proposed_preset(bins: int, gpu: bool) -> tuple[str, str]:
+    """Return the preset for a genome of so many bins on a machine with or without a GPU, and why.
+
+    A bin costs a network of width 768 144 times the operations that it costs one of width 64: a processor does not get through
+    enough of the genome with it, and a small genome has not enough to teach it.
+
+    >>> proposed_preset(94_000, True)
+    ('default', '94,000 bins are few for the wider network of preset wide-2176')
+    """
+    if bins < WIDE_BINS:
+        return "default", f"{bins:,} bins are few for the wider network of preset wide-2176"
+    if gpu:
+        return "wide-2176", f"there is a GPU, and {bins:,} bins to learn from"
+    return "default", f"no GPU here; with one, preset wide-2176 has {bins:,} bins to learn from"
+
+
+def gpu_is_here() -> bool:
+    """Return whether this machine has a GPU that training could use."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def assembly_of(lengths: Mapping[str, int]) -> str | None:
@@ -322,6 +349,7 @@ def toml_text(
     factors: Mapping[str, FactorConfig],
     others: Mapping[str, str],
     lengths: Mapping[str, int],
+    preset: str,
 ) -> str:
     """Return the text of mfd.toml; paths are relative to it where they lie below its folder."""
     folder = output.absolute().parent
@@ -342,6 +370,9 @@ def toml_text(
         "",
         "[split]",
         *split_lines(lengths),
+        "",
+        "[model]",
+        f"preset = {quoted(preset)}",
         "",
         *(line for name, factor in factors.items() for line in factor_lines(name, factor)),
         *unknown_column_lines(others),

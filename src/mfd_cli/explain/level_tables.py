@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from mfd_cli.base.arrays import Bools, Floats
+from mfd_cli.base.long_array import LongArray
 from mfd_cli.core.decompose import Decomposition
 from mfd_cli.core.metrics import auroc_auprc, average_ranks, correlation
 from mfd_cli.core.predictor import Head
-from mfd_cli.core.shares import variance_shares
+from mfd_cli.core.shares import covariance_of, variance_shares
 from mfd_cli.explain.fingerprint import correlation_over_bins
 from mfd_cli.explain.ground import NO_SPREAD, Ground
 from mfd_cli.explain.results import Direction
@@ -43,7 +44,9 @@ LEVEL_COLUMNS = (
 def share_rows(ground: Ground, head: Head, decomposition: Decomposition) -> list[dict[str, Any]]:
     """Return per training track its levels, and the share of its logit variance of the shared part and of every factor."""
     run = ground.run
-    shares = variance_shares(ground.latents, head.matrix(), factor_parts(head, decomposition))
+    shares = variance_shares(
+        covariance_of(LongArray.of(ground.latents)), head.matrix(), factor_parts(head, decomposition)
+    )
     rows = []
     for index in np.flatnonzero(run.model.trained):
         track = run.tracks[index]

@@ -44,12 +44,13 @@ class BinGrid:
         """Bins of the whole genome."""
         return sum(self.counts.values())
 
-    def positions(self) -> tuple[NDArray[np.int32], Ints]:
-        """Return the contig index and the 0-based start of every bin, (total,) each."""
-        counts = list(self.counts.values())
-        contig = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-        start = np.concatenate([np.arange(count, dtype=np.int64) * BIN for count in counts] or [np.zeros(0, np.int64)])
-        return contig, start
+    def positions(self, index: Ints) -> tuple[NDArray[np.int32], Ints]:
+        """Return the contig index and the 0-based start of bins, by their global index (n,), (n,) each."""
+        first = np.array(list(self.offsets.values()), np.int64)
+        contig = (
+            np.searchsorted(first, index, side="right") - 1
+        )  # the last contig that begins there: others have no bin
+        return contig.astype(np.int32), (index - first[contig]) * BIN
 
 
 def labelled_bins(start: Ints, end: Ints, bins: int, min_overlap: int) -> tuple[Ints, int]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
 import torch
 
-from mfd_cli.base.arrays import Floats
+from mfd_cli.base.arrays import Floats, Ints
 from mfd_cli.base.errors import RunError
+from mfd_cli.base.long_array import NUMBERS_AT_ONCE, LongArray, long_array
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.predictor import Predictor
-from mfd_cli.dataset.bins import Bins, unpack_bits
+from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.runs.batches import GenomeOnDevice
 from mfd_cli.runs.folder import Run
@@ -31,19 +37,50 @@ def bin_latents(
     progress: Progress | None = None,
 ) -> Floats:
     """Return the latents (bins, latent) of labelled bins, both strands averaged (of a stranded model the forward strand's)."""
+    latents, done = np.empty((len(bins), run.model.settings.latent), np.float32), 0
+    for block in latent_blocks(run, dataset, bins, device, batch_size, progress):
+        latents[done : done + len(block)] = block
+        done += len(block)
+    return latents
+
+
+@contextmanager
+def kept_latents(
+    run: Run,
+    dataset: Dataset,
+    bins: Bins,
+    folder: Path,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Iterator[LongArray]:
+    """Yield what `bin_latents` returns; on the disk of `folder`, for as long as the context lasts, where it is large."""
+    shape = len(bins), run.model.settings.latent
+    with long_array(shape, latent_blocks(run, dataset, bins, device, batch_size, progress), folder) as latents:
+        yield latents
+
+
+def latent_blocks(
+    run: Run, dataset: Dataset, bins: Bins, device: torch.device | str, batch_size: int, progress: Progress | None
+) -> Iterator[Floats]:
+    """Yield the latents (some bins, latent) of labelled bins, block after block, see `bin_latents`."""
     predictor = Predictor(run.model, device, batch_size)
     genome = GenomeOnDevice(dataset, predictor.window, predictor.left, predictor.device)
+    starts = genome.positions(bins)
+    step = max(NUMBERS_AT_ONCE // predictor.latent, 1)
+    for low in range(0, len(bins), step):
 
-    def report(done: int) -> None:
-        if progress:
-            progress("predicting bins", done, len(bins))
+        def report(done: int, before: int = low) -> None:
+            if progress:
+                progress("predicting bins", before + done, len(bins))
 
-    return predictor.latents_at(genome.positions(bins), genome.stretches, report)
+        yield predictor.latents_at(starts[low : low + step], genome.stretches, report)
 
 
-def labels_of(run: Run, bins: Bins) -> torch.Tensor:
-    """Return the labels of the peak tracks (bins, peak tracks): 0 or 1, NaN where a track was not measured."""
-    labels = torch.from_numpy(unpack_bits(bins.peaks, run.peak_tracks)).float()
-    if (measured := bins.measured) is not None:
-        labels[torch.from_numpy(~unpack_bits(measured, run.peak_tracks))] = torch.nan
+def labels_of(run: Run, bins: Bins, tracks: Ints | None = None) -> torch.Tensor:
+    """Return the labels of some peak tracks, by default all, (bins, tracks): 0 or 1, NaN where a track was not measured."""
+    tracks = np.arange(run.peak_tracks) if tracks is None else tracks
+    labels = torch.from_numpy(bins.labels(tracks)).float()
+    if (measured := bins.measured(tracks)) is not None:
+        labels[torch.from_numpy(~measured)] = torch.nan
     return labels

@@ -201,6 +201,10 @@ class ObjectiveConfig(Node):
         default_factory=lambda: dict(DEFAULT_PENALTIES),
         description="independence penalties, which add up; naming one replaces the default, {} is none",
     )
+    bins: Count = Field(
+        128,
+        description="bins of each batch, drawn at random, that the penalties and the adversary see; all where it has fewer",
+    )
     adversary_lr: float = Field(1e-3, gt=0, description="learning rate of the adversary")
     adversary_hidden: Count = Field(256, description="width of the adversary's three hidden layers")
     adversary_steps: Count = Field(1, description="adversary steps per model step")
@@ -209,13 +213,19 @@ class ObjectiveConfig(Node):
 class TrainConfig(Node):
     """How it is minimised."""
 
-    epochs: Count = Field(20, description="how often every training bin is used")
+    epochs: Count | None = Field(
+        None,
+        description="how often every training bin is used; default: as often as makes 1.5 million bins, from 1 to 60 times",
+        examples=[20],
+    )
     batch_size: Count = Field(128, description="bins in a step, all processes together")
-    stretch: int = Field(
-        1,
+    stretch: int | None = Field(
+        None,
         ge=1,
         le=256,
-        description="neighbouring bins read in one pass; more than 1 takes a model.window of 2176 or more",
+        description="neighbouring bins read in one pass; default: 16 with a model.window of 2176 or more, which more than 1 "
+        "takes, else 1, a window a bin",
+        examples=[32],
     )
     draw: Literal["uniform", "peaks"] = Field(
         "uniform",
@@ -227,6 +237,10 @@ class TrainConfig(Node):
         0.03, ge=0, description="of weight matrices, per step and relative to the learning rate"
     )
     precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto: bf16 on CUDA, float32 on a CPU")
+    compile: bool = Field(
+        False,
+        description="let torch compile the network first, which takes minutes and pays for wide networks on a GPU",
+    )
     memory: Literal["auto", "device", "host"] = Field(
         "auto", description="where genome and labels are kept; host: a thread gathers the next batches"
     )
@@ -244,7 +258,7 @@ class TrainConfig(Node):
     windows_per_validation: int | None = Field(
         None,
         ge=1,
-        description="training windows from one validation to the next; default: once per epoch",
+        description="training windows from one validation to the next; default: an epoch, or 250,000 where it has more",
         examples=[100_000],
     )
     validation_bins: Count = Field(20_000, description="at most this many bins are used for each validation")
@@ -340,10 +354,10 @@ class ResolvedModel(Node):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "small": {"backbone": "dilated", "width": 32, "window": 384, "kmer": 1, "hidden": 32},
+    "small": {"backbone": "dilated", "width": 32, "window": 2176, "kmer": 1, "hidden": 32},
     "paper-1152": {"backbone": "dilated", "width": 120, "window": 1152, "kmer": 2, "hidden": 128},
     "wide-2176": {"backbone": "dilated", "width": 768, "window": 2176, "kmer": 2, "hidden": 256},
-    "default": {"backbone": "dilated", "width": 64, "window": 1152, "kmer": 1, "hidden": 64},
+    "default": {"backbone": "dilated", "width": 64, "window": 2176, "kmer": 1, "hidden": 64},
 }
 _SLIP = 0.85
 """How much alike (difflib) the name of one's own group and a default one may be: a slip would make a group of its own."""

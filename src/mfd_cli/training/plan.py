@@ -11,6 +11,7 @@ import torch
 
 from mfd_cli.base.progress import lasting
 from mfd_cli.runs.batches import LabelledBins
+from mfd_cli.training.length import epochs_of
 from mfd_cli.training.setup import Trainer
 from mfd_cli.training.validate import steps_between
 
@@ -78,6 +79,8 @@ class TrainingPlan:
     """What is left, validations included, in training steps."""
     most_seconds: float | None
     """What `train.max_minutes` leaves."""
+    proposed_epochs: int | None
+    """The length of the whole training, where no setting says it."""
     seconds: float | None = None
     memory: int | None = None
 
@@ -94,9 +97,11 @@ class TrainingPlan:
         """Return the plan as a sentence for a person."""
         measured = f"; about {lasting(self.seconds)} at most" if self.seconds is not None else ""
         measured += f", {self.memory / 1e9:.1f} GB of memory" if self.memory is not None else ""
+        epochs = self.proposed_epochs
+        length = "" if epochs is None else f" ({epochs} epoch{'s' * (epochs > 1)}, as train.epochs is not set)"
         return (
-            f"{self.tracks} tracks, {self.bins:,} training bins, {self.weights:,} weights; up to {self.windows:,} windows in "
-            f"{self.where}{measured}"
+            f"{self.tracks} tracks, {self.bins:,} training bins, {self.weights:,} weights; up to {self.windows:,} windows"
+            f"{length} in {self.where}{measured}"
         )
 
 
@@ -107,6 +112,7 @@ def plan_left(trainer: Trainer, training: LabelledBins, validation: LabelledBins
     where = f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else str(device)
     validations = -(-steps // steps_between(trainer))
     most = None if settings.max_minutes is None else max(60 * settings.max_minutes - trainer.seconds, 0.0)
+    set_by_user = settings.epochs is not None or settings.max_windows is not None
     return TrainingPlan(
         tracks=int(trainer.used.sum()),
         bins=len(training),
@@ -115,4 +121,5 @@ def plan_left(trainer: Trainer, training: LabelledBins, validation: LabelledBins
         where=f"{'bf16' if trainer.autocast else 'float32'} on {where}",
         cost=steps + WITHOUT_GRADIENT * len(validation) / size * validations,
         most_seconds=most,
+        proposed_epochs=None if set_by_user else epochs_of(trainer.config, trainer.pace.steps_per_epoch * size),
     )

@@ -20,7 +20,7 @@ from mfd_cli.experiments.strands import strand_partners, swapped_signs
 from mfd_cli.runs.batches import GenomeOnDevice, LabelledBins, Partners, home_of
 from mfd_cli.runs.draws import Draw, Tiling, thinned_in_stretches
 from mfd_cli.settings.project import Project
-from mfd_cli.training.setup import Trainer, build, check_batch, fit_scale, outputs_of
+from mfd_cli.training.setup import Trainer, build, check_batch, fit_scale, outputs_of, stretch_of
 from mfd_cli.training.step import draws
 
 READ_COLUMNS = ("tracks.strand", "tracks.counts", "tracks.experiment")
@@ -36,6 +36,8 @@ class Ready:
     trainer: Trainer
     bins: Bins
     """Those of the training split."""
+    stretch: int
+    """Bins that are read in one pass."""
     scale: SignalScale
     pairs: Partners
     genome: GenomeOnDevice
@@ -55,20 +57,20 @@ class Ready:
 
     def training_bins(self) -> LabelledBins:
         """Return the bins that are trained on, with their labels."""
-        device, stretch = self.trainer.device, self.project.config.train.stretch
+        device = self.trainer.device
         return LabelledBins(
-            self.genome, self.bins, self.dataset, self.scale, device, self.pairs, stretch, self.occupied
+            self.genome, self.bins, self.dataset, self.scale, device, self.pairs, self.stretch, self.occupied
         )
 
     def validation_bins(self) -> LabelledBins:
         """Return at most `train.validation_bins` bins of the validation split, with their labels."""
-        settings = self.project.config.train
-        held = thinned_in_stretches(self.dataset.split("validation"), settings.validation_bins, settings.stretch)
-        return LabelledBins(self.genome, held, self.dataset, self.scale, self.trainer.device, stretch=settings.stretch)
+        most = self.project.config.train.validation_bins
+        held = thinned_in_stretches(self.dataset.split("validation"), most, self.stretch)
+        return LabelledBins(self.genome, held, self.dataset, self.scale, self.trainer.device, stretch=self.stretch)
 
     def draw_of(self, step: int) -> Draw:
         """Return the bins of one step's batch, drawn again."""
-        return next(draws(self.trainer, Tiling.of(self.bins, self.project.config.train.stretch, self.occupied), step))
+        return next(draws(self.trainer, Tiling.of(self.bins, self.stretch, self.occupied), step))
 
 
 def prepare(project: Project, device: torch.device, processes: Processes = ALONE) -> Ready:
@@ -85,12 +87,13 @@ def prepare(project: Project, device: torch.device, processes: Processes = ALONE
     bins = dataset.split("train")
     if not len(bins):
         raise DatasetError("has no training bins", path=project.dataset, hint="look at [split] and [bins]")
-    check_batch(config, Tiling.of(bins, config.train.stretch), project.dataset, processes)
+    stretch = stretch_of(config)
+    check_batch(config, Tiling.of(bins, stretch), project.dataset, processes)
     partners = strand_partners(outputs, config)
     pairs = Partners(partners, swapped_signs(outputs, partners))
     scale = fit_scale(dataset, bins, config, pairs)
     trainer = build(config, dataset, bins, trained, device, processes)
     home = home_of(dataset, bins, device, config.train.memory)
     model, settings = trainer.model, config.train
-    genome = GenomeOnDevice(dataset, model.window, model.left, home, settings.shift, settings.stretch)
-    return Ready(project, dataset, trainer, bins, scale, pairs, genome)
+    genome = GenomeOnDevice(dataset, model.window, model.left, home, settings.shift, stretch)
+    return Ready(project, dataset, trainer, bins, stretch, scale, pairs, genome)

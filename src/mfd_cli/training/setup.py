@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mfd_cli.base.arrays import Bools, Floats
 from mfd_cli.base.errors import ConfigError, DatasetError
+from mfd_cli.core.backbones import BACKBONES
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.core.model import MfdModel
@@ -27,7 +28,12 @@ from mfd_cli.genome.grid import BIN
 from mfd_cli.runs.batches import Partners
 from mfd_cli.runs.draws import Tiling
 from mfd_cli.settings.config import Config, PenaltyConfig, PenaltyName
+from mfd_cli.training.length import epochs_of
 
+COMPILER = "inductor"
+"""What makes a network into fused kernels (torch.compile's backend)."""
+STRETCH = 16
+"""Bins that are read in one pass by default: more cost less each, and are more alike in a batch (docs/training.md)."""
 FEWEST_OF_BATCH_NORM = 2
 """Windows in a batch: over one alone the last norm, of (batch, latent), has no variance to divide by."""
 
@@ -123,7 +129,7 @@ def build(
     the settings do not fit the tracks.
     """
     settings, tracks = config.resolved_model(), outputs_of(dataset)
-    pace = pace_of(config, Tiling.of(bins, config.train.stretch))
+    pace = pace_of(config, Tiling.of(bins, stretch_of(config)))
     rows = [track.metadata for track in tracks]
     if not config.factors and settings.head == "conditioned":
         raise ConfigError("the conditioned head needs at least one factor", hint="mfd init proposes [factors]")
@@ -131,7 +137,6 @@ def build(
     bias = start_bias(dataset)
     torch.manual_seed(config.train.seed)
     model = MfdModel(settings, metadata, config.factors, rows, trained, bias).to(device)
-    check_stretch(config, model)
     fill_held_out(model, [track.kind for track in tracks])
     average = MfdModel(settings, metadata, config.factors, rows, trained, bias).to(device).eval()
     average.load_state_dict(model.state_dict())
@@ -143,7 +148,7 @@ def build(
         }
     ).to(device)
     adversary = list(penalties.parameters())
-    backbone = processes.spread(model.backbone)
+    backbone = processes.spread(compiled(model.backbone) if config.train.compile else model.backbone)
     fused = device.type in ("cuda", "cpu")
     objective = config.objective
     return Trainer(
@@ -166,6 +171,14 @@ def build(
     )
 
 
+def compiled(backbone: nn.Module) -> nn.Module:
+    """Return a backbone as one graph of fused operations, with its own weights; the same numbers but for rounding.
+
+    It is made at the first step, for batches of that one size, which all batches of a training have.
+    """
+    return cast(nn.Module, torch.compile(backbone, fullgraph=True, dynamic=False, backend=COMPILER))
+
+
 def pace_of(config: Config, tiling: Tiling) -> Pace:
     """Return batches of about `train.batch_size` bins, in whole stretches; of all stretches where they are fewer."""
     stretches = min(max(config.train.batch_size // tiling.size, 1), tiling.fewest)
@@ -185,7 +198,11 @@ def check_batch(config: Config, tiling: Tiling, dataset: Path, processes: Proces
     Raises ConfigError where `train.batch_size` is at fault, DatasetError where `dataset` has too few training bins.
     """
     needs = {"batch norm": FEWEST_OF_BATCH_NORM}
-    needs |= {f"the penalty {name}": PENALTIES[name].fewest_windows for name in active_penalties(config)}
+    of_penalties = {f"the penalty {name}": PENALTIES[name].fewest_windows for name in active_penalties(config)}
+    for part, fewest in of_penalties.items():
+        if config.objective.bins < fewest:
+            raise ConfigError(f"objective.bins is {config.objective.bins}: {part} needs at least {fewest} bins")
+    needs |= of_penalties
     part, fewest = max(needs.items(), key=lambda item: item[1])
     reason = f"{part} needs at least {fewest} windows in a batch"
     if config.train.batch_size < fewest:
@@ -199,15 +216,23 @@ def check_batch(config: Config, tiling: Tiling, dataset: Path, processes: Proces
     processes.share(pace_of(config, tiling).stretches)
 
 
-def check_stretch(config: Config, model: MfdModel) -> None:
-    """Refuse stretches for a model that sees the padding of its windows: in a stretch most bins see bases in its place."""
-    if config.train.stretch > 1 and model.backbone.sees_padding:
-        enough = (2 * -(-model.backbone.reach // BIN) + 1) * BIN
+def stretch_of(config: Config) -> int:
+    """Return how many bins are read in one pass. ConfigError where that are several and the model sees its padding.
+
+    In a stretch most bins see bases in the place of the padding of their own window: it would be another model.
+    """
+    settings, wanted = config.resolved_model(), config.train.stretch
+    with torch.device("meta"):  # the shape of the network, without its weights
+        backbone = BACKBONES[settings.backbone](settings.width, settings.window, settings.kmer, settings.latent)
+    if wanted is None:
+        return 1 if backbone.sees_padding else STRETCH
+    if wanted > 1 and backbone.sees_padding:
+        enough = (2 * -(-backbone.reach // BIN) + 1) * BIN
         raise ConfigError(
-            f"train.stretch is {config.train.stretch}, and a window of {config.resolved_model().window:,} bp ends before what "
-            "its bin depends on does",
+            f"train.stretch is {wanted}, and a window of {settings.window:,} bp ends before what its bin depends on does",
             hint=f"set model.window to {enough} or more, or train.stretch to 1",
         )
+    return wanted
 
 
 def start_bias(dataset: Dataset) -> Floats:
@@ -251,5 +276,5 @@ def fit_scale(dataset: Dataset, bins: Bins, config: Config, pairs: Partners) -> 
 
 def planned_steps(config: Config, pace: Pace) -> int:
     """Return the training steps in all: epochs x batches, or as many as `max_windows` allows."""
-    steps = config.train.epochs * pace.steps_per_epoch
+    steps = epochs_of(config, pace.steps_per_epoch * pace.bins) * pace.steps_per_epoch
     return max(1, min(steps, (config.train.max_windows or math.inf) // pace.bins))  # type: ignore[return-value]

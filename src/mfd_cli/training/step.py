@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,7 +61,9 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
     used = batch.measured * trainer.used
     weight = trainer.config.objective.signal_weight
     loss, per_track = prediction_loss(logits, batch.peaks, batch.signal, used, weight, counts, batch.weight)
-    latents = {group: latent[:, place] for group, place in trainer.model.slices.items()}
+    chosen = seen_by_penalties(trainer, len(latent))
+    seen = latent if chosen is None else latent[chosen]
+    latents = {group: seen[:, place] for group, place in trainer.model.slices.items()}
     parts, total = {"loss": loss.detach()}, loss
     # The adversary's parameters are frozen here, so that the model's backward pass leaves no gradient in them.
     trainer.penalties.requires_grad_(False)
@@ -84,6 +87,18 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
         trainer.sums[name] = trainer.sums.get(name, 0.0) + value.double()
     trainer.sums["steps"] = trainer.sums.get("steps", 0.0) + 1
     trainer.step += 1
+
+
+def seen_by_penalties(trainer: Trainer, bins: int) -> Tensor | None:
+    """Return which of a batch's bins the penalties see, as an index on the device; None where they see all.
+
+    A function of seed and step, drawn on the host. Neighbouring bins are alike, and some penalties cost the square of the bins.
+    """
+    most = trainer.config.objective.bins
+    if bins <= most or not trainer.penalties:
+        return None
+    rng = np.random.default_rng([trainer.config.train.seed, trainer.step])
+    return torch.from_numpy(rng.permutation(bins)[:most]).to(trainer.device)
 
 
 def penalty_weight(trainer: Trainer, name: str) -> float:

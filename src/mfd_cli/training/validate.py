@@ -23,19 +23,23 @@ from mfd_cli.training.setup import Best, Trainer, outputs_of
 
 FEWEST_POSITIVES = 5
 """A track needs this many positive and negative bins before its AUROC counts in an average."""
+MOST_WINDOWS = 250_000
+"""Training windows from one validation to the next, where an epoch has more and nothing is set."""
 VALIDATED_AT_ONCE = 512
 """Bins of one pass: without gradients so many fit wherever a training batch does."""
 
 
 def due(trainer: Trainer) -> bool:
-    """Return whether it is time to validate: once an epoch, or every so many windows, and at the end."""
+    """Return whether it is time to validate: once an epoch or every so many windows, and at the end."""
     return trainer.step % steps_between(trainer) == 0 or trainer.step == trainer.total_steps
 
 
 def steps_between(trainer: Trainer) -> int:
     """Return how many steps there are from one validation to the next."""
-    windows = trainer.config.train.windows_per_validation
-    return trainer.pace.steps_per_epoch if windows is None else max(1, windows // trainer.pace.bins)
+    windows, pace = trainer.config.train.windows_per_validation, trainer.pace
+    if windows is None:
+        return min(pace.steps_per_epoch, max(1, MOST_WINDOWS // pace.bins))
+    return max(1, windows // pace.bins)
 
 
 def out_of_time(trainer: Trainer) -> bool:
