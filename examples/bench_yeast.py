@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--windows", type=int, default=256_000)
+    parser.add_argument("--windows", type=int, default=500_000)
     parser.add_argument("--folds", type=int, default=len(FOLDS), help="how many of the folds")
     options = parser.parse_args()
     folds = FOLDS[: options.folds]
@@ -154,7 +154,7 @@ def make_project(data: Path, folder: Path, windows: int, test: str, validation: 
         line = {"test": f'test = ["{test}"]', "validation": f'validation = ["{validation}"]'}.get(key, line)
         mask = data / "rossi_excluded_regions.bed"
         lines.append(f'exclude = "{mask}"' if key == "# exclude" else line)
-    lines += ["", "[train]", "epochs = 50", 'precision = "bf16"', "patience = 20", "windows_per_validation = 64000"]
+    lines += ["", "[train]", "epochs = 50", 'precision = "bf16"', "patience = 20", "windows_per_validation = 100000"]
     lines.append(f"max_windows = {windows}")
     (folder / "mfd.toml").write_text("\n".join(lines) + "\n")
     subprocess.run(["mfd", "preprocess", "-q"], cwd=folder, check=True, stdout=subprocess.DEVNULL)

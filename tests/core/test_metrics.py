@@ -43,6 +43,9 @@ def test_by_hand() -> None:
     auroc, auprc = auroc_auprc(scores, labels)
     assert auroc[0] == 0.75
     assert auprc[0] == pytest.approx((1 + 2 / 3) / 2)
+    assert auroc_auprc(scores.bfloat16(), labels)[0] == auroc
+    assert auroc_auprc(torch.zeros(0, 2), torch.zeros(0, 2))[0].isnan().all()
+    assert auroc_auprc(torch.zeros(3, 0), torch.zeros(3, 0))[0].shape == (0,)
 
 
 def test_deviance_explained_is_scikit_learns() -> None:

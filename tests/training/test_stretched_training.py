@@ -14,12 +14,14 @@ import torch
 from kit import tiny
 from kit.harm import Outcome, in_process
 from mfd_cli.core.losses import SignalScale
+from mfd_cli.core.stretches import STRETCH
 from mfd_cli.dataset.folder import open_dataset
 from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.batches import GenomeOnDevice, LabelledBins
+from mfd_cli.runs.draws import Tiling
 from mfd_cli.runs.folder import load_run
 from mfd_cli.training import setup
-from mfd_cli.training.setup import STRETCH, build, stretch_of
+from mfd_cli.training.setup import build, pace_of, stretch_of
 from mfd_cli.training.step import draws, learn, seen_by_penalties
 
 WORDS = ("train", "-q", "--gpus", "0", "--threads", "1", "--set", "model.window=2176", "--set", "train.stretch=4")
@@ -90,9 +92,11 @@ def test_a_training_drawn_by_peaks_repeats_and_is_resumed(project: Path) -> None
 
 
 def test_stretches_are_the_default_where_they_give_the_same_numbers(project: Path) -> None:
-    """A window that ends before what its bin depends on does is read one by one; sixteen bins are read together otherwise."""
-    wide = tiny.config(model={"window": 2176}, train={"batch_size": 64})
-    assert stretch_of(wide) == STRETCH == 16
+    """A window that ends before what its bin depends on does is read one by one; 32 bins are read together otherwise."""
+    wide = tiny.config(model={"window": 2176}, train={"batch_size": None})
+    assert stretch_of(wide) == STRETCH == 32
+    assert pace_of(wide, Tiling(np.zeros(999, np.int32), np.arange(999), 32)).bins == 256
+    assert pace_of(wide, Tiling(np.zeros(999, np.int32), np.arange(999))).bins == 128
     assert stretch_of(tiny.config(model={"window": 1152})) == 1
     assert stretch_of(tiny.config(model={"window": 2176}, train={"stretch": 3})) == 3
     assert stretch_of(tiny.config()) == 1

@@ -17,7 +17,8 @@ def auroc_auprc(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     `scores` (bins, tracks) float, `labels` (bins, tracks) bool, or float 0/1 with NaN where not measured. Tied scores
     are one step of the curve, as in scikit-learn. NaN where a track has no positive or no negative.
     """
-    guesses, truths = scores.cpu().numpy(), labels.cpu().numpy()
+    guesses = scores.to("cpu", torch.promote_types(scores.dtype, torch.float32)).numpy()  # NumPy has no bfloat16
+    truths = labels.cpu().numpy()
     areas = [_areas(guesses[:, track], truths[:, track]) for track in range(scores.shape[1])]
     both = torch.tensor(areas, dtype=torch.float64).reshape(-1, 2)
     return both[:, 0], both[:, 1]

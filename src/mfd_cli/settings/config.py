@@ -218,14 +218,18 @@ class TrainConfig(Node):
         description="how often every training bin is used; default: as often as makes 1.5 million bins, from 1 to 60 times",
         examples=[20],
     )
-    batch_size: Count = Field(128, description="bins in a step, all processes together")
+    batch_size: Count | None = Field(
+        None,
+        description="bins in a step, all processes together; default: 256 in stretches, 128 with a window a bin",
+        examples=[512],
+    )
     stretch: int | None = Field(
         None,
         ge=1,
         le=256,
-        description="neighbouring bins read in one pass; default: 16 with a model.window of 2176 or more, which more than 1 "
+        description="neighbouring bins read in one pass; default: 32 with a model.window of 2176 or more, which more than 1 "
         "takes, else 1, a window a bin",
-        examples=[32],
+        examples=[16],
     )
     draw: Literal["uniform", "peaks"] = Field(
         "uniform",

@@ -18,6 +18,7 @@ from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.penalties import PENALTIES
+from mfd_cli.core.stretches import STRETCH
 from mfd_cli.core.unseen import fill_held_out
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
@@ -32,8 +33,8 @@ from mfd_cli.training.length import epochs_of
 
 COMPILER = "inductor"
 """What makes a network into fused kernels (torch.compile's backend)."""
-STRETCH = 16
-"""Bins that are read in one pass by default: more cost less each, and are more alike in a batch (docs/training.md)."""
+BATCH, BATCH_OF_STRETCHES = 128, 256
+"""Bins in a step by default, with a window a bin and in stretches, whose bins are more alike (docs/training.md)."""
 FEWEST_OF_BATCH_NORM = 2
 """Windows in a batch: over one alone the last norm, of (batch, latent), has no variance to divide by."""
 
@@ -171,6 +172,11 @@ def build(
     )
 
 
+def batch_size_of(config: Config, stretch: int) -> int:
+    """Return the bins that a step is to have."""
+    return config.train.batch_size or (BATCH if stretch == 1 else BATCH_OF_STRETCHES)
+
+
 def compiled(backbone: nn.Module) -> nn.Module:
     """Return a backbone as one graph of fused operations, with its own weights; the same numbers but for rounding.
 
@@ -181,7 +187,7 @@ def compiled(backbone: nn.Module) -> nn.Module:
 
 def pace_of(config: Config, tiling: Tiling) -> Pace:
     """Return batches of about `train.batch_size` bins, in whole stretches; of all stretches where they are fewer."""
-    stretches = min(max(config.train.batch_size // tiling.size, 1), tiling.fewest)
+    stretches = min(max(batch_size_of(config, tiling.size) // tiling.size, 1), tiling.fewest)
     return Pace(stretches, stretches * tiling.size, tiling.fewest // stretches)
 
 
@@ -205,10 +211,8 @@ def check_batch(config: Config, tiling: Tiling, dataset: Path, processes: Proces
     needs |= of_penalties
     part, fewest = max(needs.items(), key=lambda item: item[1])
     reason = f"{part} needs at least {fewest} windows in a batch"
-    if config.train.batch_size < fewest:
-        raise ConfigError(
-            f"train.batch_size is {config.train.batch_size}: {reason}", hint="make train.batch_size larger"
-        )
+    if (size := batch_size_of(config, tiling.size)) < fewest:
+        raise ConfigError(f"train.batch_size is {size}: {reason}", hint="make train.batch_size larger")
     if len(tiling) < fewest:
         raise DatasetError(
             f"has {len(tiling)} training bins: {reason}", path=dataset, hint="look at [split] and [bins]"
