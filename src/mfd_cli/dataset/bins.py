@@ -78,13 +78,6 @@ class Bins:
         any_peak = (self.rows_of_peaks & pack_bits(tracks[None])).any(1)
         return np.append(any_peak, False)[self.row]  # NO_DATA takes the last one
 
-    def measured_counts(self, tracks: int) -> Ints:
-        """Return (tracks,) in how many of the bins each of the peak tracks, `tracks` in all, was measured."""
-        if self.mask is None or self.masks is None:
-            return np.full(tracks, len(self))
-        counts = np.bincount(self.mask, minlength=len(self.masks))
-        return np.asarray(counts @ unpack_bits(self.masks, tracks), np.int64)
-
 
 def _gathered(rows: NDArray[Value], index: NDArray[np.int32], absent: float) -> NDArray[Value]:
     """The rows of an index, and `absent` where it is NO_DATA."""
