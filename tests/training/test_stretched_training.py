@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -121,14 +120,16 @@ def test_a_compiled_network_is_one_graph_with_the_same_numbers(project: Path, mo
     """Traced whole, without a break; what makes kernels of the graph is torch's own, and takes minutes."""
     monkeypatch.setattr(setup, "COMPILER", "aot_eager")
     dataset, bins = open_dataset(project / "dataset"), open_dataset(project / "dataset").split("train")
-    states = []
+    losses, gradients = [], []
     for compiled in (False, True):
         config = tiny.config(model={"window": 2176}, train={"batch_size": 64, "compile": compiled})
         trainer = build(config, dataset, bins, np.ones(9, bool), torch.device("cpu"))
         genome = GenomeOnDevice(dataset, 2176, trainer.model.left, torch.device("cpu"), 3, STRETCH)
         scale = SignalScale.fit(bins.rows_of_signal)
         data = LabelledBins(genome, bins, dataset, scale, torch.device("cpu"), stretch=STRETCH)
-        for draw in islice(draws(trainer, data.tiling), 3):
-            learn(trainer, data.batch(*draw), data.counts)
-        states.append(trainer.model.state_dict())
-    assert all(torch.allclose(states[0][name], states[1][name], atol=1e-4) for name in states[0])
+        learn(trainer, data.batch(*next(draws(trainer, data.tiling))), data.counts)
+        losses.append(float(trainer.sums["loss"]))
+        gradients.append([parameter.grad for parameter in trainer.model.parameters()])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, atol=1e-3 * one.abs().max().item() + 1e-7)
