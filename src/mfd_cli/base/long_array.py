@@ -65,6 +65,15 @@ class LongArray:
         return np.fromfile(self.file, np.float32, count * self.shape[1]).reshape(count, self.shape[1])
 
 
+def joined(shape: tuple[int, int], blocks: Iterable[Floats]) -> Floats:
+    """Return the array of this shape (rows, size) that the blocks are, one after the other; no block is there twice."""
+    values, done = np.empty(shape, np.float32), 0
+    for block in blocks:
+        values[done : done + len(block)] = block
+        done += len(block)
+    return values
+
+
 @contextmanager
 def long_array(shape: tuple[int, int], blocks: Iterable[Floats], folder: Path) -> Iterator[LongArray]:
     """Yield the array of this shape (rows, size) that the blocks (some rows, size) are, one after the other.
@@ -74,11 +83,7 @@ def long_array(shape: tuple[int, int], blocks: Iterable[Floats], folder: Path) -
     """
     wanted = shape[0] * shape[1] * 4
     if wanted <= MOST_IN_MEMORY:
-        values, done = np.empty(shape, np.float32), 0
-        for block in blocks:
-            values[done : done + len(block)] = block
-            done += len(block)
-        yield LongArray(shape, values)
+        yield LongArray(shape, joined(shape, blocks))
         return
     if (free := shutil.disk_usage(folder).free) < wanted:
         message = f"has too little room: {wanted / 1e9:.1f} GB are needed while this runs, {free / 1e9:.1f} are free"

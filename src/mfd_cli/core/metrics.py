@@ -40,9 +40,8 @@ def _areas(scores: Floats, labels: Bools | Reals) -> tuple[float, float]:
         return math.nan, math.nan
     below, up_to = np.searchsorted(every, hits, "left"), np.searchsorted(every, hits, "right")
     hits_below, hits_up_to = np.searchsorted(hits, hits, "left"), np.searchsorted(hits, hits, "right")
-    passed = (
-        below - hits_below + up_to - hits_up_to
-    ) / 2  # negatives below each positive; of those with its score, half
+    # The negatives below each positive, and half of those with its score.
+    passed = (below - hits_below + up_to - hits_up_to) / 2
     precision = (positives - hits_below) / (len(every) - below)
     return float(passed.sum() / (positives * negatives)), float(precision.mean())
 

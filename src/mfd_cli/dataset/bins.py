@@ -92,6 +92,11 @@ def _bits(packed: Bytes, tracks: Ints) -> Bools:
     return (packed[:, tracks // 8] >> (tracks % 8).astype(np.uint8) & 1).astype(bool)
 
 
+def bit_of(column: int) -> np.uint8:
+    """Return a byte with the bit of a peak track set: the least significant one is that of the first track."""
+    return np.uint8(1 << column % 8)
+
+
 def pack_bits(labels: Bools) -> Bytes:
     """Return (bins, tracks) booleans as (bins, ceil(tracks / 8)) bytes, least significant bit first."""
     return np.packbits(labels, axis=1, bitorder="little")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfd_cli.base.arrays import Bools, Bytes, Doubles, Floats, Ints
-from mfd_cli.dataset.bins import unpack_bits
+from mfd_cli.dataset.bins import bit_of, unpack_bits
 from mfd_cli.dataset.choose_bins import bins_of_bed
 from mfd_cli.dataset.inputs import Inputs
 from mfd_cli.experiments.track import Track
@@ -92,11 +92,6 @@ class Labels:
         grid = self.inputs.grid
         here = {name: slice(grid.offsets[name], grid.offsets[name] + count) for name, count in grid.counts.items()}
         return tuple(name for name, bins in here.items() if known[bins].any())
-
-
-def bit_of(column: int) -> np.uint8:
-    """Return a byte with the bit of a peak track set: the least significant one is that of the first track."""
-    return np.uint8(1 << column % 8)
 
 
 def labels_from(inputs: Inputs, arrays: Sequence[NDArray[Any]]) -> Labels:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfd_cli.base.arrays import Bools, Bytes, Ints
-from mfd_cli.dataset.bins import pack_bits
+from mfd_cli.dataset.bins import bit_of, pack_bits
 from mfd_cli.dataset.manifest import SPLITS
 from mfd_cli.genome.grid import BinGrid
 
@@ -65,6 +65,6 @@ def runs_of(states: NDArray[np.int8], grid: BinGrid, tracks: int, assayed: Mappi
         return Runs(first, states[first])
     known = np.repeat(pack_bits(np.ones((1, tracks), bool)), len(first), 0)
     for column, there in assayed.items():
-        known[~there[first], column // 8] &= ~np.uint8(1 << column % 8)
+        known[~there[first], column // 8] &= ~bit_of(column)
     masks, mask = np.unique(known, axis=0, return_inverse=True)
     return Runs(first, states[first], mask.reshape(-1).astype(np.int32), masks)

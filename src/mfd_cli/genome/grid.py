@@ -47,9 +47,8 @@ class BinGrid:
     def positions(self, index: Ints) -> tuple[NDArray[np.int32], Ints]:
         """Return the contig index and the 0-based start of bins, by their global index (n,), (n,) each."""
         first = np.array(list(self.offsets.values()), np.int64)
-        contig = (
-            np.searchsorted(first, index, side="right") - 1
-        )  # the last contig that begins there: others have no bin
+        # Of contigs that begin at the same number the last one has the bin: the others have none.
+        contig = np.searchsorted(first, index, side="right") - 1
         return contig.astype(np.int32), (index - first[contig]) * BIN
 
 

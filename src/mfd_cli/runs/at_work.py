@@ -11,7 +11,7 @@ import torch
 
 from mfd_cli.base.arrays import Floats, Ints
 from mfd_cli.base.errors import RunError
-from mfd_cli.base.long_array import NUMBERS_AT_ONCE, LongArray, long_array
+from mfd_cli.base.long_array import NUMBERS_AT_ONCE, LongArray, joined, long_array
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.dataset.bins import Bins
@@ -37,11 +37,8 @@ def bin_latents(
     progress: Progress | None = None,
 ) -> Floats:
     """Return the latents (bins, latent) of labelled bins, both strands averaged (of a stranded model the forward strand's)."""
-    latents, done = np.empty((len(bins), run.model.settings.latent), np.float32), 0
-    for block in latent_blocks(run, dataset, bins, device, batch_size, progress):
-        latents[done : done + len(block)] = block
-        done += len(block)
-    return latents
+    shape = len(bins), run.model.settings.latent
+    return joined(shape, latent_blocks(run, dataset, bins, device, batch_size, progress))
 
 
 @contextmanager
