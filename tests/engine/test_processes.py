@@ -61,7 +61,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 FEW = ("--set", "train.windows_per_validation=32", "--set", "train.max_windows=96")
 
 
-@pytest.mark.parametrize("words", [(), ("--set", "model.window=2176", "--set", "train.stretch=4")])
+@pytest.mark.parametrize("words", [(), ("--set", "model.window=2176", "--set", "train.stretch=4", "--head", "mixed")])
 def test_two_processes_have_the_loss_of_one(project: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     """Of the first three steps; later ones differ because rounding grows from step to step, as with threads."""
     for run, processes in (("one", 1), ("two", 2)):

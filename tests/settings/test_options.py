@@ -61,4 +61,4 @@ def test_an_error_of_a_flag_names_no_file(tmp_path: Path) -> None:
     folder = tmp_path / "p"
     good_project(folder)
     done = in_process(["train", "--head", "loose"], folder)
-    assert done.code == 2 and "mfd: error: model.head: Input should be 'conditioned' or 'free'" in done.told
+    assert done.code == 2 and "mfd: error: model.head: Input should be 'mixed', 'conditioned' or 'free'" in done.told

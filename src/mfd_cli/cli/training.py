@@ -40,7 +40,7 @@ def train_command(
     run: RunFolder = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
     seed: Seed = None,
-    head: Annotated[str | None, typer.Option("--head", help="conditioned, or free for the twin.")] = None,
+    head: Annotated[str | None, typer.Option("--head", help="conditioned, mixed, or free for the twin.")] = None,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Only operations that give the same bits each time (GPU: slower).")
     ] = False,

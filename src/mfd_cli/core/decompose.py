@@ -19,8 +19,10 @@ from torch import Tensor
 
 from mfd_cli.base.arrays import Bools, Floats
 from mfd_cli.base.errors import ConfigError, MfdError
-from mfd_cli.core.head import ConditionedHead
+from mfd_cli.core.head import ConditionedHead, FreeHead
+from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.model import MfdModel
+from mfd_cli.settings.names import RESIDUAL
 
 MOST_FACTORS = 8
 """Factors of a group whose coalitions, 256, are all enumerated."""
@@ -34,8 +36,8 @@ _NETWORK_ROWS = 65_536
 class Decomposition:
     """`factors`: name -> centred contribution phi~ (tracks, size of the factor's group), gains included.
 
-    For each group the contributions of its factors sum to the group's weights, so that
-    logit = bias + shared + sum over factors of <phi~_i,f, s_g>.
+    Of a mixed head they are also products of factors and the residual, which have no levels. For each group the contributions
+    of its factors sum to the group's weights, so that logit = bias + shared + sum over factors of <phi~_i,f, s_g>.
     """
 
     factors: Mapping[str, Floats]
@@ -67,10 +69,12 @@ def decompose(model: MfdModel, background: int = 48, seed: int = 0, orders: int 
     `background` rows are drawn from the deduplicated metadata of the training tracks, seeded; `orders` (even) of joining are
     sampled in a group of more than eight factors. Raises ConfigError for a free head: it has no factors.
     """
-    head = model.head
-    if not isinstance(head, ConditionedHead):
+    head, metadata, factors = model.head, model.metadata, model.factors
+    if isinstance(head, FreeHead):
         raise ConfigError("this model has a free head: it knows no factors", hint="train without --head free")
-    gains, metadata, factors = head.gains(), model.metadata, model.factors
+    if isinstance(head, MixedHead):
+        return of_mixed(model, head)
+    gains = head.gains()
     # A factor in which no track differs stays at nothing.
     contributions = {
         name: np.zeros((len(head.bias), head.groups[factor.group]), np.float32) for name, factor in factors.items()
@@ -95,6 +99,33 @@ def decompose(model: MfdModel, background: int = 48, seed: int = 0, orders: int 
         {name: metadata.membership(name, model.rows) for name in factors},
         model.trained,
         errors,
+    )
+
+
+def of_mixed(model: MfdModel, head: MixedHead) -> Decomposition:
+    """Return the parts of a mixed head: factors, products of factors and the residual, as they are, without a split of points.
+
+    Products and the residual have no levels.
+    """
+    metadata, own = model.metadata, head.term_weights()
+    contributions = {
+        name: np.zeros((len(head.bias), head.groups[factor.group]), np.float32)
+        for name, factor in model.factors.items()
+    }
+    for term in head.terms:
+        weights = own[term.name]
+        contributions[term.name] = (weights - head.centre[term.group].to(weights) @ weights).cpu().numpy()
+    contributions[RESIDUAL] = head.weights().groups[RESIDUAL].cpu().numpy()
+    group_of = {name: factor.group for name, factor in model.factors.items()}
+    group_of |= {term.name: term.group for term in head.terms} | {RESIDUAL: RESIDUAL}
+    without = {name: np.zeros((len(head.bias), 0), bool) for name in contributions if name not in model.factors}
+    return Decomposition(
+        contributions,
+        group_of,
+        {name: metadata.levels(name) for name in model.factors} | {name: [] for name in without},
+        {name: metadata.membership(name, model.rows) for name in model.factors} | without,
+        model.trained,
+        dict.fromkeys(contributions, 0.0),
     )
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mfd_cli.base.errors import ConfigError
@@ -30,15 +32,29 @@ LINEAR_PUSH, NETWORK_PUSH = 1.5, 0.5
 
 
 class HeadWeights(NamedTuple):
-    """bias (tracks,), shared (latent,), groups: name -> (tracks, size of the group), gains included."""
+    """bias (tracks,), shared (latent,), groups: name -> (tracks, size of the group), gains included.
+
+    `slices` says where in the latent each group acts; groups may act in the same place.
+    """
 
     bias: Tensor
     shared: Tensor
     groups: dict[str, Tensor]
+    slices: dict[str, slice]
 
     def matrix(self) -> Tensor:
         """Return the weights (tracks, latent) of an ordinary linear layer with the same output: u + c_i,g for every group g."""
-        return self.shared + torch.cat(list(self.groups.values()), 1)
+        total = self.shared.expand(len(self.bias), -1)
+        for group, weights in self.groups.items():
+            place = self.slices[group]
+            total = total + F.pad(weights, (place.start, len(self.shared) - place.stop))
+        return total
+
+
+def edges_of(groups: Mapping[str, int]) -> dict[str, slice]:
+    """Return where each group's subspace lies in a latent that is cut in their order."""
+    edges = np.cumsum([0, *groups.values()]).tolist()
+    return {group: slice(low, high) for group, (low, high) in zip(groups, pairwise(edges))}
 
 
 # -- maps from a factor's code to what the network sees ----------------------------------------------------------------
@@ -168,7 +184,7 @@ class ConditionedHead(nn.Module):
         gain: bool,
     ) -> None:
         super().__init__()
-        self.groups = dict(groups)
+        self.groups, self.slices = dict(groups), edges_of(groups)
         latent, size = sum(groups.values()), START / math.sqrt(3 * sum(groups.values()))
         self.bias = nn.Parameter(bias.clone())
         self.shared = nn.Parameter(torch.randn(latent) * size)
@@ -232,7 +248,11 @@ class ConditionedHead(nn.Module):
             weights, middle = self.raw_weights(group)
             centred = weights - middle.detach()
             groups[group] = centred if gains is None else centred * gains[index][:, None]
-        return HeadWeights(self.bias, self.shared, groups)
+        return HeadWeights(self.bias, self.shared, groups, self.slices)
+
+    def matrix(self) -> Tensor:
+        """Return the weights (tracks, latent) of the linear layer that the metadata make."""
+        return self.weights().matrix()
 
     def raw_weights(self, group: str) -> tuple[Tensor, Tensor]:
         """Return E_g of the tracks (tracks, size of the group), not centred, and its mean (size of the group,)."""
@@ -253,8 +273,13 @@ class FreeHead(nn.Module):
         used = torch.tensor(list(trained), dtype=torch.float32)
         self.register_buffer("centre", used / used.sum())
         self.groups = {"free": latent}
+        self.slices = edges_of(self.groups)
+
+    def matrix(self) -> Tensor:
+        """Return the weights (tracks, latent) as they are trained."""
+        return self.weight
 
     def weights(self) -> HeadWeights:
         """Return the layer as the mean row over the training tracks and each track's difference from it."""
         shared = self.get_buffer("centre") @ self.weight
-        return HeadWeights(self.bias, shared, {"free": self.weight - shared})
+        return HeadWeights(self.bias, shared, {"free": self.weight - shared}, self.slices)

@@ -161,6 +161,18 @@ def poisson_loss(logits: Tensor, target: Tensor) -> Tensor:
     return bounded_exp(logits) - target * logits + torch.special.xlogy(target, target) - target
 
 
+def curvature(logits: Tensor, peaks: int, signal_weight: float, counts: Tensor) -> Tensor:
+    """Return the second derivative of each track's loss by its logit, the mean over a batch: (tracks,).
+
+    `logits` (batch, tracks), of which the first `peaks` are of peak tracks: p (1 - p). Of signals it is their weight, times the
+    expected count where `counts` (signal tracks,) says so.
+    """
+    share = torch.sigmoid(logits[:, :peaks])
+    of_peaks = (share * (1 - share)).mean(0)
+    of_signal = torch.where(counts, bounded_exp(logits[:, peaks:]).mean(0), 1.0)
+    return torch.cat([of_peaks, signal_weight * of_signal])
+
+
 def prediction_loss(
     logits: Tensor,
     peaks: Tensor,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,9 @@ from mfd_cli.base.arrays import Bools, Doubles, Floats
 from mfd_cli.core.backbones import BACKBONES, one_row_a_bin
 from mfd_cli.core.head import ConditionedHead, FreeHead, HeadWeights
 from mfd_cli.core.metadata import MetadataEncoder, level_balanced_weights
+from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.onehot import kmers, one_hot
+from mfd_cli.core.terms import term_kernel, terms_of
 from mfd_cli.genome.grid import BIN
 from mfd_cli.settings.config import FactorConfig, ResolvedModel
 
@@ -60,12 +61,19 @@ class MfdModel(nn.Module):
         self.backbone = BACKBONES[settings.backbone](settings.width, settings.window, settings.kmer, settings.latent)
         self.norm = nn.BatchNorm1d(settings.latent, affine=False)  # no scale: penalties cannot be cheated by shrinking
         start = torch.from_numpy(np.asarray(bias, np.float32))
-        self.head: ConditionedHead | FreeHead
+        self.head: ConditionedHead | MixedHead | FreeHead
         if settings.head == "free":
             self.head = FreeHead(settings.latent, start, trained.tolist())
+            return
+        centre = centre_weights(settings, self.factors, metadata, self.rows, trained)
+        if settings.head == "mixed":
+            training_rows = [row for row, used in zip(self.rows, trained.tolist()) if used]
+            terms = terms_of(self.factors, metadata, training_rows)
+            kernels = {term.name: term_kernel(metadata, term, self.rows, training_rows) for term in terms}
+            joint = settings.subspaces == "joint"
+            self.head = MixedHead(settings.groups, joint, terms, kernels, centre, start, trained)
         else:
             codes = metadata.encode(self.rows, unseen="mean")
-            centre = centre_weights(settings, self.factors, metadata, self.rows, trained)
             self.head = ConditionedHead(
                 settings.groups, self.factors, codes, centre, start, settings.hidden, settings.gain
             )
@@ -78,6 +86,11 @@ class MfdModel(nn.Module):
         return weights_of_tracks(self.factors, self.metadata, self.rows, self.trained, groups)
 
     @property
+    def has_parts(self) -> bool:
+        """Whether the metadata have a say in the weights: with every head but the free one."""
+        return not isinstance(self.head, FreeHead)
+
+    @property
     def groups(self) -> tuple[str, ...]:
         """Names of the groups of the head: those of the configuration, or `free` for the twin."""
         return tuple(self.head.groups)
@@ -85,8 +98,7 @@ class MfdModel(nn.Module):
     @property
     def slices(self) -> dict[str, slice]:
         """Where each group's subspace lies in the latent."""
-        edges = np.cumsum([0, *self.head.groups.values()]).tolist()
-        return {group: slice(low, high) for group, (low, high) in zip(self.head.groups, pairwise(edges))}
+        return dict(self.head.slices)
 
     @property
     def window(self) -> int:
@@ -117,8 +129,7 @@ class MfdModel(nn.Module):
     def forward(self, codes: Tensor) -> ModelOutput:
         """Base codes (batch, length) uint8 to logits (batch x bins, tracks) and the latents of every group."""
         latent = self.latent(codes)
-        weights = self.head.weights()
-        logits = torch.addmm(weights.bias, latent, weights.matrix().T)  # (batch, tracks)
+        logits = torch.addmm(self.head.bias, latent, self.head.matrix().T)  # (batch, tracks)
         return ModelOutput(logits, {group: latent[:, place] for group, place in self.slices.items()})
 
     def parts(self, latent: Tensor, weights: HeadWeights | None = None) -> Parts:

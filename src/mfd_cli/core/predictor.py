@@ -40,7 +40,10 @@ class Head:
 
     def matrix(self) -> Floats:
         """Return the weights (tracks, latent) of one linear layer: logits are `latents @ matrix().T + bias`."""
-        return self.shared + np.concatenate(list(self.groups.values()), 1)
+        total = np.tile(self.shared, (len(self.bias), 1))
+        for group, weights in self.groups.items():
+            total[:, self.slices[group]] += weights
+        return total
 
     def logits(self, latents: Floats) -> Floats:
         """Return the logits (bins, tracks) of latents (bins, latent)."""

@@ -95,4 +95,4 @@ def refit_head(
         loss.backward()
         optimiser.step()
         schedule.step()
-    return RefittedHead(head, metadata, model.slices, head.shared.detach().numpy())
+    return RefittedHead(head, metadata, head.slices, head.shared.detach().numpy())

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from mfd_cli.base.errors import ConfigError
-from mfd_cli.core.head import ConditionedHead
+from mfd_cli.core.head import ConditionedHead, FreeHead
+from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.predictor import Head, as_array
+from mfd_cli.core.terms import term_kernel
 
 
 @torch.no_grad()
@@ -53,6 +55,8 @@ def fill_held_out(model: MfdModel, kinds: Sequence[str]) -> None:
         gain = getattr(head, "gain", None)
         if gain is not None:
             gain[:, held] = estimate_from_metadata(model, rows, gain[:, known].T, known).T.to(gain.device)
+    if isinstance(model.head, MixedHead):
+        model.head.fill_held_out()
 
 
 @torch.no_grad()
@@ -63,9 +67,8 @@ def head_of_rows(model: MfdModel, rows: Sequence[Mapping[str, str]], kinds: Sequ
     Raises ConfigError for a free head, which has no weights but those of its own tracks.
     """
     head = model.head
-    if not isinstance(head, ConditionedHead):
+    if isinstance(head, FreeHead):
         raise ConfigError("this model has a free head: it knows only its own tracks", hint="train without --head free")
-    codes = {n: torch.from_numpy(v).to(head.bias.device) for n, v in model.metadata.encode(rows, unseen="mean").items()}
     bias, gains = torch.zeros(len(rows)), torch.ones(len(head.groups), len(rows))
     for kind in dict.fromkeys(of):
         chosen = torch.tensor([wanted == kind for wanted in of])
@@ -74,12 +77,29 @@ def head_of_rows(model: MfdModel, rows: Sequence[Mapping[str, str]], kinds: Sequ
             raise ConfigError(f"the model has no training track of kind {kind}")
         own = [row for row, wanted in zip(rows, chosen.tolist()) if wanted]
         bias[chosen] = estimate_from_metadata(model, own, head.bias[known], known)
-        if head.gain is not None:
+        if isinstance(head, ConditionedHead) and head.gain is not None:
             free = estimate_from_metadata(model, own, head.gain[:, known].T, known).T
             gains[:, chosen] = 2 * torch.sigmoid(free)
-    groups = {}
-    for index, (group, size) in enumerate(head.groups.items()):
-        own_codes = {name: codes[name] for name in head.factors_of[group]}
-        weights = head.group_weights(group, own_codes) if own_codes else torch.zeros(len(rows), size)
-        groups[group] = as_array(weights.cpu() * gains[index][:, None])
+    weights = weights_of_rows(model, rows)
+    groups = {
+        group: as_array(values.cpu() * gains[index][:, None]) for index, (group, values) in enumerate(weights.items())
+    }
     return Head(as_array(bias), as_array(head.weights().shared), groups, model.slices)
+
+
+def weights_of_rows(model: MfdModel, rows: Sequence[Mapping[str, str]]) -> dict[str, Tensor]:
+    """Return each group's output weights (rows, size of the group), without gain, of metadata rows. An unseen level counts as
+    the mean level. Not for a free head."""
+    head = model.head
+    if isinstance(head, MixedHead):
+        training_rows = [row for row, used in zip(model.rows, model.trained.tolist()) if used]
+        return head.group_weights(
+            {term.name: term_kernel(model.metadata, term, rows, training_rows) for term in head.terms}
+        )
+    assert isinstance(head, ConditionedHead)
+    codes = {n: torch.from_numpy(v).to(head.bias.device) for n, v in model.metadata.encode(rows, unseen="mean").items()}
+    groups = {}
+    for group, size in head.groups.items():
+        own = {name: codes[name] for name in head.factors_of[group]}
+        groups[group] = head.group_weights(group, own) if own else head.bias.new_zeros(len(rows), size)
+    return groups

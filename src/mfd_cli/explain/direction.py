@@ -20,7 +20,6 @@ from mfd_cli.base.arrays import Floats
 from mfd_cli.base.errors import ConfigError, nearest
 from mfd_cli.base.files import check_output, whole_folder
 from mfd_cli.base.progress import Progress
-from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.predictor import Head, Predictor
 from mfd_cli.core.shares import whole_latent
 from mfd_cli.dataset.folder import Dataset
@@ -62,7 +61,7 @@ def explain_track(
     if track not in ids:
         raise ConfigError(f"the model has no track {track!r}{nearest(track, ids)}")
     weights = track_parts(Predictor(run.model).head, ids.index(track), run.model.settings.technical)
-    if not isinstance(run.model.head, ConditionedHead):
+    if not run.model.has_parts:
         weights = {TOTAL: weights[TOTAL]}
     for part in parts:
         if part not in weights:

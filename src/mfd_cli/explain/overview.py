@@ -27,7 +27,7 @@ from mfd_cli.explain.shares import factor_parts, group_parts, interval, resampli
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.at_work import check_same_tracks
 from mfd_cli.runs.folder import Run
-from mfd_cli.settings.names import ALL, SHARED
+from mfd_cli.settings.names import ALL, RESIDUAL, SHARED
 
 
 def explain_all(
@@ -78,8 +78,12 @@ def part_rows(ground: Ground, head: Head, decomposition: Decomposition, seed: in
 
 
 def part_kind(name: str, decomposition: Decomposition) -> str:
-    """Return what a part is: shared, factor or group."""
-    return "shared" if name == SHARED else "factor" if name in decomposition.factors else "group"
+    """Return what a part is: shared, factor or group; of a mixed head also product (of factors) and residual."""
+    if name in (SHARED, RESIDUAL):
+        return name
+    if name not in decomposition.factors:
+        return "group"
+    return "factor" if decomposition.levels[name] else "product"
 
 
 def overview_sentences(result: Overview) -> list[str]:
@@ -101,6 +105,9 @@ def overview_sentences(result: Overview) -> list[str]:
         for row in ordered
         if row["kind"] == "factor"
     ]
+    sentences += [f"{row['part']} ({row['group']}): {_percent(row)}." for row in ordered if row["kind"] == "product"]
+    if RESIDUAL in rows:
+        sentences.append(f"{_percent(rows[RESIDUAL])} is peculiar to a track: no column of the metadata says it.")
     return sentences + share_remarks(row[key] for row in ordered for key in ("share", "low", "high"))
 
 

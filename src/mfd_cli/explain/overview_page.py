@@ -38,9 +38,14 @@ def draw_overview(folder: Path, result: Overview) -> list[tuple[str, str]]:
     return drawn
 
 
+OF_GROUP = ("factor", "product")
+"""Kinds of parts that belong to a group."""
+
+
 def draw_parts(result: Overview) -> Figure:
-    """Return bars with intervals: the shared part, groups, factors."""
-    order = {"shared": 0, "group": 1, "factor": 2}
+    """Return bars with intervals: the shared part, groups, factors, and what else a mixed head has."""
+    kinds = dict.fromkeys(["shared", "group", "factor", *(row["kind"] for row in result.factors)])
+    order = {kind: number for number, kind in enumerate(kinds)}
     rows = sorted(result.factors, key=lambda row: (order[row["kind"]], -row["share"]))
     figure, axes = plt.subplots(figsize=(7.6, 1.0 + 0.34 * len(rows)), layout="constrained")
     for place, row in enumerate(rows):
@@ -48,14 +53,14 @@ def draw_parts(result: Overview) -> Figure:
         axes.plot([row["low"], row["high"]], [place, place], color="#222222", linewidth=1.2)
         end = max(row["high"], row["share"], 0)
         axes.text(end + 0.01, place, f"{row['share']:z.1%}", va="center", fontsize=8)
-    labels = [plain(row["part"]) + (f" ({plain(row['group'], 14)})" if row["kind"] == "factor" else "") for row in rows]
+    labels = [plain(row["part"]) + (f" ({plain(row['group'], 14)})" if row["kind"] in OF_GROUP else "") for row in rows]
     axes.set_yticks(range(len(rows)), labels)
     axes.invert_yaxis()
     axes.axvline(0, color="#444444", linewidth=0.6)
     axes.set_xlim(right=axes.get_xlim()[1] * 1.08)
     axes.set_xlabel("share of the variance of the logit")
-    handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[i]) for i in range(3)]
-    axes.legend(handles, ["shared", "group", "factor"], frameon=False, loc="lower right")
+    handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[number]) for number in order.values()]
+    axes.legend(handles, list(order), frameon=False, loc="lower right")
     axes.set_title("What the logits are made of, mean over tracks; lines: 95 % intervals", loc="left")
     return figure
 

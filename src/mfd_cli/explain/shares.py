@@ -14,7 +14,7 @@ from mfd_cli.core.decompose import Decomposition
 from mfd_cli.core.predictor import Head
 from mfd_cli.core.shares import whole_latent
 from mfd_cli.dataset.bins import Bins
-from mfd_cli.settings.names import SHARED
+from mfd_cli.settings.names import RESIDUAL, SHARED
 
 FEWEST_CONTIGS, STRETCHES = 8, 20
 DRAWS = 400
@@ -34,7 +34,8 @@ def share_remarks(shares: Iterable[float]) -> list[str]:
 
 
 def factor_parts(head: Head, decomposition: Decomposition) -> dict[str, Reals]:
-    """Return the weights (tracks, latent) of the shared part and of every factor; they add up to those of the total."""
+    """Return the weights (tracks, latent) of the shared part, of every factor and of what else a mixed head has; they add up to
+    those of the total."""
     latent = len(head.shared)
     parts: dict[str, Reals] = {SHARED: np.broadcast_to(head.shared, (len(head.bias), latent))}
     for name, weights in decomposition.factors.items():
@@ -50,6 +51,7 @@ def group_parts(head: Head, taken: Mapping[str, object]) -> dict[str, Reals]:
     return {
         group if group not in taken else f"group {group}": whole_latent(weights, head.slices[group], len(head.shared))
         for group, weights in head.groups.items()
+        if group != RESIDUAL  # it is one of the parts already
     }
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow as pa
 
 from mfd_cli.base.errors import ConfigError
-from mfd_cli.core.head import ConditionedHead
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.panel import Panel
 from mfd_cli.settings.names import DEBIASED, SHARED, TOTAL
@@ -56,7 +55,7 @@ def experiment_scale(run: Run, kind: str) -> str:
 def predicted_columns(run: Run, panel: Panel, parts: Sequence[str], of_experiment: bool) -> list[PredictedColumn]:
     """Return every output in order, named `track` or `track.part`. ConfigError for an unknown part, and where two columns of
     the table would have one name."""
-    groups = list(panel.head.groups) if isinstance(run.model.head, ConditionedHead) else []
+    groups = list(panel.head.groups) if run.model.has_parts else []
     known = [TOTAL, SHARED, DEBIASED, *groups] if groups else [TOTAL]
     for part in parts:
         if part not in known:

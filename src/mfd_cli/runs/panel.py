@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from mfd_cli.base.arrays import Bools, Doubles
 from mfd_cli.base.errors import ConfigError
-from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.metadata import level_balanced_weights, sole_level_words
 from mfd_cli.core.predictor import Head
 from mfd_cli.core.unseen import head_of_rows
@@ -124,8 +123,8 @@ def fixed(run: Run, panel: Panel, texts: Sequence[str], known: Backing) -> Panel
 
     ConfigError for a free head, for a factor that is fixed twice, and where no track is left.
     """
-    if not isinstance(run.model.head, ConditionedHead):
-        raise ConfigError("--fix needs a model with a conditioned head", hint="train without --head free")
+    if not run.model.has_parts:
+        raise ConfigError("--fix needs a model whose head knows the metadata", hint="train without --head free")
     fixes = [parse_fix(run, text) for text in texts]
     replaced = [factor for fix in fixes for factor in fix.factors]
     if len(set(replaced)) < len(replaced):

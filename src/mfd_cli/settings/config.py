@@ -163,8 +163,14 @@ class ModelConfig(Node):
         examples=[{"biological": 0.6, "technical": 0.4}],
     )
     hidden: Count | None = Field(None, description="half the hidden width of the metadata networks (h)", examples=[64])
-    head: Literal["conditioned", "free"] = Field(
-        "conditioned", description="output weights made from the metadata, or free ones, which know no groups"
+    head: Literal["mixed", "conditioned", "free"] = Field(
+        "conditioned",
+        description="conditioned: output weights made from the metadata; mixed: free ones with a prior made from the metadata; "
+        "free: free ones, which know no groups",
+    )
+    subspaces: Literal["disjoint", "joint"] = Field(
+        "disjoint",
+        description="of a mixed head: each group's factors act on latents of their own, or all factors on all latents",
     )
     technical: tuple[Text, ...] | None = Field(
         None,
@@ -352,7 +358,8 @@ class ResolvedModel(Node):
     groups: dict[str, int]
     technical: list[str] = Field(default_factory=lambda: [TECHNICAL])
     hidden: int
-    head: Literal["conditioned", "free"]
+    head: Literal["mixed", "conditioned", "free"]
+    subspaces: Literal["disjoint", "joint"] = "disjoint"
     gain: bool
     centre: Literal["tracks", "levels"]
 
@@ -395,6 +402,7 @@ def resolve_model(model: ModelConfig, factor_groups: Sequence[str] = ()) -> Reso
         technical=_technical_groups(model, list(shares), factor_groups),
         hidden=filled["hidden"],
         head=model.head,
+        subspaces=model.subspaces,
         gain=model.gain,
         centre=model.centre,
     )

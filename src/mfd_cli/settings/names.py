@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 BIOLOGICAL, TECHNICAL = "biological", "technical"
-TOTAL, SHARED, DEBIASED = "total", "shared", "debiased"
+TOTAL, SHARED, DEBIASED, RESIDUAL = "total", "shared", "debiased", "residual"
 """Parts of a logit beside those of groups and factors."""
 ALL = "all"
 """Every factor, on the command line."""
@@ -66,7 +66,7 @@ def check_group_names(names: Sequence[str]) -> None:
     taken = {**{name: f"MFD_{name}" for name in FIELDS_OF_NO_PART}, **{s: repr(g) for g, s in SHORT_GROUPS.items()}}
     groups: dict[str, str] = {}
     for name in names:
-        if name.lower() in (TOTAL, SHARED, DEBIASED):
+        if name.lower() in (TOTAL, SHARED, DEBIASED, RESIDUAL):
             raise ValueError(f"model.groups: no group can be called {name!r}, which is another part of a logit")
         field = field_name(name)
         if field in taken and name not in SHORT_GROUPS:

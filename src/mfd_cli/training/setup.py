@@ -16,6 +16,7 @@ from mfd_cli.base.errors import ConfigError, DatasetError
 from mfd_cli.core.backbones import BACKBONES
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metadata import fit_metadata
+from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.penalties import PENALTIES
 from mfd_cli.core.stretches import STRETCH
@@ -97,6 +98,8 @@ class Trainer:
     tracks: tuple[str, ...]
     """Their ids, in the order of the outputs."""
     used: Tensor
+    cells_of: Tensor
+    """(tracks,) In how many training bins each output was measured."""
     total_steps: int
     pace: Pace
     autocast: bool
@@ -132,8 +135,8 @@ def build(
     settings, tracks = config.resolved_model(), outputs_of(dataset)
     pace = pace_of(config, Tiling.of(bins, stretch_of(config)))
     rows = [track.metadata for track in tracks]
-    if not config.factors and settings.head == "conditioned":
-        raise ConfigError("the conditioned head needs at least one factor", hint="mfd init proposes [factors]")
+    if not config.factors and settings.head != "free":
+        raise ConfigError(f"the {settings.head} head needs at least one factor", hint="mfd init proposes [factors]")
     metadata = fit_metadata(rows, config.factors, trained.tolist())
     bias = start_bias(dataset)
     torch.manual_seed(config.train.seed)
@@ -164,6 +167,7 @@ def build(
         device,
         tuple(track.id for track in tracks),
         torch.from_numpy(trained.astype(np.float32)).to(device),
+        torch.tensor([float(track.measured) for track in tracks], device=device),
         planned_steps(config, pace),
         pace,
         autocast=config.train.precision == "bf16" or (config.train.precision == "auto" and device.type == "cuda"),
@@ -192,8 +196,9 @@ def pace_of(config: Config, tiling: Tiling) -> Pace:
 
 
 def active_penalties(config: Config) -> dict[PenaltyName, PenaltyConfig]:
-    """Return the penalties that weigh something. A model with one group (a free head has one) has nothing to keep apart."""
-    if config.model.head == "free" or len(config.groups) < 2:
+    """Return the penalties that weigh something. Where all tracks' weights lie in one space there is nothing to keep apart."""
+    model = config.model
+    if model.head == "free" or len(config.groups) < 2 or (model.head == "mixed" and model.subspaces == "joint"):
         return {}
     return {name: penalty for name, penalty in config.objective.penalties.items() if penalty.weight > 0}
 
@@ -259,11 +264,14 @@ def prior_loss(bias: Floats, trained: Bools, peaks: int, signal_weight: float) -
 
 
 def parameter_groups(model: MfdModel, config: Config) -> list[dict[str, Any]]:
-    """Return what decays and what does not: weight matrices do, also a free head's; biases, scales and metadata networks not.
+    """Return what decays and what does not: weight matrices do, also a free head's; biases, scales, metadata networks and the
+    weights of a mixed head do not.
 
-    Decay of the metadata networks would pull rare levels to the mean of their group whatever their tracks say.
+    Decay of the metadata networks would pull rare levels to the mean of their group whatever their tracks say; a mixed head has
+    a prior instead.
     """
-    networks = {id(p) for p in getattr(model.head, "networks", nn.Module()).parameters()}
+    own = model.head if isinstance(model.head, MixedHead) else getattr(model.head, "networks", nn.Module())
+    networks = {id(p) for p in own.parameters()}
     matrices = [p for p in model.parameters() if p.ndim > 1 and id(p) not in networks]
     others = [p for p in model.parameters() if p.ndim <= 1 or id(p) in networks]
     return [{"params": matrices, "weight_decay": config.train.weight_decay}, {"params": others, "weight_decay": 0.0}]

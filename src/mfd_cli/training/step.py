@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from mfd_cli.core.backbones import one_row_a_bin
-from mfd_cli.core.losses import prediction_loss
+from mfd_cli.core.losses import curvature, prediction_loss
+from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.model import MfdModel
 from mfd_cli.runs.batches import Batch
 from mfd_cli.runs.draws import Draw, Tiling
@@ -56,15 +57,20 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
         features = one_row_a_bin(trainer.backbone(trainer.model.columns(batch.codes[own])))
     # From here on every process computes the same, from the features of all.
     latent = trainer.model.norm(trainer.processes.gather(features).float())
-    weights = trainer.model.head.weights()
-    logits = torch.addmm(weights.bias, latent, weights.matrix().T)
+    head = trainer.model.head
+    logits = torch.addmm(head.bias, latent, head.matrix().T)
     used = batch.measured * trainer.used
     weight = trainer.config.objective.signal_weight
     loss, per_track = prediction_loss(logits, batch.peaks, batch.signal, used, weight, counts, batch.weight)
     chosen = seen_by_penalties(trainer, len(latent))
     seen = latent if chosen is None else latent[chosen]
-    latents = {group: seen[:, place] for group, place in trainer.model.slices.items()}
+    latents = {group: seen[:, trainer.model.slices[group]] for group in trainer.model.settings.groups}
     parts, total = {"loss": loss.detach()}, loss
+    if isinstance(head, MixedHead):
+        information = trainer.cells_of * curvature(logits.detach(), batch.peaks.shape[1], weight, counts)
+        head.follow_data(information, latent.detach(), average_share(trainer.step))
+        prior = head.prior() / trainer.cells_of[head.trained].sum()
+        parts["prior"], total = prior.detach(), total + prior
     # The adversary's parameters are frozen here, so that the model's backward pass leaves no gradient in them.
     trainer.penalties.requires_grad_(False)
     for name, penalty in trainer.penalties.items():
@@ -128,10 +134,26 @@ def teach_adversary(trainer: Trainer, latents: Mapping[str, Tensor]) -> None:
         trainer.adversary_optimiser.step()
 
 
+def average_share(step: int) -> float:
+    """Return the share of a running average that a step keeps."""
+    return min(EMA_DECAY, (1 + step) / (10 + step))
+
+
+def learn_variances(trainer: Trainer) -> None:
+    """Let a mixed head learn its variances anew, from the averaged weights; nothing for other heads.
+
+    Every process does it, on the same weights. The model itself gets what its average learnt.
+    """
+    average, head = trainer.average.head, trainer.model.head
+    if isinstance(average, MixedHead) and isinstance(head, MixedHead):
+        average.learn_variances()
+        head.take_variances(average)
+
+
 @torch.no_grad()
 def follow(average: MfdModel, model: MfdModel, step: int) -> None:
     """Move the running average of the weights towards the model; it is what is validated and saved."""
-    keep = min(EMA_DECAY, (1 + step) / (10 + step))
+    keep = average_share(step)
     ours: list[Tensor] = list(average.parameters())
     theirs: list[Tensor] = list(model.parameters())
     torch._foreach_lerp_(ours, theirs, 1 - keep)

@@ -50,7 +50,7 @@ from mfd_cli.training.plan import TIMED_STEPS, FirstSteps, TrainingPlan, plan_le
 from mfd_cli.training.prepare import Ready, prepare
 from mfd_cli.training.resume import Interrupted, LastState, restore, save_state
 from mfd_cli.training.setup import Trainer, outputs_of
-from mfd_cli.training.step import draws, learn
+from mfd_cli.training.step import draws, learn, learn_variances
 from mfd_cli.training.validate import due, out_of_time, validate
 
 Say = Callable[[str], None]
@@ -196,6 +196,7 @@ class Course:
         trainer, done = self.trainer, out_of_time(self.trainer)
         if due(trainer) or done:
             check_gradients(trainer)
+            learn_variances(trainer)
             first = trainer.processes.first
             if first:
                 dataset, scale = self.ready.dataset, self.ready.scale

@@ -13,7 +13,6 @@ import torch
 
 from mfd_cli.base.arrays import Floats
 from mfd_cli.core.decompose import Decomposition, decompose
-from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.predictor import Precision, Predictor
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.sequence import Genome
@@ -65,8 +64,7 @@ class Member:
         self.predictor = Predictor(run.model, device, batch_size, settings.precision)
         self.changes = LatentChanges(self.predictor, settings.placement)
         self.panel = panel_of(run, self.predictor.head, settings.tracks, settings.fixes)
-        conditioned = isinstance(run.model.head, ConditionedHead)
-        self.decomposition: Decomposition | None = decompose(run.model) if conditioned else None
+        self.decomposition: Decomposition | None = decompose(run.model) if run.model.has_parts else None
         self.level_names, self.level_matrix = self._levels()
 
     def _levels(self) -> tuple[list[str], Floats]:

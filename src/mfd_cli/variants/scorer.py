@@ -54,8 +54,8 @@ class Scorer:
         first = self.members[0]
         self.panel: Panel = first.panel
         self.decomposition, self.level_names = first.decomposition, first.level_names
-        self.conditioned = first.decomposition is not None
-        self.groups = list(self.panel.head.groups) if self.conditioned else []
+        self.has_parts = first.decomposition is not None
+        self.groups = list(self.panel.head.groups) if self.has_parts else []
         self.technical = [group for group in self.groups if group in self.run.model.settings.technical]
         self.debiased = [group for group in self.groups if group not in self.technical]
         self.group_weights = {group: self.panel.weights(self.run, [group]) for group in self.groups}
@@ -79,13 +79,13 @@ class Scorer:
     @property
     def fields(self) -> list[str]:
         """Return the numeric INFO fields, in order."""
-        parts = ["MFD_SHARED", *(self.field_of(g) for g in self.groups), "MFD_DEBIASED"] if self.conditioned else []
+        parts = ["MFD_SHARED", *(self.field_of(g) for g in self.groups), "MFD_DEBIASED"] if self.has_parts else []
         return ["MFD_MAX_DLOGIT", *parts]
 
     @property
     def column_names(self) -> list[str]:
         """Return the names of the numeric columns of `columns`, without those of single tracks."""
-        alone = [f"alt_probability.{part}" for part in ("shared", *self.groups)] if self.conditioned else []
+        alone = [f"alt_probability.{part}" for part in ("shared", *self.groups)] if self.has_parts else []
         spread = [f"spread.{name}" for name in self.fields] if len(self.members) > 1 else []
         return [*self.fields, "ref_probability", "alt_probability", *alone, *spread, *self.level_names]
 
@@ -94,7 +94,7 @@ class Scorer:
         total = effects.total()
         top = self.top[np.abs(total[:, self.top]).argmax(1)]
         result = {"MFD_MAX_DLOGIT": total[np.arange(len(total)), top]}
-        if not self.conditioned:
+        if not self.has_parts:
             return result, top
         result["MFD_SHARED"] = effects.shared
         for group in self.groups:
@@ -139,7 +139,7 @@ class Scorer:
         parts = {group: effects.groups[group][rows, top] for group in effects.groups}
         change = effects.shared + sum(parts.values())
         result = {"ref_probability": expit(before), "alt_probability": expit(before + change)}
-        if self.conditioned:
+        if self.has_parts:
             for name, part in {"shared": effects.shared, **parts}.items():
                 result[f"alt_probability.{name}"] = expit(before + part)
         return result

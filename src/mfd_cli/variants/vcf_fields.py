@@ -76,7 +76,7 @@ def provenance_lines(scorer: Scorer, background: Background | None, phased: str 
     digests = f'model="{",".join(run.digest for run in scorer.runs)}",genome={about["genome_digest"]}'
     chosen = f'tracks="{_plain(settings.tracks or "all")}",fix="{_plain(" ".join(settings.fixes) or "none")}"'
     return [
-        f"##mfd_model=<version={__version__},{digests},head={'conditioned' if scorer.conditioned else 'free'},"
+        f"##mfd_model=<version={__version__},{digests},head={scorer.run.model.settings.head},"
         f'trained_on="{_plain(" ".join(about["trained_on"]))}">',
         f'##mfd_scoring=<scale=logit,strands={scorer.strands},placement="{PLACEMENTS[settings.placement]}",'
         f'precision={settings.precision},{chosen},phased="{_plain(phased or "no")}",'

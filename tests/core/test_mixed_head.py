@@ -1,0 +1,190 @@
+"""The mixed head: kernels from metadata, parts that add up, the density of the prior, its limits, held-out tracks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import MultivariateNormal
+
+from mfd_cli.core.metadata import MetadataEncoder, fit_metadata
+from mfd_cli.core.mixed_head import MixedHead
+from mfd_cli.core.terms import factor_kernel, term_kernel, terms_of
+from mfd_cli.settings.config import FactorConfig
+from mfd_cli.settings.names import RESIDUAL
+
+FACTORS = {
+    "target": FactorConfig(column="t", group="biological"),
+    "tissue": FactorConfig(column="s", group="biological"),
+    "assay": FactorConfig(column="a", group="technical"),
+    "depth": FactorConfig(column="d", group="technical", type="number"),
+}
+ROWS = [
+    {"t": t, "s": s, "a": a, "d": str(len(t + s) * 3 + ord(a) % 5 + ord(t))}
+    for t in "ABCDE"
+    for s in "xyz"
+    for a in "pq"
+]
+TRAINED = np.array([i % 7 != 2 for i in range(len(ROWS))])
+TRAINING_ROWS = [row for row, used in zip(ROWS, TRAINED) if used]
+GROUPS = {"biological": 6, "technical": 2}
+
+
+def encoder() -> MetadataEncoder:
+    return fit_metadata(ROWS, FACTORS, TRAINED.tolist())
+
+
+def kernels_of(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
+    metadata = encoder()
+    terms = terms_of(FACTORS, metadata, TRAINING_ROWS)
+    return {term.name: term_kernel(metadata, term, rows, TRAINING_ROWS) for term in terms}
+
+
+def head_of(joint: bool) -> MixedHead:
+    """A head with weights that tell targets apart, and assays a little."""
+    torch.manual_seed(5)
+    terms = terms_of(FACTORS, encoder(), TRAINING_ROWS)
+    centre = {group: TRAINED / TRAINED.sum() for group in GROUPS}
+    head = MixedHead(GROUPS, joint, terms, kernels_of(ROWS), centre, torch.zeros(len(ROWS)), TRAINED)
+    target, assay = (torch.tensor([ord(row[column]) for row in ROWS]) for column in "ta")
+    weights = 0.1 * torch.randn(len(ROWS), 8) + torch.randn(8)
+    weights += torch.randn(128, 8)[target] + 0.3 * torch.randn(128, 8)[assay]
+    with torch.no_grad():
+        head.weight.copy_(weights)
+        latent = torch.randn(4096, 8) @ (torch.eye(8) + 0.2 * torch.randn(8, 8))
+        head.follow_data(torch.full((len(ROWS),), 800.0), latent, 0.0)
+    return head
+
+
+# -- terms and kernels -------------------------------------------------------------------------------------------------
+
+
+def test_a_category_is_like_its_own_level_alone_and_an_unseen_level_like_nothing() -> None:
+    kernel = factor_kernel(encoder(), "tissue", [{"s": "x"}, {"s": "new"}], [{"s": "x"}, {"s": "y"}])
+    assert kernel.tolist() == [[1, 0], [0, 0]]
+
+
+def test_a_number_is_like_its_neighbours_and_a_missing_one_like_missing_ones() -> None:
+    rows = [{"v": v} for v in ("1", "2", "3", "")]
+    metadata = fit_metadata(rows, {"v": FactorConfig(column="v", group="technical", type="number")})
+    scaled = (np.array([1, 2, 3]) - 2) / np.std([1, 2, 3])
+    expected = (np.outer(scaled, scaled) + np.exp(-((scaled[:, None] - scaled[None]) ** 2) / 2)) / 2
+    kernel = factor_kernel(metadata, "v", rows, rows)
+    assert kernel[:3, :3] == pytest.approx(expected, abs=1e-6)
+    assert kernel[3].tolist() == [0, 0, 0, 1]
+
+
+def test_years_are_numbers() -> None:
+    rows = [{"y": y} for y in ("2014-02-01", "2018", "2022-12-31", "NA")]
+    metadata = fit_metadata(rows, {"y": FactorConfig(column="y", group="technical", type="year")})
+    kernel = factor_kernel(metadata, "y", rows, [*rows, {"y": "2020"}])
+    scaled = np.array([-4, 0, 4, 2]) / np.sqrt(32 / 3)
+    expected = (np.outer(scaled[:3], scaled) + np.exp(-((scaled[:3, None] - scaled[None]) ** 2) / 2)) / 2
+    assert kernel[:3, [0, 1, 2, 4]] == pytest.approx(expected)
+    assert kernel[3].tolist() == [0, 0, 0, 1, 0]
+
+
+def test_several_levels_in_a_cell_count_as_many_as_are_shared() -> None:
+    rows = [{"o": cell} for cell in ("liver,gut", "gut", "brain")]
+    metadata = fit_metadata(rows, {"o": FactorConfig(column="o", group="biological", type="multilabel")})
+    assert factor_kernel(metadata, "o", rows, rows).tolist() == [[2, 1, 0], [1, 1, 0], [0, 0, 1]]
+
+
+def test_products_are_within_groups_and_only_where_they_say_more_than_a_factor_or_a_track() -> None:
+    names = [term.name for term in terms_of(FACTORS, encoder(), TRAINING_ROWS)]
+    assert names[:5] == ["target", "tissue", "assay", "depth", "target x tissue"]
+    assert "target x assay" not in names
+    rows = [
+        {"t": t, "s": s, "a": a, "d": "1"} for t, s, a in ("Axp", "Byp", "Cxq", "Dyq")
+    ]  # tissue and assay follow from target
+    factors = {name: FACTORS[name] for name in ("target", "tissue", "assay")}
+    assert [term.name for term in terms_of(factors, fit_metadata(rows, factors), rows)] == ["target", "tissue", "assay"]
+
+
+def test_a_factor_in_which_no_track_differs_is_no_term() -> None:
+    rows = [{"t": t, "s": "x"} for t in "AABB"]
+    factors = {name: FACTORS[name] for name in ("target", "tissue")}
+    assert [term.name for term in terms_of(factors, fit_metadata(rows, factors), rows)] == ["target"]
+
+
+# -- the head ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_the_parts_add_up_to_the_trained_weights(joint: bool) -> None:
+    head = head_of(joint)
+    for _ in range(3):
+        trained = torch.from_numpy(TRAINED)
+        assert (head.weights().matrix() - head.matrix())[trained].abs().max() < 1e-5
+        for group, values in head.weights().groups.items():
+            middle = values[trained].mean(0) if group != RESIDUAL else values[trained].sum(0)
+            assert middle.abs().max() < 1e-5
+        head.learn_variances()
+
+
+def test_the_prior_is_the_density_of_a_linear_mixed_model() -> None:
+    """Its gradient is that of the log density of the whitened weights with the mean row integrated out under a flat prior."""
+    head = head_of(True).double()
+    head.learn_variances()
+    rows, space = torch.from_numpy(TRAINED), head.spaces[0]
+    (ours,) = torch.autograd.grad(head.prior(), head.weight)
+    weights = head.weight.detach().clone().requires_grad_(True)
+    values, vectors = torch.linalg.eigh(head.latent_covariance(space))
+    whitened = weights[rows] @ (vectors * values.sqrt()) @ vectors.T
+    flat = head.components(space).covariance() + 1e6  # a mean row with a variance of a million, for a flat one
+    density = MultivariateNormal(torch.zeros(len(flat)).double(), flat).log_prob(whitened.T).sum()
+    (theirs,) = torch.autograd.grad(-density, weights)
+    assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
+    assert (ours[~rows] == 0).all()  # held-out tracks take no part
+
+
+def test_its_limits_are_the_free_head_and_weights_made_of_metadata_alone() -> None:
+    head, trained = head_of(True), torch.from_numpy(TRAINED)
+    space = head.spaces[0]
+    head.variances(space).copy_(torch.tensor([1e-9] * len(space.terms) + [1e6]))
+    head.derive()
+    assert head.prior() < 1e-2  # no prior worth the name
+    free = head.weights()
+    assert torch.allclose(
+        free.groups[RESIDUAL][trained], (head.weight - head.weight[trained].mean(0))[trained], atol=1e-4
+    )
+    head.variances(space).copy_(torch.tensor([1.0] * len(space.terms) + [1e-6]))
+    head.derive()
+    with_residual = float(head.prior().detach())
+    with torch.no_grad():
+        head.weight -= head.weights().groups[RESIDUAL]
+    assert head.weights().groups[RESIDUAL].abs().max() < 1e-3
+    assert float(head.prior().detach()) < 1e-3 * with_residual
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_tracks_that_do_not_train_have_the_weights_that_their_metadata_say(joint: bool) -> None:
+    head = head_of(joint)
+    head.learn_variances()
+    before = head.weight.detach().clone()
+    head.fill_held_out()
+    held = torch.from_numpy(~TRAINED)
+    assert torch.equal(head.weight[~held], before[~held])
+    parts, anew = head.weights(), head.group_weights(kernels_of([ROWS[i] for i in np.flatnonzero(~TRAINED)]))
+    for group, values in anew.items():
+        assert torch.allclose(values, parts.groups[group][held], atol=1e-4)
+    assert torch.allclose(head.weight[held], parts.matrix()[held], atol=1e-5)
+    assert (parts.groups[RESIDUAL][held] == 0).all()
+
+
+def test_variances_say_which_factor_tells_tracks_apart() -> None:
+    head = head_of(True)
+    head.learn_variances()
+    found = dict(zip([term.name for term in head.terms], head.variances(head.spaces[0]).tolist()))
+    assert found["target"] > 5 * found["assay"] > 0
+    assert found["tissue"] < 0.05 * found["assay"]
+
+
+def test_a_loaded_head_derives_the_same_parts() -> None:
+    head = head_of(False)
+    head.learn_variances()
+    other = head_of(False)
+    other.load_state_dict(head.state_dict())
+    for group, values in head.weights().groups.items():
+        assert torch.equal(values, other.weights().groups[group])
+    assert torch.equal(head.prior(), other.prior())

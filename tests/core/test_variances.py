@@ -1,0 +1,96 @@
+"""Variance components: against statsmodels' mixed model, against simulation, and against the formulae written out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from statsmodels.regression.mixed_linear_model import MixedLM
+
+from mfd_cli.core.variances import Components, learn_variances, projection, restricted_likelihood
+
+
+def alike(levels: np.ndarray) -> torch.Tensor:
+    """1 where two tracks share a level."""
+    return torch.from_numpy((levels[:, None] == levels[None]).astype(float))
+
+
+def silent(kernels: list[torch.Tensor], variances: list[float]) -> Components:
+    tracks = len(kernels[0])
+    stacked = torch.stack([*kernels, torch.eye(tracks, dtype=torch.float64)])
+    return Components(stacked, torch.tensor(variances).double(), torch.zeros(tracks).double())
+
+
+def to_the_end(gram: torch.Tensor, columns: float, start: Components, *, shrunk: bool = False) -> Components:
+    """Iterations without a stop: the rule that ends them early is for training."""
+    for _ in range(3000):
+        start = learn_variances(gram, columns, start, 1, shrunk)
+    return start
+
+
+def test_variances_and_predictions_are_those_of_statsmodels() -> None:
+    rng = np.random.default_rng(3)
+    groups = rng.integers(0, 9, 80)
+    values = 1.5 + rng.normal(0, 1.2, 9)[groups] + rng.normal(0, 0.7, 80)
+    theirs = MixedLM.from_formula("y ~ 1", pd.DataFrame({"y": values}), groups=groups).fit(reml=True)
+    weights = torch.from_numpy(values)[:, None]
+    ours = to_the_end(weights @ weights.T, 1, silent([alike(groups)], [1.0, 1.0]))
+    assert float(ours.variances[0]) == pytest.approx(float(theirs.cov_re.iloc[0, 0]), rel=1e-3)
+    assert float(ours.variances[1]) == pytest.approx(float(theirs.scale), rel=1e-3)
+    predicted = ours.variances[0] * ours.kernels[0] @ ours.projection() @ weights
+    expected = [float(theirs.random_effects[group].iloc[0]) for group in groups]
+    assert predicted[:, 0].numpy() == pytest.approx(np.array(expected), abs=2e-3)
+    assert float(ours.mean_weights() @ weights[:, 0]) == pytest.approx(float(theirs.fe_params.iloc[0]), abs=1e-3)
+
+
+def test_variances_come_back_from_weights_that_have_them() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = (np.arange(240) % 40), (np.arange(240) // 40)
+    kernels = [alike(a), alike(b)]
+    weights = torch.randn(1, 400, generator=generator).double().expand(240, -1).clone()
+    for levels, variance in ((a, 0.5), (b, 0.1)):
+        drawn = torch.randn(levels.max() + 1, 400, generator=generator).double() * variance**0.5
+        weights += drawn[torch.from_numpy(levels)]
+    weights += torch.randn(240, 400, generator=generator).double() * 0.02**0.5
+    found = to_the_end(weights @ weights.T, 400, silent(kernels, [1.0, 1.0, 1.0])).variances
+    assert found.numpy() == pytest.approx(np.array([0.5, 0.1, 0.02]), rel=0.05)
+
+
+def test_no_iteration_lowers_the_likelihood() -> None:
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(30, 5, generator=generator).double()
+    now = silent([alike(np.arange(30) % 6), alike(np.arange(30) // 10)], [2.0, 0.1, 0.5])
+    now = Components(now.kernels, now.variances, torch.rand(30, generator=generator).double())
+    before = restricted_likelihood(weights @ weights.T, 5, now)
+    for _ in range(50):
+        now = learn_variances(weights @ weights.T, 5, now, 1)
+        after = restricted_likelihood(weights @ weights.T, 5, now)
+        assert after >= before - 1e-9
+        before = after
+
+
+def test_shrunk_weights_give_the_variances_of_what_the_data_say() -> None:
+    """What the data alone say has noise; the best guess under the prior is shrunk: both lead to the same variances."""
+    generator = torch.Generator().manual_seed(2)
+    levels, columns, noise = np.arange(60) % 12, 2000, torch.full((60,), 0.3).double()
+    effects = torch.randn(12, columns, generator=generator).double() * 0.4**0.5
+    weights = effects[torch.from_numpy(levels)] + torch.randn(60, columns, generator=generator).double() * 0.1**0.5
+    seen = weights + torch.randn(60, columns, generator=generator).double() * 0.3**0.5
+    start = silent([alike(levels)], [1.0, 1.0])
+    from_data = to_the_end(seen @ seen.T, columns, Components(start.kernels, start.variances, noise))
+    # Under the right prior the guess is (F + P)^-1 F of what is seen, and learning from it stays where it is.
+    prior = Components(start.kernels, from_data.variances, torch.zeros(60).double()).projection()
+    guess = torch.linalg.solve(torch.diag(1 / noise) + prior, seen / noise[:, None])
+    again = to_the_end(guess @ guess.T, columns, Components(start.kernels, from_data.variances, noise), shrunk=True)
+    assert again.variances.numpy() == pytest.approx(from_data.variances.numpy(), rel=1e-6)
+    assert from_data.variances.numpy() == pytest.approx(np.array([0.4, 0.1]), rel=0.1)
+
+
+def test_the_projection_takes_out_the_mean_and_inverts_the_rest() -> None:
+    generator = torch.Generator().manual_seed(4)
+    root = torch.randn(7, 7, generator=generator).double()
+    covariance = root @ root.T + torch.eye(7).double()
+    matrix = projection(covariance)
+    assert torch.allclose(matrix @ torch.ones(7).double(), torch.zeros(7).double(), atol=1e-12)
+    assert torch.allclose(matrix @ covariance @ matrix, matrix, atol=1e-12)

@@ -1,0 +1,106 @@
+"""A mixed head from training to every command that reads a run: the same numbers again, parts that add up, held-out tracks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from kit import tiny
+from kit.harm import in_process
+from mfd_cli.core.decompose import decompose
+from mfd_cli.core.mixed_head import MixedHead
+from mfd_cli.core.predictor import head_of
+from mfd_cli.core.unseen import head_of_rows
+from mfd_cli.runs.folder import Run, load_run
+from mfd_cli.settings.names import RESIDUAL
+from mfd_cli.training import train as training
+from mfd_cli.training.resume import Interrupted
+
+SUBSPACES = ("disjoint", "joint")
+
+
+def mixed(folder: Path, subspaces: str, **sections: object) -> Run:
+    tiny.dataset(folder / "dataset")
+    return training.train(tiny.project(folder, model={"head": "mixed", "subspaces": subspaces}, **sections), gpus=0)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of the tiny world with a mixed head on joint subspaces, trained; P3 is held out."""
+    folder = tiny.written_project(tmp_path_factory.mktemp("mixed"))
+    words = ["--set", "model.subspaces=joint", "--set", 'train.held_out=["P3"]']
+    done = in_process(["train", "-q", "--gpus", "0", "--threads", "1", "--head", "mixed", *words], folder)
+    assert done.code == 0, done.told
+    return folder
+
+
+@pytest.mark.parametrize("subspaces", SUBSPACES)
+def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, subspaces: str) -> None:
+    straight = mixed(tmp_path / "whole", subspaces)
+    stop_at = 12  # after the first validation, which sets the variances that the second half is trained with
+
+    def terminate(what: str, done: int, total: int) -> None:
+        if done == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    cut = tiny.project(tmp_path / "cut", model={"head": "mixed", "subspaces": subspaces})
+    tiny.dataset(cut.dataset)
+    with pytest.raises(Interrupted):
+        training.train(cut, gpus=0, progress=terminate)
+    resumed = training.train(cut, gpus=0, resume=True)
+    ours, theirs = straight.model.state_dict(), resumed.model.state_dict()
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    lines = [
+        [json.loads(line) for line in (tmp_path / name / "run/metrics.jsonl").read_text().splitlines()]
+        for name in ("whole", "cut")
+    ]
+    assert [line["train_prior"] for line in lines[0]] == [line["train_prior"] for line in lines[1]]
+    assert all(line["train_prior"] > 0 for line in lines[0])
+
+
+def test_a_run_has_variances_that_were_learnt_and_parts_that_add_up(project: Path) -> None:
+    run = load_run(project / "run")
+    head = run.model.head
+    assert isinstance(head, MixedHead)
+    learnt = head.variances(head.spaces[0])
+    assert len(set(learnt.tolist())) > 1  # they start alike
+    arrays, parts = head_of(run.model), decompose(run.model)
+    total = arrays.shared + sum(parts.factors.values())
+    assert np.abs(total - arrays.matrix()).max() < 1e-6
+    codes = tiny.windows(3, run.model.window)
+    with torch.no_grad():
+        logits, latent = run.model(codes).logits, run.model.latent(codes)
+        assert (logits - run.model.parts(latent).total()).abs().max() < 1e-5
+
+
+def test_a_held_out_track_is_what_its_metadata_say(project: Path) -> None:
+    run = load_run(project / "run")
+    held = int(np.flatnonzero(~run.model.trained)[0])
+    own = head_of(run.model)
+    assert (own.groups[RESIDUAL][held] == 0).all()
+    anew = head_of_rows(run.model, [run.model.rows[held]], [track.kind for track in run.tracks], ["peaks"])
+    assert np.abs(anew.matrix()[0] - own.matrix()[held]).max() < 1e-5
+    assert anew.bias[0] == pytest.approx(own.bias[held], abs=1e-5)
+
+
+def test_every_command_reads_it(project: Path) -> None:
+    parts = [word for part in ("total", "shared", "biological", "technical", "residual") for word in ("--part", part)]
+    for words in (
+        ["predict", "--regions", "chr2:1-20000", *parts, "-o", "predictions"],
+        ["explain", "--factor", "all", "-o", "explained"],
+        ["evaluate", "-o", "evaluated"],
+    ):
+        done = in_process(words, project)
+        assert done.code == 0 and "Traceback" not in done.told, (words, done.told)
+    table = pq.read_table(next((project / "predictions").glob("*.parquet")))
+    assert sum(name.endswith(".residual") for name in table.column_names) == len(load_run(project / "run").tracks)
+    rows = (project / "explained/factors.tsv").read_text().splitlines()
+    kinds = {line.split("\t")[1] for line in rows[1:]}
+    assert {"shared", "factor", "group", "residual"} <= kinds
