@@ -275,12 +275,13 @@ def test_what_dead_processes_left_is_removed_and_what_they_moved_aside_comes_bac
     assert sorted(path.name for path in tmp_path.glob(".*")) == sorted(others)
 
 
-def test_the_curve_of_a_resumed_training_has_no_line_twice(template: Path, tmp_path: Path) -> None:
+def test_the_curve_of_a_resumed_training_has_no_line_twice(
+    template: Path, references: dict[str, Reference], tmp_path: Path
+) -> None:
     """Killed between the line of a validation and the state that goes with it."""
     command = COMMANDS["train"]
     project = fresh(template, tmp_path / "p", command)
-    whole = run(0, command.words, fresh(template, tmp_path / "whole", command))
-    moments = int(re.findall(r"moments (\d+)", whole.stderr)[-1])
+    moments = reference("train", template, tmp_path, references).moments
     assert run(moments // 2, command.words, project).returncode == -signal.SIGKILL
     for moment in (7, 5):
         assert run(moment, command.again, project).returncode == -signal.SIGKILL

@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pyBigWig
 import pytest
+from matplotlib.figure import Figure
 
 from kit import shapes
 from kit.harm import Outcome, in_process
@@ -160,8 +161,21 @@ def commands(shape: Shape) -> dict[str, tuple[tuple[str, ...], Check]]:
     }
 
 
+@pytest.fixture
+def coarse_pictures(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are laid out and drawn as ever, but coarsely, since drawing is most of what these commands take; and as SVG
+    only with the odd names, whose letters an SVG has to escape."""
+    save = Figure.savefig
+
+    def saved(figure: Figure, path: Path, dpi: int = 130, **options: Any) -> None:
+        if path.suffix == ".png" or shape.name == "odd names":
+            save(figure, path, dpi=20, **options)
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_every_command(shape: Shape, tmp_path: Path) -> None:
+def test_every_command(shape: Shape, tmp_path: Path, coarse_pictures: None) -> None:
     folder = tmp_path / "project"
     shapes.make(shape, folder)
     holes = []
