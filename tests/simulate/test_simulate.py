@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from kit import harm
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.dataset.folder import open_dataset
 from mfd_cli.experiments.confounds import inseparable_sets, levels_by_factor
 from mfd_cli.experiments.held_out import held_out_tracks
 from mfd_cli.experiments.sources import read_sources
@@ -251,3 +253,62 @@ def test_the_benchmark_has_many_tracks_coinciding_causes_and_a_target_mostly_mea
     assert world.options.correlation > 0 and world.options.overlap > 0
     last = [row["assay"] for row in world.tracks.rows if row["target"] == "BAS1"]
     assert last.count("ChIP-seq") == 3 * last.count("CUT&RUN")
+
+
+EVERYTHING = (
+    "--interaction 0.7 --technique-interaction 0.5 --residual 0.5 --batch nested --batch-dose 0.7 --distance 500 "
+    "--spread 0.7 --overdispersion 0.3 --shared-letters 0.5 --gc-correlated 0.7 --correlation 0.2 --overlap 0.2 "
+    "--saturating --hidden-batch --mislabelled 0.1 --depth 0.3"
+)
+
+
+def test_a_world_with_everything_on_states_its_truth_and_can_be_preprocessed(tmp_path: Path) -> None:
+    outcome = harm.in_process(["simulate", "--size", "tiny", "p", "-q", *EVERYTHING.split()], tmp_path)
+    assert outcome.code == 0, outcome.told
+    folder = tmp_path / "p"
+    tracks, table = tracks_of(folder), pd.read_parquet(folder / "truth" / "bins.parquet")
+    names = ("biological", "technical", "joint", "residual")
+    parts = {name: true_bins(folder, name) for name in names}
+    shared = table["shared"].to_numpy()[:, None]
+    whole = tracks["bias"].to_numpy() + shared + sum(parts.values())
+    assert np.allclose(whole, true_bins(folder, "logit"), atol=1e-4)
+    assert all(np.abs(part[:, tracks["trained"]].mean(1)).max() < 1e-5 for part in parts.values())
+    assert np.array_equal(labels_of(folder), true_bins(folder, "peak"))
+    told = pd.read_csv(folder / "metadata.tsv", sep="\t")["Batch"].iloc[: len(tracks)]
+    assert (told.to_numpy() == tracks["batch"].to_numpy()).all() and set(tracks["batch_slope"]) == {0.7, -0.7}
+    assert {f"own.{name}" for name in (*built_in(), "G+C", "A/T runs")} <= set(tracks)
+    causes = json.loads((folder / "truth" / "causes.json").read_text())
+    assert causes["options"]["distance"] == 500 and causes["options"]["batch"] == "nested"
+    assert causes["partners"]["ABF1"] == {"liver": "ABF1", "brain": "REB1"}
+    assert causes["assay_signs"]["REB1"] == {"ChIP-seq": -1.0, "CUT&RUN": 1.0}
+    assert causes["letters"] == {"MCM1": "ABF1", "PDR3": "REB1"}
+    config = load_project(folder / "mfd.toml").config
+    assert config.factors["batch"].group == "technical"
+    assert config.model.preset == "default" and config.model.window is config.train.epochs is None
+    outcome = harm.in_process(["preprocess", "-q", "--threads", "1"], folder)
+    assert outcome.code == 0, outcome.told
+    assert open_dataset(folder / "dataset").tracks[0].metadata["Batch"] == tracks["batch"][0]
+
+
+def test_a_named_world_has_its_options_and_those_given_go_before(tmp_path: Path) -> None:
+    words = ["simulate", "--size", "tiny", "-q", "--world", "apart", "--shared-letters", "0.25"]
+    assert harm.in_process([*words, "p"], tmp_path).code == 0
+    options = json.loads((tmp_path / "p" / "truth" / "causes.json").read_text())["options"]
+    assert (options["interaction"], options["gc_correlated"], options["shared_letters"]) == (1.0, 0.7, 0.25)
+    assert "residual" not in options and options["saturating"] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--world apert", "world is 'apert'; did you mean apart?"),
+        ("--batch nestd", "batch is 'nestd'; did you mean nested?"),
+        ("--batch-dose 0.5", "batch_dose is 0.5, but there is no batch"),
+        ("--distance 501", "distance is 501; it must be between 0 and 500"),
+        ("--spread 1.1", "spread is 1.1; it must be between 0 and 1"),
+        ("--residual nan", "residual is nan; it must be between 0 and 10"),
+    ],
+)
+def test_options_out_of_range_are_answered_with_one_line(tmp_path: Path, words: str, message: str) -> None:
+    outcome = harm.in_process(["simulate", "p", "--size", "tiny", *words.split()], tmp_path)
+    assert outcome.code == 2 and message in outcome.told and not (tmp_path / "p").exists()

@@ -110,9 +110,9 @@ def simulate_command(
     technique_interaction: Annotated[
         float | None, typer.Option(help="A target's effect depends on the assay, 0 to 1.")
     ] = None,
-    residual: Annotated[float | None, typer.Option(help="Size of a track's own weights, 0 or more.")] = None,
+    residual: Annotated[float | None, typer.Option(help="Size of a track's own weights, 0 to 10.")] = None,
     batch: Annotated[str | None, typer.Option(help="A column of batches: nested, crossed, confounded or none.")] = None,
-    batch_dose: Annotated[float | None, typer.Option(help="Slope on G+C of a batch [default: 1].")] = None,
+    batch_dose: Annotated[float | None, typer.Option(help="Slope on G+C of a batch, 0 to 10 [default: 1].")] = None,
     hidden_batch: Annotated[bool | None, typer.Option("--hidden-batch", help="A batch that no column names.")] = None,
     mislabelled: Annotated[float | None, typer.Option(help="Share of tracks with a wrong target.")] = None,
     complete_confounding: Annotated[

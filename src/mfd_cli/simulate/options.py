@@ -98,8 +98,7 @@ class SimulateOptions:
         for name, most in MOST.items():
             value = getattr(self, name) or 0
             if not 0 <= value <= most:
-                limits = f"between 0 and {most}" if most < float("inf") else "0 or more"
-                raise ConfigError(f"{name} is {value}; it must be {limits}")
+                raise ConfigError(f"{name} is {value}; it must be between 0 and {most}")
         if self.batch not in BATCHES:
             raise ConfigError(f"batch is {self.batch!r}{nearest(self.batch, BATCHES)}")
         if self.batch == "none" and self.batch_dose != 1:
@@ -125,10 +124,10 @@ class SimulateOptions:
         return any(option.metadata and option.name in self.stated() for option in fields(self))
 
 
-MOST: dict[str, float] = {
+MOST = {
     **dict.fromkeys(("correlation", "overlap", "depth", "mislabelled", "interaction", "technique_interaction"), 1),
     **dict.fromkeys(("spread", "overdispersion", "shared_letters", "gc_correlated"), 1),
-    **dict.fromkeys(("residual", "batch_dose"), float("inf")),
+    **dict.fromkeys(("residual", "batch_dose"), 10),
     "distance": FURTHEST,
 }
 """The largest value of each option that is a number; the smallest is 0."""
