@@ -6,7 +6,8 @@ import csv
 import gzip
 import hashlib
 import json
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from kit import harm
+from kit.places import ROOT
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.dataset.folder import open_dataset
 from mfd_cli.experiments.confounds import inseparable_sets, levels_by_factor
@@ -28,7 +30,7 @@ from mfd_cli.settings.project import load_project
 from mfd_cli.simulate import planted
 from mfd_cli.simulate.built_in_motifs import built_in
 from mfd_cli.simulate.causes import Causes, genome_causes
-from mfd_cli.simulate.options import SIZES, SimulateOptions
+from mfd_cli.simulate.options import SIZES, WORLDS, SimulateOptions
 from mfd_cli.simulate.planted_variants import true_change
 from mfd_cli.simulate.simulate import simulate
 from mfd_cli.simulate.true_parts import Tracks, true_parts
@@ -312,3 +314,20 @@ def test_a_named_world_has_its_options_and_those_given_go_before(tmp_path: Path)
 def test_options_out_of_range_are_answered_with_one_line(tmp_path: Path, words: str, message: str) -> None:
     outcome = harm.in_process(["simulate", "p", "--size", "tiny", *words.split()], tmp_path)
     assert outcome.code == 2 and message in outcome.told and not (tmp_path / "p").exists()
+
+
+def test_the_page_on_planted_worlds_has_every_option_and_every_named_world() -> None:
+    page = (ROOT / "docs" / "planted-worlds.md").read_text("utf-8")
+    table = page.split("\n## What each option breaks\n")[1].split("\n## ")[0]
+    for option in fields(SimulateOptions):
+        assert f"`--{option.name.replace('_', '-')}" in table
+    later = {option.name for option in fields(SimulateOptions) if option.metadata} - {"batch_dose"}
+    told = page.split("\n## How a planted project is trained\n")[1].split("\n## ")[0]
+    assert {f"`--{name.replace('_', '-')}`" for name in later} <= set(re.findall(r"`--[a-z-]+`", told))
+    for name, options in WORLDS.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `--world {name}`"))
+        words = dict(re.findall(r"--([a-z-]+) ([0-9.]+)", row))
+        values = {key: value for key, value in options.stated().items() if value not in (None, 0, False)}
+        assert {key.replace("_", "-"): value for key, value in values.items()} == {
+            k: float(v) for k, v in words.items()
+        }
