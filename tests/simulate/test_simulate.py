@@ -81,10 +81,11 @@ def true_bins(folder: Path, what: str) -> NDArray[np.float32]:
     return table[[name for name in table if name.startswith(f"{what}.")]].to_numpy()
 
 
-def causes_of(folder: Path) -> Causes:
+def causes_of(folder: Path, shared_letters: float = 0.0, distance: int = 0) -> Causes:
     """The causes in all bins of the project's genome."""
     genome = read_fasta(folder / "genome.fa")
-    return genome_causes({name: genome.codes(name, 0, size) for name, size in genome.lengths.items()}, built_in())
+    contigs = {name: genome.codes(name, 0, size) for name, size in genome.lengths.items()}
+    return genome_causes(contigs, planted.planted_motifs(shared_letters), distance)
 
 
 def tracks_of(folder: Path) -> pd.DataFrame:
@@ -275,11 +276,16 @@ def test_a_world_with_everything_on_states_its_truth_and_can_be_preprocessed(tmp
     whole = tracks["bias"].to_numpy() + shared + sum(parts.values())
     assert np.allclose(whole, true_bins(folder, "logit"), atol=1e-4)
     assert all(np.abs(part[:, tracks["trained"]].mean(1)).max() < 1e-5 for part in parts.values())
+    # Every part follows from the files: the genome, and what the truth says of options and tracks.
+    causes = json.loads((folder / "truth" / "causes.json").read_text())
+    options, own = SimulateOptions(**causes["options"]), tracks[[name for name in tracks if name.startswith("own.")]]
+    truth = Tracks(tracks.to_dict("records"), tracks["hidden_batch"].to_numpy(), own.to_numpy())
+    again = true_parts(causes_of(folder, 0.5, 500), truth, options).centred(tracks["trained"].to_numpy()).differing()
+    assert all(np.allclose(again[name], part, atol=1e-4) for name, part in parts.items())
     assert np.array_equal(labels_of(folder), true_bins(folder, "peak"))
     told = pd.read_csv(folder / "metadata.tsv", sep="\t")["Batch"].iloc[: len(tracks)]
     assert (told.to_numpy() == tracks["batch"].to_numpy()).all() and set(tracks["batch_slope"]) == {0.7, -0.7}
     assert {f"own.{name}" for name in (*built_in(), "G+C", "A/T runs")} <= set(tracks)
-    causes = json.loads((folder / "truth" / "causes.json").read_text())
     assert causes["options"]["distance"] == 500 and causes["options"]["batch"] == "nested"
     assert causes["partners"]["ABF1"] == {"liver": "ABF1", "brain": "REB1"}
     assert causes["assay_signs"]["REB1"] == {"ChIP-seq": -1.0, "CUT&RUN": 1.0}
