@@ -126,7 +126,8 @@ def simulate_command(
 ) -> None:
     """Plant known causes in a genome and write a whole project, with the truth beside it.
 
-    Without the options from --correlation on, the world is the model's own: nothing is broken.
+    Without the options from --correlation on, the world is what the model assumes. They say what stands in the genome, what
+    tracks respond to, what their table tells, and how peaks are called.
     """
     from mfd_cli.cli.console import Display
     from mfd_cli.simulate.options import world_options

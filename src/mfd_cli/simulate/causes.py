@@ -90,6 +90,11 @@ def reach(distance: int) -> int:
     return -(-distance // BIN)
 
 
+def bins_acted_on(distance: int) -> float:
+    """Return on how many bins a site acts, each counted by its share of the effect: 1 without a distance."""
+    return 1 + distance / BIN
+
+
 def find_causes(codes: Bytes, motifs: Mapping[str, Motif], distance: int = 0) -> Causes:
     """Return the causes in neighbouring bins of one contig, rows of base codes (bins, 128)."""
     presences = {name: presence(motif, codes, distance) for name, motif in motifs.items()}

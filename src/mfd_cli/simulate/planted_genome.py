@@ -11,6 +11,7 @@ from mfd_cli.base.arrays import Bytes, Doubles
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.motifs import Motif
 from mfd_cli.genome.sequence import reverse_complement
+from mfd_cli.simulate.causes import bins_acted_on
 from mfd_cli.simulate.options import SimulateOptions, Size
 from mfd_cli.simulate.planted import ASSAYS, TARGETS, TISSUES, causes_by_motif, planted_motifs
 
@@ -49,8 +50,7 @@ def motif_chances(gc: Doubles, options: SimulateOptions) -> Doubles:
 
     Where motifs act at a distance there are fewer of them, so that what acts on a bin is as much as without.
     """
-    # One motif acts on as many bins as its nearness, which falls from 1 to 0 on both sides, adds up to.
-    chance = MOTIF_CHANCE / (1 + options.distance / BIN)
+    chance = MOTIF_CHANCE / bins_acted_on(options.distance)
     result: Doubles = np.minimum(chance * np.exp(options.gc_correlated * (gc - MEAN_GC) / SPREAD_OF_GC), MOST_CHANCE)
     return result
 

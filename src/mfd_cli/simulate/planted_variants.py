@@ -12,7 +12,7 @@ from mfd_cli.base.arrays import Bytes, Doubles
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.motifs import Motif
 from mfd_cli.genome.sequence import decode, encode
-from mfd_cli.simulate.causes import find_causes, reach
+from mfd_cli.simulate.causes import bins_acted_on, find_causes, reach
 from mfd_cli.simulate.options import SimulateOptions, Size
 from mfd_cli.simulate.planted import ASSAYS, SHARED, TARGETS, planted_motifs
 from mfd_cli.simulate.true_parts import PART_NAMES, PLAIN, Tracks, TrueParts, true_parts
@@ -53,13 +53,16 @@ def make_variants(
 ) -> list[dict[str, Any]]:
     """Return variants that break biological, technical or shared motifs, or nothing; with their true changes, in order.
 
-    Sites are tried until each kind has a quarter of the variants, or TRIES times as often.
+    Sites are tried until each kind has a quarter of the variants, or TRIES times as often, and more often with a distance.
     """
     motifs, wanted = planted_motifs(options.shared_letters), scale.variants // 4
+    tries = round(
+        wanted * TRIES * bins_acted_on(options.distance)
+    )  # where motifs act on more bins there are fewer of them
     variants = dict[tuple[str, int], dict[str, Any]]()
     for kind, names in motifs_by_kind(tracks.rows).items():
         of_kind = 0
-        for _ in range(wanted * TRIES):
+        for _ in range(tries):
             if of_kind == wanted:
                 break
             site = draw_site(genome, names, motifs, 2 * reach(options.distance) + 2, rng)
