@@ -6,7 +6,8 @@ import csv
 import gzip
 import hashlib
 import json
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,10 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from kit import harm
+from kit.places import ROOT
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.dataset.folder import open_dataset
 from mfd_cli.experiments.confounds import inseparable_sets, levels_by_factor
 from mfd_cli.experiments.held_out import held_out_tracks
 from mfd_cli.experiments.sources import read_sources
@@ -25,10 +29,15 @@ from mfd_cli.formats.vcf_reader import open_variants
 from mfd_cli.settings.project import load_project
 from mfd_cli.simulate import planted
 from mfd_cli.simulate.built_in_motifs import built_in
-from mfd_cli.simulate.planted import SIZES, SimulateOptions
+from mfd_cli.simulate.causes import Causes, genome_causes
+from mfd_cli.simulate.options import SIZES, WORLDS, SimulateOptions
 from mfd_cli.simulate.planted_variants import true_change
 from mfd_cli.simulate.simulate import simulate
+from mfd_cli.simulate.true_parts import Tracks, true_parts
 from mfd_cli.simulate.world import make_world
+
+BEFORE = "569ad5480fc8da72b66d3e857782fe311625fc64933bb95a8f38999cdbe92b42"
+"""Digest of the tiny world of seed 1 as it was when nothing but sums of causes in their bins could be planted."""
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +59,33 @@ def test_the_same_seed_gives_the_same_bytes(project: Path, tmp_path: Path) -> No
     assert digests(tmp_path / "other")["genome.fa"] != digests(project)["genome.fa"]
 
 
+def test_a_world_without_options_is_what_it_was_before_there_were_more_of_them(tmp_path: Path) -> None:
+    """Of all that does not depend on how libraries compress; the digest was taken before the options came."""
+    simulate(tmp_path / "tiny", size="tiny", seed=1)
+    seen = hashlib.sha256()
+    for path in sorted((tmp_path / "tiny").rglob("*")):
+        if path.name.endswith(".narrowPeak.gz"):
+            seen.update(gzip.decompress(path.read_bytes()))
+        elif path.suffix in (".fa", ".tsv", ".vcf", ".toml", ".json", ".meme"):
+            seen.update(path.read_bytes())
+    assert seen.hexdigest() == BEFORE
+    columns = pd.read_parquet(tmp_path / "tiny" / "truth" / "bins.parquet").columns
+    assert {name.split(".")[0] for name in columns} == {
+        *("contig", "start", "shared", "peak", "logit", "biological", "technical")
+    }
+
+
 def true_bins(folder: Path, what: str) -> NDArray[np.float32]:
     """(bins, tracks): `biological`, `technical`, `logit` or `peak`, as in truth/bins.parquet."""
     table = pd.read_parquet(folder / "truth" / "bins.parquet")
     return table[[name for name in table if name.startswith(f"{what}.")]].to_numpy()
 
 
-def codes_of(folder: Path) -> NDArray[np.uint8]:
-    """(bins, 128) base codes of the whole genome."""
+def causes_of(folder: Path, shared_letters: float = 0.0, distance: int = 0) -> Causes:
+    """The causes in all bins of the project's genome."""
     genome = read_fasta(folder / "genome.fa")
-    return np.concatenate([genome.codes(n, 0, size).reshape(-1, 128) for n, size in genome.lengths.items()])
+    contigs = {name: genome.codes(name, 0, size) for name, size in genome.lengths.items()}
+    return genome_causes(contigs, planted.planted_motifs(shared_letters), distance)
 
 
 def tracks_of(folder: Path) -> pd.DataFrame:
@@ -85,7 +111,7 @@ def labels_of(folder: Path) -> NDArray[np.bool_]:
 def test_the_true_logits_follow_from_the_sequence_and_predict_the_peaks(project: Path) -> None:
     rows = tracks_of(project)
     trained = rows["trained"].to_numpy()
-    parts = planted.true_parts(planted.find_causes(codes_of(project)), rows.to_dict("records")).centred(trained)
+    parts = true_parts(causes_of(project), Tracks(rows.to_dict("records"))).centred(trained)
     table = pd.read_parquet(project / "truth" / "bins.parquet")
     assert np.allclose(parts.shared[:, 0], table["shared"], atol=1e-5)
     for name in ("biological", "technical"):
@@ -125,11 +151,9 @@ def test_planted_instances_stand_where_the_truth_says(project: Path) -> None:
 def test_a_linear_model_of_the_causes_nearly_reaches_the_ceiling(tmp_path: Path) -> None:
     """Nothing but the causes drives the peaks, and the causes can be learnt: needs more bins than tiny has."""
     world = make_world(replace(SIZES["tiny"], bins_per_contig=2000), SimulateOptions(), np.random.default_rng(1))
-    codes = np.concatenate([bases.reshape(-1, 128) for bases in world.genome.values()])
-    causes = planted.find_causes(codes)
-    inputs = np.column_stack([*causes.motifs.values(), causes.gc, causes.at_runs])
+    inputs = world.causes.matrix()
     reached = []
-    for index in range(len(world.rows)):
+    for index in range(len(world.tracks.rows)):
         model = LogisticRegression(max_iter=300).fit(inputs[:6000], world.peaks[:6000, index])
         reached.append(roc_auc_score(world.peaks[6000:, index], model.decision_function(inputs[6000:])))
     ceiling = np.mean(world.ceiling())
@@ -143,10 +167,10 @@ def test_variants_match_the_genome_and_break_what_they_say(project: Path) -> Non
     with open_variants(project / "input.vcf") as file:
         for record in file.records:
             assert genome.bases(record.contig, record.position - 1, record.position - 1 + len(record.ref)) == record.ref
-    rows = tracks_of(project).to_dict("records")
+    tracks = Tracks(tracks_of(project).to_dict("records"))
     for _, v in table.iterrows():
         codes = genome.codes(v["chrom"], 0, genome.lengths[v["chrom"]])
-        change = true_change(codes, v["pos"] - 1, v["ref"], v["alt"], rows, None)
+        change = true_change(codes, v["pos"] - 1, v["ref"], v["alt"], tracks)
         assert change[v["kind"]] if v["kind"] != "none" else True
         sizes = {name: change[name] for name in ("biological", "technical", "shared")}
         assert max(sizes, key=sizes.get) == v["kind"] if v["kind"] != "none" else max(sizes.values()) <= 0.15  # type: ignore[arg-type]
@@ -205,10 +229,10 @@ def test_more_options_do_what_they_say(tmp_path: Path) -> None:
     tracks = tracks_of(tmp_path / "hidden")
     rows, hidden, trained = tracks.to_dict("records"), tracks["hidden_batch"].to_numpy(), tracks["trained"].to_numpy()
     assert 0 < hidden.sum() < len(hidden)
-    causes = planted.find_causes(codes_of(tmp_path / "hidden"))
+    causes = causes_of(tmp_path / "hidden")
     found = true_bins(tmp_path / "hidden", "technical")
-    assert np.abs(planted.true_parts(causes, rows).centred(trained).technical - found).max() > 0.3
-    assert np.allclose(planted.true_parts(causes, rows, hidden).centred(trained).technical, found, atol=1e-5)
+    assert np.abs(true_parts(causes, Tracks(rows)).centred(trained).technical - found).max() > 0.3
+    assert np.allclose(true_parts(causes, Tracks(rows, hidden)).centred(trained).technical, found, atol=1e-5)
 
 
 def test_held_out_combinations_are_measured_in_pairs_and_named_in_the_project(project: Path) -> None:
@@ -230,5 +254,86 @@ def test_the_benchmark_has_many_tracks_coinciding_causes_and_a_target_mostly_mea
     )
     assert world.trained.sum() >= 60 > 0 < (~world.trained).sum()
     assert world.options.correlation > 0 and world.options.overlap > 0
-    last = [row["assay"] for row in world.rows if row["target"] == "BAS1"]
+    last = [row["assay"] for row in world.tracks.rows if row["target"] == "BAS1"]
     assert last.count("ChIP-seq") == 3 * last.count("CUT&RUN")
+
+
+EVERYTHING = (
+    "--interaction 0.7 --technique-interaction 0.5 --residual 0.5 --batch nested --batch-dose 0.7 --distance 500 "
+    "--spread 0.7 --overdispersion 0.3 --shared-letters 0.5 --gc-correlated 0.7 --correlation 0.2 --overlap 0.2 "
+    "--saturating --hidden-batch --mislabelled 0.1 --depth 0.3"
+)
+
+
+def test_a_world_with_everything_on_states_its_truth_and_can_be_preprocessed(tmp_path: Path) -> None:
+    outcome = harm.in_process(["simulate", "--size", "tiny", "p", "-q", *EVERYTHING.split()], tmp_path)
+    assert outcome.code == 0, outcome.told
+    folder = tmp_path / "p"
+    tracks, table = tracks_of(folder), pd.read_parquet(folder / "truth" / "bins.parquet")
+    names = ("biological", "technical", "joint", "residual")
+    parts = {name: true_bins(folder, name) for name in names}
+    shared = table["shared"].to_numpy()[:, None]
+    whole = tracks["bias"].to_numpy() + shared + sum(parts.values())
+    assert np.allclose(whole, true_bins(folder, "logit"), atol=1e-4)
+    assert all(np.abs(part[:, tracks["trained"]].mean(1)).max() < 1e-5 for part in parts.values())
+    # Every part follows from the files: the genome, and what the truth says of options and tracks.
+    causes = json.loads((folder / "truth" / "causes.json").read_text())
+    options, own = SimulateOptions(**causes["options"]), tracks[[name for name in tracks if name.startswith("own.")]]
+    truth = Tracks(tracks.to_dict("records"), tracks["hidden_batch"].to_numpy(), own.to_numpy())
+    again = true_parts(causes_of(folder, 0.5, 500), truth, options).centred(tracks["trained"].to_numpy()).differing()
+    assert all(np.allclose(again[name], part, atol=1e-4) for name, part in parts.items())
+    assert np.array_equal(labels_of(folder), true_bins(folder, "peak"))
+    told = pd.read_csv(folder / "metadata.tsv", sep="\t")["Batch"].iloc[: len(tracks)]
+    assert (told.to_numpy() == tracks["batch"].to_numpy()).all() and set(tracks["batch_slope"]) == {0.7, -0.7}
+    assert {f"own.{name}" for name in (*built_in(), "G+C", "A/T runs")} <= set(tracks)
+    assert causes["options"]["distance"] == 500 and causes["options"]["batch"] == "nested"
+    assert causes["partners"]["ABF1"] == {"liver": "ABF1", "brain": "REB1"}
+    assert causes["assay_signs"]["REB1"] == {"ChIP-seq": -1.0, "CUT&RUN": 1.0}
+    assert causes["letters"] == {"MCM1": "ABF1", "PDR3": "REB1"}
+    config = load_project(folder / "mfd.toml").config
+    assert config.factors["batch"].group == "technical"
+    assert config.model.preset == "default" and config.model.window is config.train.epochs is None
+    outcome = harm.in_process(["preprocess", "-q", "--threads", "1"], folder)
+    assert outcome.code == 0, outcome.told
+    assert open_dataset(folder / "dataset").tracks[0].metadata["Batch"] == tracks["batch"][0]
+
+
+def test_a_named_world_has_its_options_and_those_given_go_before(tmp_path: Path) -> None:
+    words = ["simulate", "--size", "tiny", "-q", "--world", "apart", "--shared-letters", "0.25"]
+    assert harm.in_process([*words, "p"], tmp_path).code == 0
+    options = json.loads((tmp_path / "p" / "truth" / "causes.json").read_text())["options"]
+    assert (options["interaction"], options["gc_correlated"], options["shared_letters"]) == (1.0, 0.7, 0.25)
+    assert "residual" not in options and options["saturating"] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--world apert", "world is 'apert'; did you mean apart?"),
+        ("--batch nestd", "batch is 'nestd'; did you mean nested?"),
+        ("--batch-dose 0.5", "batch_dose is 0.5, but there is no batch"),
+        ("--distance 501", "distance is 501; it must be between 0 and 500"),
+        ("--spread 1.1", "spread is 1.1; it must be between 0 and 1"),
+        ("--residual nan", "residual is nan; it must be between 0 and 10"),
+    ],
+)
+def test_options_out_of_range_are_answered_with_one_line(tmp_path: Path, words: str, message: str) -> None:
+    outcome = harm.in_process(["simulate", "p", "--size", "tiny", *words.split()], tmp_path)
+    assert outcome.code == 2 and message in outcome.told and not (tmp_path / "p").exists()
+
+
+def test_the_page_on_planted_worlds_has_every_option_and_every_named_world() -> None:
+    page = (ROOT / "docs" / "planted-worlds.md").read_text("utf-8")
+    table = page.split("\n## What each option breaks\n")[1].split("\n## ")[0]
+    for option in fields(SimulateOptions):
+        assert f"`--{option.name.replace('_', '-')}" in table
+    later = {option.name for option in fields(SimulateOptions) if option.metadata} - {"batch_dose"}
+    told = page.split("\n## How a planted project is trained\n")[1].split("\n## ")[0]
+    assert {f"`--{name.replace('_', '-')}`" for name in later} <= set(re.findall(r"`--[a-z-]+`", told))
+    for name, options in WORLDS.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `--world {name}`"))
+        words = dict(re.findall(r"--([a-z-]+) ([0-9.]+)", row))
+        values = {key: value for key, value in options.stated().items() if value not in (None, 0, False)}
+        assert {key.replace("_", "-"): value for key, value in values.items()} == {
+            k: float(v) for k, v in words.items()
+        }

@@ -84,8 +84,13 @@ def check_design_command(
 
 def simulate_command(
     output: Annotated[Path, typer.Argument(help="Project folder to write.")] = Path("planted"),
-    size: Annotated[str, typer.Option(help="tiny, small or medium.")] = "small",
+    size: Annotated[
+        str | None, typer.Option(help="tiny, small, medium or apart [default: the world's, or small].")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
+    world: Annotated[
+        str | None, typer.Option(help="A world by name, with its own size and options below: apart.")
+    ] = None,
     correlation: Annotated[
         float | None,
         typer.Option(help="Biological and technical causes coincide, 0 to 1 [default: what the size says]"),
@@ -93,30 +98,61 @@ def simulate_command(
     overlap: Annotated[
         float | None, typer.Option(help="Motifs of targets overlap, 0 to 1 [default: what the size says]")
     ] = None,
-    saturating: Annotated[bool, typer.Option("--saturating", help="Biological causes saturate.")] = False,
-    depth: Annotated[float, typer.Option(help="Peak calling depends on depth, 0 to 1.")] = 0.0,
-    hidden_batch: Annotated[bool, typer.Option("--hidden-batch", help="A batch that no column names.")] = False,
-    mislabelled: Annotated[float, typer.Option(help="Share of tracks with a wrong target.")] = 0.0,
+    shared_letters: Annotated[
+        float | None, typer.Option(help="Share of technical motifs that is letters of biological ones, 0 to 1.")
+    ] = None,
+    gc_correlated: Annotated[float | None, typer.Option(help="Motifs stand where there is G+C, 0 to 1.")] = None,
+    distance: Annotated[int | None, typer.Option(help="Motifs act on bins up to this far away, 0 to 500 bp.")] = None,
+    saturating: Annotated[bool | None, typer.Option("--saturating", help="Biological causes saturate.")] = None,
+    interaction: Annotated[
+        float | None, typer.Option(help="Share of a target's effect that depends on the tissue, 0 to 1.")
+    ] = None,
+    technique_interaction: Annotated[
+        float | None, typer.Option(help="A target's effect depends on the assay, 0 to 1.")
+    ] = None,
+    residual: Annotated[float | None, typer.Option(help="Size of a track's own weights, 0 to 10.")] = None,
+    batch: Annotated[str | None, typer.Option(help="A column of batches: nested, crossed, confounded or none.")] = None,
+    batch_dose: Annotated[float | None, typer.Option(help="Slope on G+C of a batch, 0 to 10 [default: 1].")] = None,
+    hidden_batch: Annotated[bool | None, typer.Option("--hidden-batch", help="A batch that no column names.")] = None,
+    mislabelled: Annotated[float | None, typer.Option(help="Share of tracks with a wrong target.")] = None,
     complete_confounding: Annotated[
-        bool, typer.Option("--complete-confounding", help="One lab and one year per assay.")
-    ] = False,
+        bool | None, typer.Option("--complete-confounding", help="One lab and one year per assay.")
+    ] = None,
+    depth: Annotated[float | None, typer.Option(help="Peak calling depends on depth, 0 to 1.")] = None,
+    spread: Annotated[float | None, typer.Option(help="Noise of neighbouring bins is alike, 0 to 1.")] = None,
+    overdispersion: Annotated[float | None, typer.Option(help="Noise of a bin's tracks is alike, 0 to 1.")] = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Plant known causes in a genome and write a whole project, with the truth beside it."""
+    """Plant known causes in a genome and write a whole project, with the truth beside it.
+
+    Without the options from --correlation on, the world is what the model assumes. They say what stands in the genome, what
+    tracks respond to, what their table tells, and how peaks are called.
+    """
     from mfd_cli.cli.console import Display
-    from mfd_cli.simulate.planted import SimulateOptions
+    from mfd_cli.simulate.options import world_options
     from mfd_cli.simulate.simulate import simulate
 
-    options = SimulateOptions(
-        correlation=correlation,
-        overlap=overlap,
-        saturating=saturating,
-        depth=depth,
-        hidden_batch=hidden_batch,
-        mislabelled=mislabelled,
-        complete_confounding=complete_confounding,
-    )
+    changes = {
+        "correlation": correlation,
+        "overlap": overlap,
+        "shared_letters": shared_letters,
+        "gc_correlated": gc_correlated,
+        "distance": distance,
+        "saturating": saturating,
+        "interaction": interaction,
+        "technique_interaction": technique_interaction,
+        "residual": residual,
+        "batch": batch,
+        "batch_dose": batch_dose,
+        "hidden_batch": hidden_batch,
+        "mislabelled": mislabelled,
+        "complete_confounding": complete_confounding,
+        "depth": depth,
+        "spread": spread,
+        "overdispersion": overdispersion,
+    }
+    options, size = world_options(world, changes), size or world or "small"
     with Display(quiet) as display:
         report = simulate(output, size=size, seed=seed, options=options, force=force, progress=display)
     say_all(report.lines())

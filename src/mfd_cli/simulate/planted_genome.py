@@ -11,28 +11,48 @@ from mfd_cli.base.arrays import Bytes, Doubles
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.motifs import Motif
 from mfd_cli.genome.sequence import reverse_complement
-from mfd_cli.simulate.built_in_motifs import built_in
-from mfd_cli.simulate.planted import ASSAYS, CAUSES, TARGETS, SimulateOptions, Size
+from mfd_cli.simulate.causes import bins_acted_on
+from mfd_cli.simulate.options import SimulateOptions, Size
+from mfd_cli.simulate.planted import ASSAYS, TARGETS, TISSUES, causes_by_motif, planted_motifs
 
 SLOT = 21
 """Bases in which one motif of a bin is put: six slots fill a bin, and the longest motif fits into one."""
 MOTIF_CHANCE = 0.06
 """How likely a bin holds a given motif."""
+MOST_CHANCE = 0.3
+"""How likely at most, where there is much G+C: of more motifs than slots, some would have no place."""
+MEAN_GC, SPREAD_OF_GC = 0.42, 0.08
+"""Of the knots of the G+C landscape."""
 
 
 def plant_genome(
     scale: Size, options: SimulateOptions, rng: np.random.Generator
 ) -> tuple[dict[str, Bytes], list[dict[str, Any]]]:
     """Return contigs of base codes with a smooth G+C landscape, and the motif instances that were put in."""
-    motifs, genome, instances = built_in(), dict[str, Bytes](), list[dict[str, Any]]()
+    motifs, genome, instances = planted_motifs(options.shared_letters), dict[str, Bytes](), list[dict[str, Any]]()
     used = [name for name in motifs if name not in TARGETS.values()] + list(TARGETS.values())[: scale.targets]
+    causes = causes_by_motif(options, list(TARGETS)[: scale.targets], list(TISSUES)[: scale.tissues])
     for number in range(1, scale.contigs + 1):
         contig = f"chr{number}"
-        codes = random_bases(landscape(scale.bins_per_contig * BIN, rng), rng)
-        for start in range(0, len(codes), BIN):
-            instances += plant_bin(codes, contig, start, {name: motifs[name] for name in used}, options, rng)
+        gc = landscape(scale.bins_per_contig * BIN, rng)
+        codes = random_bases(gc, rng)
+        chances = motif_chances(gc.reshape(-1, BIN).mean(1), options)
+        for start, chance in zip(range(0, len(codes), BIN), chances.tolist()):
+            instances += plant_bin(codes, contig, start, {name: motifs[name] for name in used}, chance, options, rng)
         genome[contig] = codes
+    for instance in instances:
+        instance["kind"], instance["cause"] = causes[instance["motif"]]
     return genome, instances
+
+
+def motif_chances(gc: Doubles, options: SimulateOptions) -> Doubles:
+    """Return (bins,) how likely each bin holds a given motif, by its G+C in the landscape.
+
+    Where motifs act at a distance there are fewer of them, so that what acts on a bin is as much as without.
+    """
+    chance = MOTIF_CHANCE / bins_acted_on(options.distance)
+    result: Doubles = np.minimum(chance * np.exp(options.gc_correlated * (gc - MEAN_GC) / SPREAD_OF_GC), MOST_CHANCE)
+    return result
 
 
 def plant_bin(
@@ -40,11 +60,12 @@ def plant_bin(
     contig: str,
     start: int,
     motifs: Mapping[str, Motif],
+    chance: float,
     options: SimulateOptions,
     rng: np.random.Generator,
 ) -> list[dict[str, Any]]:
-    """Put some of the motifs into the bin of a contig that begins at `start`, and return the instances."""
-    names, slots = drawn_names(motifs, options.correlation or 0, rng), rng.permutation(BIN // SLOT)
+    """Put each of the motifs, by chance, into the bin of a contig that begins at `start`, and return the instances."""
+    names, slots = drawn_names(motifs, chance, options.correlation or 0, rng), rng.permutation(BIN // SLOT)
     instances, offsets = [], list[tuple[str, int]]()
     for name, slot in zip(names, slots.tolist()):
         offset = slot * SLOT + int(rng.integers(0, SLOT - len(motifs[name].counts)))
@@ -56,10 +77,10 @@ def plant_bin(
     return instances
 
 
-def drawn_names(motifs: Iterable[str], correlation: float, rng: np.random.Generator) -> list[str]:
+def drawn_names(motifs: Iterable[str], chance: float, correlation: float, rng: np.random.Generator) -> list[str]:
     """Return which motifs a bin gets. With a target's motif comes that of the first assay, as often as `correlation` says."""
     first_assay = next(iter(ASSAYS.values()))
-    names = [name for name in motifs if rng.random() < MOTIF_CHANCE]
+    names = [name for name in motifs if rng.random() < chance]
     if set(names) & set(TARGETS.values()) and first_assay not in names and rng.random() < correlation:
         names.append(first_assay)
     return names
@@ -72,7 +93,7 @@ def random_bases(gc: Doubles, rng: np.random.Generator) -> Bytes:
 
 
 def plant(codes: Bytes, contig: str, start: int, motif: Motif, rng: np.random.Generator) -> dict[str, Any]:
-    """Put a drawn instance of a motif into a contig, on a random strand, and return where it is, a row of truth/motifs.tsv.
+    """Put a drawn instance of a motif into a contig, on a random strand, and return where it is, for truth/motifs.tsv.
 
     Instances are drawn from the squared, renormalised matrix: of the sites that a matrix allows, the better ones are bound.
     """
@@ -80,9 +101,7 @@ def plant(codes: Bytes, contig: str, start: int, motif: Motif, rng: np.random.Ge
     drawn = np.array([rng.choice(4, p=row / row.sum()) for row in sharp], np.uint8)
     strand = "+-"[rng.integers(2)]
     codes[start : start + len(drawn)] = drawn if strand == "+" else reverse_complement(drawn)
-    kind, cause = CAUSES[motif.name]
-    where = {"contig": contig, "start": start, "end": start + len(drawn), "strand": strand}
-    return {**where, "motif": motif.name, "kind": kind, "cause": cause}
+    return {"contig": contig, "start": start, "end": start + len(drawn), "strand": strand, "motif": motif.name}
 
 
 def overlapping(
@@ -104,6 +123,6 @@ def overlapping(
 
 def landscape(length: int, rng: np.random.Generator, step: int = 2048) -> Doubles:
     """Return (length,) the probability of G or C at every base: a bounded random walk with a knot every 2 kb."""
-    knots = 0.42 + 0.08 * rng.normal(size=length // step + 2)
+    knots = MEAN_GC + SPREAD_OF_GC * rng.normal(size=length // step + 2)
     result: Doubles = np.interp(np.arange(length), np.arange(len(knots)) * step, np.clip(knots, 0.25, 0.65))
     return result

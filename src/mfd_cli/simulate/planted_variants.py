@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from mfd_cli.base.arrays import Bools, Bytes, Doubles
+from mfd_cli.base.arrays import Bytes, Doubles
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.motifs import Motif
 from mfd_cli.genome.sequence import decode, encode
-from mfd_cli.simulate.built_in_motifs import built_in
-from mfd_cli.simulate.planted import ASSAYS, SHARED, TARGETS, Size, find_causes, true_parts
+from mfd_cli.simulate.causes import bins_acted_on, find_causes, reach
+from mfd_cli.simulate.options import SimulateOptions, Size
+from mfd_cli.simulate.planted import ASSAYS, SHARED, TARGETS, planted_motifs
+from mfd_cli.simulate.true_parts import PART_NAMES, PLAIN, Tracks, TrueParts, true_parts
 
 KIND_NONE = "none"
 """Variants that break no cause."""
@@ -44,29 +46,31 @@ class Site:
 
 def make_variants(
     genome: Mapping[str, Bytes],
-    rows: Sequence[Mapping[str, str]],
-    hidden: Bools | None,
+    tracks: Tracks,
     scale: Size,
+    options: SimulateOptions,
     rng: np.random.Generator,
-    saturating: bool = False,
 ) -> list[dict[str, Any]]:
     """Return variants that break biological, technical or shared motifs, or nothing; with their true changes, in order.
 
-    Sites are tried until each kind has a quarter of the variants, or TRIES times as often.
+    Sites are tried until each kind has a quarter of the variants, or TRIES times as often, and more often with a distance.
     """
-    motifs, wanted = built_in(), scale.variants // 4
+    motifs, wanted = planted_motifs(options.shared_letters), scale.variants // 4
+    tries = round(
+        wanted * TRIES * bins_acted_on(options.distance)
+    )  # where motifs act on more bins there are fewer of them
     variants = dict[tuple[str, int], dict[str, Any]]()
-    for kind, names in motifs_by_kind(rows).items():
+    for kind, names in motifs_by_kind(tracks.rows).items():
         of_kind = 0
-        for _ in range(wanted * TRIES):
+        for _ in range(tries):
             if of_kind == wanted:
                 break
-            site = draw_site(genome, names, motifs, rng)
+            site = draw_site(genome, names, motifs, 2 * reach(options.distance) + 2, rng)
             if site is None:
                 continue
             codes = genome[site.contig]
             ref, alt = draw_alleles(codes[site.bin_start : site.bin_start + BIN], site.place, rng)
-            effect = true_change(codes, site.position, ref, alt, rows, hidden, saturating)
+            effect = true_change(codes, site.position, ref, alt, tracks, options)
             if breaks(kind, effect) and is_apart(site, variants):
                 variants[site.contig, site.position] = variant_row(site, ref, alt, kind, effect)
                 of_kind += 1
@@ -84,11 +88,18 @@ def motifs_by_kind(rows: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
 
 
 def draw_site(
-    genome: Mapping[str, Bytes], names: Sequence[str], motifs: Mapping[str, Motif], rng: np.random.Generator
+    genome: Mapping[str, Bytes],
+    names: Sequence[str],
+    motifs: Mapping[str, Motif],
+    margin: int,
+    rng: np.random.Generator,
 ) -> Site | None:
-    """Return a random bin with the likeliest place for a variant that breaks one of the motifs; None where it has no site."""
+    """Return a random bin with the likeliest place for a variant that breaks one of the motifs; None where it has no site.
+
+    The bin is at least `margin` bins away from the ends of its contig.
+    """
     contig = str(rng.choice(list(genome)))
-    bin_start = int(rng.integers(2, len(genome[contig]) // BIN - 2)) * BIN
+    bin_start = int(rng.integers(margin, len(genome[contig]) // BIN - margin)) * BIN
     name, anywhere = str(rng.choice(names)), int(rng.integers(40, 88))
     if not name:
         return Site(contig, bin_start, anywhere, name)
@@ -116,9 +127,10 @@ def draw_alleles(window: Bytes, place: int, rng: np.random.Generator) -> tuple[s
 
 def breaks(kind: str, effect: Mapping[str, float]) -> bool:
     """Return whether a variant changes the part of its kind, and that clearly more than the others; or nothing, for `none`."""
-    size = {name: effect[name] for name in ("biological", "technical", "shared")}
     if kind == KIND_NONE:
-        return max(size.values()) <= MOST_OF_NONE
+        return max(effect.get(name, 0) for name in PART_NAMES) <= MOST_OF_NONE
+    # What belongs to neither, and what is a track's own, goes with a motif of any kind.
+    size = {name: effect[name] for name in ("biological", "technical", "shared")}
     own = size.pop(kind)
     return own >= LEAST_EFFECT and own >= CLEAR * max(size.values())
 
@@ -135,34 +147,41 @@ def variant_row(site: Site, ref: str, alt: str, kind: str, effect: Mapping[str, 
 
 
 def true_change(
-    codes: Bytes,
-    position: int,
-    ref: str,
-    alt: str,
-    rows: Sequence[Mapping[str, str]],
-    hidden: Bools | None,
-    saturating: bool = False,
+    codes: Bytes, position: int, ref: str, alt: str, tracks: Tracks, options: SimulateOptions = PLAIN
 ) -> dict[str, float]:
     """Return alternate minus reference in the bin that holds the variant: root mean square over tracks of each centred part.
 
-    `shared` is signed in the logit but its size is given here; `total` is the largest change of any track, signed.
+    `shared` is signed in the logit but its size is given here; `total` is the largest change of any track, signed. Where
+    motifs act at a distance, `total_bin+1` is the same for the next bin, and so on for all bins that the variant may reach.
+    The variant is at least as many bins, twice, from the ends of the contig.
     """
-    start = position // BIN * BIN
-    reference = codes[start : start + BIN]
-    changed = np.concatenate([codes[start:position], encode(alt), codes[position + len(ref) : start + 2 * BIN]])[:BIN]
-    parts = true_parts(find_causes(np.stack([reference, changed])), rows, hidden, saturating)
-    centred, names = parts.centred(), ("shared", "biological", "technical")
-    total = change(parts.total())
+    far = reach(options.distance)
+    # The outermost bins that change depend on as many bins beyond them.
+    low = (position // BIN - 2 * far) * BIN
+    high = low + (4 * far + 1) * BIN
+    changed = np.concatenate([codes[low:position], encode(alt), codes[position + len(ref) : high + BIN]])[: high - low]
+    motifs = planted_motifs(options.shared_letters)
+    causes = (find_causes(some.reshape(-1, BIN), motifs, options.distance) for some in (codes[low:high], changed))
+    before, after = (true_parts(cause, tracks, options) for cause in causes)
+    middle, total = 2 * far, after.total() - before.total()
+    sizes = {name: root_mean_square(value) for name, value in changes(before, after, middle).items()}
+    centred = changes(before.centred(), after.centred(), middle)
     return {
-        **{name: root_mean_square(change(getattr(parts, name))) for name in names},
-        **{f"centred_{name}": root_mean_square(change(getattr(centred, name))) for name in names},
-        "total": float(total[np.abs(total).argmax()]),
+        **sizes,
+        **{f"centred_{name}": root_mean_square(value) for name, value in centred.items()},
+        "total": largest(total[middle]),
+        **{f"total_bin{step:+d}": largest(total[middle + step]) for step in range(-far, far + 1) if step},
     }
 
 
-def change(logits: Doubles) -> Doubles:
-    """Return alternate minus reference, (tracks,), of the logits of the two (2, tracks)."""
-    return logits[1] - logits[0]
+def changes(before: TrueParts, after: TrueParts, row: int) -> dict[str, Doubles]:
+    """Return by part what changes in one bin, (tracks,)."""
+    return {name: after.every()[name][row] - part[row] for name, part in before.every().items()}
+
+
+def largest(values: Doubles) -> float:
+    """Return the value that is furthest from 0, with its sign."""
+    return float(values[np.abs(values).argmax()])
 
 
 def root_mean_square(values: Doubles) -> float:

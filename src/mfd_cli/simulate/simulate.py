@@ -16,7 +16,7 @@ from mfd_cli.base.errors import ConfigError, nearest
 from mfd_cli.base.files import check_output, whole_folder
 from mfd_cli.base.progress import Progress
 from mfd_cli.formats.tables import write_tsv
-from mfd_cli.simulate.planted import SIZES, SimulateOptions
+from mfd_cli.simulate.options import SIZES, SimulateOptions
 from mfd_cli.simulate.planted_variants import make_variants
 from mfd_cli.simulate.world import make_world
 from mfd_cli.simulate.write_project import configuration, write_fasta, write_track_files, write_vcf
@@ -74,9 +74,7 @@ def simulate(
     say("planting", 0, 3)
     world = make_world(scale, options, rng)
     say("planting", 1, 3)
-    training = [row for row, used in zip(world.rows, world.trained) if used]
-    hidden = None if world.hidden is None else world.hidden[world.trained]
-    variants = make_variants(world.genome, training, hidden, scale, rng, options.saturating)
+    variants = make_variants(world.genome, world.tracks.only(world.trained), scale, options, rng)
     say("planting", 2, 3)
     with whole_folder(output) as folder:
         write_fasta(folder / "genome.fa", world.genome)

@@ -13,27 +13,32 @@ from scipy.stats import rankdata
 from mfd_cli.base.arrays import Bools, Bytes, Doubles
 from mfd_cli.genome.grid import BIN
 from mfd_cli.simulate import planted
-from mfd_cli.simulate.planted import SimulateOptions, Size, TrueParts
+from mfd_cli.simulate.batches import with_batches
+from mfd_cli.simulate.causes import Causes, genome_causes
+from mfd_cli.simulate.noise import dependent
+from mfd_cli.simulate.options import SimulateOptions, Size
 from mfd_cli.simulate.planted_genome import plant_genome
+from mfd_cli.simulate.true_parts import Tracks, TrueParts, own_weights, true_parts
 
 
 @dataclass(frozen=True)
 class World:
     """All that is true: the genome and what was put into it, the experiments, their logits and their peaks.
 
-    `rows` has one experiment per track, `bias` (tracks,) what is added to the sum of the `parts`, `peaks`
-    (bins, tracks) the bins that are called. `held_out` lists the combinations of levels kept out of
-    training, `hidden` marks the tracks of a batch that no column names.
+    `bias` (tracks,) is what is added to the sum of the `parts`, `peaks` (bins, tracks) the bins that are called, and `noise`
+    (bins, tracks) what they were drawn by, uniform and low where there is a peak. `held_out` lists the combinations of
+    levels kept out of training.
     """
 
     options: SimulateOptions
     genome: Mapping[str, Bytes]
     instances: Sequence[Mapping[str, Any]]
-    rows: Sequence[Mapping[str, str]]
+    tracks: Tracks
     held_out: Sequence[Mapping[str, str]]
-    hidden: Bools | None
+    causes: Causes
     parts: TrueParts
     bias: Doubles
+    noise: Doubles
     peaks: Bools
     test_contigs: int
 
@@ -41,7 +46,7 @@ class World:
     def trained(self) -> Bools:
         """(tracks,) Which tracks are not held out."""
         return np.array(
-            [not any(combination.items() <= row.items() for combination in self.held_out) for row in self.rows]
+            [not any(combination.items() <= row.items() for combination in self.held_out) for row in self.tracks.rows]
         )
 
     @property
@@ -53,7 +58,7 @@ class World:
         """Return the AUROC of the true logit on the test split, the last contigs, per track."""
         last = sum(len(codes) // BIN for codes in list(self.genome.values())[-self.test_contigs :])
         logits, peaks = self.logits[-last:], self.peaks[-last:]
-        return [roc_area(logits[:, i], peaks[:, i]) for i in range(len(self.rows))]
+        return [roc_area(logits[:, i], peaks[:, i]) for i in range(len(self.tracks.rows))]
 
 
 def roc_area(scores: Doubles, labels: Bools) -> float:
@@ -67,15 +72,25 @@ def roc_area(scores: Doubles, labels: Bools) -> float:
 
 def make_world(scale: Size, options: SimulateOptions, rng: np.random.Generator) -> World:
     """Plant a genome, design the experiments, and draw every track's peaks from its true logits."""
+    # Streams of their own: an option changes nothing but what it says, and a world without it is what it was before.
+    batch_rng, own_rng, noise_rng = rng.spawn(3)
     genome, instances = plant_genome(scale, options, rng)
     rows, held_out = design_experiments(scale, options, rng)
     hidden = rng.random(len(rows)) < 0.5 if options.hidden_batch else None
-    codes = np.concatenate([bases.reshape(-1, BIN) for bases in genome.values()])
-    parts = planted.true_parts(planted.find_causes(codes), rows, hidden, options.saturating)
+    if options.batch != "none":
+        rows = with_batches(rows, options.batch, batch_rng)
+    motifs = planted.planted_motifs(options.shared_letters)
+    own = own_weights(len(rows), len(motifs), options.residual, own_rng) if options.residual else None
+    tracks, causes = Tracks(rows, hidden, own), genome_causes(genome, motifs, options.distance)
+    parts = true_parts(causes, tracks, options)
     shallow = 2 * options.depth * rng.random(len(rows)) if options.depth else 0.0
     bias = planted.PREVALENCE_LOGIT + rng.normal(0, 0.15, len(rows)) - shallow
-    peaks = rng.random((len(codes), len(rows))) < 1 / (1 + np.exp(-(parts.total() + bias)))
-    return World(options, genome, instances, rows, held_out, hidden, parts, bias, peaks, scale.test_contigs)
+    noise = rng.random((len(causes.gc), len(rows)))
+    if options.spread or options.overdispersion:
+        contigs = [len(codes) // BIN for codes in genome.values()]
+        noise = dependent(noise, contigs, options.spread, options.overdispersion, noise_rng)
+    peaks = noise < 1 / (1 + np.exp(-(parts.total() + bias)))
+    return World(options, genome, instances, tracks, held_out, causes, parts, bias, noise, peaks, scale.test_contigs)
 
 
 def design_experiments(
@@ -101,10 +116,11 @@ def design_experiments(
         if len(held_out) < max(1, len(made) // 9) and every_pair_seen(made[index], left):
             held_out.append(made[index])
     rows = []
-    for combination in made:
+    for number, combination in enumerate(made):
         usual = options.complete_confounding or rng.random() < 0.6
         first = assays.index(combination["assay"]) if usual else int(rng.integers(len(labs)))
-        for replicate in range(1 if options.complete_confounding else scale.replicates):
+        labs_of_it = scale.replicates + (number < scale.repeated)
+        for replicate in range(1 if options.complete_confounding else labs_of_it):
             lab = labs[(first + replicate) % len(labs)]
             usual = options.complete_confounding or rng.random() < 0.5
             year = years[labs.index(lab) if usual else int(rng.integers(len(years)))]

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pyBigWig
+from scipy.special import ndtri
 
 from mfd_cli.base.arrays import Bools, Bytes, Doubles
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.sequence import decode
-from mfd_cli.simulate.planted import SIZES
 from mfd_cli.simulate.world import World
+
+SETTINGS = {"tiny": (4, 32), "small": (20, 64), "medium": (10, 128)}
+"""Epochs and batch size of the worlds that are made for a window of one bin, by their size."""
 
 
 def write_track_files(folder: Path, world: World, rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -24,7 +27,7 @@ def write_track_files(folder: Path, world: World, rng: np.random.Generator) -> l
     They are peak sets in the order of the world's experiments, then the signals of the first and the last experiment.
     """
     (folder / "tracks").mkdir()
-    rows, logits = world.rows, world.logits
+    rows, logits = world.tracks.rows, world.logits
     wrong = (rng.random(len(rows)) < world.options.mislabelled) & world.trained
     table = []
     for index, row in enumerate(rows):
@@ -36,7 +39,8 @@ def write_track_files(folder: Path, world: World, rng: np.random.Generator) -> l
         table.append(metadata_row(accession, f"SIMSR{index + 1:03d}EXP", "bed narrowPeak", "peaks", labels, rng))
     for index in (0, len(rows) - 1):
         accession, experiment = f"SIMFF{index + 1:03d}SIG", table[index]["Experiment accession"]
-        write_signal(folder / "tracks" / f"{accession}.bigWig", world.genome, logits[:, index], rng)
+        noise = signal_noise(world, index, rng)
+        write_signal(folder / "tracks" / f"{accession}.bigWig", world.genome, logits[:, index], noise)
         labels = {**rows[index], "target": table[index]["Experiment target"]}
         table.append(metadata_row(accession, experiment, "bigWig", "fold change over control", labels, rng))
     return table
@@ -44,7 +48,7 @@ def write_track_files(folder: Path, world: World, rng: np.random.Generator) -> l
 
 def wrong_target(world: World, row: Mapping[str, str]) -> str:
     """Return the next target, passing over those that would make the row one of a held-out combination."""
-    targets = list(dict.fromkeys(other["target"] for other in world.rows))
+    targets = list(dict.fromkeys(other["target"] for other in world.tracks.rows))
     own = targets.index(row["target"])
     for target in targets[own + 1 :] + targets[:own]:
         if not any(combination.items() <= {**row, "target": target}.items() for combination in world.held_out):
@@ -70,6 +74,7 @@ def metadata_row(
         "Biosample term name": row["biosample"],
         "Library lab": row["lab"],
         "Experiment date released": date,
+        **({"Batch": row["batch"]} if "batch" in row else {}),
     }
 
 
@@ -93,9 +98,16 @@ def write_peaks(path: Path, genome: Mapping[str, Bytes], labels: Bools, rng: np.
         file.write("".join(lines).encode("ascii"))
 
 
-def write_signal(path: Path, genome: Mapping[str, Bytes], logits: Doubles, rng: np.random.Generator) -> None:
+def signal_noise(world: World, index: int, rng: np.random.Generator) -> Doubles:
+    """Return (bins,) normal noise of a track's signal: that of its peaks where a world's noise is not independent."""
+    noise = rng.normal(0, 1, len(world.noise))
+    dependent = world.options.spread or world.options.overdispersion
+    return -ndtri(world.noise[:, index]) if dependent else noise
+
+
+def write_signal(path: Path, genome: Mapping[str, Bytes], logits: Doubles, noise: Doubles) -> None:
     """Write bigWig: a log-normal signal around the logit, one value per bin."""
-    values = np.exp(0.5 * logits + rng.normal(0, 0.3, len(logits)) + 2)
+    values = np.exp(0.5 * logits + 0.3 * noise + 2)
     file = pyBigWig.open(str(path), "w")
     file.addHeader([(name, len(codes)) for name, codes in genome.items()], maxZooms=0)
     first = 0
@@ -131,14 +143,22 @@ def write_vcf(path: Path, genome: Mapping[str, Bytes], variants: Sequence[Mappin
     path.write_text("\n".join(lines) + "\n", "ascii")
 
 
-def configuration(size: str, world: World) -> str:
-    """Return the text of the project's mfd.toml."""
-    contigs = list(world.genome)
-    tests = SIZES[size].test_contigs
-    held_out = ["{" + ", ".join(f'{k} = "{v}"' for k, v in levels.items()) + "}" for levels in world.held_out]
-    train = {"tiny": (4, 32), "small": (20, 64), "medium": (10, 128)}[size]
+def model_and_training(size: str, world: World) -> tuple[str, str]:
+    """Return the lines of [model] and the first lines of [train]."""
+    if size not in SETTINGS or world.options.uses_later_options:
+        return 'preset = "default"\n', ""
+    epochs, batch_size = SETTINGS[size]
     # Causes act within their bin, so the model reads no more than that; there is a filter for every motif on both strands.
     model = "" if size == "tiny" else "width = 64\nwindow = 128\n"
+    return f'preset = "small"\n{model}', f"epochs = {epochs}\nbatch_size = {batch_size}\n"
+
+
+def configuration(size: str, world: World) -> str:
+    """Return the text of the project's mfd.toml."""
+    contigs, tests = list(world.genome), world.test_contigs
+    held_out = ["{" + ", ".join(f'{k} = "{v}"' for k, v in levels.items()) + "}" for levels in world.held_out]
+    batch = "" if world.options.batch == "none" else 'batch = {column = "Batch", group = "technical"}\n'
+    model, train = model_and_training(size, world)
     return f"""# A planted project: its causes are known, see truth/.
 [data]
 fasta = "genome.fa"
@@ -154,12 +174,9 @@ biosample = {{column = "Biosample term name", group = "biological"}}
 assay = {{column = "Assay", group = "technical"}}
 lab = {{column = "Library lab", group = "technical"}}
 year = {{column = "Experiment date released", group = "technical", type = "year"}}
-
+{batch}
 [model]
-preset = "small"
 {model}
 [train]
-epochs = {train[0]}
-batch_size = {train[1]}
-held_out = [{", ".join(held_out)}]
+{train}held_out = [{", ".join(held_out)}]
 """
