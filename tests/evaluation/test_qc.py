@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
 from kit import tiny
@@ -16,7 +17,7 @@ from mfd_cli.core.model import MfdModel
 from mfd_cli.dataset.bins import Bins, pack_bits, unpack_bits
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation import qc as module
-from mfd_cli.evaluation.qc import ALONE, BLOCKS, OTHER, SECOND, compare, log_likelihood, qc, settle
+from mfd_cli.evaluation.qc import ALONE, BLOCKS, OTHER, SECOND, compare, fitted_line, log_likelihood, qc, settle
 from mfd_cli.experiments.track import Track
 from mfd_cli.runs.folder import Run
 
@@ -145,25 +146,39 @@ def test_the_likelihood_is_that_of_a_logistic_regression() -> None:
     x = rng.normal(size=4000).astype(np.float32) * 3 + 1
     y = (rng.random(4000) < 1 / (1 + np.exp(5 - x))).astype(np.float32)
     fitted = LogisticRegression(C=1e6).fit(x[:, None], y).predict_log_proba(x[:, None])
-    assert np.allclose(log_likelihood(x, y), fitted[np.arange(4000), y.astype(int)], atol=1e-3)
-    upside_down = log_likelihood(-x, y)  # does not explain anything: as the mean does
+    assert np.allclose(log_likelihood(x, y, fitted_line(x, y)), fitted[np.arange(4000), y.astype(int)], atol=1e-3)
+    upside_down = log_likelihood(-x, y, fitted_line(-x, y))  # does not explain anything: as the mean does
     share = y.mean()
     assert np.allclose(upside_down, np.where(y == 1, np.log(share), np.log(1 - share)), atol=1e-5)
+    nothing = fitted_line(x, np.zeros(4000, np.float32))  # no peak at all: there is no slope to fit
+    assert nothing.slope == 0 and nothing.offset < -10
 
 
-def test_gains_are_measured_where_the_level_was_not_chosen() -> None:
-    """With many levels that say nothing, choosing the best of them on the same bins would find a gain."""
+@pytest.mark.parametrize("levels", [8, 200])
+def test_a_gain_over_levels_that_are_no_better_is_as_rare_as_its_p(levels: int) -> None:
+    """Every level tells as much as the track's own, and each has its luck: the luckiest must not be measured where it was."""
+    rng, count = np.random.default_rng(levels), 300
+    p = []
+    for _ in range(count):
+        cause = rng.normal(size=10 * BLOCKS)
+        y = (rng.random(len(cause)) < 1 / (1 + np.exp(2.5 - cause))).astype(np.float32)
+        logits = (cause[:, None] + rng.normal(size=(len(cause), 1 + levels))).astype(np.float32)
+        p.append(compare(logits[:, 0], logits[:, 1:], [str(i) for i in range(levels)], y)["p"])
+    for rate in (0.05, 0.2):
+        assert np.sum(np.array(p) < rate) <= stats.binom.ppf(0.999, count, rate)
+
+
+def test_nothing_of_the_bins_that_measure_is_used_to_choose() -> None:
     rng = np.random.default_rng(1)
-    z = []
-    for _ in range(60):
-        y = (rng.random(40 * BLOCKS) < 0.1).astype(np.float32)
-        told, others = rng.normal(size=len(y)).astype(np.float32), rng.normal(size=(len(y), 8)).astype(np.float32)
-        z.append(compare(told, others, [str(i) for i in range(8)], y)["z"])
-    assert np.mean(np.array(z) > 2.5) < 0.07 and np.mean(z) < 0.5
     y = (rng.random(40 * BLOCKS) < 0.1).astype(np.float32)
-    others = rng.normal(size=(len(y), 8)).astype(np.float32)
+    told, names = rng.normal(size=len(y)).astype(np.float32), [str(i) for i in range(200)]
+    others = rng.normal(size=(len(y), 200)).astype(np.float32)
+    measuring = np.arange(len(y)) * BLOCKS // len(y) % 2 == 1
+    before = compare(told, others, names, y)
+    others[measuring, 17] += 9 * y[measuring]  # the best by far, on bins that have no say
+    assert compare(told, others, names, y) == before and before["best"] != "17"
     others[:, 3] += 2 * y
-    found = compare(rng.normal(size=len(y)).astype(np.float32), others, [str(i) for i in range(8)], y)
+    found = compare(told, others, names, y)
     assert found["best"] == "3" and found["z"] > 5 and found["auroc_best"] > 0.85
 
 

@@ -22,6 +22,7 @@ from mfd_cli.genome.sequence import Genome, encode
 from mfd_cli.runs.choose_genome import choose_genome
 from mfd_cli.runs.folder import Run
 from mfd_cli.variants import records as module
+from mfd_cli.variants.effects import Effects
 from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.score import score_variants
 from mfd_cli.variants.scorer import Scorer
@@ -342,3 +343,18 @@ def test_a_free_head_has_no_groups_and_a_signal_no_probability(tmp_path: Path) -
     assert "head=free" in header and "MFD_MAX_DLOGIT=" in header and "MFD_BIO" not in header
     table = pq.read_table(tmp_path / "o.parquet").to_pydict()
     assert np.isnan(table["ref_probability"][0]) and table["MFD_TRACK"][0].startswith("P")
+
+
+def test_the_technical_part_and_the_rest_are_compared_with_the_same_weights(trained: tuple[Run, Dataset]) -> None:
+    """In every track the technical part is 3 % smaller than the rest, or larger, so that no choice of tracks may matter."""
+    scorer = Scorer(trained[0])
+    tracks = len(scorer.panel.ids)
+    uneven = scorer.group_weights["technical"]
+    assert uneven.max() > 1.1 * scorer.debiased_weights[uneven.argmax()]  # on these tracks alone it would look larger
+    change = np.random.default_rng(0).normal(size=(12, tracks)).astype(np.float32)
+    change[:6] *= uneven == uneven.max()
+    for size, flag in ((0.97, "."), (1.03, "mostly_technical")):
+        groups = {"biological": change, "technical": -np.float32(size) * change}
+        effects = Effects(np.zeros_like(change), np.zeros(12, np.float32), groups, np.zeros((12, 0), np.float32))
+        flags = scorer.flags(effects, np.zeros(12, np.intp))
+        assert [text.replace("&extrapolated", "") for text in flags] == [flag] * 12

@@ -46,7 +46,7 @@ def train_command(
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")] = False,
     sweep: Annotated[
-        str | None, typer.Option("--sweep", metavar="A.B=V1,V2", help="Train once per value; recommend one at the end.")
+        str | None, typer.Option("--sweep", metavar="A.B=V1,V2", help="Train per value and seed; recommend one.")
     ] = None,
     seeds: Annotated[
         str | None, typer.Option("--seeds", help="Train one run per seed, such as 1,2,3, in RUN/seed-N.")

@@ -2,9 +2,10 @@
 
 For every peak track the labels on held-out bins are compared with what a head predicts for the track's own row of the metadata
 table, and for rows with another level of one factor. The head is fitted anew without the track (the tracks are held out in
-folds), so a wrong row cannot have been learnt from the track itself. The other level is chosen on one half of the bins and
-measured on the other, and the gain in log-likelihood comes with its standard error over stretches of the genome. A head that
-was fitted to other tracks is never exact, so a gain must also be a tenth of all that the better level explains.
+folds), so a wrong row cannot have been learnt from the track itself. The other level is proposed and chosen on every second
+stretch of the bins and measured on the stretches between. The gain in log-likelihood comes with its standard error over these
+stretches, and p is of Student's t. A head that was fitted to other tracks is never exact, so a gain must also be a tenth of all
+that the better level explains.
 
     qc/tracks.tsv     one row per track and factor: told level, the level that fits best, gain, its share, z, q, verdict
        failed.tsv     tracks that no row predicts
@@ -17,12 +18,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import expit, log_expit, ndtr
+from scipy.special import expit, log_expit
 from scipy.stats import false_discovery_control
+from scipy.stats import t as student
 
 from mfd_cli.base.arrays import Bools, Doubles, Floats, Ints
 from mfd_cli.base.errors import ConfigError, DatasetError, nearest
@@ -46,10 +48,10 @@ STEPS = 600
 """In which a head is fitted: seconds, and enough for its predictions to settle."""
 TURNS = 3
 """How often all is judged; from the second time on without the tracks that disagreed before, which would mislead the head."""
-BLOCKS = 40
-"""Stretches of bins: choosing and measuring alternate between them, and they are the units of the standard error."""
+BLOCKS = 80
+"""Stretches of bins: every second one chooses, and the others are the units of the standard error."""
 TRIED = 8
-"""Levels whose likelihood is computed, of those that correlate best."""
+"""Levels whose likelihood is computed, of those that correlate best on the bins that choose."""
 LEAST_SHARE = 0.1
 """Share of what the better level explains that must be its gain: less is within the error of a head fitted to other tracks."""
 FEWEST_TRACKS = 3
@@ -293,7 +295,7 @@ def judge(
             logits = latents @ head.weights([{**own, column: name} for name in others]).T
             row |= compare(own_logits, logits, others, y)
         rows.append(row)
-    best = max((row["auroc_best"] for row in rows), default=auroc)
+    best = np.nanmax([auroc, *(row["auroc_best"] for row in rows)])  # NaN where no bin that measures has a peak
     for row in rows:
         row["verdict"] = SILENT if best < FAILED and row["verdict"] != ALONE else row["verdict"]
     return rows
@@ -324,75 +326,90 @@ def auroc_of(logits: Floats, y: Floats) -> float:
 
 
 def compare(own: Floats, others: Floats, names: Sequence[str], y: Floats) -> dict[str, Any]:
-    """Return the best other level and what it gains over the track's own: chosen on some stretches, measured on the rest.
+    """Return the best other level and what it gains over the track's own, on bins that had no part in choosing it.
 
-    `own` (bins,) and `others` (bins, levels) are logits, `names` the other levels, `y` (bins,) the labels.
+    `own` (bins,) and `others` (bins, levels) are logits, `names` the other levels, `y` (bins,) the labels, in the order of the
+    genome. Every second stretch of the bins proposes levels, chooses among them and fits lines; the stretches between measure.
+    The halves do not change places: whether both chose the same level says how large both gains are, so that the two
+    gains depend on each other, and their sum is beyond chance too often.
     """
-    spread = others.std(0) + 1e-9
-    tried = np.argsort(-((y - y.mean()) @ others) / spread)[:TRIED]
-    likelihood = np.stack([log_likelihood(values, y) for values in (own, *others[:, tried].T)])  # (1 + tried, bins)
     stretch = np.arange(len(y)) * BLOCKS // len(y)
-    per_stretch: Doubles = np.array([np.bincount(stretch, values, BLOCKS) for values in likelihood], float)
-    gains = gains_where_not_chosen(per_stretch)
-    winner = 1 + int(per_stretch[1:].sum(1).argmax())
-    error = gains.std(ddof=1) * np.sqrt(BLOCKS)
-    z = float(gains.sum() / error) if error > 0 else 0.0
-    prevalence = float(np.clip(y.mean(), 1e-6, 1 - 1e-6))
-    of_prevalence = float(np.asarray(np.where(y == 1, np.log(prevalence), np.log1p(-prevalence))).sum())
-    explained = float(per_stretch[winner].sum() - of_prevalence)
+    choosing = stretch % 2 == 0
+    level, line = best_level(others[choosing], y[choosing])
+    measured, scores = y[~choosing], others[~choosing, level]
+    there = log_likelihood(scores, measured, line)
+    told = log_likelihood(own[~choosing], measured, fitted_line(own[choosing], y[choosing]))
+    nothing = per_bin(np.full(len(measured), log_odds(y[choosing])), measured)
+    gains = np.bincount(stretch[~choosing], there - told, BLOCKS)[1::2]
+    gain, explained, error = float(gains.sum()), float((there - nothing).sum()), float(gains.std(ddof=1))
+    z = gain / error / np.sqrt(len(gains)) if error > 0 else 0.0
     return {
-        "best": names[tried[winner - 1]],
-        "gain": float(gains.sum()),
-        "z": z,
-        "share": float(gains.sum()) / explained if explained > 0 else 0.0,
-        "p": float(ndtr(-z)),
-        "auroc_best": auroc_of(others[:, tried[winner - 1]], y),
+        "best": names[level],
+        "gain": gain,
+        "z": float(z),
+        "share": gain / explained if explained > 0 else 0.0,
+        "p": float(student.sf(z, len(gains) - 1)),  # of a mean over so few stretches the error is not exactly known
+        "auroc_best": auroc_of(scores, measured),
     }
 
 
-def gains_where_not_chosen(per_stretch: Doubles) -> Doubles:
-    """Return (stretches,) what the best other level gains over the first row, which is the track's own level.
-
-    The best is chosen on the even stretches and measured on the odd ones, and the other way round; `per_stretch` is
-    (1 + levels, stretches) of log-likelihoods.
-    """
-    count = per_stretch.shape[1]
-    gains = np.zeros(count)
-    for half in (0, 1):
-        choosing = np.arange(count) % 2 == half
-        best = 1 + int(per_stretch[1:, choosing].sum(1).argmax())
-        gains[~choosing] = (per_stretch[best] - per_stretch[0])[~choosing]
-    return gains
+def best_level(others: Floats, y: Floats) -> tuple[int, Line]:
+    """Return the number of the level whose logits (bins, levels) explain the labels (bins,) best, and its fitted line."""
+    spread = others.std(0) + 1e-9
+    tried = np.argsort(-((y - y.mean()) @ others) / spread, kind="stable")[:TRIED].tolist()
+    lines = {level: fitted_line(others[:, level], y) for level in tried}
+    best = max(tried, key=lambda level: float(log_likelihood(others[:, level], y, lines[level]).sum()))
+    return best, lines[best]
 
 
-def log_likelihood(logits: Floats, y: Floats) -> Doubles:
-    """Return (bins,) log-likelihoods of 0/1 labels given a score (bins,), after fitting its slope (not below 0) and offset.
+class Line(NamedTuple):
+    """Offset and slope from a score to the logit of a peak."""
+
+    offset: float
+    slope: float
+
+
+def log_odds(y: Floats) -> float:
+    """Return the log-odds of the share of 1 among labels (bins,), finite where all are alike."""
+    share = float(np.clip(y.mean(), 1e-6, 1 - 1e-6))
+    return float(np.log(share / (1 - share)))
+
+
+def fitted_line(scores: Floats, y: Floats) -> Line:
+    """Return the line from a score (bins,) to the logit of 0/1 labels (bins,) of greatest likelihood, with no slope below 0.
 
     A track's own depth and threshold are no evidence for or against a level. A little ridge on the slope of the standardised
     score keeps it finite where the score separates the labels.
     """
-    x = logits.astype(np.float64)
-    x = (x - x.mean()) / (x.std() + 1e-9)
-    share = float(np.clip(y.mean(), 1e-6, 1 - 1e-6))
-    nothing = np.array([np.log(share / (1 - share)), 0.0])
+    mean, spread = float(scores.mean(dtype=np.float64)), float(scores.std(dtype=np.float64)) + 1e-9
+    x = (scores.astype(np.float64) - mean) / spread
+    nothing = np.array([log_odds(y), 0.0])
 
     def likelihood(at: Doubles) -> Likelihood:
         """The penalised log-likelihood at (offset, slope)."""
         linear = at[1] * x + at[0]
         p = expit(linear)
         weight, residual = p * (1 - p), y - p
-        log = float(per_bin(linear).sum()) - RIDGE * at[1] ** 2 / 2
+        log = float(per_bin(linear, y).sum()) - RIDGE * at[1] ** 2 / 2
         gradient = np.array([residual.sum(), residual @ x - RIDGE * at[1]])
         mixed = weight @ x
         return Likelihood(log, gradient, np.array([[weight.sum(), mixed], [mixed, weight @ x**2 + RIDGE]]))
 
-    def per_bin(linear: Doubles) -> Doubles:
-        return np.asarray(np.where(y == 1, log_expit(linear), log_expit(-linear)))
-
-    (offset, slope), _, _ = newton(likelihood, nothing)
-    if slope < 0:  # a level whose prediction is upside down does not explain the track
+    # Labels that are all alike have no line; a level whose prediction is upside down does not explain the track.
+    (offset, slope), _, _ = newton(likelihood, nothing) if y.min() < y.max() else (nothing, None, None)
+    if slope < 0:
         offset, slope = nothing
-    return per_bin(slope * x + offset)
+    return Line(float(offset - slope * mean / spread), float(slope / spread))
+
+
+def log_likelihood(scores: Floats, y: Floats, line: Line) -> Doubles:
+    """Return (bins,) log-likelihoods of 0/1 labels given scores (bins,) and the line from these to logits."""
+    return per_bin(line.slope * scores.astype(np.float64) + line.offset, y)
+
+
+def per_bin(logits: Doubles, y: Floats) -> Doubles:
+    """Return (bins,) log-likelihoods of 0/1 labels given logits (bins,)."""
+    return np.asarray(np.where(y == 1, log_expit(logits), log_expit(-logits)))
 
 
 def disagrees(row: Mapping[str, Any], fdr: float) -> bool:

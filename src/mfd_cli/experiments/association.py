@@ -139,6 +139,12 @@ def moving_together(a: Sequence[str], b: Sequence[str]) -> Bools:
     return np.array([partners_a[x] == 1 and partners_b[y] == 1 and seen[x, y] > 1 for x, y in zip(a, b)], bool)
 
 
+def is_determined(levels: Sequence[str], by: Sequence[str]) -> bool:
+    """Return whether the level of one column says that of another: each level in `by` occurs with one of `levels` only."""
+    partner = dict(zip(by, levels))
+    return all(partner[y] == x for x, y in zip(levels, by))
+
+
 def is_nested(inner: Sequence[str], outer: Sequence[str]) -> bool:
     """Return whether each level of `inner` occurs with one level of `outer` only, and there are more of them.
 
@@ -148,8 +154,7 @@ def is_nested(inner: Sequence[str], outer: Sequence[str]) -> bool:
     sum p^n, where p are the shares of the levels of `outer` and n is their number.
     """
     pairs = [(x, y) for x, y in zip(inner, outer) if MISSING not in (x, y)]
-    partners = dict(pairs)
-    if any(partners[x] != y for x, y in pairs):
+    if not is_determined([y for _, y in pairs], [x for x, _ in pairs]):
         return False
     inner_counts, outer_counts = Counter(x for x, _ in pairs), Counter(y for _, y in pairs)
     if not 2 <= len(outer_counts) < len(inner_counts):

@@ -1,5 +1,7 @@
 """`mfd check-design`: which factors can be told apart with these tracks, before any training.
 
+First comes what each technical factor has left once the biological ones are known; see left_over.py.
+
 Two factors move together on the tracks of a pair of levels that always occur with each other (one to one): there,
 nothing distinguishes the one from the other. A set of factors is inseparable on the tracks where all its pairs do so.
 How far two factors go together over all tracks is measured by Cramer's V, the correlation ratio or a rank correlation,
@@ -19,17 +21,19 @@ from mfd_cli.experiments.confounds import (
     Pair,
     describe_factors,
     inseparable_sets,
+    labels_by_factor,
     levels_by_factor,
     pairs_of,
     suggestions,
     values_by_factor,
 )
+from mfd_cli.experiments.left_over import LeftOver, left_over
 from mfd_cli.experiments.sources import read_sources
 from mfd_cli.settings.project import Project
 
 
 def check_design(project: Project, *, output: Path | None = None, force: bool = False) -> DesignReport:
-    """Look at the project's training tracks and factors; with `output`, write design.tsv, design.json and a picture.
+    """Look at the project's training tracks and factors; with `output`, write left.tsv, design.tsv, design.json and a picture.
 
     Raises ConfigError where the project has no factors, MetadataError where its table is wrong, OutputError where something
     is in the way of `output` and `force` is not set.
@@ -44,8 +48,12 @@ def check_design(project: Project, *, output: Path | None = None, force: bool = 
     rows = [source.row for source in sources.tracks if source.id not in held_out]
     levels, values = levels_by_factor(rows, factors), values_by_factor(rows, factors)
     pairs = pairs_of(values, factors)
+    technical = project.config.resolved_model().technical
+    left = left_over(values, labels_by_factor(rows, factors), factors, technical)
     report = DesignReport(
         len(rows),
+        left,
+        technical,
         describe_factors(rows, factors),
         pairs,
         inseparable_sets(levels, factors),
@@ -60,6 +68,8 @@ def check_design(project: Project, *, output: Path | None = None, force: bool = 
 
         with whole_folder(output) as folder:
             write_json(folder / "design.json", report.to_json())
+            rows_left = [{**vars(one), "within": ",".join(one.within)} for one in left]
+            write_tsv(folder / "left.tsv", rows_left, list(LeftOver.__dataclass_fields__))
             write_tsv(folder / "design.tsv", [vars(pair) for pair in pairs], list(Pair.__dataclass_fields__))
             draw_design(folder / "design", list(factors), pairs, values)
     return report

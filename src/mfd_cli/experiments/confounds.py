@@ -22,6 +22,7 @@ from mfd_cli.experiments.association import (
     is_nested,
     moving_together,
 )
+from mfd_cli.experiments.left_over import LeftOver, sentences
 from mfd_cli.experiments.sources import controls_sentence
 from mfd_cli.settings.config import FactorConfig
 
@@ -90,9 +91,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class DesignReport:
-    """The design of a set of tracks: a row on each factor, all pairs with the worst first, sets that cannot be told apart."""
+    """The design of a set of tracks: what technical factors have left, a row on each factor, all pairs with the worst first,
+    sets that cannot be told apart. `technical` are the technical groups."""
 
     tracks: int
+    left: Sequence[LeftOver]
+    technical: Sequence[str]
     factors: Sequence[Mapping[str, Any]]
     pairs: Sequence[Pair]
     sets: Sequence[tuple[tuple[str, ...], int]]
@@ -106,6 +110,7 @@ class DesignReport:
         return {
             "tracks": self.tracks,
             "controls": list(self.controls),
+            "left": [vars(one) for one in self.left],
             "factors": list(self.factors),
             "pairs": [vars(pair) for pair in self.pairs],
             "inseparable_sets": [{"factors": list(names), "tracks": count} for names, count in self.sets],
@@ -115,6 +120,7 @@ class DesignReport:
     def lines(self) -> list[str]:
         """Return the report in words."""
         lines = [f"{self.tracks} tracks", *controls_sentence(self.controls, self.control_column), ""]
+        lines += [*sentences(self.left, self.technical), ""]
         lines += [factor_line(row) for row in self.factors]
         lines.append("")
         lines += [set_sentence(names, count, self.tracks) for names, count in self.sets]
@@ -169,6 +175,13 @@ def levels_by_factor(rows: Sequence[Mapping[str, str]], factors: Mapping[str, Fa
         name: [level_cell(ENCODERS[factor.type], row[factor.column]) for row in rows]
         for name, factor in factors.items()
     }
+
+
+def labels_by_factor(
+    rows: Sequence[Mapping[str, str]], factors: Mapping[str, FactorConfig]
+) -> dict[str, list[list[str]]]:
+    """Return the labels of every row for every factor: several of a multi-label cell, one of any other."""
+    return {name: [ENCODERS[factor.type].split(row[factor.column]) for row in rows] for name, factor in factors.items()}
 
 
 def values_by_factor(rows: Sequence[Mapping[str, str]], factors: Mapping[str, FactorConfig]) -> dict[str, FactorValues]:

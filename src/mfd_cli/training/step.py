@@ -64,7 +64,8 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
     loss, per_track = prediction_loss(logits, batch.peaks, batch.signal, used, weight, counts, batch.weight)
     chosen = seen_by_penalties(trainer, len(latent))
     seen = latent if chosen is None else latent[chosen]
-    latents = {group: seen[:, trainer.model.slices[group]] for group in trainer.model.settings.groups}
+    penalised = trainer.model.settings.groups
+    latents = {group: seen[:, place] for group, place in trainer.model.slices.items() if group in penalised}
     parts, total = {"loss": loss.detach()}, loss
     if isinstance(head, MixedHead):
         information = trainer.cells_of * curvature(logits.detach(), batch.peaks.shape[1], weight, counts)

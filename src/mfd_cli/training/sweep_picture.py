@@ -16,14 +16,14 @@ def draw_sweep(
     stem: Path,
     key: str,
     means: Sequence[Mapping[str, Any]],
-    recommended: str,
+    recommended: str | None,
     tolerance: float,
     measure: str,
     label: str,
 ) -> None:
     """Write STEM.png and STEM.svg: mean accuracy against leakage, bars of one standard deviation over seeds.
 
-    `measure` is the column of the accuracy, `label` what it is called.
+    `measure` is the column of the accuracy, `label` what it is called; `recommended` is None where the first value stays.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharey=True)
@@ -42,5 +42,6 @@ def draw_sweep(
                 axis.text(0, best, "too few validation bins to measure it", ha="center", va="top")
             axis.set_xlabel(f"leakage: best probe's R2 of {of}, beyond chance")
         axes[0].set_ylabel(f"validation {label}")
-        axes[0].set_title(f"{key}; recommended {recommended}; grey: within {tolerance:g} of the best", loc="left")
+        advice = f"recommended {recommended}" if recommended is not None else f"no change from {means[0]['value']}"
+        axes[0].set_title(f"{key}; {advice}; grey: within {tolerance:g} of the best", loc="left")
         save(figure, stem)

@@ -6,11 +6,13 @@ Scores are alternate minus reference on the logit scale, both strands averaged:
     MFD_SHARED                  signed change of what all tracks have in common
     MFD_BIO, MFD_TECH, ...      root mean square over tracks of a group's change, every level weighing the same
     MFD_DEBIASED                the same for everything but the technical groups (model.technical)
+
+Each of these averages lets the levels of its own groups weigh the same. Two averages are compared under one set of weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +61,7 @@ class Scorer:
         self.technical = [group for group in self.groups if group in self.run.model.settings.technical]
         self.debiased = [group for group in self.groups if group not in self.technical]
         self.group_weights = {group: self.panel.weights(self.run, [group]) for group in self.groups}
-        self.technical_weights = self.panel.weights(self.run, self.technical)
+        self.weights = self.panel.weights(self.run, self.groups)
         self.debiased_weights = self.panel.weights(self.run, self.debiased)
         peaks = np.flatnonzero(self.panel.peaks)
         # The most affected track is a peak track where there is one: logits and standardised signals do not compare.
@@ -99,8 +101,7 @@ class Scorer:
         result["MFD_SHARED"] = effects.shared
         for group in self.groups:
             result[self.field_of(group)] = _rms(effects.groups[group], self.group_weights[group])
-        rest = effects.shared[:, None] + sum(effects.groups[group] for group in self.debiased)
-        result["MFD_DEBIASED"] = _rms(rest, self.debiased_weights)
+        result["MFD_DEBIASED"] = _rms(self.rest(effects), self.debiased_weights)
         return result, top
 
     def columns(self, variants: Sequence[Variant], genome: Genome, per_track: bool = False) -> dict[str, Any]:
@@ -111,7 +112,7 @@ class Scorer:
         scores, top = self.scores(effects)
         columns: dict[str, Any] = {
             "MFD_TRACK": self.panel.ids[top],
-            "MFD_FLAGS": self.flags(effects, scores, top),
+            "MFD_FLAGS": self.flags(effects, top),
             **scores,
         }
         columns |= self.probabilities(effects, top)
@@ -144,12 +145,20 @@ class Scorer:
                 result[f"alt_probability.{name}"] = expit(before + part)
         return result
 
-    def flags(self, effects: Effects, scores: Mapping[str, Floats], top: NDArray[np.intp]) -> list[str]:
-        """Return the warnings of each allele, joined by `&`; a dot for none."""
+    def rest(self, effects: Effects) -> Floats:
+        """Return (alleles, outputs) the change of everything but the technical groups."""
+        return effects.shared[:, None] + sum(effects.groups[group] for group in self.debiased)
+
+    def flags(self, effects: Effects, top: NDArray[np.intp]) -> list[str]:
+        """Return the warnings of each allele, joined by `&`; a dot for none.
+
+        The technical part and the rest are averaged with the same weights over tracks, those of the factors of all groups: with
+        different ones the one would look larger where its own tracks happen to change more.
+        """
         technical = np.zeros(len(top), bool)
         if self.technical:
-            part = sum(effects.groups[group] for group in self.technical)
-            technical = _rms(np.asarray(part), self.technical_weights) > scores["MFD_DEBIASED"]
+            part = np.asarray(sum(effects.groups[group] for group in self.technical))
+            technical = _rms(part, self.weights) > _rms(self.rest(effects), self.weights)
         marks = ((MOSTLY_TECHNICAL, technical), (EXTRAPOLATED, self.extrapolated[top]))
         return ["&".join(name for name, marked in marks if marked[i]) or "." for i in range(len(top))]
 
