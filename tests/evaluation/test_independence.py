@@ -71,6 +71,28 @@ def test_contributions_leave_out_what_no_weight_uses() -> None:
     assert abs(np.corrcoef(parts[:, 0], latents[:, 1])[0, 1]) == pytest.approx(1)
 
 
+def test_a_component_counts_by_the_variance_that_it_contributes() -> None:
+    """Both groups share one cause, 4 % of the variance of the logits of each: that is what can be predicted, not half of it."""
+    common, one, other = RNG.normal(size=(3, 3000, 1))
+    small = np.sqrt(0.04 / 0.96)
+    groups = {"a": np.hstack([one, common]), "b": np.hstack([other, common])}
+    weights = np.array([[1, 0], [-1, 0], [0, small], [0, -small]])
+    parts = {group: contributions(latents, weights) for group, latents in groups.items()}
+    assert [part.shape[1] for part in parts.values()] == [2, 2]
+    for weighed, expected in ((True, 0.04), (False, 0.5)):
+        rows = {row["probe"]: row for row in independence(parts, weighed=weighed) if row["measure"] == "r2"}
+        assert rows["linear"]["value"] == pytest.approx(expected, abs=0.02)
+        assert rows["linear"]["worst"] == pytest.approx(small**2 if weighed else 1, abs=0.02)
+        if weighed:
+            assert rows["forest"]["value"] == pytest.approx(expected, abs=0.03)
+
+
+def test_a_component_that_hardly_moves_a_logit_is_left_out() -> None:
+    latents = RNG.normal(size=(2000, 2))
+    for size, components in ((0.01, 1), (0.2, 2)):  # 1e-4 and 4 % of the first one's variance
+        assert contributions(latents, np.array([[1, 0], [0, size]])).shape[1] == components
+
+
 def test_nearest_neighbours_by_hand() -> None:
     assert nearest_neighbour(np.array([[0.0], [1], [10], [12]])).tolist() == [1, 0, 3, 2]
 

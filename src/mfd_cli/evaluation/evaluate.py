@@ -288,7 +288,7 @@ def probe(run: Run, head: Head, latents: Floats) -> tuple[list[dict[str, Any]], 
     rows, notes = [], []
     for of, values in (("latents", groups), ("contributions", parts)):
         probed = {group: part for group, part in values.items() if varying(part).any()}
-        rows += [{"of": of, **row} for row in independence(probed)]
+        rows += [{"of": of, **row} for row in independence(probed, weighed=of == "contributions")]
         silent = [group for group in values if group not in probed]
         if silent:
             notes.append(f"no probes of the {of} of {' and '.join(silent)}: they do not vary")

@@ -24,8 +24,9 @@ NOTHING = 1e-6
 """Logits (or latents) whose standard deviation is below this do not vary: float32 is no more exact."""
 MOST_COMPONENTS = 16
 """Principal components of a group's contributions that are probed."""
-LEAST_VARIANCE = 1e-4
-"""Share of the first component's variance below which a component is left out: it would be noise made large."""
+LEAST_VARIANCE = 0.01
+"""Share of a group's variance below which a component is left out: trees and canonical correlations, which know no scale, would
+find in it what hardly moves a logit."""
 SHIFTS = 5
 """Shifted copies that make the chance level of a probe."""
 BLOCKS = 30
@@ -43,15 +44,16 @@ class Probe(Protocol):
     def predict(self, x: Reals) -> Reals: ...
 
 
-def independence(latents: Mapping[str, Reals], seed: int = 0) -> list[dict[str, Any]]:
+def independence(latents: Mapping[str, Reals], seed: int = 0, weighed: bool = False) -> list[dict[str, Any]]:
     """Return one row per measure: measure, probe, from, to, value, low, high (interval), chance (mean over shifts), worst.
 
     `latents` maps each group to (bins, size) in genome order; columns that do not vary are left out, and at least one of each
-    group must vary. No rows for fewer than two groups. Measures: r2 (mean over dimensions of the R2 of predicting a
-    group's latents from another's; `worst` is the best predicted dimension), accuracy of telling true pairs from shuffled
-    ones (chance 0.5), canonical correlation (the first, fitted on one part and measured on the other).
+    group must vary. No rows for fewer than two groups. Measures: r2 (the share of the variance of a group's latents that is
+    predicted from another's; `worst` is the R2 of the best predicted dimension, times its share of the largest one's variance),
+    accuracy of telling true pairs from shuffled ones (chance 0.5), canonical correlation (the first, fitted on one part and
+    measured on the other). All dimensions count alike, or, where they are `weighed`, each by its variance.
     """
-    latents = {group: thin(values) for group, values in latents.items()}
+    latents = {group: thin(values, weighed) for group, values in latents.items()}
     rows = []
     for source, target in permutations(latents, 2):
         for name in PROBES:
@@ -67,8 +69,9 @@ def contributions(latents: Reals, weights: Reals, most: int = MOST_COMPONENTS) -
     """Return the first principal components (bins, at most `most`) of what a group contributes to the tracks' logits.
 
     Latents that no weight uses do not count, and those that move the logits most count most: this, not the latents, is
-    what predictions, scores and explanations are made of. (bins, 0) where the group moves no logit: it has no factors, or
-    all tracks have the same weights.
+    what predictions, scores and explanations are made of. A component's variance is what it contributes to that of the logits,
+    summed over different rows of weights. (bins, 0) where the group moves no logit: it has no factors, or all tracks have
+    the same weights.
     """
     distinct = np.unique(np.asarray(weights, np.float64).round(6), axis=0)
     logits = np.asarray(latents, np.float64) @ distinct.T
@@ -76,7 +79,7 @@ def contributions(latents: Reals, weights: Reals, most: int = MOST_COMPONENTS) -
     values, vectors = np.linalg.eigh(logits.T @ logits / len(logits))
     if values.max() < NOTHING**2:
         return np.empty((len(logits), 0))
-    chosen = np.flatnonzero(values > LEAST_VARIANCE * values.max())[::-1][:most]  # the largest come last
+    chosen = np.flatnonzero(values > LEAST_VARIANCE * values.sum())[::-1][:most]  # the largest come last
     return logits @ vectors[:, chosen]
 
 
@@ -85,11 +88,15 @@ def varying(values: Reals) -> Bools:
     return np.asarray(values, np.float64).std(0) > NOTHING
 
 
-def thin(values: Reals) -> Reals:
-    """Return at most MOST_BINS rows, evenly spaced, of the columns that vary there, standardised."""
+def thin(values: Reals, weighed: bool) -> Reals:
+    """Return at most MOST_BINS rows, evenly spaced, of the columns that vary there, standardised.
+
+    Where they are `weighed` all columns are divided by the scale of the largest one: a probe sees a small one small.
+    """
     values = np.asarray(values, np.float64)[evenly(len(values), MOST_BINS)]
     values = values[:, varying(values)]
-    return (values - values.mean(0)) / values.std(0)
+    scale = values.std(0)
+    return (values - values.mean(0)) / (scale.max() if weighed else scale)
 
 
 def shifted(values: Reals) -> list[Reals]:
@@ -126,7 +133,10 @@ PROBES: dict[str, Callable[[int], Probe]] = {"linear": _linear, "forest": _fores
 
 
 def predictability(name: str, source: Reals, target: Reals, seed: int) -> dict[str, Any]:
-    """Return the R2 of predicting one group's latents (bins, size) from another's, beside the same for shifted copies."""
+    """Return the R2 of predicting one group's latents (bins, size) from another's, beside the same for shifted copies.
+
+    `worst`: what is explained of one dimension over the variance of the largest, of the dimension where that is most.
+    """
     seen, held = halves(len(source))
 
     def errors(values: Reals) -> tuple[Reals, Reals]:
@@ -137,22 +147,24 @@ def predictability(name: str, source: Reals, target: Reals, seed: int) -> dict[s
         guess = np.asarray(guess).reshape(values[held].shape)
         return (values[held] - guess) ** 2, (values[held] - values[seen].mean(0)) ** 2
 
-    def r2(pair: tuple[Reals, Reals], rows: Any = slice(None)) -> Reals:
-        total = pair[1][rows].sum(0)
-        return np.where(total > 0, 1 - pair[0][rows].sum(0) / np.where(total > 0, total, 1), 0)
+    def r2(pair: tuple[Reals, Reals], rows: Any = slice(None)) -> float:
+        """R2 of all dimensions together: each counts by its variance."""
+        total = pair[1][rows].sum()
+        return float(1 - pair[0][rows].sum() / total) if total > 0 else 0.0
 
     own = errors(target)
     copies = shifted(target) if name == "linear" else shifted(target)[:1]  # the slow ones are steadier: one will do
-    resampled = [float(r2(own, rows).mean()) for rows in resamples(len(own[0]), seed)]
+    resampled = [r2(own, rows) for rows in resamples(len(own[0]), seed)]
+    explained, total = (own[1] - own[0]).sum(0), own[1].sum(0)
     low, high = np.quantile(resampled, [0.025, 0.975])
     return {
         "measure": "r2",
         "probe": name,
-        "value": float(r2(own).mean()),
+        "value": r2(own),
         "low": float(low),
         "high": float(high),
-        "chance": float(np.mean([r2(errors(copy)).mean() for copy in copies])),
-        "worst": float(r2(own).max()),
+        "chance": float(np.mean([r2(errors(copy)) for copy in copies])),
+        "worst": float((explained / total.max()).max()) if total.max() > 0 else 0.0,
     }
 
 
