@@ -4,7 +4,7 @@ evaluation-SPLIT/tracks.tsv, .parquet  one row per track: how well it is predict
     levels.tsv                         means over the tracks of every factor level
     baselines.tsv                      the same scores of simpler predictions, and of other runs
     independence.tsv, .png             what fresh probes find of one group in another (independence.py)
-    weights.tsv                        factors that show in another group's output weights
+    weights.tsv                        factors that show in another group's output weights, beyond an untrained network's
     calibration.tsv, .png              the reliability curve of peaks (calibration.py)
     summary.json                       means over tracks, all of the probes, and notes on what could not be measured
 """
@@ -35,7 +35,14 @@ from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation.calibration import Reliability, calibration_lines
 from mfd_cli.evaluation.calibration_picture import draw_calibration
 from mfd_cli.evaluation.comparison import Reading, baseline_means, baselines_of, score_baselines
-from mfd_cli.evaluation.independence import MOST_BINS, contributions, independence, varying, weight_leakage
+from mfd_cli.evaluation.independence import (
+    MOST_BINS,
+    contributions,
+    independence,
+    untrained_weights,
+    varying,
+    weight_leakage,
+)
 from mfd_cli.evaluation.independence_picture import draw_independence
 from mfd_cli.evaluation.linear import Prediction
 from mfd_cli.evaluation.track_scores import (
@@ -293,7 +300,7 @@ def probe(run: Run, head: Head, latents: Floats) -> tuple[list[dict[str, Any]], 
         if silent:
             notes.append(f"no probes of the {of} of {' and '.join(silent)}: they do not vary")
     group_of = {name: factor.group for name, factor in run.model.factors.items()}
-    return rows, weight_leakage(run, head.groups, group_of), notes
+    return rows, weight_leakage(run, head.groups, untrained_weights(run), group_of), notes
 
 
 # -- what could not be measured ----------------------------------------------------------------------------------------

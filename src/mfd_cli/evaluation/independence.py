@@ -13,9 +13,12 @@ from itertools import combinations, pairwise, permutations
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from mfd_cli.base.arrays import Bools, Ints, Reals
 from mfd_cli.core.metadata import MetadataEncoder
+from mfd_cli.core.model import MfdModel
+from mfd_cli.core.predictor import head_of
 from mfd_cli.genome.grid import evenly
 from mfd_cli.runs.folder import Run
 
@@ -33,8 +36,8 @@ BLOCKS = 30
 """Stretches of the measured bins that are resampled for intervals."""
 FEWEST_TRACKS = 8
 """Tracks below which weights are not compared: a nearest neighbour among fewer is chance."""
-SHUFFLES = 20
-"""Permutations of the levels that make chance and p of what weights tell."""
+UNTRAINED_SEEDS = 5
+"""Untrained networks whose weights say what the table alone gives."""
 
 
 class Probe(Protocol):
@@ -246,16 +249,21 @@ def _whitener(x: Reals, ridge: float = 1e-3) -> Reals:
 
 
 def weight_leakage(
-    run: Run, weights: Mapping[str, Reals], group_of: Mapping[str, str], seed: int = 0, shuffles: int = SHUFFLES
+    run: Run,
+    weights: Mapping[str, Reals],
+    untrained: Sequence[Mapping[str, Reals]],
+    group_of: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """Return whether the level of a factor can be told from the output weights of a group that it does not belong to.
+    """Return whether training made a group's output weights tell the level of a factor that is not the group's.
 
     A nearest-neighbour classifier, each track left out in turn, among the training tracks that share their levels of the
     group's own first factor with at least one other track; the weights are taken relative to the mean of that level, so
-    that only what differs within it counts. Rows: group, factor, within, tracks, accuracy, chance and p of the same with
-    levels permuted within that first factor. No row where fewer than eight tracks can be compared.
+    that only what differs within it counts. Its accuracy says first of all how the table is made: factors that go together
+    show in the weights of each other's networks before any training. So `excess` is the accuracy less the mean of the same
+    for `untrained` networks of the same table, whose standard deviation is `untrained_sd`. Rows: group, factor, within, tracks,
+    accuracy, untrained, untrained_sd, excess. No row where fewer than eight tracks can be compared.
 
-    `weights` maps each group to (tracks, size), `group_of` each factor to its group.
+    `weights`, and each of two or more `untrained`, map each group to (tracks, size), `group_of` each factor to its group.
     """
     metadata, rows = run.model.metadata, run.model.rows
     result: list[dict[str, Any]] = []
@@ -268,14 +276,31 @@ def weight_leakage(
         compared = np.flatnonzero(run.model.trained & (sizes[stratum] > 1))
         if len(compared) < FEWEST_TRACKS:
             continue
-        stratum = stratum[compared]
-        near = nearest_neighbour(relative_to_stratum(np.asarray(values, np.float64)[compared], stratum))
+        near, *of_untrained = (
+            nearest_neighbour(relative_to_stratum(np.asarray(each, np.float64)[compared], stratum[compared]))
+            for each in (values, *(network[group] for network in untrained))
+        )
         for factor in (factor for factor, home in group_of.items() if home != group):
             levels = first_level(metadata, factor, rows)[compared]
             if len(np.unique(levels)) > 1:
+                accuracy, null = neighbour_accuracy(near, levels), [neighbour_accuracy(n, levels) for n in of_untrained]
+                expected = float(np.mean(null))
+                found = {"accuracy": accuracy, "untrained": expected, "untrained_sd": float(np.std(null, ddof=1))}
                 row = {"group": group, "factor": factor, "within": own, "tracks": len(compared)}
-                result.append(row | neighbours_beside_chance(near, levels, stratum, seed, shuffles))
+                result.append(row | found | {"excess": accuracy - expected})
     return result
+
+
+def untrained_weights(run: Run, seeds: int = UNTRAINED_SEEDS) -> list[dict[str, Reals]]:
+    """Return the groups' output weights, group -> (tracks, size), of so many networks of the run's table that saw no data."""
+    model, found = run.model, []
+    bias = np.zeros(len(model.rows), np.float32)
+    for seed in range(seeds):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = MfdModel(model.settings, model.metadata, model.factors, model.rows, model.trained, bias)
+        found.append(dict(head_of(fresh).groups))
+    return found
 
 
 def relative_to_stratum(values: Reals, stratum: Ints) -> Reals:
@@ -284,18 +309,6 @@ def relative_to_stratum(values: Reals, stratum: Ints) -> Reals:
     for number in np.unique(stratum):
         relative[stratum == number] -= values[stratum == number].mean(0)
     return relative
-
-
-def neighbours_beside_chance(near: Ints, levels: Ints, stratum: Ints, seed: int, shuffles: int) -> dict[str, float]:
-    """Return how often nearest neighbours share a level, the same with levels permuted within strata, and its p."""
-    rng = np.random.default_rng(seed)
-    null = [neighbour_accuracy(near, permuted_within(levels, stratum, rng)) for _ in range(shuffles)]
-    accuracy = neighbour_accuracy(near, levels)
-    return {
-        "accuracy": accuracy,
-        "chance": float(np.mean(null)),
-        "p": float((1 + sum(each >= accuracy for each in null)) / (1 + shuffles)),
-    }
 
 
 def first_level(metadata: MetadataEncoder, factor: str, rows: Sequence[Mapping[str, str]]) -> Ints:
@@ -315,12 +328,3 @@ def nearest_neighbour(x: Reals) -> Ints:
 def neighbour_accuracy(near: Ints, levels: Ints) -> float:
     """Return how often a row and its nearest neighbour have the same level; both (rows,)."""
     return float((levels[near] == levels).mean())
-
-
-def permuted_within(levels: Ints, stratum: Ints, rng: np.random.Generator) -> Ints:
-    """Return levels (rows,) permuted among the rows of each stratum (rows,)."""
-    permuted = levels.copy()
-    for number in np.unique(stratum):
-        rows = np.flatnonzero(stratum == number)
-        permuted[rows] = levels[rng.permutation(rows)]
-    return permuted

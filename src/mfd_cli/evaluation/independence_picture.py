@@ -35,9 +35,12 @@ def draw_independence(path: Path, probes: Sequence[Mapping[str, Any]], weights: 
             labels = [f"{row['from']} → {row['to']}, {row['probe']}" for row in rows]
             _dots(axis, labels, rows, f"{measure[0].capitalize()}: {TITLES[measure[1]]}")
         if weights:
-            rows = [{"value": row["accuracy"], "low": None, "high": None, "chance": row["chance"]} for row in weights]
+            rows = [
+                {"value": row["accuracy"], "low": None, "high": None, "chance": row["untrained"]} for row in weights
+            ]
             labels = [f"{row['factor']} from {row['group']} weights, within {row['within']}" for row in weights]
-            _dots(axes[-1, 0], labels, rows, "Accuracy, a factor from another group's weights")
+            title = "Accuracy, a factor from another group's weights (crosses: an untrained network's)"
+            _dots(axes[-1, 0], labels, rows, title)
         axes[0, 0].legend(loc="upper right", bbox_to_anchor=(1, 1.25), ncols=2, frameon=False)
         save(figure, path.with_suffix(""))
 
