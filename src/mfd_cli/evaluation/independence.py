@@ -2,7 +2,8 @@
 
 Probes are fitted on the first two thirds of the bins and measured on the last third, so that neighbouring windows are not
 in both. Chance is the same probe on latents of one group that are shifted against the other's along the genome: their
-dependence is gone, what is smooth along the genome stays. Intervals are 95 %, from resampled stretches of the last third.
+dependence is gone, what is smooth along the genome stays. Intervals are 95 %, of a block bootstrap over stretches of the last
+third; they say how much the bins matter, not what another training would give.
 """
 
 from __future__ import annotations

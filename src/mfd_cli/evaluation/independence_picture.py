@@ -18,7 +18,8 @@ TITLES = {
 
 
 def draw_independence(path: Path, probes: Sequence[Mapping[str, Any]], weights: Sequence[Mapping[str, Any]]) -> None:
-    """Write the picture as PNG and SVG: a panel per measure, dots with 95 % intervals, crosses for chance."""
+    """Write the picture as PNG and SVG: a panel per measure, dots with 95 % intervals (of a block bootstrap over bins),
+    crosses for chance."""
     measures = list(dict.fromkeys((row["of"], row["measure"]) for row in probes))
     panels = [[row for row in probes if (row["of"], row["measure"]) == measure] for measure in measures]
     heights = [len(rows) for rows in panels] + ([len(weights)] if weights else [])
