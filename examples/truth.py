@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 from mfd_cli.base.long_array import LongArray
@@ -29,17 +28,18 @@ from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.folder import Run
 
 Floats = NDArray[np.float32]
+LEAST_RELIABILITY = 0.05
+"""The reliability that leakage is divided by where a part follows its own truth less than this: so leakage stays finite."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is true of the test bins: each (bins, peak tracks). `second` marks the second half of the bins."""
+    """What is true of the test bins: each (bins, peak tracks)."""
 
     logits: Floats
     biological: Floats
     technical: Floats
     labels: NDArray[np.bool_]
-    second: NDArray[np.bool_]
 
 
 def read_truth(folder: Path, run: Run, dataset: Dataset) -> Truth:
@@ -54,7 +54,7 @@ def read_truth(folder: Path, run: Run, dataset: Dataset) -> Truth:
         return np.stack([table[f"{what}.{name}"].to_numpy()[rows] for name in names], 1)
 
     labels = unpack_bits(bins.peaks, run.peak_tracks)
-    return Truth(of("logit"), of("biological"), of("technical"), labels, np.arange(len(bins)) >= len(bins) // 2)
+    return Truth(of("logit"), of("biological"), of("technical"), labels)
 
 
 def correlations(a: Floats, b: Floats) -> Floats:
@@ -71,12 +71,10 @@ def mean_auroc(scores: Floats, labels: NDArray[np.bool_]) -> float:
 def compare(folder: Path, run: Run, dataset: Dataset, latents: Floats | None = None) -> dict[str, float]:
     """How close a model comes to the planted truth on the test bins.
 
-    auroc, auroc_truth: means over training tracks. total_r, biological_r, technical_r: mean Pearson r over training tracks
-    of the logit and its parts with their truth. leak_r_mean, leak_r_max: |r| of a part with the other true part of the same
-    track, in excess of what the true parts show, both directions. leak_r2_*: the same for the squared correlation, the
-    slope fitted on the first half of the test bins and measured on the second. zero_shot, zero_shot_truth: AUROC on held-out
-    tracks,
-    beside the mean of the predictions for training tracks of the same target and of the same assay.
+    auroc, auroc_truth: means over training tracks. total_r: mean Pearson r over training tracks of the logit with its truth.
+    What `parts_beside_truth` says of the biological and the technical part, and the mean share of each factor. zero_shot,
+    zero_shot_truth: AUROC on held-out tracks, beside the mean of the predictions for training tracks of the same target and
+    of the same assay.
     """
     truth, predictor = read_truth(folder, run, dataset), Predictor(run.model)
     latents = bin_latents(run, dataset, dataset.split("test")) if latents is None else latents
@@ -90,10 +88,7 @@ def compare(folder: Path, run: Run, dataset: Dataset, latents: Floats | None = N
     }
     if {"biological", "technical"} <= set(head.groups):
         bio, tech = (head.group_part(group, latents)[:, :peaks] for group in ("biological", "technical"))
-        result |= {
-            "biological_r": float(correlations(bio, truth.biological)[seen].mean()),
-            "technical_r": float(correlations(tech, truth.technical)[seen].mean()),
-        } | leakage(bio[:, seen], tech[:, seen], truth, seen)
+        result |= parts_beside_truth(bio[:, seen], tech[:, seen], truth, seen)
         result |= {f"share.{name}": share for name, share in factor_shares(run, predictor, latents).items()}
     if not seen.all():
         result |= zero_shot(run, logits, truth, seen)
@@ -108,28 +103,32 @@ def factor_shares(run: Run, predictor: Predictor, latents: Floats) -> dict[str, 
     return {name: float(values[run.model.trained].mean()) for name, values in shares.items()}
 
 
-def leakage(bio: Floats, tech: Floats, truth: Truth, seen: NDArray[np.bool_]) -> dict[str, float]:
-    """How much of the other true part each part of the model carries, in excess of what the true parts themselves do."""
+def parts_beside_truth(bio: Floats, tech: Floats, truth: Truth, seen: NDArray[np.bool_]) -> dict[str, float]:
+    """Return how two parts (bins, seen tracks) of the logits compare with the true ones, whatever method they come from.
+
+    biological_r, technical_r: mean over tracks of the reliability, Pearson's r of a part with its own truth. leakage_mean,
+    leakage_max: over tracks and both directions, see `leakage`.
+    """
     true_bio, true_tech = truth.biological[:, seen], truth.technical[:, seen]
-    r, r2 = [], []
-    for part, own, other in ((bio, true_bio, true_tech), (tech, true_tech, true_bio)):
-        r.append(np.abs(correlations(part, other)) - np.abs(correlations(own, other)))
-        r2.append(held_out_r2(part, other, truth.second) - held_out_r2(own, other, truth.second))
+    leaks = np.concatenate([leakage(bio, true_bio, true_tech), leakage(tech, true_tech, true_bio)])
     return {
-        "leak_r_mean": float(np.mean(r)),
-        "leak_r_max": float(np.max(r)),
-        "leak_r2_mean": float(np.mean(r2)),
-        "leak_r2_max": float(np.max(r2)),
+        "biological_r": float(correlations(bio, true_bio).mean()),
+        "technical_r": float(correlations(tech, true_tech).mean()),
+        "leakage_mean": float(leaks.mean()),
+        "leakage_max": float(leaks.max()),
     }
 
 
-def held_out_r2(part: Floats, other: Floats, second: NDArray[np.bool_]) -> Floats:
-    """R2 of predicting each column of `other` from that of `part`, fitted on the first half, measured on the second."""
-    scores = []
-    for i in range(part.shape[1]):
-        line = Ridge(1e-6).fit(part[~second, i : i + 1], other[~second, i])
-        scores.append(line.score(part[second, i : i + 1], other[second, i]))
-    return np.maximum(np.array(scores), 0)
+def leakage(part: Floats, own: Floats, other: Floats) -> Floats:
+    """Return (tracks,) how much of the other true part a part carries, corrected for its noise; all (bins, tracks).
+
+    The correlation of the part with the other truth is divided by its reliability, its correlation with its own truth:
+    noise lowers both alike, so that an estimate does not leak less because it is worse. What the true parts have in common
+    is subtracted, so that the truth itself has 0, and of the difference it is the size that counts: a part that leaks the
+    wrong way round on one track does not make up for another.
+    """
+    reliability = np.maximum(correlations(part, own), LEAST_RELIABILITY)
+    return np.abs(correlations(part, other) / reliability - correlations(own, other))
 
 
 def zero_shot(run: Run, logits: Floats, truth: Truth, seen: NDArray[np.bool_]) -> dict[str, float]:

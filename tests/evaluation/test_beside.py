@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -53,6 +54,30 @@ def test_a_run_called_like_a_baseline_replaces_none(project: Path) -> None:
     assert set(beside) - set(without) == {"run average", "run k-mers"}
     assert {name: beside[name] for name in without} == pytest.approx(without)
     assert beside["run average"] == beside["run k-mers"] != beside["average"]
+
+
+def test_runs_that_differ_by_the_seed_alone_say_how_far_seeds_go_apart(project: Path) -> None:
+    others = [tree for name in ("A/run", "B/run") for tree in ("--beside", name)]  # another seed, and this very run
+    done = in_process([*EVALUATE, *others], project)
+    rows = pd.read_csv(project / "run/evaluation-test/baselines.tsv", sep="\t")
+    summary = json.loads((project / "run/evaluation-test/summary.json").read_text())
+    means = summary["baselines"]["training_tracks"]["A/run"]
+    pair = means["model_auroc"], means["auroc"]
+    found = summary["seeds"]["auroc"]
+    assert found["runs"] == 2 and {"A/run", "B/run"} < set(rows["baseline"])
+    assert found["mean"] == pytest.approx(sum(pair) / 2)
+    assert found["sd"] == pytest.approx(abs(pair[0] - pair[1]) / 2**0.5) and found["sd"] > 0
+    assert f"auroc over 2 seeds: {found['mean']:.4f}, standard deviation {found['sd']:.4f}" in done.said
+    in_process([*EVALUATE, "--beside", "B/run"], project)
+    assert "seeds" not in json.loads((project / "run/evaluation-test/summary.json").read_text())
+
+
+def test_a_training_that_was_another_one_is_no_other_seed(project: Path) -> None:
+    other = project / "longer" / "run"
+    sets = ("--set", "train.seed=5", "--set", "train.lr=0.007")
+    assert in_process([*TRAIN, "--run", str(other), *sets], project).code == 0
+    in_process([*EVALUATE, "--beside", "longer/run"], project)
+    assert "seeds" not in json.loads((project / "run/evaluation-test/summary.json").read_text())
 
 
 def test_names_are_as_short_as_they_can_be(tmp_path: Path) -> None:

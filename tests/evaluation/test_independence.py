@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 from kit import tiny
@@ -13,7 +14,14 @@ from mfd_cli.core.predictor import Predictor
 from mfd_cli.dataset.bins import unpack_bits
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation.evaluate import evaluate
-from mfd_cli.evaluation.independence import PROBES, contributions, independence, nearest_neighbour, weight_leakage
+from mfd_cli.evaluation.independence import (
+    PROBES,
+    contributions,
+    independence,
+    nearest_neighbour,
+    untrained_weights,
+    weight_leakage,
+)
 from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.folder import Run
 
@@ -71,23 +79,68 @@ def test_contributions_leave_out_what_no_weight_uses() -> None:
     assert abs(np.corrcoef(parts[:, 0], latents[:, 1])[0, 1]) == pytest.approx(1)
 
 
+def test_a_component_counts_by_the_variance_that_it_contributes() -> None:
+    """Both groups share one cause, 4 % of the variance of the logits of each: that is what can be predicted, not half of it."""
+    common, one, other = RNG.normal(size=(3, 3000, 1))
+    small = np.sqrt(0.04 / 0.96)
+    groups = {"a": np.hstack([one, common]), "b": np.hstack([other, common])}
+    weights = np.array([[1, 0], [-1, 0], [0, small], [0, -small]])
+    parts = {group: contributions(latents, weights) for group, latents in groups.items()}
+    assert [part.shape[1] for part in parts.values()] == [2, 2]
+    for weighed, expected in ((True, 0.04), (False, 0.5)):
+        rows = {row["probe"]: row for row in independence(parts, weighed=weighed) if row["measure"] == "r2"}
+        assert rows["linear"]["value"] == pytest.approx(expected, abs=0.02)
+        assert rows["linear"]["worst"] == pytest.approx(small**2 if weighed else 1, abs=0.02)
+        if weighed:
+            assert rows["forest"]["value"] == pytest.approx(expected, abs=0.03)
+
+
+def test_a_component_that_hardly_moves_a_logit_is_left_out() -> None:
+    latents = RNG.normal(size=(2000, 2))
+    for size, components in ((0.01, 1), (0.2, 2)):  # 1e-4 and 4 % of the first one's variance
+        assert contributions(latents, np.array([[1, 0], [0, size]])).shape[1] == components
+
+
 def test_nearest_neighbours_by_hand() -> None:
     assert nearest_neighbour(np.array([[0.0], [1], [10], [12]])).tolist() == [1, 0, 3, 2]
 
 
-def test_a_lab_that_shows_in_the_biological_weights_is_found(trained: tuple[Run, Dataset]) -> None:
+def test_what_weights_tell_is_beyond_what_the_table_gives(trained: tuple[Run, Dataset]) -> None:
+    """Weights that tell the assay, beside networks that do not and networks that do so without having seen any data."""
     run, _ = trained
     group_of = {name: factor.group for name, factor in run.model.factors.items()}
     assay = np.array([row["Assay"] == "CUT&RUN" for row in run.model.rows], float)
     target = np.array([row["Target"] == "CTCF" for row in run.model.rows], float)
-    clean = np.column_stack([target, RNG.normal(size=len(target)) * 0.1])
-    leaky = np.column_stack([5 * target, 3 * assay, RNG.normal(size=len(target)) * 0.1])
-    found = {
-        name: {row["factor"]: row for row in weight_leakage(run, {"biological": values}, group_of)}["assay"]
-        for name, values in (("clean", clean), ("leaky", leaky))
-    }
-    assert found["leaky"]["accuracy"] == 1 and found["leaky"]["p"] < 0.3 and found["leaky"]["within"] == "target"
-    assert found["clean"]["accuracy"] < 1 and found["leaky"]["chance"] < 0.8
+    leaky = np.column_stack([5 * target, 3 * assay])
+    other_way = np.column_stack(
+        [5 * target, 3 * (np.arange(len(target)) // 2 % 2)]
+    )  # neighbours of the other assay too
+
+    def row_of(untrained: list[np.ndarray]) -> dict[str, Any]:
+        found = weight_leakage(run, {"biological": leaky}, [{"biological": each} for each in untrained], group_of)
+        return {row["factor"]: row for row in found}["assay"]
+
+    beside_its_like, mixed = row_of([leaky, leaky]), row_of([leaky, other_way])
+    assert beside_its_like["accuracy"] == mixed["accuracy"] == 1 and mixed["within"] == "target"
+    assert beside_its_like["excess"] == beside_its_like["untrained_sd"] == 0
+    alone = row_of([other_way, other_way])["untrained"]
+    assert alone < 1 and mixed["untrained"] == pytest.approx((1 + alone) / 2)
+    assert mixed["excess"] == pytest.approx((1 - alone) / 2)
+    assert mixed["untrained_sd"] == pytest.approx((1 - alone) / np.sqrt(2))
+
+
+def test_an_untrained_network_has_no_excess(trained: tuple[Run, Dataset]) -> None:
+    run, _ = trained
+    state = torch.random.get_rng_state()
+    networks = untrained_weights(run, 3)
+    assert torch.equal(torch.random.get_rng_state(), state)  # nobody else's numbers change
+    assert [set(network) for network in networks] == [set(run.model.groups)] * 3
+    assert not np.allclose(networks[0]["technical"], networks[1]["technical"])
+    assert np.array_equal(untrained_weights(run, 1)[0]["technical"], networks[0]["technical"])
+    assert networks[0]["technical"].shape == Predictor(run.model).head.groups["technical"].shape
+    group_of = {name: factor.group for name, factor in run.model.factors.items()}
+    rows = weight_leakage(run, networks[0], [networks[0], networks[0]], group_of)
+    assert rows and all(row["excess"] == 0 for row in rows)
 
 
 def test_evaluate_reports_independence_and_baselines(trained: tuple[Run, Dataset], tmp_path: Any) -> None:

@@ -141,8 +141,4 @@ def impute_command(
         return
     shown = ["experiment", "support", *model.run.model.metadata.columns, "prevalence", "auroc", "auprc", "pearson"]
     table(shown, [[row[name] for name in shown] for row in result.experiments[:20]])
-    for name, row in result.summary.get("baselines", {}).items():
-        say_all(
-            [f"{name}: AUROC {row['auroc']:.3f}, model {row['model_auroc']:.3f} ({row['experiments']} experiments)"]
-        )
-    say_all([f"tables: {output}"])
+    say_all([*result.lines(), f"tables: {output}"])

@@ -64,6 +64,7 @@ def train_command(
     from mfd_cli.runs.folder import METRICS
     from mfd_cli.training.length import gain_line
     from mfd_cli.training.train import plan_training, train
+    from mfd_cli.training.validate import SELECTION
 
     flags = {
         "data.dataset": dataset,
@@ -105,11 +106,17 @@ def train_command(
             continue
         best = trained.about["validation"]
         figures = ", ".join(
-            f"{name} {best[name]:.4f}" for name in ("auroc_median", "auprc_mean", "loss") if name in best
+            f"{name} {best[name]:.4f}"
+            for name in ("auroc_median", "auroc_occupied_mean", "auprc_mean", "loss")
+            if name in best
         )
         gain = gain_line(trained.path / METRICS)
         best_line = f"best validation, after {trained.about['windows']:,} windows: {figures}"
-        say_all([f"run: {trained.path}", best_line, *([gain] if gain else [])])
+        rated = (
+            "auroc_mean" in best or "pearson_mean" in best
+        )  # otherwise the loss chose, or there is nothing to choose by
+        chosen = [f"chosen by its skill, {best['skill']:.4f}: {SELECTION}"] if rated else []
+        say_all([f"run: {trained.path}", best_line, *chosen, *([gain] if gain else [])])
 
 
 def _seeded(project: Project, seeds: str | None, several: bool, overrides: list[str]) -> list[Project]:

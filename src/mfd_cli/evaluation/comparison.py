@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,21 +63,16 @@ def baselines_of(
 
     What a prediction needs is gone when the next one is asked for, so that there is one set of latents besides the model's own.
     """
-    names = {"shared part", KMERS}
     kinds = [track.kind for track in run.tracks]
-    for name, prediction in from_other_tracks(own, run.model.metadata, run.model.rows, run.model.trained, kinds):
-        names.add(name)
-        yield name, prediction
+    yield from from_other_tracks(own, run.model.metadata, run.model.rows, run.model.trained, kinds)
     yield "shared part", Prediction(own.inputs, np.broadcast_to(head.shared, own.weights.shape), own.bias)
     if kmer and run.peak_tracks:
         with kmer_ridge(reading.dataset, reading.bins, reading.folder) as prediction:
             yield KMERS, prediction
     for name, other in beside.items():
-        free = free_name(name, names)
-        names.add(free)
         with reading.latents(other) as latents:
             theirs = Predictor(other.model, reading.device).head
-            yield free, Prediction(latents, theirs.matrix(), theirs.bias)
+            yield name, Prediction(latents, theirs.matrix(), theirs.bias)
 
 
 def score_baselines(run: Run, reading: Reading, baselines: Iterable[tuple[str, Prediction]]) -> list[dict[str, Any]]:
@@ -90,11 +85,46 @@ def score_baselines(run: Run, reading: Reading, baselines: Iterable[tuple[str, P
     return rows
 
 
-def free_name(run: str, taken: Collection[str]) -> str:
-    """Return the name of a run among baselines: its own, or `run NAME` where another baseline has that."""
-    while run in taken:
-        run = f"run {run}"
-    return run
+def named_beside(run: Run, beside: Mapping[str, Run]) -> dict[str, Run]:
+    """Return other runs by their names among baselines: their own, or `run NAME` where another baseline has that."""
+    named: dict[str, Run] = {}
+    taken = {"average", "nearest", "shared part", KMERS, *(f"same {factor}" for factor in run.model.metadata.encoders)}
+    for name, other in beside.items():
+        while name in taken or name in named:
+            name = f"run {name}"
+        named[name] = other
+    return named
+
+
+def spread_of_seeds(
+    run: Run, beside: Mapping[str, Run], means: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
+    """Return, for each score, the mean and the standard deviation over this run and those trained like it with other seeds.
+
+    `beside` are other runs by their names among baselines, `means` what `baseline_means` says of training tracks. Nothing where
+    no run beside it differs by the seed alone. This is what another training gives; resampling bins does not show it.
+    """
+    seeds = {run.config.train.seed: ""}
+    for name, other in beside.items():
+        if name in means and but_for_the_seed(other) == but_for_the_seed(run):
+            seeds.setdefault(other.config.train.seed, name)
+    names = [name for name in seeds.values() if name]
+    if not names:
+        return {}
+    result: dict[str, dict[str, float]] = {}
+    for key in (*COMPARED, "pearson"):
+        values = [means[names[0]].get(f"model_{key}", np.nan), *(means[name].get(key, np.nan) for name in names)]
+        if not np.isnan(values).any():
+            spread = {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))}
+            result[key] = {"runs": len(values), **spread}
+    return result
+
+
+def but_for_the_seed(run: Run) -> dict[str, Any]:
+    """Return what makes a training what it is, but for its seed."""
+    plan = run.config.model_dump(include={"factors", "model", "objective", "train"})
+    del plan["train"]["seed"]
+    return plan
 
 
 def baseline_means(

@@ -4,7 +4,7 @@ evaluation-SPLIT/tracks.tsv, .parquet  one row per track: how well it is predict
     levels.tsv                         means over the tracks of every factor level
     baselines.tsv                      the same scores of simpler predictions, and of other runs
     independence.tsv, .png             what fresh probes find of one group in another (independence.py)
-    weights.tsv                        factors that show in another group's output weights
+    weights.tsv                        factors that show in another group's output weights, beyond an untrained network's
     calibration.tsv, .png              the reliability curve of peaks (calibration.py)
     summary.json                       means over tracks, all of the probes, and notes on what could not be measured
 """
@@ -34,8 +34,22 @@ from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation.calibration import Reliability, calibration_lines
 from mfd_cli.evaluation.calibration_picture import draw_calibration
-from mfd_cli.evaluation.comparison import Reading, baseline_means, baselines_of, score_baselines
-from mfd_cli.evaluation.independence import MOST_BINS, contributions, independence, varying, weight_leakage
+from mfd_cli.evaluation.comparison import (
+    Reading,
+    baseline_means,
+    baselines_of,
+    named_beside,
+    score_baselines,
+    spread_of_seeds,
+)
+from mfd_cli.evaluation.independence import (
+    MOST_BINS,
+    contributions,
+    independence,
+    untrained_weights,
+    varying,
+    weight_leakage,
+)
 from mfd_cli.evaluation.independence_picture import draw_independence
 from mfd_cli.evaluation.linear import Prediction
 from mfd_cli.evaluation.track_scores import (
@@ -82,7 +96,11 @@ class Evaluation:
         figures = [f"{name} {value:.4f}" for name, value in overall.items() if isinstance(value, float)]
         averaged = f"{self.split}, {self.bins:,} bins, {', '.join(counts)}: {', '.join(figures)}"
         calibration = calibration_lines(self.summary["calibration"]) if "calibration" in self.summary else []
-        return [averaged, *calibration, *(f"note: {note}" for note in self.notes)]
+        seeds = [
+            f"{name} over {row['runs']:.0f} seeds: {row['mean']:.4f}, standard deviation {row['sd']:.4f}"
+            for name, row in self.summary.get("seeds", {}).items()
+        ]
+        return [averaged, *seeds, *calibration, *(f"note: {note}" for note in self.notes)]
 
 
 def evaluate(
@@ -105,7 +123,8 @@ def evaluate(
     prevalence, calibration (mean predicted probability over prevalence), for signals Pearson and Spearman; shares of logit
     variance of the shared part and of each group. levels.tsv: means by factor level. baselines.tsv: the same metrics of
     predictions made of those for other tracks, of the runs `beside` (name to run, such as the free twin; one that has the
-    name of another baseline is called `run NAME`), and with `kmer` of a k-mer model. independence.tsv and .png, weights.tsv:
+    name of another baseline is called `run NAME`; those that differ by the seed alone give the spread of the seeds), and with
+    `kmer` of a k-mer model. independence.tsv and .png, weights.tsv:
     with `probes`, what fresh probes find of one group in another (see evaluation/independence.py). calibration.tsv and .png:
     the reliability curve over all bins of all rated training tracks (see evaluation/calibration.py). summary.json: means over
     tracks with enough positives, and all of the probes.
@@ -119,7 +138,8 @@ def evaluate(
         check_output(output, force)
     bins = bins_to_measure(dataset, split)
     check_same_tracks(run, dataset)
-    for other in (beside or {}).values():
+    beside = named_beside(run, beside or {})
+    for other in beside.values():
         check_same_tracks(other, dataset)
     folder = Path(tempfile.gettempdir()) if output is None else existing_parent(output)
     reading = Reading(dataset, bins, folder, device, batch_size, progress)
@@ -128,7 +148,7 @@ def evaluate(
         own, reliability = Prediction(latents, head.matrix(), head.bias), Reliability()
         tracks = score_tracks(run, head, reading, own, reliability)
         levels = score_levels(run, tracks)
-        baselines = score_baselines(run, reading, baselines_of(run, head, reading, own, beside or {}, kmer))
+        baselines = score_baselines(run, reading, baselines_of(run, head, reading, own, beside, kmer))
         ranked = within_bin(run, bins, own)
         probed = latents.rows(evenly(len(bins), MOST_BINS))
     independence_rows, weights, unprobed = probe(run, head, probed) if probes else ([], [], [])
@@ -136,7 +156,10 @@ def evaluate(
     summary = summarise(run, split, len(bins), tracks) | {"within_bin": ranked}
     if reliability.tracks:
         summary |= {"calibration": reliability.summary()}
-    summary |= {"baselines": baseline_means(tracks, baselines), "independence": independence_rows, "weights": weights}
+    means = baseline_means(tracks, baselines)
+    if seeds := spread_of_seeds(run, beside, means.get("training_tracks", {})):
+        summary |= {"seeds": seeds}
+    summary |= {"baselines": means, "independence": independence_rows, "weights": weights}
     summary |= {"notes": notes}
     result = Evaluation(
         split,
@@ -288,12 +311,12 @@ def probe(run: Run, head: Head, latents: Floats) -> tuple[list[dict[str, Any]], 
     rows, notes = [], []
     for of, values in (("latents", groups), ("contributions", parts)):
         probed = {group: part for group, part in values.items() if varying(part).any()}
-        rows += [{"of": of, **row} for row in independence(probed)]
+        rows += [{"of": of, **row} for row in independence(probed, weighed=of == "contributions")]
         silent = [group for group in values if group not in probed]
         if silent:
             notes.append(f"no probes of the {of} of {' and '.join(silent)}: they do not vary")
     group_of = {name: factor.group for name, factor in run.model.factors.items()}
-    return rows, weight_leakage(run, head.groups, group_of), notes
+    return rows, weight_leakage(run, head.groups, untrained_weights(run), group_of), notes
 
 
 # -- what could not be measured ----------------------------------------------------------------------------------------

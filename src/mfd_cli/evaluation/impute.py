@@ -2,7 +2,7 @@
 truth, their scores beside those of predictions made from other tracks.
 
     impute/experiments.tsv      one row per experiment: levels, support, what is most like it, scores
-           baselines.tsv        the same scores of every aggregation baseline
+           baselines.tsv        the same scores of every baseline, and what each needs to be known (label_baselines.py)
            predictions.parquet  contig, start and one column per experiment (probability, or signal on the log scale)
            summary.json         means over experiments with truth
 """
@@ -31,7 +31,8 @@ from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation.baselines import from_other_tracks, share_a_level
 from mfd_cli.evaluation.evaluate import bins_to_measure
-from mfd_cli.evaluation.linear import Prediction
+from mfd_cli.evaluation.label_baselines import NEEDS, label_baselines
+from mfd_cli.evaluation.linear import Prediction, Scores
 from mfd_cli.evaluation.track_scores import rated, scores_of
 from mfd_cli.experiments.sources import kind_of
 from mfd_cli.experiments.track import Kind
@@ -66,6 +67,29 @@ class Imputation:
     experiments: Sequence[Mapping[str, Any]]
     baselines: Sequence[Mapping[str, Any]]
     summary: Mapping[str, Any]
+
+    def lines(self) -> list[str]:
+        """Return what is said at the end: each baseline beside the model, and which labels of others beat the model."""
+        found = self.summary.get("baselines", {})
+        lines = [
+            f"{name}: AUROC {row['auroc']:.3f}, model {row['model_auroc']:.3f}; AUPRC {row['auprc']:.3f}, "
+            f"model {row['model_auprc']:.3f} ({row['experiments']} experiments)"
+            + (f"; needs {row['needs']}" if row["needs"] == NEEDS else "")
+            for name, row in found.items()
+        ]
+        for key, title in (("auroc", "AUROC"), ("auprc", "AUPRC")):
+            ahead = {
+                name: row[key]
+                for name, row in found.items()
+                if row["needs"] == NEEDS and row[key] > row[f"model_{key}"]
+            }
+            if ahead:
+                best = max(ahead, key=lambda name: ahead[name])
+                lines.append(
+                    f"the model is beaten in {title} by {NEEDS}: {ahead[best]:.3f} ({best}) against "
+                    f"{found[best][f'model_{key}']:.3f}; where such labels exist, use them"
+                )
+        return lines
 
 
 def impute(
@@ -186,10 +210,12 @@ def most_like(run: Run, row: Row, most: int = 3) -> list[str]:
 
 # -- how well ----------------------------------------------------------------------------------------------------------
 
+SEQUENCE = "sequence and a trained model"
+"""What baselines made of the model's own predictions need."""
 SCORES = ("positives", "prevalence", "auroc", "auroc_occupied", "auprc", "pearson", "spearman", "deviance_explained")
 
 
-def score(run: Run, bins: Bins, wanted: Sequence[Experiment], prediction: Prediction) -> list[dict[str, Any]]:
+def score(run: Run, bins: Bins, wanted: Sequence[Experiment], prediction: Scores) -> list[dict[str, Any]]:
     """Return the metrics of a prediction, one column per experiment; NaN where there are no data to compare it with."""
     result = [{**dict.fromkeys(SCORES, np.nan), "bins": len(bins)} for _ in wanted]
     chosen = [place for place, item in enumerate(wanted) if item.has_data_in(run)]
@@ -202,28 +228,37 @@ def score(run: Run, bins: Bins, wanted: Sequence[Experiment], prediction: Predic
 def baseline_scores(
     run: Run, bins: Bins, wanted: Sequence[Experiment], own: Prediction, prediction: Prediction
 ) -> list[dict[str, Any]]:
-    """Return one row per experiment with data and baseline: the model's predictions for other tracks, averaged.
+    """Return one row per experiment with data and baseline: means of the model's predictions for other tracks, and labels.
 
     `own` has a column per track of the run, `prediction` one per experiment.
     """
     chosen = [i for i, item in enumerate(wanted) if item.has_data_in(run)]
     if not chosen:
         return []
-    kinds = [track.kind for track in run.tracks] + [wanted[i].kind for i in chosen]
-    rows = [*run.model.rows, *(wanted[i].row for i in chosen)]
-    known = np.concatenate([run.model.trained, np.zeros(len(chosen), bool)])
+    result = []
+
+    def add(name: str, needs: str, items: Sequence[Experiment], theirs: Scores) -> None:
+        """Add the rows of one baseline, which has a column for each of these experiments."""
+        scored = score(run, bins, items, theirs)
+        for place in np.flatnonzero(~np.isnan(theirs.bias)).tolist():
+            kept = {key: scored[place][key] for key in ("auroc", "auroc_occupied", "auprc", "pearson")}
+            result.append({"experiment": items[place].id, "baseline": name, "needs": needs, **kept})
+
+    items = [wanted[i] for i in chosen]
+    kinds = [track.kind for track in run.tracks] + [item.kind for item in items]
+    rows = [*run.model.rows, *(item.row for item in items)]
+    known = np.concatenate([run.model.trained, np.zeros(len(items), bool)])
     # A track that took part in training must not stand in its own baseline, though it is scored as if it had not.
-    same = {track: len(run.tracks) + place for place, i in enumerate(chosen) if (track := wanted[i].track) is not None}
+    same = {item.track: len(run.tracks) + place for place, item in enumerate(items) if item.track is not None}
     added = prediction.of(np.array(chosen))
     both = Prediction(own.inputs, np.concatenate([own.weights, added.weights]), np.concatenate([own.bias, added.bias]))
-    columns = len(run.tracks) + np.arange(len(chosen))
-    result = []
+    columns = len(run.tracks) + np.arange(len(items))
     for name, mean in from_other_tracks(both, run.model.metadata, rows, known, kinds, same):
-        theirs = mean.of(columns)
-        scored = score(run, bins, [wanted[i] for i in chosen], theirs)
-        for place in np.flatnonzero(~np.isnan(theirs.bias)):
-            kept = {key: scored[place][key] for key in ("auroc", "auroc_occupied", "auprc", "pearson")}
-            result.append({"experiment": wanted[chosen[place]].id, "baseline": name, **kept})
+        add(name, SEQUENCE, items, mean.of(columns))
+    peaks = [item for item in items if item.kind == "peaks"]
+    if peaks:
+        for name, labels in label_baselines(run, bins, [item.row for item in peaks], [item.track for item in peaks]):
+            add(name, NEEDS, peaks, labels)
     return result
 
 
@@ -236,10 +271,12 @@ def summarise(experiments: Sequence[Mapping[str, Any]], baselines: Sequence[Mapp
     for name in dict.fromkeys(row["baseline"] for row in baselines):
         rows = [row for row in baselines if row["baseline"] == name and row["experiment"] in own]
         if rows:
+            models = [own[row["experiment"]] for row in rows]
             result.setdefault("baselines", {})[name] = {
                 "experiments": len(rows),
-                **{key: float(np.mean([r[key] for r in rows])) for key in ("auroc", "auprc")},
-                "model_auroc": float(np.mean([own[r["experiment"]]["auroc"] for r in rows])),
+                "needs": rows[0]["needs"],
+                **{key: float(np.mean([row[key] for row in rows])) for key in ("auroc", "auprc")},
+                **{f"model_{key}": float(np.mean([row[key] for row in models])) for key in ("auroc", "auprc")},
             }
     return result
 

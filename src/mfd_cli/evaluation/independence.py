@@ -2,7 +2,8 @@
 
 Probes are fitted on the first two thirds of the bins and measured on the last third, so that neighbouring windows are not
 in both. Chance is the same probe on latents of one group that are shifted against the other's along the genome: their
-dependence is gone, what is smooth along the genome stays. Intervals are 95 %, from resampled stretches of the last third.
+dependence is gone, what is smooth along the genome stays. Intervals are 95 %, of a block bootstrap over stretches of the last
+third; they say how much the bins matter, not what another training would give.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from itertools import combinations, pairwise, permutations
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from mfd_cli.base.arrays import Bools, Ints, Reals
 from mfd_cli.core.metadata import MetadataEncoder
+from mfd_cli.core.model import MfdModel
+from mfd_cli.core.predictor import head_of
 from mfd_cli.genome.grid import evenly
 from mfd_cli.runs.folder import Run
 
@@ -24,16 +28,17 @@ NOTHING = 1e-6
 """Logits (or latents) whose standard deviation is below this do not vary: float32 is no more exact."""
 MOST_COMPONENTS = 16
 """Principal components of a group's contributions that are probed."""
-LEAST_VARIANCE = 1e-4
-"""Share of the first component's variance below which a component is left out: it would be noise made large."""
+LEAST_VARIANCE = 0.01
+"""Share of a group's variance below which a component is left out: trees and canonical correlations, which know no scale, would
+find in it what hardly moves a logit."""
 SHIFTS = 5
 """Shifted copies that make the chance level of a probe."""
 BLOCKS = 30
 """Stretches of the measured bins that are resampled for intervals."""
 FEWEST_TRACKS = 8
 """Tracks below which weights are not compared: a nearest neighbour among fewer is chance."""
-SHUFFLES = 20
-"""Permutations of the levels that make chance and p of what weights tell."""
+UNTRAINED_SEEDS = 5
+"""Untrained networks whose weights say what the table alone gives."""
 
 
 class Probe(Protocol):
@@ -43,15 +48,16 @@ class Probe(Protocol):
     def predict(self, x: Reals) -> Reals: ...
 
 
-def independence(latents: Mapping[str, Reals], seed: int = 0) -> list[dict[str, Any]]:
+def independence(latents: Mapping[str, Reals], seed: int = 0, weighed: bool = False) -> list[dict[str, Any]]:
     """Return one row per measure: measure, probe, from, to, value, low, high (interval), chance (mean over shifts), worst.
 
     `latents` maps each group to (bins, size) in genome order; columns that do not vary are left out, and at least one of each
-    group must vary. No rows for fewer than two groups. Measures: r2 (mean over dimensions of the R2 of predicting a
-    group's latents from another's; `worst` is the best predicted dimension), accuracy of telling true pairs from shuffled
-    ones (chance 0.5), canonical correlation (the first, fitted on one part and measured on the other).
+    group must vary. No rows for fewer than two groups. Measures: r2 (the share of the variance of a group's latents that is
+    predicted from another's; `worst` is the R2 of the best predicted dimension, times its share of the largest one's variance),
+    accuracy of telling true pairs from shuffled ones (chance 0.5), canonical correlation (the first, fitted on one part and
+    measured on the other). All dimensions count alike, or, where they are `weighed`, each by its variance.
     """
-    latents = {group: thin(values) for group, values in latents.items()}
+    latents = {group: thin(values, weighed) for group, values in latents.items()}
     rows = []
     for source, target in permutations(latents, 2):
         for name in PROBES:
@@ -67,8 +73,9 @@ def contributions(latents: Reals, weights: Reals, most: int = MOST_COMPONENTS) -
     """Return the first principal components (bins, at most `most`) of what a group contributes to the tracks' logits.
 
     Latents that no weight uses do not count, and those that move the logits most count most: this, not the latents, is
-    what predictions, scores and explanations are made of. (bins, 0) where the group moves no logit: it has no factors, or
-    all tracks have the same weights.
+    what predictions, scores and explanations are made of. A component's variance is what it contributes to that of the logits,
+    summed over different rows of weights. (bins, 0) where the group moves no logit: it has no factors, or all tracks have
+    the same weights.
     """
     distinct = np.unique(np.asarray(weights, np.float64).round(6), axis=0)
     logits = np.asarray(latents, np.float64) @ distinct.T
@@ -76,7 +83,7 @@ def contributions(latents: Reals, weights: Reals, most: int = MOST_COMPONENTS) -
     values, vectors = np.linalg.eigh(logits.T @ logits / len(logits))
     if values.max() < NOTHING**2:
         return np.empty((len(logits), 0))
-    chosen = np.flatnonzero(values > LEAST_VARIANCE * values.max())[::-1][:most]  # the largest come last
+    chosen = np.flatnonzero(values > LEAST_VARIANCE * values.sum())[::-1][:most]  # the largest come last
     return logits @ vectors[:, chosen]
 
 
@@ -85,11 +92,15 @@ def varying(values: Reals) -> Bools:
     return np.asarray(values, np.float64).std(0) > NOTHING
 
 
-def thin(values: Reals) -> Reals:
-    """Return at most MOST_BINS rows, evenly spaced, of the columns that vary there, standardised."""
+def thin(values: Reals, weighed: bool) -> Reals:
+    """Return at most MOST_BINS rows, evenly spaced, of the columns that vary there, standardised.
+
+    Where they are `weighed` all columns are divided by the scale of the largest one: a probe sees a small one small.
+    """
     values = np.asarray(values, np.float64)[evenly(len(values), MOST_BINS)]
     values = values[:, varying(values)]
-    return (values - values.mean(0)) / values.std(0)
+    scale = values.std(0)
+    return (values - values.mean(0)) / (scale.max() if weighed else scale)
 
 
 def shifted(values: Reals) -> list[Reals]:
@@ -126,7 +137,10 @@ PROBES: dict[str, Callable[[int], Probe]] = {"linear": _linear, "forest": _fores
 
 
 def predictability(name: str, source: Reals, target: Reals, seed: int) -> dict[str, Any]:
-    """Return the R2 of predicting one group's latents (bins, size) from another's, beside the same for shifted copies."""
+    """Return the R2 of predicting one group's latents (bins, size) from another's, beside the same for shifted copies.
+
+    `worst`: what is explained of one dimension over the variance of the largest, of the dimension where that is most.
+    """
     seen, held = halves(len(source))
 
     def errors(values: Reals) -> tuple[Reals, Reals]:
@@ -137,22 +151,24 @@ def predictability(name: str, source: Reals, target: Reals, seed: int) -> dict[s
         guess = np.asarray(guess).reshape(values[held].shape)
         return (values[held] - guess) ** 2, (values[held] - values[seen].mean(0)) ** 2
 
-    def r2(pair: tuple[Reals, Reals], rows: Any = slice(None)) -> Reals:
-        total = pair[1][rows].sum(0)
-        return np.where(total > 0, 1 - pair[0][rows].sum(0) / np.where(total > 0, total, 1), 0)
+    def r2(pair: tuple[Reals, Reals], rows: Any = slice(None)) -> float:
+        """R2 of all dimensions together: each counts by its variance."""
+        total = pair[1][rows].sum()
+        return float(1 - pair[0][rows].sum() / total) if total > 0 else 0.0
 
     own = errors(target)
     copies = shifted(target) if name == "linear" else shifted(target)[:1]  # the slow ones are steadier: one will do
-    resampled = [float(r2(own, rows).mean()) for rows in resamples(len(own[0]), seed)]
+    resampled = [r2(own, rows) for rows in resamples(len(own[0]), seed)]
+    explained, total = (own[1] - own[0]).sum(0), own[1].sum(0)
     low, high = np.quantile(resampled, [0.025, 0.975])
     return {
         "measure": "r2",
         "probe": name,
-        "value": float(r2(own).mean()),
+        "value": r2(own),
         "low": float(low),
         "high": float(high),
-        "chance": float(np.mean([r2(errors(copy)).mean() for copy in copies])),
-        "worst": float(r2(own).max()),
+        "chance": float(np.mean([r2(errors(copy)) for copy in copies])),
+        "worst": float((explained / total.max()).max()) if total.max() > 0 else 0.0,
     }
 
 
@@ -234,16 +250,21 @@ def _whitener(x: Reals, ridge: float = 1e-3) -> Reals:
 
 
 def weight_leakage(
-    run: Run, weights: Mapping[str, Reals], group_of: Mapping[str, str], seed: int = 0, shuffles: int = SHUFFLES
+    run: Run,
+    weights: Mapping[str, Reals],
+    untrained: Sequence[Mapping[str, Reals]],
+    group_of: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """Return whether the level of a factor can be told from the output weights of a group that it does not belong to.
+    """Return whether training made a group's output weights tell the level of a factor that is not the group's.
 
     A nearest-neighbour classifier, each track left out in turn, among the training tracks that share their levels of the
     group's own first factor with at least one other track; the weights are taken relative to the mean of that level, so
-    that only what differs within it counts. Rows: group, factor, within, tracks, accuracy, chance and p of the same with
-    levels permuted within that first factor. No row where fewer than eight tracks can be compared.
+    that only what differs within it counts. Its accuracy says first of all how the table is made: factors that go together
+    show in the weights of each other's networks before any training. So `excess` is the accuracy less the mean of the same
+    for `untrained` networks of the same table, whose standard deviation is `untrained_sd`. Rows: group, factor, within, tracks,
+    accuracy, untrained, untrained_sd, excess. No row where fewer than eight tracks can be compared.
 
-    `weights` maps each group to (tracks, size), `group_of` each factor to its group.
+    `weights`, and each of two or more `untrained`, map each group to (tracks, size), `group_of` each factor to its group.
     """
     metadata, rows = run.model.metadata, run.model.rows
     result: list[dict[str, Any]] = []
@@ -256,14 +277,31 @@ def weight_leakage(
         compared = np.flatnonzero(run.model.trained & (sizes[stratum] > 1))
         if len(compared) < FEWEST_TRACKS:
             continue
-        stratum = stratum[compared]
-        near = nearest_neighbour(relative_to_stratum(np.asarray(values, np.float64)[compared], stratum))
+        near, *of_untrained = (
+            nearest_neighbour(relative_to_stratum(np.asarray(each, np.float64)[compared], stratum[compared]))
+            for each in (values, *(network[group] for network in untrained))
+        )
         for factor in (factor for factor, home in group_of.items() if home != group):
             levels = first_level(metadata, factor, rows)[compared]
             if len(np.unique(levels)) > 1:
+                accuracy, null = neighbour_accuracy(near, levels), [neighbour_accuracy(n, levels) for n in of_untrained]
+                expected = float(np.mean(null))
+                found = {"accuracy": accuracy, "untrained": expected, "untrained_sd": float(np.std(null, ddof=1))}
                 row = {"group": group, "factor": factor, "within": own, "tracks": len(compared)}
-                result.append(row | neighbours_beside_chance(near, levels, stratum, seed, shuffles))
+                result.append(row | found | {"excess": accuracy - expected})
     return result
+
+
+def untrained_weights(run: Run, seeds: int = UNTRAINED_SEEDS) -> list[dict[str, Reals]]:
+    """Return the groups' output weights, group -> (tracks, size), of so many networks of the run's table that saw no data."""
+    model, found = run.model, []
+    bias = np.zeros(len(model.rows), np.float32)
+    for seed in range(seeds):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = MfdModel(model.settings, model.metadata, model.factors, model.rows, model.trained, bias)
+        found.append(dict(head_of(fresh).groups))
+    return found
 
 
 def relative_to_stratum(values: Reals, stratum: Ints) -> Reals:
@@ -272,18 +310,6 @@ def relative_to_stratum(values: Reals, stratum: Ints) -> Reals:
     for number in np.unique(stratum):
         relative[stratum == number] -= values[stratum == number].mean(0)
     return relative
-
-
-def neighbours_beside_chance(near: Ints, levels: Ints, stratum: Ints, seed: int, shuffles: int) -> dict[str, float]:
-    """Return how often nearest neighbours share a level, the same with levels permuted within strata, and its p."""
-    rng = np.random.default_rng(seed)
-    null = [neighbour_accuracy(near, permuted_within(levels, stratum, rng)) for _ in range(shuffles)]
-    accuracy = neighbour_accuracy(near, levels)
-    return {
-        "accuracy": accuracy,
-        "chance": float(np.mean(null)),
-        "p": float((1 + sum(each >= accuracy for each in null)) / (1 + shuffles)),
-    }
 
 
 def first_level(metadata: MetadataEncoder, factor: str, rows: Sequence[Mapping[str, str]]) -> Ints:
@@ -303,12 +329,3 @@ def nearest_neighbour(x: Reals) -> Ints:
 def neighbour_accuracy(near: Ints, levels: Ints) -> float:
     """Return how often a row and its nearest neighbour have the same level; both (rows,)."""
     return float((levels[near] == levels).mean())
-
-
-def permuted_within(levels: Ints, stratum: Ints, rng: np.random.Generator) -> Ints:
-    """Return levels (rows,) permuted among the rows of each stratum (rows,)."""
-    permuted = levels.copy()
-    for number in np.unique(stratum):
-        rows = np.flatnonzero(stratum == number)
-        permuted[rows] = levels[rng.permutation(rows)]
-    return permuted

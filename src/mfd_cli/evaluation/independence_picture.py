@@ -18,7 +18,8 @@ TITLES = {
 
 
 def draw_independence(path: Path, probes: Sequence[Mapping[str, Any]], weights: Sequence[Mapping[str, Any]]) -> None:
-    """Write the picture as PNG and SVG: a panel per measure, dots with 95 % intervals, crosses for chance."""
+    """Write the picture as PNG and SVG: a panel per measure, dots with 95 % intervals (of a block bootstrap over bins),
+    crosses for chance."""
     measures = list(dict.fromkeys((row["of"], row["measure"]) for row in probes))
     panels = [[row for row in probes if (row["of"], row["measure"]) == measure] for measure in measures]
     heights = [len(rows) for rows in panels] + ([len(weights)] if weights else [])
@@ -35,9 +36,12 @@ def draw_independence(path: Path, probes: Sequence[Mapping[str, Any]], weights: 
             labels = [f"{row['from']} → {row['to']}, {row['probe']}" for row in rows]
             _dots(axis, labels, rows, f"{measure[0].capitalize()}: {TITLES[measure[1]]}")
         if weights:
-            rows = [{"value": row["accuracy"], "low": None, "high": None, "chance": row["chance"]} for row in weights]
+            rows = [
+                {"value": row["accuracy"], "low": None, "high": None, "chance": row["untrained"]} for row in weights
+            ]
             labels = [f"{row['factor']} from {row['group']} weights, within {row['within']}" for row in weights]
-            _dots(axes[-1, 0], labels, rows, "Accuracy, a factor from another group's weights")
+            title = "Accuracy, a factor from another group's weights (crosses: an untrained network's)"
+            _dots(axes[-1, 0], labels, rows, title)
         axes[0, 0].legend(loc="upper right", bbox_to_anchor=(1, 1.25), ncols=2, frameon=False)
         save(figure, path.with_suffix(""))
 

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from mfd_cli.base.arrays import Floats, Ints
 from mfd_cli.base.long_array import LongArray
+
+
+class Scores(Protocol):
+    """One column of scores per track or experiment, not computed before somebody asks for some of them."""
+
+    @property
+    def bias(self) -> Floats:
+        """Return (columns,): NaN where nothing is said of a column."""
+
+    def logits(self, columns: Ints) -> Floats:
+        """Return the scores of some columns (n,), as (n, bins)."""
+
+    def of(self, columns: Ints) -> Scores:
+        """Return the scores of some columns alone."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from mfd_cli.base.arrays import Bools, Ints
 from mfd_cli.core.metrics import auroc_auprc, average_ranks, correlation, deviance_explained
 from mfd_cli.dataset.bins import Bins
-from mfd_cli.evaluation.linear import Prediction
+from mfd_cli.evaluation.linear import Scores
 from mfd_cli.runs.at_work import labels_of
 from mfd_cli.runs.folder import Run
 
@@ -38,7 +38,7 @@ Look = Callable[[int, Mapping[str, Any], torch.Tensor, torch.Tensor], None]
 def scores_of(
     run: Run,
     bins: Bins,
-    prediction: Prediction,
+    prediction: Scores,
     tracks: Ints,
     look: Look | None = None,
     report: Callable[[int, int], None] | None = None,

@@ -1,7 +1,7 @@
 """The tables of an explanation: what every level and every track gets, in numbers that add up.
 
-A level's share is the mean over its tracks of Cov(part, total) / Var(total), with a 95 % interval over chromosomes. Agreement
-says how well a level's score alone orders a track's own data: AUROC for peaks (among the bins where any track has one),
+A level's share is the mean over its tracks of Cov(part, total) / Var(total), with a 95 % interval over stretches of bins.
+Agreement says how well a level's score alone orders a track's own data: AUROC for peaks (among the bins where any has one),
 (1 + Spearman's rho) / 2 for signals; 0.5 is chance in both.
 """
 

@@ -22,7 +22,11 @@ def draw_overview(folder: Path, result: Overview) -> list[tuple[str, str]]:
     drawn = []
     with plt.rc_context(STYLE):
         pictures = [
-            ("parts", "What the tracks' logits are made of, mean over tracks, with 95 % intervals", draw_parts(result))
+            (
+                "parts",
+                "What the tracks' logits are made of, mean over tracks, with 95 % intervals over stretches of bins",
+                draw_parts(result),
+            )
         ]
         groups = [row["part"] for row in result.factors if row["kind"] == "group"]
         if len(groups) > 1:
@@ -61,7 +65,9 @@ def draw_parts(result: Overview) -> Figure:
     axes.set_xlabel("share of the variance of the logit")
     handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[number]) for number in order.values()]
     axes.legend(handles, list(order), frameon=False, loc="lower right")
-    axes.set_title("What the logits are made of, mean over tracks; lines: 95 % intervals", loc="left")
+    axes.set_title(
+        "What the logits are made of, mean over tracks; lines: 95 % intervals over stretches of bins", loc="left"
+    )
     return figure
 
 

@@ -1,6 +1,7 @@
 """What the variance of the logits is made of: the parts of the tracks' weights, their shares, and intervals over the genome.
 
-Shares are Cov(part, total) / Var(total). Intervals resample chromosomes, or stretches of them where there are fewer than eight.
+Shares are Cov(part, total) / Var(total). Intervals are of a block bootstrap over the measured bins: it resamples their contigs,
+or stretches of them where there are fewer than eight. They leave out training: another seed may give a share outside of them.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def group_parts(head: Head, taken: Mapping[str, object]) -> dict[str, Reals]:
 
 
 def resampling_units(bins: Bins) -> Ints:
-    """Return (bins,) the unit that is resampled: the chromosome, or one of STRETCHES pieces where there are few chromosomes."""
+    """Return (bins,) the unit that is resampled: the contig, or one of STRETCHES stretches where there are few contigs."""
     contigs = np.unique(bins.contig)
     if len(contigs) >= FEWEST_CONTIGS:
         return np.searchsorted(contigs, bins.contig)

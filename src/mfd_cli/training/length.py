@@ -34,6 +34,6 @@ def gain_line(metrics: Path) -> str:
     if gain <= 0:
         return "the second half of the training gained nothing in validation: a longer one is not expected to"
     return (
-        f"the second half of the training raised the validation's mean AUROC (or correlation) by {gain:.4f}: twice as long, "
+        f"the second half of the training raised the validation's skill by {gain:.4f}: twice as long, "
         "with --epochs, is expected to gain less than that again"
     )

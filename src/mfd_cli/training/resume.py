@@ -16,6 +16,7 @@ from mfd_cli.engine.store import check_tensors
 from mfd_cli.runs.folder import LAST, START_ANEW, STATE, save_last
 from mfd_cli.settings.config import Config
 from mfd_cli.training.setup import Best, Trainer
+from mfd_cli.training.validate import SELECTION
 
 LastState = tuple[dict[str, Tensor], dict[str, Any]]
 """What `runs.folder.load_last` reads: the tensors, and last/state.json."""
@@ -64,6 +65,9 @@ def restore(trainer: Trainer, folder: Path, tensors: Mapping[str, Tensor], state
     file = folder / LAST / STATE
     plan = plan_of(trainer.config)
     check_plan(state["plan"], plan, file)
+    if state["plan"].get(CHOSEN_BY) != SELECTION:
+        message = f"is of a training that chose its best weights by another measure; now it is {SELECTION}"
+        raise RunError(message, path=file, hint=START_ANEW)
     if state["dataset"] != trainer.dataset:
         raise RunError(
             "was made on another dataset than the project has now", path=file, hint="mfd train --force starts anew"
@@ -116,12 +120,15 @@ def _first_moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 LENGTH = ("train.epochs", "train.max_windows")
 """Settings that say how long a training lasts: they may change when it goes on, as may the clock's."""
+CHOSEN_BY = "selection"
+"""Where a plan says what the best weights are chosen by: no setting, but the best so far is a number on that scale."""
 SHOWN = 4
 
 
 def plan_of(config: Config) -> dict[str, Any]:
     """Return what makes a training what it is: everything but paths, the clock, and where data are kept."""
     plan = config.model_dump(mode="json", include={"factors", "model", "objective", "train"})
+    plan[CHOSEN_BY] = SELECTION
     for name in ("max_minutes", "memory"):
         plan["train"].pop(name)
     return plan
@@ -133,7 +140,9 @@ def check_plan(then: Mapping[str, Any], now: Mapping[str, Any], file: Path) -> N
     How long the training lasts may be another one.
     """
     before, present = dict(dotted(then)), dict(dotted(now))
-    changed = [key for key in {**before, **present} if before.get(key) != present.get(key) and key not in LENGTH]
+    changed = [
+        key for key in {**before, **present} if before.get(key) != present.get(key) and key not in (*LENGTH, CHOSEN_BY)
+    ]
     if not changed:
         return
     sentences = [f"{key} was {shown(before, key)} and is {shown(present, key)} now" for key in changed[:SHOWN]]

@@ -23,6 +23,8 @@ from mfd_cli.training.setup import Best, Trainer, outputs_of
 
 FEWEST_POSITIVES = 5
 """A track needs this many positive and negative bins before its AUROC counts in an average."""
+SELECTION = "the mean of AUROC among occupied bins and AUPRC (signals: correlation), where 0 is chance and 1 is perfect"
+"""What the best weights are chosen by, in words; a run that was chosen by something else cannot go on by this."""
 MOST_WINDOWS = 250_000
 """Training windows from one validation to the next, where an epoch has more and nothing is set."""
 VALIDATED_AT_ONCE = 512
@@ -121,8 +123,8 @@ def predict_bins(model: MfdModel, data: LabelledBins, signal_weight: float, used
 def figures(predicted: Predictions | None) -> dict[str, float]:
     """Return the prediction loss, AUROC, AUPRC and correlation of signals, averaged over the training tracks.
 
-    `skill`, by which the best weights are chosen, is the mean over rated tracks of the AUROC, or for signals of (1 + r) / 2.
-    Which tracks are rated depends on the labels alone, so that the skills of two models can be compared: a peak track with
+    `skill`, by which the best weights are chosen, is the mean over rated tracks of `peak_skill`, or for signals of r. Which
+    tracks are rated depends on the labels alone, so that the skills of two models can be compared: a peak track with
     FEWEST_POSITIVES bins of either kind, a signal that varies (a prediction that does not has r = 0). Where no track is
     rated, skill is minus the loss. Without bins it is 0.
     """
@@ -132,18 +134,41 @@ def figures(predicted: Predictions | None) -> dict[str, float]:
     positives, negatives = (predicted.peaks == 1).sum(0).cpu(), (predicted.peaks == 0).sum(0).cpu()
     rated = (positives >= FEWEST_POSITIVES) & (negatives >= FEWEST_POSITIVES)
     r = correlation(predicted.expected, predicted.signal).cpu()[_varies(predicted.signal).cpu()].nan_to_num(0.0)
-    skills = torch.cat([auroc[rated], (1 + r) / 2])
+    among = auroc_among_occupied(predicted.scores, predicted.peaks, auroc)
+    skills = torch.cat([peak_skill(among, auprc, positives / (positives + negatives))[rated], r])
     result = {"loss": predicted.loss, "skill": float(skills.mean()) if len(skills) else -predicted.loss}
     if rated.any():
         result |= {
             "auroc_mean": float(auroc[rated].mean()),
             "auroc_median": float(auroc[rated].median()),
+            "auroc_occupied_mean": float(among[rated].mean()),
             "auprc_mean": float(auprc[rated].mean()),
             "rated_tracks": float(rated.sum()),
         }
     if len(r):
         result["pearson_mean"] = float(r.mean())
     return result
+
+
+def auroc_among_occupied(scores: Tensor, peaks: Tensor, everywhere: Tensor) -> Tensor:
+    """Return the AUROC (tracks,) among the bins where any track has a peak, of scores and labels (bins, tracks).
+
+    There the question whether there is a peak at all is settled, and a model is asked whose it is. A track with fewer than
+    FEWEST_POSITIVES bins of either kind among them (all peaks are its own, say) has its AUROC `everywhere` (tracks,).
+    """
+    occupied = (peaks == 1).any(1)
+    among, _ = auroc_auprc(scores[occupied], peaks[occupied])
+    each = torch.stack([(peaks[occupied] == label).sum(0) for label in (0, 1)]).cpu()
+    return torch.where((each >= FEWEST_POSITIVES).all(0), among, everywhere)
+
+
+def peak_skill(auroc: Tensor, auprc: Tensor, prevalence: Tensor) -> Tensor:
+    """Return the mean of AUROC and AUPRC (tracks,), each moved so that chance is 0, and scaled so that perfect is 1.
+
+    An AUROC of all bins is mostly that of telling promoters from the rest, which all tracks have in common. AUPRC asks for the
+    few bins at the top; its chance is the prevalence.
+    """
+    return ((2 * auroc - 1) + (auprc - prevalence) / (1 - prevalence)) / 2
 
 
 def _varies(signal: Tensor) -> Tensor:
