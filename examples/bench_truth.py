@@ -1,9 +1,10 @@
 """How well each way of training tells biology from technique, where the truth is known.
 
-    python examples/bench_truth.py FOLDER            one seed, the methods: under 40 minutes on two cores (make bench-truth)
-    python examples/bench_truth.py FOLDER --full     three seeds and the controls, about three hours (make bench-truth-full)
+    python examples/bench_truth.py FOLDER            three worlds, four methods, seeds 1 and 2 (make bench-truth)
+    python examples/bench_truth.py FOLDER --full     all worlds, methods and controls, seeds 1 to 5 (make bench-truth-full)
 
-What is finished is not done again: start it again after an interruption. Writes FOLDER/bench_truth.json and prints a table.
+A seed is that of the world and of the training. What is finished is not done again: start it again after an interruption.
+Writes FOLDER/bench_truth.json and prints a table: means over seeds, and the largest distance of a seed from its mean.
 """
 
 from __future__ import annotations
@@ -17,40 +18,52 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from truth import compare, compare_variants
+from truth import compare, compare_variants, regressed_twin
 
-PENALTY, TWIN = "objective.penalties", "free head (twin)"
+PENALTY, TWIN, REGRESSED = "objective.penalties", "free head (twin)", "twin + regression"
+CONDITIONED, MIXED = "conditioned", "mixed, joint"
 METHODS: dict[str, list[str]] = {
     TWIN: ["model.head=free"],
-    "no penalty": [f"{PENALTY}={{}}"],
-    "default: distance 0.4": [],
-    "covariance 0.4": [f"{PENALTY}.covariance.weight=0.4"],
-    "covariance-l1 0.4": [f"{PENALTY}.covariance-l1.weight=0.4"],
-    "projections 0.4": [f"{PENALTY}.projections.weight=0.4"],
-    "discriminator 0.04": [f"{PENALTY}.discriminator.weight=0.04"],
-    "predictor 0.4": [f"{PENALTY}.predictor.weight=0.4"],
-    "distance 1": [f"{PENALTY}.distance.weight=1"],
-    "published": [
-        f"{PENALTY}.{name}.{key}"
-        for name in ("covariance", "predictor")
-        for key in ("weight=0.01", "published=true", "warmup=0")
+    f"{CONDITIONED}, no penalty": ["model.head=conditioned", f"{PENALTY}={{}}"],
+    f"{CONDITIONED}, distance 0.4": ["model.head=conditioned"],
+    MIXED: ["model.head=mixed", "model.subspaces=joint"],
+    "mixed, disjoint": ["model.head=mixed", "model.subspaces=disjoint"],
+    "mixed, disjoint, no penalty": ["model.head=mixed", "model.subspaces=disjoint", f"{PENALTY}={{}}"],
+    f"{CONDITIONED}, covariance 0.4": ["model.head=conditioned", f"{PENALTY}.covariance.weight=0.4"],
+    f"{CONDITIONED}, projections 0.4": ["model.head=conditioned", f"{PENALTY}.projections.weight=0.4"],
+    f"{CONDITIONED}, discriminator 0.04": ["model.head=conditioned", f"{PENALTY}.discriminator.weight=0.04"],
+    f"{CONDITIONED}, predictor 0.4": ["model.head=conditioned", f"{PENALTY}.predictor.weight=0.4"],
+    "our re-implementation of the published objective": [
+        "model.head=conditioned",
+        *(
+            f"{PENALTY}.{name}.{key}"
+            for name in ("covariance", "predictor")
+            for key in ("weight=0.01", "published=true", "warmup=0")
+        ),
     ],
 }
+"""Settings by method. The twin makes two rows: its own, and with the parts that a regression finds in its weights."""
+MAIN_METHODS = (TWIN, f"{CONDITIONED}, no penalty", f"{CONDITIONED}, distance 0.4", MIXED)
 WORLDS: dict[str, list[str]] = {
-    "planted": [],
-    "independent causes": ["--correlation", "0", "--overlap", "0"],
-    "coinciding causes": ["--correlation", "1", "--overlap", "0"],
-    "hidden batch": ["--hidden-batch"],
-    "10 % mislabelled": ["--mislabelled", "0.1"],
+    "independent": [],
+    "target x tissue": ["--interaction", "1"],
+    "nested batch": ["--batch", "nested", "--batch-dose", "0.5"],
+    "coinciding 0.3": ["--correlation", "0.3"],
+    "coinciding 1": ["--correlation", "1"],
+    "biology x technique": ["--technique-interaction", "0.5"],
+    "residual": ["--residual", "1"],
+    "partly confounded batch": ["--batch", "confounded", "--batch-dose", "0.5"],
     "complete confounding": ["--complete-confounding"],
+    "apart": ["--world", "apart"],
 }
-"""Options of mfd simulate; all but the first are controls."""
+"""Options of mfd simulate. All have the size `small` and what is benchmarked is the preset `default`."""
+MAIN_WORLDS = ("independent", "target x tissue", "nested batch")
 TECHNICAL = ("Assay", "Library lab", "Experiment date released")
 BIOLOGICAL = ("Experiment target", "Biosample term name")
 RETOLD = (
@@ -60,14 +73,17 @@ RETOLD = (
     "groups swapped",
     "noise factors",
 )
-"""Controls on the planted world that change what the model is told."""
+"""Controls on the independent world that change what the model is told."""
 COLUMNS = {
     "auroc": "AUROC",
+    "auprc": "AUPRC",
     "total_r": "r total",
     "biological_r": "r bio",
     "technical_r": "r tech",
     "leakage_mean": "leak mean",
     "leakage_max": "leak max",
+    "coverage_biological": "bio in 90%",
+    "coverage_technical": "tech in 90%",
     "variants": "variants",
     "zero_shot": "zero-shot",
     "zero_shot_same_target": "same target",
@@ -83,52 +99,63 @@ class Job:
     world: str
     method: str
     seed: int
-    settings: Sequence[str] = field(default_factory=tuple)
+
+    def project(self, base: Path) -> Path:
+        return base / file_name(f"{self.world}--{self.seed}")
 
     def folder(self, base: Path) -> Path:
-        name = f"{self.world}--{self.method}--{self.seed}"
-        return base / "runs" / "".join(c if c.isalnum() or c in ".-" else "_" for c in name)
+        return base / "runs" / file_name(f"{self.world}--{self.method}--{self.seed}")
+
+
+def file_name(text: str) -> str:
+    return "".join(c if c.isalnum() or c in ".-" else "_" for c in text)
 
 
 def main() -> None:
     """Make the worlds, run the jobs two at a time, print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--full", action="store_true", help="three seeds and the controls")
-    parser.add_argument("--only", nargs="*", help="methods to run [default: all]")
-    parser.add_argument(
-        "--one", nargs=2, help=argparse.SUPPRESS
-    )  # internal: world and run folder, in a process of its own
-    options, rest = parser.parse_known_args()
+    parser.add_argument("--full", action="store_true", help="all worlds, methods and controls, five seeds")
+    parser.add_argument("--worlds", nargs="*", help="worlds [default: the main ones]")
+    parser.add_argument("--methods", nargs="*", help="methods [default: the main ones]")
+    parser.add_argument("--seeds", nargs="*", type=int, help="seeds [default: 1 2, or 1 to 5]")
+    parser.add_argument("--windows", type=int, help="training windows [default: as many as mfd train proposes]")
+    # Internal: world, run folder and settings, in a process of its own.
+    parser.add_argument("--one", nargs="*", help=argparse.SUPPRESS)
+    options = parser.parse_args()
     if options.one:
-        one(Path(options.one[0]), Path(options.one[1]), rest)
+        one(Path(options.one[0]), Path(options.one[1]), options.one[2:])
         return
     base = options.folder.absolute()
-    jobs = [
-        Job("planted", method, seed, settings)
-        for seed in (range(1, 4) if options.full else [1])
-        for method, settings in METHODS.items()
-        if not options.only or method in options.only
-    ]
-    make_world(base / "planted", [])
+    worlds = options.worlds or list(WORLDS if options.full else MAIN_WORLDS)
+    methods = options.methods or list(METHODS if options.full else MAIN_METHODS)
+    seeds = options.seeds or list(range(1, 6 if options.full else 3))
+    jobs = [Job(world, method, seed) for seed in seeds for world in worlds for method in methods]
+    for job in jobs:
+        make_world(job.project(base), WORLDS[job.world], job.seed)
     if options.full:
-        for world, words in WORLDS.items():
-            make_world(base / world.replace(" ", "_"), words)
         for control in RETOLD:
-            retell(base / "planted", base / control.replace(" ", "_"), control)
-        jobs += [Job(world, "default: distance 0.4", 1) for world in (*list(WORLDS)[1:], *RETOLD)]
+            retell(Job("independent", TWIN, 1).project(base), Job(control, TWIN, 1).project(base), control)
+            jobs.append(Job(control, f"{CONDITIONED}, distance 0.4", 1))
+            jobs.append(Job(control, MIXED, 1))
+    length = [f"train.max_windows={options.windows}"] if options.windows else []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        results = list(pool.map(lambda job: run_job(base, job), jobs))
-    (base / "bench_truth.json").write_text(json.dumps(results, indent=1) + "\n")
-    show(results)
+        rows = [row for made in pool.map(lambda job: run_job(base, job, length), jobs) for row in made]
+    (base / "bench_truth.json").write_text(json.dumps(rows, indent=1) + "\n")
+    show(rows)
 
 
-def make_world(folder: Path, words: Sequence[str]) -> None:
-    """A medium planted project and its dataset."""
-    if not (folder / "dataset").exists():
-        words = ["mfd", "simulate", str(folder), "--size", "medium", "-q", "--force", *words]
-        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-        subprocess.run(["mfd", "preprocess", "-q"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+def make_world(folder: Path, words: Sequence[str], seed: int) -> None:
+    """A small planted project that is read with the default preset, and its dataset."""
+    if (folder / "dataset").exists():
+        return
+    size = [] if "--world" in words else ["--size", "small"]
+    simulate = ["mfd", "simulate", str(folder), *size, "--seed", str(seed), "-q", "--force", *words]
+    subprocess.run(simulate, check=True, stdout=subprocess.DEVNULL)
+    path = folder / "mfd.toml"
+    settings = re.sub(r"\[model\].*?\n\n", '[model]\npreset = "default"\n\n', path.read_text(), flags=re.DOTALL)
+    path.write_text(re.sub(r"(epochs|batch_size) = .*\n", "", settings))
+    subprocess.run(["mfd", "preprocess", "-q"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 def retell(source: Path, folder: Path, control: str) -> None:
@@ -170,18 +197,21 @@ random_lab = {column = "Random lab", group = "technical"}
 """
 
 
-def run_job(base: Path, job: Job) -> dict[str, Any]:
-    """Train and measure one job in a process with one thread, unless it is done."""
+def run_job(base: Path, job: Job, length: Sequence[str]) -> list[dict[str, Any]]:
+    """Train and measure one job in a process with one thread, unless it is done; return its rows of the table."""
     folder = job.folder(base)
     if not (folder / "truth.json").exists():
-        words = [sys.executable, __file__, str(base), "--one", str(base / job.world.replace(" ", "_")), str(folder)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run([*words, f"train.seed={job.seed}", *job.settings], check=True, env=environment)
+        settings = [f"train.seed={job.seed}", *length, *METHODS[job.method]]
+        words = [sys.executable, __file__, str(base), "--one", str(job.project(base)), str(folder), *settings]
+        subprocess.run(words, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         print(f"done: {job.world}, {job.method}, seed {job.seed}", file=sys.stderr, flush=True)
-    measured: dict[str, Any] = json.loads((folder / "truth.json").read_text())
+    measured: dict[str, dict[str, Any]] = json.loads((folder / "truth.json").read_text())
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     curve = [[line["windows"], round(line["auroc_mean"], 5)] for line in lines]
-    return {"world": job.world, "method": job.method, "seed": job.seed, **measured, "validation_curve": curve}
+    names = {"itself": job.method, "regressed": REGRESSED}
+    rows = [{"world": job.world, "method": names[name], "seed": job.seed, **row} for name, row in measured.items()]
+    rows[0]["validation_curve"] = curve
+    return rows
 
 
 def one(world: Path, folder: Path, settings: Sequence[str]) -> None:
@@ -198,43 +228,51 @@ def one(world: Path, folder: Path, settings: Sequence[str]) -> None:
     torch.set_num_threads(1)
     project = load_project(world / "mfd.toml", ["train.precision=bf16", *settings], {"data.run": folder})
     run = train(project, gpus=0, resume=True, force=True)
-    measured = compare(world, run, open_dataset(project.dataset, verify=False))
-    if run.config.model.head == "conditioned":
+    dataset = open_dataset(project.dataset, verify=False)
+    measured = {"itself": compare(world, run, dataset)}
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    measured["itself"] |= {"minutes": last["seconds"] / 60, "windows": float(last["windows"])}
+    if run.model.has_parts:
         genome, _ = choose_genome(project, run, None)
         table = folder / "variants.parquet"
         options = ScoreOptions(folder / "variants.vcf.gz", table=table, force=True)
         score_variants(run, genome, str(world / "input.vcf"), options)
-        measured |= compare_variants(world, table)
-    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
-    measured |= {"minutes": last["seconds"] / 60, "windows": float(last["windows"])}
+        measured["itself"] |= compare_variants(world, table)
+    else:
+        measured["regressed"] = compare(world, regressed_twin(run, dataset), dataset)
     (folder / "truth.json").write_text(json.dumps(measured, indent=1) + "\n")
 
 
-def add_windows_to_twin(results: Sequence[Any]) -> None:
+def add_windows_to_twin(rows: Sequence[Any]) -> None:
     """Thousands of windows after which validation comes within 0.003 of the best of the free twin of the same seed."""
-    twins = {row["seed"]: row for row in results if row["method"] == TWIN and row["world"] == "planted"}
-    for row in results:
-        if row["world"] == "planted" and row["seed"] in twins:
-            wanted = max(value for _, value in twins[row["seed"]]["validation_curve"]) - 0.003
+    twins = {(row["world"], row["seed"]): row for row in rows if row["method"] == TWIN}
+    for row in rows:
+        twin = twins.get((row["world"], row["seed"]))
+        if twin and "validation_curve" in row:
+            wanted = max(value for _, value in twin["validation_curve"]) - 0.003
             reached = [windows / 1000 for windows, value in row["validation_curve"] if value >= wanted]
             row["to_twin"] = reached[0] if reached else float("nan")
 
 
-def show(results: Sequence[Mapping[str, Any]]) -> None:
-    """One row per world and method: means over seeds."""
-    add_windows_to_twin(results)
-    print(f"{'world':<34}{'method':<24}{'seeds':>5}" + "".join(f"{title:>12}" for title in COLUMNS.values()))
-    for world, method in dict.fromkeys((str(row["world"]), str(row["method"])) for row in results):
-        rows = [row for row in results if (row["world"], row["method"]) == (world, method)]
-        cells = []
+def show(rows: Sequence[Mapping[str, Any]]) -> None:
+    """One row per world and method: means over seeds, and below them how far a seed is from its mean at most."""
+    add_windows_to_twin(rows)
+    print(f"{'world':<26}{'method':<30}{'seeds':>5}" + "".join(f"{title:>12}" for title in COLUMNS.values()))
+    for world, method in dict.fromkeys((str(row["world"]), str(row["method"])) for row in rows):
+        own = [row for row in rows if (row["world"], row["method"]) == (world, method)]
+        means, spans = [], []
         for name in COLUMNS:
-            values = [float(row[name]) for row in rows if name in row]
-            cells.append(f"{np.mean(values):>12.3f}" if values else f"{'':>12}")
-        print(f"{world:<34}{method:<24}{len(rows):>5}" + "".join(cells))
-    truth = {row["world"]: (row["auroc_truth"], row.get("zero_shot_truth")) for row in results}
-    for world, (seen, unseen) in truth.items():
-        told = f", on held-out combinations {unseen:.3f}" if isinstance(unseen, float) else ""
-        print(f"true logits, {world}: AUROC {seen:.3f}{told}")
+            values = np.array([float(row[name]) for row in own if name in row])
+            means.append(f"{values.mean():>12.3f}" if len(values) else f"{'':>12}")
+            spans.append(f"{abs(values - values.mean()).max():>12.3f}" if len(values) > 1 else f"{'':>12}")
+        print(f"{world:<26}{method[:28]:<30}{len(own):>5}" + "".join(means))
+        if len(own) > 1:
+            print(f"{'':<56}{'+-':>5}" + "".join(spans))
+    for world in dict.fromkeys(str(row["world"]) for row in rows):
+        known = [row for row in rows if row["world"] == world]
+        unseen = [row["zero_shot_truth"] for row in known if "zero_shot_truth" in row]
+        told = f", on held-out combinations {np.mean(unseen):.3f}" if unseen else ""
+        print(f"true logits, {world}: AUROC {np.mean([row['auroc_truth'] for row in known]):.3f}{told}")
 
 
 if __name__ == "__main__":

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mfd_cli.base.long_array import LongArray
 from mfd_cli.core.decompose import decompose
+from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.motif_match import match_motifs
-from mfd_cli.core.predictor import Predictor
+from mfd_cli.core.predictor import Head, Predictor
+from mfd_cli.core.regression import regressed
 from mfd_cli.core.shares import covariance_of, variance_shares, whole_latent
 from mfd_cli.dataset.bins import unpack_bits
 from mfd_cli.dataset.folder import Dataset
@@ -71,7 +74,7 @@ def mean_auroc(scores: Floats, labels: NDArray[np.bool_]) -> float:
 def compare(folder: Path, run: Run, dataset: Dataset, latents: Floats | None = None) -> dict[str, float]:
     """How close a model comes to the planted truth on the test bins.
 
-    auroc, auroc_truth: means over training tracks. total_r: mean Pearson r over training tracks of the logit with its truth.
+    auroc, auprc, auroc_truth: means over training tracks. total_r: mean Pearson r of their logits with the true ones.
     What `parts_beside_truth` says of the biological and the technical part, and the mean share of each factor. zero_shot,
     zero_shot_truth: AUROC on held-out tracks, beside the mean of the predictions for training tracks of the same target and
     of the same assay.
@@ -84,14 +87,44 @@ def compare(folder: Path, run: Run, dataset: Dataset, latents: Floats | None = N
     result = {
         "auroc": mean_auroc(logits[:, seen], truth.labels[:, seen]),
         "auroc_truth": mean_auroc(truth.logits[:, seen], truth.labels[:, seen]),
+        "auprc": float(
+            np.mean([average_precision_score(truth.labels[:, i], logits[:, i]) for i in np.flatnonzero(seen)])
+        ),
         "total_r": float(correlations(logits, truth.logits)[seen].mean()),
     }
     if {"biological", "technical"} <= set(head.groups):
         bio, tech = (head.group_part(group, latents)[:, :peaks] for group in ("biological", "technical"))
         result |= parts_beside_truth(bio[:, seen], tech[:, seen], truth, seen)
         result |= {f"share.{name}": share for name, share in factor_shares(run, predictor, latents).items()}
-    if not seen.all():
+    if isinstance(run.model.head, MixedHead):
+        result |= coverage(run.model.head, head, latents, truth, seen)
+    if not seen.all() and run.model.has_parts:
         result |= zero_shot(run, logits, truth, seen)
+    return result
+
+
+def regressed_twin(run: Run, dataset: Dataset) -> Run:
+    """The run of a free head with the parts that a regression of its weights on the metadata finds; see core/regression.py."""
+    latents = bin_latents(run, dataset, dataset.split("validation"))
+    logits = Predictor(run.model).head.logits(latents)
+    share = 1 / (1 + np.exp(-logits.astype(float)))
+    measured = np.array([track.measured for track in run.tracks], float)
+    model = regressed(run.model, np.cov(latents.T.astype(float)), measured * (share * (1 - share)).mean(0))
+    return replace(run, model=model)
+
+
+def coverage(own: MixedHead, head: Head, latents: Floats, truth: Truth, seen: NDArray[np.bool_]) -> dict[str, float]:
+    """How often the true part of a training track's logit lies in the 90 % interval of the model's, over bins and tracks.
+
+    Parts have no origin: each is compared about its mean over bins.
+    """
+    result = {}
+    moved = latents - latents.mean(0)
+    for group, true in (("biological", truth.biological), ("technical", truth.technical)):
+        found = head.group_part(group, moved)[:, : len(seen)]
+        deviation = own.part_deviations(group, torch.from_numpy(moved)).numpy()[:, : len(seen)]
+        inside = np.abs(found - (true - true.mean(0))) <= 1.645 * deviation
+        result[f"coverage_{group}"] = float(inside[:, seen].mean())
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from mfd_cli.core.metadata import MetadataEncoder, fit_metadata
@@ -34,10 +35,10 @@ def encoder() -> MetadataEncoder:
     return fit_metadata(ROWS, FACTORS, TRAINED.tolist())
 
 
-def kernels_of(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
+def kernels_of(rows: list[dict[str, str]], others: list[dict[str, str]] = TRAINING_ROWS) -> dict[str, np.ndarray]:
     metadata = encoder()
     terms = terms_of(FACTORS, metadata, TRAINING_ROWS)
-    return {term.name: term_kernel(metadata, term, rows, TRAINING_ROWS) for term in terms}
+    return {term.name: term_kernel(metadata, term, rows, others) for term in terms}
 
 
 def head_of(joint: bool) -> MixedHead:
@@ -45,7 +46,7 @@ def head_of(joint: bool) -> MixedHead:
     torch.manual_seed(5)
     terms = terms_of(FACTORS, encoder(), TRAINING_ROWS)
     centre = {group: TRAINED / TRAINED.sum() for group in GROUPS}
-    head = MixedHead(GROUPS, joint, terms, kernels_of(ROWS), centre, torch.zeros(len(ROWS)), TRAINED)
+    head = MixedHead(GROUPS, joint, terms, kernels_of(ROWS, ROWS), centre, torch.zeros(len(ROWS)), TRAINED)
     target, assay = (torch.tensor([ord(row[column]) for row in ROWS]) for column in "ta")
     weights = 0.1 * torch.randn(len(ROWS), 8) + torch.randn(8)
     weights += torch.randn(128, 8)[target] + 0.3 * torch.randn(128, 8)[assay]
@@ -188,3 +189,53 @@ def test_a_loaded_head_derives_the_same_parts() -> None:
     for group, values in head.weights().groups.items():
         assert torch.equal(values, other.weights().groups[group])
     assert torch.equal(head.prior(), other.prior())
+
+
+# -- how well parts are known ------------------------------------------------------------------------------------------
+
+
+def test_intervals_contain_the_truth_as_often_as_they_say() -> None:
+    """Weights drawn from the model with noise, parts predicted from them: 90 % intervals hold 90 % of the true parts."""
+    head, generator = head_of(True), torch.Generator().manual_seed(8)
+    space, tracks = head.spaces[0], len(ROWS)
+    inside: dict[str, list[Tensor]] = {group: [] for group in (*GROUPS, RESIDUAL)}
+    with torch.no_grad():
+        head.covariance.copy_(torch.eye(8))
+        head.curvature.fill_(4.0)  # the noise of a weight has a variance of 1 / 4
+        head.variances(space).copy_(torch.tensor([0.5, 0.2, 0.3, 0.1, 0.2, 0.1][: len(space.terms)] + [0.1]))
+        head.derive()
+        for _ in range(60):
+            parts = dict.fromkeys(inside, torch.zeros(tracks, 8))
+            for term, variance in zip([*space.terms, None], head.variances(space)):
+                kernel = torch.eye(tracks) if term is None else head.kernels[term.name].float()
+                values, vectors = torch.linalg.eigh(variance * kernel)
+                drawn = vectors * values.clamp_min(0).sqrt() @ torch.randn(tracks, 8, generator=generator)
+                group = RESIDUAL if term is None else term.group
+                parts[group] = parts[group] + drawn
+            seen = (
+                sum(parts.values())
+                + torch.randn(tracks, 8, generator=generator) / 2
+                + torch.randn(1, 8, generator=generator)
+            )
+            rows = torch.from_numpy(TRAINED)
+            noise, precision = head.noise(), head.components(space).projection()
+            shrunk = torch.linalg.solve(torch.diag(1 / noise) + precision, seen[rows].double() / noise[:, None])
+            head.weight[rows] = shrunk.float()
+            found = head.weights().groups
+            for group, truth in parts.items():
+                relative = truth if group == RESIDUAL else truth - truth[rows].mean(0)
+                deviation = head.part_variances(group)[0].sqrt()[:, None]
+                inside[group].append(((found[group] - relative).abs() <= 1.645 * deviation).float()[rows])
+    for group, hits in inside.items():
+        assert 0.88 < float(torch.stack(hits).mean()) < 0.92, group
+
+
+def test_deviations_grow_with_the_change_of_the_latent() -> None:
+    head = head_of(False)
+    head.learn_variances()
+    change = torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+    once, twice = head.part_deviations("technical", change), head.part_deviations("technical", 2 * change)
+    assert torch.allclose(2 * once, twice) and (once[:, TRAINED] > 0).all()
+    elsewhere = change.clone()
+    elsewhere[:, head.slices["technical"]] = 0
+    assert (head.part_deviations("technical", elsewhere) == 0).all()  # a group acts in its own subspace alone

@@ -55,7 +55,7 @@ class Derived(NamedTuple):
 
 
 class MixedHead(nn.Module):
-    """Free weights (tracks, latent) with a prior. `kernels` has (tracks, training tracks) for each term's name.
+    """Free weights (tracks, latent) with a prior. `kernels` has (tracks, tracks) for each term's name.
 
     `centre` maps a group to the weights (tracks,) that average its part before the average is moved to the shared part.
     """
@@ -109,7 +109,7 @@ class MixedHead(nn.Module):
         """Return the variance components of the training tracks in a subspace, in float64 on the CPU."""
         rows = self.get_buffer("rows").cpu()
         count = len(rows)
-        own = [self.kernels[term.name][rows] for term in space.terms]
+        own = [self.kernels[term.name][rows][:, rows] for term in space.terms]
         kernels = torch.stack([*own, torch.eye(count, dtype=torch.float64)])
         variances = self.variances(space).double().cpu()
         return Components(kernels, variances, torch.zeros(count).double() if noise is None else noise)
@@ -133,11 +133,14 @@ class MixedHead(nn.Module):
         return float(covariance.trace() ** 2 / covariance.pow(2).sum())
 
     @torch.no_grad()
-    def learn_variances(self) -> None:
-        """Set the variances to those under which the weights are likeliest, and what follows from them."""
+    def learn_variances(self, iterations: int = ITERATIONS, shrunk: bool = True) -> None:
+        """Set the variances to those under which the weights are likeliest, and what follows from them.
+
+        `shrunk` says that the weights were learnt under the prior; otherwise they are what the data alone say.
+        """
         for space in self.spaces:
             now = self.components(space, self.noise())
-            learnt = learn_variances(self.gram(space), self.columns(space), now, ITERATIONS, shrunk=True)
+            learnt = learn_variances(self.gram(space), self.columns(space), now, iterations, shrunk)
             self.variances(space).copy_(learnt.variances)
         self.derive()
 
@@ -157,7 +160,7 @@ class MixedHead(nn.Module):
             precision, mean = components.projection(), components.mean_weights()
             parts: dict[str, Tensor] = {}
             for term, variance in zip(space.terms, components.variances):
-                maker = variance * self.kernels[term.name] @ precision
+                maker = variance * self.kernels[term.name][:, rows] @ precision
                 parts[term.group] = parts[term.group] + maker if term.group in parts else maker
             for group, maker in parts.items():
                 middle = self.centre[group] @ maker
@@ -174,6 +177,43 @@ class MixedHead(nn.Module):
         for name, (precision, mean, parts) in self.derived.items():
             self.derived[name] = Derived(fn(precision), fn(mean), {part: fn(maker) for part, maker in parts.items()})
         return self
+
+    @torch.no_grad()
+    def part_variances(self, group: str) -> Tensor:
+        """Return the variance of a part, given the data, (subspaces, tracks): that of each weight for independent latents.
+
+        A group's part is that relative to the mean of the training tracks. See `part_deviations` for what it makes of logits.
+        """
+        rows, found = self.get_buffer("rows").cpu(), []
+        for space in self.spaces:
+            components = self.components(space, self.noise())
+            if group == RESIDUAL:
+                kernel = components.variances[-1] * torch.eye(len(self.bias), dtype=torch.float64)
+            else:
+                mine = [(t, s) for t, s in zip(space.terms, components.variances) if t.group == group]
+                kernel = sum(
+                    (variance * self.kernels[term.name] for term, variance in mine),
+                    torch.zeros(len(self.bias), len(self.bias), dtype=torch.float64),
+                )
+                kernel = kernel - self.centre[group] @ kernel
+                kernel = kernel - (kernel @ self.centre[group])[:, None]
+            cross = kernel[:, rows]  # what is the same for all tracks does not matter: the projection takes it out
+            explained = ((cross @ components.projection()) * cross).sum(1)
+            found.append((kernel.diagonal() - explained).clamp_min(0))
+        return torch.stack(found)
+
+    @torch.no_grad()
+    def part_deviations(self, group: str, latent: Tensor) -> Tensor:
+        """Return the standard deviation of a part of the logits given the data, (bins, tracks), of latents (bins, latent).
+
+        Also of a change of the latent, as a variant makes it. What is not counted is that the latents could be other ones.
+        """
+        total = latent.new_zeros(len(latent), len(self.bias))
+        for space, variance in zip(self.spaces, self.part_variances(group)):
+            own = latent[:, space.place]
+            size = own.pow(2).sum(1) * (self.columns(space) / self.latent_covariance(space).trace())
+            total += torch.outer(size, variance.to(latent))
+        return total.sqrt()
 
     # -- what the weights are ------------------------------------------------------------------------------------------
 
@@ -205,11 +245,12 @@ class MixedHead(nn.Module):
         `kernels` name -> (rows, training tracks) says how alike the rows are to the training tracks; default: the model's own.
         """
         trained, result = self.weight[self.get_buffer("rows")], dict[str, Tensor]()
+        rows = self.get_buffer("rows").cpu()
         for space in self.spaces:
             components, own = self.components(space), trained[:, space.place]
             precision = components.projection()  # large numbers, which cancel: not in float32
             for term, variance in zip(space.terms, components.variances):
-                kernel = self.kernels[term.name] if kernels is None else torch.from_numpy(kernels[term.name])
+                kernel = self.kernels[term.name][:, rows] if kernels is None else torch.from_numpy(kernels[term.name])
                 result[term.name] = (variance * kernel @ precision).to(own) @ own
         return result
 

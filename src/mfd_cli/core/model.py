@@ -69,7 +69,7 @@ class MfdModel(nn.Module):
         if settings.head == "mixed":
             training_rows = [row for row, used in zip(self.rows, trained.tolist()) if used]
             terms = terms_of(self.factors, metadata, training_rows)
-            kernels = {term.name: term_kernel(metadata, term, self.rows, training_rows) for term in terms}
+            kernels = {term.name: term_kernel(metadata, term, self.rows, self.rows) for term in terms}
             joint = settings.subspaces == "joint"
             self.head = MixedHead(settings.groups, joint, terms, kernels, centre, start, trained)
         else:
