@@ -61,6 +61,7 @@ from mfd_cli.formats.tables import write_parquet, write_tsv
 from mfd_cli.genome.grid import evenly
 from mfd_cli.runs.at_work import check_same_tracks, labels_of
 from mfd_cli.runs.folder import Run
+from mfd_cli.settings.names import RESIDUAL
 
 FEWEST_BINS = 200
 """Fewer bins than this say nothing about independence."""
@@ -300,15 +301,20 @@ def summarise(run: Run, split: str, bins: int, tracks: Sequence[Mapping[str, Any
 def probe(run: Run, head: Head, latents: Floats) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
     """Return what fresh probes find of one group in another, in the latents and in the weights, and notes on what they skip.
 
-    A group whose latents do not vary, or that moves no logit, has nothing that a probe could find: it is left out.
+    A group whose latents do not vary, or that moves no logit, has nothing that a probe could find: it is left out. So are the
+    latents of groups that share them, as those of a mixed head on joint subspaces do, and the residual, which is of no group.
     """
-    if len(head.groups) < 2:
-        return [], [], [f"no probes of independence: the model has one group, {next(iter(head.groups))}"]
+    names = [group for group in head.groups if group != RESIDUAL]
+    if len(names) < 2:
+        return [], [], [f"no probes of independence: the model has one group, {names[0]}"]
     if len(latents) < FEWEST_BINS:
         return [], [], [f"no probes of independence: {len(latents)} bins are fewer than {FEWEST_BINS}"]
-    groups = {group: latents[:, head.slices[group]] for group in head.groups}
+    groups = {group: latents[:, head.slices[group]] for group in names}
     parts = {group: contributions(values, head.groups[group]) for group, values in groups.items()}
     rows, notes = [], []
+    if len({head.slices[group].start for group in names}) < len(names):
+        groups = {}
+        notes.append("no probes of the latents: all groups have the same ones")
     for of, values in (("latents", groups), ("contributions", parts)):
         probed = {group: part for group, part in values.items() if varying(part).any()}
         rows += [{"of": of, **row} for row in independence(probed, weighed=of == "contributions")]
@@ -316,7 +322,8 @@ def probe(run: Run, head: Head, latents: Floats) -> tuple[list[dict[str, Any]], 
         if silent:
             notes.append(f"no probes of the {of} of {' and '.join(silent)}: they do not vary")
     group_of = {name: factor.group for name, factor in run.model.factors.items()}
-    return rows, weight_leakage(run, head.groups, untrained_weights(run), group_of), notes
+    weights = {group: head.groups[group] for group in names}
+    return rows, weight_leakage(run, weights, untrained_weights(run), group_of), notes
 
 
 # -- what could not be measured ----------------------------------------------------------------------------------------
@@ -327,7 +334,7 @@ def notes_on_groups(run: Run, head: Head, latents: Floats) -> list[str]:
     notes = []
     named = {factor.group for factor in run.model.factors.values()}
     for group, weights in head.groups.items():
-        if contributions(latents[:, head.slices[group]], weights).shape[1]:
+        if group == RESIDUAL or contributions(latents[:, head.slices[group]], weights).shape[1]:
             continue
         why = "has no factors" if group not in named else "gives all tracks the same weights"
         notes.append(f"the group {group} {why}: it contributes nothing, its share is 0")
