@@ -136,7 +136,7 @@ def test_what_cannot_be_done_is_said(trained: tuple[Run, Dataset], tmp_path: Pat
     with pytest.raises(DatasetError, match="too few bins"):
         qc(run, dataset, tmp_path / "qc")
     free = dataclasses.replace(run, model=tiny.model(9, model={"head": "free"}))
-    with pytest.raises(ConfigError, match=r"conditioned head"):
+    with pytest.raises(ConfigError, match=r"head knows the metadata"):
         qc(free, dataset, tmp_path / "qc")
     assert not (tmp_path / "qc").exists()
 

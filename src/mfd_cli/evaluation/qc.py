@@ -31,7 +31,6 @@ from mfd_cli.base.errors import ConfigError, DatasetError, nearest
 from mfd_cli.base.files import check_output, whole_folder, write_json
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.stored_json import without_nan
-from mfd_cli.core.head import ConditionedHead
 from mfd_cli.core.metadata import LevelEncoder, level_cell
 from mfd_cli.core.metrics import auroc_auprc
 from mfd_cli.core.refit import RefittedHead, refit_head
@@ -50,6 +49,8 @@ TURNS = 3
 """How often all is judged; from the second time on without the tracks that disagreed before, which would mislead the head."""
 BLOCKS = 80
 """Stretches of bins: every second one chooses, and the others are the units of the standard error."""
+FEWEST_IN_BLOCK = 5
+"""Bins that a stretch has at least: a likelihood of fewer is one of chance."""
 TRIED = 8
 """Levels whose likelihood is computed, of those that correlate best on the bins that choose."""
 LEAST_SHARE = 0.1
@@ -244,8 +245,8 @@ def why_none(trained: Bools, factors: Sequence[str]) -> str:
 
 def factors_of(run: Run, wanted: Sequence[str]) -> list[str]:
     """Return the factors to judge: those named, or all that have levels. ConfigError for a free head or another name."""
-    if not isinstance(run.model.head, ConditionedHead):
-        raise ConfigError("qc needs a model with a conditioned head", hint="train without --head free")
+    if not run.model.has_parts:
+        raise ConfigError("qc needs a model whose head knows the metadata", hint="train without --head free")
     known = [name for name, encoder in run.model.metadata.encoders.items() if isinstance(encoder, LevelEncoder)]
     for name in wanted:
         if name not in known:
@@ -257,7 +258,7 @@ def held_out_bins(dataset: Dataset) -> Bins:
     """Return the test bins, or validation ones where there are too few; DatasetError where both are."""
     for split in ("test", "validation"):
         bins = dataset.split(split)
-        if len(bins) >= 10 * BLOCKS:
+        if len(bins) >= FEWEST_IN_BLOCK * BLOCKS:
             return bins.thinned(MOST_BINS)
     raise DatasetError(
         "has too few bins that were not trained on",
