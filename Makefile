@@ -25,7 +25,7 @@ demo: install
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python examples/demo.py $(DEMO)
 
 test: install
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST)
 
 # Other processors' kernels, and sums over two threads, as far as this machine can play them: every test that trains, or
 # compares numbers of a model. Each line is another machine; what passes on one only is not mended but lucky.
@@ -39,11 +39,11 @@ AVX2    := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTI
 AVX512  := ATEN_CPU_CAPABILITY=avx512 ONEDNN_MAX_CPU_ISA=AVX512_CORE_AMX MKL_ENABLE_INSTRUCTIONS=AVX512
 
 test-isa: install
-	$(DEFAULT) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ISA_TESTS)
+	$(DEFAULT) OMP_NUM_THREADS=1 $(PYTEST) $(ISA_TESTS)
 	$(DEFAULT) OMP_NUM_THREADS=2 $(BIN)/python -m pytest $(ISA_TESTS)
-	$(AVX2) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ISA_TESTS)
+	$(AVX2) OMP_NUM_THREADS=1 $(PYTEST) $(ISA_TESTS)
 	$(AVX2) OMP_NUM_THREADS=2 $(BIN)/python -m pytest $(ISA_TESTS)
-	$(AVX512) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ISA_TESTS)
+	$(AVX512) OMP_NUM_THREADS=1 $(PYTEST) $(ISA_TESTS)
 	$(AVX512) OMP_NUM_THREADS=2 $(BIN)/python -m pytest $(ISA_TESTS)
 
 lint: install

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
 
 from mfd_cli.core.decompose import decompose
 from mfd_cli.core.metrics import auroc_auprc
@@ -33,6 +34,7 @@ from mfd_cli.formats.motif_files import read_motifs
 from mfd_cli.genome.motifs import Motif
 from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.folder import Run, load_run
+from truth import regressed_twin
 
 FEWEST_INTERVALS = 50
 LEAST_BITS = 9
@@ -225,43 +227,58 @@ def sequences(dataset: Dataset, bins: Bins) -> list[str]:
 # -- spike-in ----------------------------------------------------------------------------------------------------------
 
 
+HEADS = {
+    "conditioned": ["model.head=conditioned"],
+    "mixed, joint": ["model.head=mixed", "model.subspaces=joint"],
+    "free head": ["model.head=free"],
+}
+"""Settings of the heads that are told of the spiked half; the free head by a regression of its weights."""
+
+
 def spike(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Add peaks at G+C-rich bins to a random half of the tracks, name the half in a column, train on that, and compare.
 
-    On the test contig, for the spiked tracks and their original labels: AUROC of the biased prediction, of the one with the
-    technical part set aside, and of the model that was trained on the originals; and how well the column's part of the
-    logit follows G+C.
+    On the test contig, for the spiked tracks and their original labels: AUROC and AUPRC of the biased prediction, of the one
+    with the technical part set aside, and of the model that was trained on the originals; for each head. And the slope on G+C
+    (logits per standard deviation) by which spiked tracks differ from others, through each part.
     """
     original = open_dataset(folder / "dataset", verify=False)
     base = folder / f"spike-{options.dose:g}"
     if not (base / "dataset").exists():
         make_spiked(folder, base, original, options.dose)
-    run, plain = train(base, "run", options), train(folder, "plain", options)
     dataset = open_dataset(base / "dataset", verify=False)
     bins = dataset.split("test")
     assert np.array_equal(bins.start, original.split("test").start)
-    spiked = np.array([track.metadata["Batch"] == "spiked" for track in run.tracks[: run.peak_tracks]])
-    truth = unpack_bits(original.split("test").peaks, run.peak_tracks)
-    told = unpack_bits(bins.peaks, run.peak_tracks)
-    rated = spiked & (truth.sum(0) >= 5)
-    latents, head = bin_latents(run, dataset, bins), Predictor(run.model).head
-    logits, technical = (
-        values[:, : run.peak_tracks] for values in (head.logits(latents), head.group_part("technical", latents))
-    )
-    own = Predictor(plain.model).head.logits(bin_latents(plain, original, bins))[:, : run.peak_tracks]
+    truth = unpack_bits(original.split("test").peaks, len(original.peak_tracks))
     gc = np.array([(text.count("G") + text.count("C")) / 128 for text in sequences(dataset, bins)])
-    mean = technical[:, spiked].mean(1) - technical[:, ~spiked].mean(1)
-    return {
-        "dose": options.dose,
-        "tracks": int(rated.sum()),
-        "gc_of_added_part": float(np.corrcoef(mean, gc)[0, 1]),
-        "auroc_spiked_labels": float(np.nanmean(aurocs(logits, told)[rated])),
-        "auroc_original_labels": {
-            "biased prediction": float(np.nanmean(aurocs(logits, truth)[rated])),
-            "technical part set aside": float(np.nanmean(aurocs(logits - technical, truth)[rated])),
-            "trained on the originals": float(np.nanmean(aurocs(own, truth)[rated])),
-        },
-    }
+    gc = (gc - gc.mean()) / gc.std()
+    result: dict[str, Any] = {"dose": options.dose}
+    for name, settings in HEADS.items():
+        stem = name.replace(", ", "-").replace(" ", "-")
+        run, plain = train(base, f"run-{stem}", options, *settings), train(folder, f"plain-{stem}", options, *settings)
+        if not run.model.has_parts:
+            run = regressed_twin(run, dataset)
+        peaks = run.peak_tracks
+        spiked = np.array([track.metadata["Batch"] == "spiked" for track in run.tracks[:peaks]])
+        rated = spiked & (truth.sum(0) >= 5)
+        latents, head = bin_latents(run, dataset, bins), Predictor(run.model).head
+        logits = head.logits(latents)[:, :peaks]
+        parts = {group: head.group_part(group, latents)[:, :peaks] for group in head.groups}
+        own = Predictor(plain.model).head.logits(bin_latents(plain, original, bins))[:, :peaks]
+        scores = {"biased": logits, "technical set aside": logits - parts["technical"], "trained on the originals": own}
+        result[name if name != "free head" else "twin + regression"] = {
+            "tracks": int(rated.sum()),
+            "slope": {
+                group: float(gc @ (part[:, spiked].mean(1) - part[:, ~spiked].mean(1)) / len(gc))
+                for group, part in parts.items()
+            },
+            "auroc": {what: float(np.nanmean(aurocs(score, truth)[rated])) for what, score in scores.items()},
+            "auprc": {
+                what: float(np.mean([average_precision_score(truth[:, i], score[:, i]) for i in np.flatnonzero(rated)]))
+                for what, score in scores.items()
+            },
+        }
+    return result
 
 
 def make_spiked(source: Path, base: Path, original: Dataset, dose: float) -> None:

@@ -21,8 +21,15 @@ from mfd_cli.runs.folder import Run, load_run
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
+LONG_ROOMS = ("whole", "training", "engine", "evaluation", "explain", "simulate")
+"""Rooms of tests whose files take longest, longest first. `make test` deals whole files to its workers in this order, so that
+what a file sets up is set up once, and no worker is left with a long file at the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked gpu are skipped where there is no CUDA device."""
+    """Tests of the rooms that take longest come first; those marked gpu are skipped where there is no CUDA device."""
+    rank = {room: number for number, room in enumerate(LONG_ROOMS)}
+    items.sort(key=lambda item: rank.get(item.path.parent.name, len(rank)))
     for item in items:
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
