@@ -8,6 +8,8 @@ TORCH       ?= torch
 TORCH_FLAGS ?=
 DEMO    ?= demo
 BIN     := $(VENV)/bin
+# Whole files to each worker, in the order of tests/conftest.py: what a file sets up is set up once.
+PYTEST  := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test test-isa lint soak bench bench-gpu bench-truth bench-truth-full clean install
@@ -30,7 +32,7 @@ test: install
 # Other processors' kernels, and sums over two threads, as far as this machine can play them: every test that trains, or
 # compares numbers of a model. Each line is another machine; what passes on one only is not mended but lucky.
 ISA_TESTS := tests/core tests/engine tests/evaluation tests/explain tests/experiments/test_strands.py tests/predictions \
-  tests/runs/test_batches.py tests/runs/test_format.py tests/training/test_going_on.py tests/training/test_small_worlds.py \
+  tests/runs/test_batches.py tests/runs/test_format.py tests/training/test_going_on.py tests/training/test_mixed_training.py tests/training/test_small_worlds.py \
   tests/training/test_stretched_training.py tests/training/test_sweep.py \
   tests/training/test_train.py tests/variants/test_effects.py tests/variants/test_saturate.py tests/variants/test_score.py \
   tests/whole/test_disentangling.py tests/whole/test_upstream_defects.py
