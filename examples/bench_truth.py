@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from truth import compare, compare_variants, regressed_twin
+from truth import compare, compare_variants, regressed
 
 PENALTY, TWIN, REGRESSED = "objective.penalties", "free head (twin)", "twin + regression"
 CONDITIONED, MIXED = "conditioned", "mixed, joint"
@@ -239,7 +239,7 @@ def one(world: Path, folder: Path, settings: Sequence[str]) -> None:
         score_variants(run, genome, str(world / "input.vcf"), options)
         measured["itself"] |= compare_variants(world, table)
     else:
-        measured["regressed"] = compare(world, regressed_twin(run, dataset), dataset)
+        measured["regressed"] = compare(world, regressed(run, dataset), dataset)
     (folder / "truth.json").write_text(json.dumps(measured, indent=1) + "\n")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,10 @@ from mfd_cli.core.decompose import decompose
 from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.motif_match import match_motifs
 from mfd_cli.core.predictor import Head, Predictor
-from mfd_cli.core.regression import regressed
 from mfd_cli.core.shares import covariance_of, variance_shares, whole_latent
 from mfd_cli.dataset.bins import unpack_bits
 from mfd_cli.dataset.folder import Dataset
+from mfd_cli.evaluation.regressed_twin import regressed_twin
 from mfd_cli.explain.results import LIKELY
 from mfd_cli.formats.motif_files import read_motifs
 from mfd_cli.runs.at_work import bin_latents
@@ -103,14 +103,9 @@ def compare(folder: Path, run: Run, dataset: Dataset, latents: Floats | None = N
     return result
 
 
-def regressed_twin(run: Run, dataset: Dataset) -> Run:
-    """The run of a free head with the parts that a regression of its weights on the metadata finds; see core/regression.py."""
-    latents = bin_latents(run, dataset, dataset.split("validation"))
-    logits = Predictor(run.model).head.logits(latents)
-    share = 1 / (1 + np.exp(-logits.astype(float)))
-    measured = np.array([track.measured for track in run.tracks], float)
-    model = regressed(run.model, np.cov(latents.T.astype(float)), measured * (share * (1 - share)).mean(0))
-    return replace(run, model=model)
+def regressed(run: Run, dataset: Dataset) -> Run:
+    """The run of a free head with the parts that a regression of its weights on the metadata finds, by its validation bins."""
+    return regressed_twin(run, LongArray.of(bin_latents(run, dataset, dataset.split("validation"))))
 
 
 def coverage(own: MixedHead, head: Head, latents: Floats, truth: Truth, seen: NDArray[np.bool_]) -> dict[str, float]:

@@ -34,7 +34,7 @@ from mfd_cli.formats.motif_files import read_motifs
 from mfd_cli.genome.motifs import Motif
 from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.folder import Run, load_run
-from truth import regressed_twin
+from truth import regressed
 
 FEWEST_INTERVALS = 50
 LEAST_BITS = 9
@@ -257,7 +257,7 @@ def spike(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         stem = name.replace(", ", "-").replace(" ", "-")
         run, plain = train(base, f"run-{stem}", options, *settings), train(folder, f"plain-{stem}", options, *settings)
         if not run.model.has_parts:
-            run = regressed_twin(run, dataset)
+            run = regressed(run, dataset)
         peaks = run.peak_tracks
         spiked = np.array([track.metadata["Batch"] == "spiked" for track in run.tracks[:peaks]])
         rated = spiked & (truth.sum(0) >= 5)

@@ -94,3 +94,14 @@ def test_the_projection_takes_out_the_mean_and_inverts_the_rest() -> None:
     matrix = projection(covariance)
     assert torch.allclose(matrix @ torch.ones(7).double(), torch.zeros(7).double(), atol=1e-12)
     assert torch.allclose(matrix @ covariance @ matrix, matrix, atol=1e-12)
+
+
+def test_weights_that_are_less_than_their_noise_have_next_to_no_variance() -> None:
+    generator = torch.Generator().manual_seed(5)
+    weights = torch.randn(20, 6, generator=generator).double() * 1e-4
+    start = silent([alike(np.arange(20) % 4)], [0.5, 0.5])
+    found = learn_variances(
+        weights @ weights.T, 6, Components(start.kernels, start.variances, torch.ones(20).double()), 300
+    )
+    assert ((found.variances > 0) & (found.variances < 1e-3)).all()
+    assert torch.isfinite(Components(found.kernels, found.variances, torch.zeros(20).double()).projection()).all()

@@ -20,6 +20,8 @@ from torch import Tensor
 
 LEAST = 1e-6
 """The least variance of a term, as a share of all together: next to nothing, from which it can grow again."""
+TINY = 1e-10
+"""The least variance at all, where weights are no more than noise: so that the prior stays one."""
 TOLERANCE = 1e-3
 """Variances are found where none moves by more than this share of their sum in an iteration."""
 
@@ -81,7 +83,7 @@ def learn_variances(
         expected = (flat @ expecting.reshape(-1)).clamp_min(torch.finfo(flat.dtype).tiny)
         variances = now.variances * torch.sqrt(found.clamp_min(0) / expected)
         total = variances.sum()
-        variances = torch.maximum(variances, LEAST * total)
+        variances = torch.maximum(variances, LEAST * total).clamp_min(TINY)
         moved = float((variances - now.variances).abs().max() / total)
         now = Components(start.kernels, variances, start.noise)
         if moved < TOLERANCE:

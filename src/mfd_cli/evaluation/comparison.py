@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mfd_cli.base.arrays import Floats
 from mfd_cli.base.long_array import LongArray
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.predictor import Head, Predictor
@@ -18,6 +19,7 @@ from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation.baselines import from_other_tracks, kmer_ridge
 from mfd_cli.evaluation.linear import Prediction
+from mfd_cli.evaluation.regressed_twin import regressed_twin
 from mfd_cli.evaluation.track_scores import Look, mean_of, rated, scores_of
 from mfd_cli.runs.at_work import kept_latents
 from mfd_cli.runs.folder import Run
@@ -72,7 +74,21 @@ def baselines_of(
     for name, other in beside.items():
         with reading.latents(other) as latents:
             theirs = Predictor(other.model, reading.device).head
-            yield name, Prediction(latents, theirs.matrix(), theirs.bias)
+            yield name, Prediction(latents, theirs.matrix(), said_of(other, theirs.bias, other.model.has_parts))
+            if other.model.factors and not other.model.has_parts and not other.model.trained.all():
+                found = Predictor(regressed_twin(other, latents).model).head
+                yield (
+                    f"{name} + regression",
+                    Prediction(latents, found.matrix(), said_of(other, found.bias, True, True)),
+                )
+
+
+def said_of(run: Run, bias: Floats, held_out: bool, held_out_alone: bool = False) -> Floats:
+    """Return biases (tracks,) with NaN for the tracks of which a run says nothing: those that it did not train on, unless it
+    says something of held-out ones too; and those that it did, where it is of `held_out_alone` that it is asked."""
+    trained = run.model.trained
+    silent = (trained & held_out_alone) | (~trained & (not held_out))
+    return np.where(silent, np.float32(np.nan), bias)
 
 
 def score_baselines(run: Run, reading: Reading, baselines: Iterable[tuple[str, Prediction]]) -> list[dict[str, Any]]:

@@ -99,7 +99,7 @@ class Trainer:
     """Their ids, in the order of the outputs."""
     used: Tensor
     cells_of: Tensor
-    """(tracks,) In how many training bins each output was measured."""
+    """(tracks,) In how many training bins each output was measured, as far as they count beside a mixed head's prior."""
     total_steps: int
     pace: Pace
     autocast: bool
@@ -167,7 +167,7 @@ def build(
         device,
         tuple(track.id for track in tracks),
         torch.from_numpy(trained.astype(np.float32)).to(device),
-        torch.tensor([float(track.measured) for track in tracks], device=device),
+        torch.tensor([track.measured / objective.prior for track in tracks], device=device),
         planned_steps(config, pace),
         pace,
         autocast=config.train.precision == "bf16" or (config.train.precision == "auto" and device.type == "cuda"),
