@@ -26,9 +26,9 @@ from mfd_cli.training.resume import Interrupted
 SUBSPACES = ("disjoint", "joint")
 
 
-def mixed(folder: Path, subspaces: str, **sections: object) -> Run:
+def mixed(folder: Path, subspaces: str, gpus: int = 0) -> Run:
     tiny.dataset(folder / "dataset")
-    return training.train(tiny.project(folder, model={"head": "mixed", "subspaces": subspaces}, **sections), gpus=0)
+    return training.train(tiny.project(folder, model={"head": "mixed", "subspaces": subspaces}), gpus=gpus)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,16 @@ def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, subspaces: str) ->
     ]
     assert [line["train_prior"] for line in lines[0]] == [line["train_prior"] for line in lines[1]]
     assert all(line["train_prior"] > 0 for line in lines[0])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("subspaces", SUBSPACES)
+def test_it_is_trained_on_a_gpu(tmp_path: Path, subspaces: str) -> None:
+    head = mixed(tmp_path, subspaces, gpus=1).model.head
+    assert isinstance(head, MixedHead)
+    assert all(torch.isfinite(head.variances(space)).all() for space in head.spaces)
+    weights = head.weights()
+    assert (weights.matrix() - head.matrix()).abs().max() < 1e-5
 
 
 def test_a_run_has_variances_that_were_learnt_and_parts_that_add_up(project: Path) -> None:

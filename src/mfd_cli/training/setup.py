@@ -100,6 +100,8 @@ class Trainer:
     used: Tensor
     cells_of: Tensor
     """(tracks,) In how many training bins each output was measured, as far as they count beside a mixed head's prior."""
+    cells: float
+    """Their sum over the training tracks."""
     total_steps: int
     pace: Pace
     autocast: bool
@@ -155,6 +157,7 @@ def build(
     backbone = processes.spread(compiled(model.backbone) if config.train.compile else model.backbone)
     fused = device.type in ("cuda", "cpu")
     objective = config.objective
+    cells_of = np.array([track.measured for track in tracks]) / objective.prior
     return Trainer(
         config,
         model,
@@ -167,7 +170,8 @@ def build(
         device,
         tuple(track.id for track in tracks),
         torch.from_numpy(trained.astype(np.float32)).to(device),
-        torch.tensor([track.measured / objective.prior for track in tracks], device=device),
+        torch.from_numpy(cells_of.astype(np.float32)).to(device),
+        float(cells_of[trained].sum()),
         planned_steps(config, pace),
         pace,
         autocast=config.train.precision == "bf16" or (config.train.precision == "auto" and device.type == "cuda"),

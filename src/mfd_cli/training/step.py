@@ -70,7 +70,7 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
     if isinstance(head, MixedHead):
         information = trainer.cells_of * curvature(logits.detach(), batch.peaks.shape[1], weight, counts)
         head.follow_data(information, latent.detach(), average_share(trainer.step))
-        prior = head.prior() / trainer.cells_of[head.trained].sum()
+        prior = head.prior() / trainer.cells
         parts["prior"], total = prior.detach(), total + prior
     # The adversary's parameters are frozen here, so that the model's backward pass leaves no gradient in them.
     trainer.penalties.requires_grad_(False)
