@@ -207,11 +207,6 @@ class ObjectiveConfig(Node):
         default_factory=lambda: dict(DEFAULT_PENALTIES),
         description="independence penalties, which add up; naming one replaces the default, {} is none",
     )
-    prior: float = Field(
-        1.0,
-        gt=0,
-        description="how much a mixed head's prior counts: 1 as if bins were independent, N as if so many neighbours were one",
-    )
     bins: Count = Field(
         128,
         description="bins of each batch, drawn at random, that the penalties and the adversary see; all where it has fewer",

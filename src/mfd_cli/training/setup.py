@@ -99,7 +99,7 @@ class Trainer:
     """Their ids, in the order of the outputs."""
     used: Tensor
     cells_of: Tensor
-    """(tracks,) In how many training bins each output was measured, as far as they count beside a mixed head's prior."""
+    """(tracks,) In how many training bins each output was measured."""
     cells: float
     """Their sum over the training tracks."""
     total_steps: int
@@ -157,7 +157,7 @@ def build(
     backbone = processes.spread(compiled(model.backbone) if config.train.compile else model.backbone)
     fused = device.type in ("cuda", "cpu")
     objective = config.objective
-    cells_of = np.array([track.measured for track in tracks]) / objective.prior
+    cells_of = np.array([track.measured for track in tracks])
     return Trainer(
         config,
         model,
