@@ -203,6 +203,9 @@ def test_intervals_contain_the_truth_as_often_as_they_say() -> None:
         head.covariance.copy_(torch.eye(8))
         head.curvature.fill_(4.0)  # the noise of a weight has a variance of 1 / 4
         head.variances(space).copy_(torch.tensor([0.5, 0.2, 0.3, 0.1, 0.2, 0.1][: len(space.terms)] + [0.1]))
+        head.axes(space).copy_(torch.eye(8))  # every latent is an axis, all with the same variances
+        head.get_buffer("duals_all").copy_(torch.eye(8))
+        head.axis_variances(space).copy_(head.variances(space)[:, None].expand(-1, 8))
         head.derive()
         for _ in range(60):
             parts = dict.fromkeys(inside, torch.zeros(tracks, 8))
@@ -224,7 +227,7 @@ def test_intervals_contain_the_truth_as_often_as_they_say() -> None:
             found = head.weights().groups
             for group, truth in parts.items():
                 relative = truth if group == RESIDUAL else truth - truth[rows].mean(0)
-                deviation = head.part_variances(group)[0].sqrt()[:, None]
+                deviation = head.part_variances(space, group).sqrt().T
                 inside[group].append(((found[group] - relative).abs() <= 1.645 * deviation).float()[rows])
     for group, hits in inside.items():
         assert 0.88 < float(torch.stack(hits).mean()) < 0.92, group
@@ -239,3 +242,40 @@ def test_deviations_grow_with_the_change_of_the_latent() -> None:
     elsewhere = change.clone()
     elsewhere[:, head.slices["technical"]] = 0
     assert (head.part_deviations("technical", elsewhere) == 0).all()  # a group acts in its own subspace alone
+
+
+def test_axes_keep_apart_what_one_variance_for_all_would_split() -> None:
+    """Targets differ in four latents; assays, of which each target knows one, in another: the assay's part is found."""
+    rows = [{"t": t, "a": "p" if t in "ABCD" else "q", "n": str(n)} for t in "ABCDEFGH" for n in range(4)]
+    factors = {name: FACTORS[name] for name in ("target", "assay")}
+    trained = np.ones(len(rows), bool)
+    metadata = fit_metadata(rows, factors)
+    terms = terms_of(factors, metadata, rows)
+    kernels = {term.name: term_kernel(metadata, term, rows, rows) for term in terms}
+    centre = {group: trained / len(rows) for group in GROUPS}
+    generator, assay = (
+        torch.Generator().manual_seed(3),
+        torch.tensor([1.0 if row["a"] == "p" else -1.0 for row in rows]),
+    )
+    truth = torch.zeros(len(rows), 8)
+    truth[:, 7] = 0.7 * assay
+    motifs = torch.randn(8, 4, generator=generator)[[ord(row["t"]) - 65 for row in rows]]
+    motifs = motifs - torch.stack([motifs[assay == side].mean(0) for side in (1, -1)])[(assay < 0).long()]
+    mixed_up = torch.linalg.qr(torch.randn(8, 8, generator=generator))[0]  # no latent is an axis
+
+    def leaks(whole: bool) -> float:
+        head = MixedHead(GROUPS, True, terms, kernels, centre, torch.zeros(len(rows)), trained)
+        with torch.no_grad():
+            weights = truth + 0.02 * torch.randn(len(rows), 8, generator=generator)
+            weights[:, :4] += motifs
+            head.weight.copy_(weights @ mixed_up)
+            head.follow_data(torch.full((len(rows),), 2000.0), torch.randn(4096, 8, generator=generator), 0.0)
+        head.learn_variances(300)
+        if whole:
+            head.axes(head.spaces[0]).zero_()
+            head.derive()
+        found = head.weights().groups["technical"] @ mixed_up.T
+        return float((found - truth).norm() / truth.norm())
+
+    assert leaks(whole=False) < 0.1
+    assert leaks(whole=True) > 0.3

@@ -113,8 +113,7 @@ def of_mixed(model: MfdModel, head: MixedHead) -> Decomposition:
         for name, factor in model.factors.items()
     }
     for term in head.terms:
-        weights = own[term.name]
-        contributions[term.name] = (weights - head.centre[term.group].to(weights) @ weights).cpu().numpy()
+        contributions[term.name] = own[term.name].cpu().numpy()
     contributions[RESIDUAL] = head.weights().groups[RESIDUAL].cpu().numpy()
     group_of = {name: factor.group for name, factor in model.factors.items()}
     group_of |= {term.name: term.group for term in head.terms} | {RESIDUAL: RESIDUAL}

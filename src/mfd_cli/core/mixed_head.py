@@ -29,6 +29,13 @@ from mfd_cli.settings.names import RESIDUAL
 
 PRIOR_VARIANCE = 1.0
 """What all terms of a subspace start with together: far more than weights have, so that the prior is weak at first."""
+MOST_AXES = 24
+"""Axes of a subspace that have variances of their own. On planted worlds ten hold 99.5 % of what tells tracks apart."""
+LENT = 0.3
+"""How much the mean over all axes counts for each axis, whose own weights count 1."""
+AXIS_ITERATIONS = 100
+LEAST_SHARE = 1e-3
+"""An axis holds at least so much of what tells tracks apart."""
 ITERATIONS = 30
 """Iterations for the variances at each validation; they go on where the last validation left off."""
 
@@ -44,14 +51,13 @@ class Space(NamedTuple):
     terms: tuple[Term, ...]
 
 
-class Derived(NamedTuple):
-    """What follows from the variances of a subspace: `precision` (training tracks, training tracks) of the prior; the shared
-    row of the weights is `mean` (training tracks,) times the training tracks' weights, a part's rows are `parts` name ->
-    (tracks, training tracks) times them."""
+class Solved(NamedTuple):
+    """What parts are made of in a subspace, float64 on the CPU: `asked` (training tracks, axes) and `rest` (training tracks,
+    latents) are P times the weights along the axes and beside them, `shared` (latents,) the mean row."""
 
-    precision: Tensor
-    mean: Tensor
-    parts: dict[str, Tensor]
+    asked: Tensor
+    rest: Tensor
+    shared: Tensor
 
 
 class MixedHead(nn.Module):
@@ -87,8 +93,15 @@ class MixedHead(nn.Module):
         for space in self.spaces:
             count = len(space.terms) + 1
             self.register_buffer(f"variances_{space.name}", torch.full((count,), PRIOR_VARIANCE / count))
+            latents = space.place.stop - space.place.start
+            axes = max(min(MOST_AXES, latents, int(np.sum(trained)) - 1), 1)
+            self.register_buffer(f"axes_{space.name}", torch.zeros(latents, axes))
+            self.register_buffer(f"duals_{space.name}", torch.zeros(axes, latents))
+            self.register_buffer(f"axis_noise_{space.name}", torch.ones(axes))
+            self.register_buffer(f"axis_variances_{space.name}", torch.ones(count, axes))
         self.trained = torch.from_numpy(np.asarray(trained, bool))
-        self.derived: dict[str, Derived] = {}
+        self.precision: dict[str, Tensor] = {}
+        self.solved: dict[str, tuple[int, Solved]] = {}
         self.derive()
         self.register_load_state_dict_post_hook(lambda head, _: head.derive())
 
@@ -134,7 +147,7 @@ class MixedHead(nn.Module):
 
     @torch.no_grad()
     def learn_variances(self, iterations: int = ITERATIONS, shrunk: bool = True) -> None:
-        """Set the variances to those under which the weights are likeliest, and what follows from them.
+        """Set the variances to those under which the weights are likeliest, then the axes and the variances along each.
 
         `shrunk` says that the weights were learnt under the prior; otherwise they are what the data alone say.
         """
@@ -142,65 +155,125 @@ class MixedHead(nn.Module):
             now = self.components(space, self.noise())
             learnt = learn_variances(self.gram(space), self.columns(space), now, iterations, shrunk)
             self.variances(space).copy_(learnt.variances)
+            self.axes(space).zero_()
         self.derive()
+        for space in self.spaces:
+            self.learn_axes(space)
+        self.derive()
+
+    def learn_axes(self, space: Space) -> None:
+        """Turn a subspace so that what tells the first group's levels apart lies along other axes than what tells the others'
+        apart, as far as one variance for the whole subspace can tell; then learn each axis's own variances.
+
+        A base composition that differs between labs, and motifs that differ between targets, are then no longer split alike.
+        """
+        covariance = self.latent_covariance(space).double().cpu()
+        values, vectors = torch.linalg.eigh(covariance)
+        vectors, values = vectors[:, values > LEAST_SHARE * values.sum()], values[values > LEAST_SHARE * values.sum()]
+        whiten, back = vectors * values.sqrt(), vectors / values.sqrt()
+        weights = self.own_weights(space)
+        whitened = weights @ whiten
+        centred = whitened - whitened.mean(0)
+        size, directions = torch.linalg.eigh(centred.T @ centred)
+        kept = torch.arange(len(size)).flip(0)[: self.axes(space).shape[1]]
+        kept = kept[size[kept] > LEAST_SHARE * size.sum().clamp_min(1e-300)]
+        if not len(kept):
+            return
+        size, directions = size[kept].sqrt(), directions[:, kept]
+        contrast = torch.zeros(len(kept), len(kept), dtype=torch.float64)
+        first = next((term.group for term in space.terms), RESIDUAL)
+        for group, part in self.group_parts(space).items():
+            along = part[self.get_buffer("rows").cpu()] @ whiten @ directions / size
+            contrast += (along.T @ along) * (1 if group == first else -1)
+        _, turn = torch.linalg.eigh(contrast)
+        axes, duals = whiten @ (directions / size) @ turn, (turn.T * size) @ directions.T @ back.T
+        count = len(kept)
+        self.axes(space)[:, :count] = axes.to(self.weight)
+        self.get_buffer(f"duals_{space.name}").zero_()[:count] = duals.to(self.weight)
+        self.get_buffer(f"axis_noise_{space.name}")[:count] = ((directions / size) @ turn).pow(2).sum(0).to(self.weight)
+        self.learn_axis_variances(space, weights @ axes)
+
+    def learn_axis_variances(self, space: Space, along: Tensor) -> None:
+        """Learn the variances of weights along axes (training tracks, axes): each from its own and, for LENT of one, from all.
+
+        One column of weights is little to learn several variances from.
+        """
+        centred = along - along.mean(0)
+        spread = centred.pow(2).mean(0)
+        unit = centred / spread.sqrt()
+        together, noise = unit @ unit.T / along.shape[1], self.noise()
+        start = self.components(space)
+        shares = start.variances / start.variances.sum()
+        for axis in range(along.shape[1]):
+            own = torch.outer(unit[:, axis], unit[:, axis]) + LENT * together
+            of_axis = noise * self.get_buffer(f"axis_noise_{space.name}")[axis].double().cpu() / spread[axis]
+            seen = Components(start.kernels, shares, of_axis)
+            learnt = learn_variances(own, 1 + LENT, seen, AXIS_ITERATIONS).variances
+            self.axis_variances(space)[:, axis] = (learnt * spread[axis]).to(self.weight)
+
+    def axes(self, space: Space) -> Tensor:
+        """Return the axes (latents, axes) of a subspace: weights times these are the weights along them. 0 where unused."""
+        return self.get_buffer(f"axes_{space.name}")
+
+    def axis_variances(self, space: Space) -> Tensor:
+        """Return the variances along each axis, (terms + 1, axes)."""
+        return self.get_buffer(f"axis_variances_{space.name}")
+
+    def own_weights(self, space: Space) -> Tensor:
+        """Return the training tracks' weights in a subspace, in float64 on the CPU."""
+        return self.weight[self.get_buffer("rows")].double().cpu()[:, space.place]
 
     @torch.no_grad()
     def take_variances(self, other: MixedHead) -> None:
-        """Set the variances to those of another head of the same terms."""
+        """Set the variances and axes to those of another head of the same terms."""
+        names = ("variances", "axes", "duals", "axis_noise", "axis_variances")
         for space in self.spaces:
-            self.variances(space).copy_(other.variances(space))
+            for name in names:
+                self.get_buffer(f"{name}_{space.name}").copy_(other.get_buffer(f"{name}_{space.name}"))
         self.derive()
 
     @torch.no_grad()
     def derive(self) -> None:
-        """Compute what follows from the variances: the prior's precision, and how each part is made from the weights."""
-        rows, like = self.get_buffer("rows").cpu(), self.weight
+        """Compute the prior's precision from the variances, and forget what parts were made of before."""
+        self.solved.clear()
         for space in self.spaces:
-            components = self.components(space)
-            precision, mean = components.projection(), components.mean_weights()
-            parts: dict[str, Tensor] = {}
-            for term, variance in zip(space.terms, components.variances):
-                maker = variance * self.kernels[term.name][:, rows] @ precision
-                parts[term.group] = parts[term.group] + maker if term.group in parts else maker
-            for group, maker in parts.items():
-                middle = self.centre[group] @ maker
-                parts[group], mean = maker - middle, mean + middle
-            parts[RESIDUAL] = torch.zeros(len(self.bias), len(rows), dtype=torch.float64)
-            parts[RESIDUAL][rows] = components.variances[-1] * precision
-            self.derived[space.name] = Derived(
-                precision.to(like), mean.to(like), {name: maker.to(like) for name, maker in parts.items()}
-            )
+            self.precision[space.name] = self.components(space).projection().to(self.weight)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """Move what is derived along with the parameters."""
+        """Move the prior's precision along with the parameters."""
         super()._apply(fn, recurse)
-        for name, (precision, mean, parts) in self.derived.items():
-            self.derived[name] = Derived(fn(precision), fn(mean), {part: fn(maker) for part, maker in parts.items()})
+        self.precision = {name: fn(precision) for name, precision in self.precision.items()}
+        self.solved.clear()
         return self
 
     @torch.no_grad()
-    def part_variances(self, group: str) -> Tensor:
-        """Return the variance of a part, given the data, (subspaces, tracks): that of each weight for independent latents.
+    def part_variances(self, space: Space, group: str) -> Tensor:
+        """Return the variance of a part given the data, along each axis of a subspace, (axes, tracks).
 
         A group's part is that relative to the mean of the training tracks. See `part_deviations` for what it makes of logits.
         """
         rows, found = self.get_buffer("rows").cpu(), []
-        for space in self.spaces:
-            components = self.components(space, self.noise())
-            if group == RESIDUAL:
-                kernel = components.variances[-1] * torch.eye(len(self.bias), dtype=torch.float64)
-            else:
-                mine = [(t, s) for t, s in zip(space.terms, components.variances) if t.group == group]
-                kernel = sum(
-                    (variance * self.kernels[term.name] for term, variance in mine),
-                    torch.zeros(len(self.bias), len(self.bias), dtype=torch.float64),
-                )
+        components = self.components(space)
+        for axis, variances in enumerate(self.axis_variances(space).double().cpu().T):
+            kernel = self.kernel_of(space, group, variances)
+            if group != RESIDUAL:
                 kernel = kernel - self.centre[group] @ kernel
                 kernel = kernel - (kernel @ self.centre[group])[:, None]
+            noise = self.noise() * self.get_buffer(f"axis_noise_{space.name}")[axis].double().cpu()
             cross = kernel[:, rows]  # what is the same for all tracks does not matter: the projection takes it out
-            explained = ((cross @ components.projection()) * cross).sum(1)
+            explained = ((cross @ Components(components.kernels, variances, noise).projection()) * cross).sum(1)
             found.append((kernel.diagonal() - explained).clamp_min(0))
         return torch.stack(found)
+
+    def kernel_of(self, space: Space, group: str, variances: Tensor) -> Tensor:
+        """Return the covariance (tracks, tracks) of a group's part, or of the residual, for variances (terms + 1,)."""
+        if group == RESIDUAL:
+            return variances[-1] * torch.eye(len(self.bias), dtype=torch.float64)
+        total = torch.zeros(len(self.bias), len(self.bias), dtype=torch.float64)
+        for term, variance in zip(space.terms, variances):
+            if term.group == group:
+                total += variance * self.kernels[term.name]
+        return total
 
     @torch.no_grad()
     def part_deviations(self, group: str, latent: Tensor) -> Tensor:
@@ -209,10 +282,9 @@ class MixedHead(nn.Module):
         Also of a change of the latent, as a variant makes it. What is not counted is that the latents could be other ones.
         """
         total = latent.new_zeros(len(latent), len(self.bias))
-        for space, variance in zip(self.spaces, self.part_variances(group)):
-            own = latent[:, space.place]
-            size = own.pow(2).sum(1) * (self.columns(space) / self.latent_covariance(space).trace())
-            total += torch.outer(size, variance.to(latent))
+        for space in self.spaces:
+            along = latent[:, space.place] @ self.get_buffer(f"duals_{space.name}").T
+            total += along.pow(2) @ self.part_variances(space, group).to(latent)
         return total.sqrt()
 
     # -- what the weights are ------------------------------------------------------------------------------------------
@@ -226,9 +298,7 @@ class MixedHead(nn.Module):
         trained, total = self.weight[self.get_buffer("rows")], self.weight.new_zeros(())
         for space in self.spaces:
             own = trained[:, space.place]
-            total = (
-                total + ((own @ self.latent_covariance(space)) * (self.derived[space.name].precision @ own)).sum() / 2
-            )
+            total = total + ((own @ self.latent_covariance(space)) * (self.precision[space.name] @ own)).sum() / 2
         return total
 
     @torch.no_grad()
@@ -239,47 +309,95 @@ class MixedHead(nn.Module):
             self.weight[held] = self.weights().matrix()[held]
 
     @torch.no_grad()
-    def term_weights(self, kernels: Mapping[str, Doubles] | None = None) -> dict[str, Tensor]:
-        """Return what each term contributes to the weights of rows, (rows, size of its group), before a group is centred.
+    def solve(self, space: Space) -> Solved:
+        """Return what parts are made of, from the weights as they are now; kept until the weights change."""
+        known = self.solved.get(space.name)
+        if known is not None and known[0] == self.weight._version:
+            return known[1]
+        weights, components = self.own_weights(space), self.components(space)
+        axes, duals = self.axes(space).double().cpu(), self.get_buffer(f"duals_{space.name}").double().cpu()
+        along = weights @ axes
+        rest = weights - along @ duals
+        shared, asked = components.mean_weights() @ rest, torch.zeros_like(along)
+        for axis, variances in enumerate(self.axis_variances(space).double().cpu().T):
+            if axes[:, axis].any():
+                own = Components(components.kernels, variances, components.noise)
+                asked[:, axis] = own.projection() @ along[:, axis]
+                shared = shared + (own.mean_weights() @ along[:, axis]) * duals[axis]
+        found = Solved(asked, components.projection() @ rest, shared)
+        self.solved[space.name] = (self.weight._version, found)
+        return found
 
-        `kernels` name -> (rows, training tracks) says how alike the rows are to the training tracks; default: the model's own.
-        """
-        trained, result = self.weight[self.get_buffer("rows")], dict[str, Tensor]()
+    def term_parts(self, space: Space, kernels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what each term contributes to the weights of rows in a subspace, (rows, latents), not centred, in float64;
+        `kernels` name -> (rows, training tracks)."""
+        solved, duals = self.solve(space), self.get_buffer(f"duals_{space.name}").double().cpu()
+        whole, along = self.variances(space).double().cpu(), self.axis_variances(space).double().cpu()
+        return {
+            term.name: (kernels[term.name] @ (solved.asked * along[number])) @ duals
+            + kernels[term.name] @ (whole[number] * solved.rest)
+            for number, term in enumerate(space.terms)
+        }
+
+    def group_parts(self, space: Space) -> dict[str, Tensor]:
+        """Return what the groups contribute to the tracks' weights in a subspace, group -> (tracks, latents), not centred."""
+        terms, parts = self.term_parts(space, self.own_kernels()), dict[str, Tensor]()
+        for term in space.terms:
+            parts[term.group] = parts[term.group] + terms[term.name] if term.group in parts else terms[term.name]
+        return parts
+
+    def own_kernels(self) -> dict[str, Tensor]:
+        """Return how alike the tracks are to the training tracks, name -> (tracks, training tracks)."""
         rows = self.get_buffer("rows").cpu()
+        return {name: kernel[:, rows] for name, kernel in self.kernels.items()}
+
+    @torch.no_grad()
+    def term_weights(self) -> dict[str, Tensor]:
+        """Return what each term contributes to the tracks' weights, (tracks, size of its group), relative to the mean of the
+        training tracks."""
+        kernels, result = self.own_kernels(), dict[str, Tensor]()
         for space in self.spaces:
-            components, own = self.components(space), trained[:, space.place]
-            precision = components.projection()  # large numbers, which cancel: not in float32
-            for term, variance in zip(space.terms, components.variances):
-                kernel = self.kernels[term.name][:, rows] if kernels is None else torch.from_numpy(kernels[term.name])
-                result[term.name] = (variance * kernel @ precision).to(own) @ own
+            for term, part in zip(space.terms, self.term_parts(space, kernels).values()):
+                result[term.name] = (part - self.centre[term.group] @ part).to(self.weight)
         return result
 
+    @torch.no_grad()
     def group_weights(self, kernels: Mapping[str, Doubles]) -> dict[str, Tensor]:
         """Return each group's part of the weights of rows, (rows, size of the group), relative to the mean of the training
-        tracks; the residual of rows that nobody measured is 0. `kernels`: see `term_weights`."""
-        own, new = self.term_weights(), self.term_weights(kernels)
+        tracks; the residual of rows that nobody measured is 0. `kernels` name -> (rows, training tracks) says how alike the
+        rows are to the training tracks."""
         rows = len(next(iter(kernels.values()))) if kernels else 0
+        given = {name: torch.from_numpy(kernel) for name, kernel in kernels.items()}
         groups = {group: self.weight.new_zeros(rows, size) for group, size in self.groups.items()}
-        for term in self.terms:
-            middle = self.centre[term.group].to(self.weight) @ own[term.name]
-            groups[term.group] = groups[term.group] + new[term.name] - middle
+        for space in self.spaces:
+            middle = {group: self.centre[group] @ part for group, part in self.group_parts(space).items()}
+            total = {group: -row.expand(rows, -1) for group, row in middle.items()}
+            for term, part in zip(space.terms, self.term_parts(space, given).values()):
+                total[term.group] = total[term.group] + part
+            groups |= {group: part.to(self.weight) for group, part in total.items()}
         return groups
 
+    @torch.no_grad()
     def weights(self) -> HeadWeights:
         """Return the parts of the weights: shared, each group's, and the residual, which add up to the trained weights."""
-        trained = self.weight[self.get_buffer("rows")]
-        shared = torch.cat([self.derived[space.name].mean @ trained[:, space.place] for space in self.spaces])
-        groups = {}
-        for group, place in self.slices.items():
-            pieces = []
-            for space in self.spaces:
-                made, own = self.derived[space.name].parts.get(group), trained[:, space.place]
-                if made is not None:
-                    pieces.append(made @ own)
-                elif space.place.start >= place.start and space.place.stop <= place.stop:
-                    pieces.append(own.new_zeros(len(self.bias), own.shape[1]))
-            groups[group] = torch.cat(pieces, 1)
-        return HeadWeights(self.bias, shared, groups, self.slices)
+        rows, groups, shared, own = self.get_buffer("rows").cpu(), dict[str, Tensor](), list[Tensor](), list[Tensor]()
+        for space in self.spaces:
+            solved, mean = self.solve(space), self.solve(space).shared
+            for group, part in self.group_parts(space).items():
+                middle = self.centre[group] @ part
+                groups[group], mean = part - middle, mean + middle
+            along, duals = (
+                self.axis_variances(space).double().cpu()[-1],
+                self.get_buffer(f"duals_{space.name}").double().cpu(),
+            )
+            residual = torch.zeros(len(self.bias), solved.rest.shape[1], dtype=torch.float64)
+            residual[rows] = (solved.asked * along) @ duals + self.variances(space).double().cpu()[-1] * solved.rest
+            shared.append(mean)
+            own.append(residual)
+        silent = {group: self.weight.new_zeros(len(self.bias), size) for group, size in self.groups.items()}
+        made = silent | groups | {RESIDUAL: torch.cat(own, 1)}
+        parts = {group: made[group].to(self.weight) for group in self.groups}
+        return HeadWeights(self.bias, torch.cat(shared).to(self.weight), parts, self.slices)
 
 
 def spaces_of(groups: Mapping[str, int], joint: bool, terms: Sequence[Term]) -> tuple[Space, ...]:
