@@ -162,7 +162,7 @@ def test_cuts_without_a_block() -> None:
     assert math.log(ratio.high / ratio.value) == pytest.approx(stats.t.ppf(0.975, 9) * error_of(logs))
     whole = st.block_table(
         np.flatnonzero(positive), positive, blocks, everything
-    )  # it selects one class: no block changes that
+    )  # no block changes the difference of 1
     assert st.share_difference(whole).p == pytest.approx(stats.fisher_exact([[10, 0], [0, 10]]).pvalue)
 
 

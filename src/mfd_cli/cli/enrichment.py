@@ -36,6 +36,9 @@ def enrich_command(
     block_size: Annotated[
         int | None, typer.Option("--block-size", min=1, help="Or blocks of so many bp [default: 1000000].")
     ] = None,
+    fasta: Annotated[
+        Path | None, typer.Option("--fasta", help="Genome: compares variants of the same trinucleotide change, too.")
+    ] = None,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -58,6 +61,7 @@ def enrich_command(
             fdr=fdr,
             blocks=blocks,
             block_size=block_size,
+            fasta=fasta,
             force=force,
             progress=display,
         )

@@ -20,6 +20,7 @@ from mfd_cli.base.files import check_output, whole_folder, write_json
 from mfd_cli.base.progress import Progress
 from mfd_cli.enrichment import models
 from mfd_cli.enrichment.blocks import BLOCK_SIZE, Blocks, blocks_by_distance, blocks_of_intervals, remarks
+from mfd_cli.enrichment.contexts import Contexts, contexts_of
 from mfd_cli.enrichment.features import (
     Direction,
     EnrichSettings,
@@ -33,6 +34,7 @@ from mfd_cli.enrichment.labels import Joined, join, read_labels, summary_of
 from mfd_cli.enrichment.score_table import ScoreTable
 from mfd_cli.enrichment.selected import by_feature, enriched, write_selected
 from mfd_cli.formats.bed import read_intervals
+from mfd_cli.formats.fasta import read_fasta
 from mfd_cli.formats.tables import write_tsv
 
 QUANTILES = (0.0001, 0.001, 0.01, 0.1, 0.9, 0.99, 0.999, 0.9999)
@@ -116,6 +118,7 @@ def enrich(
     fdr: float = 0.05,
     blocks: Path | None = None,
     block_size: int | None = None,
+    fasta: Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> EnrichResult:
@@ -123,14 +126,15 @@ def enrich(
 
     `scores` is the Parquet table of `mfd score-variants`, `labels` a table with a header (see labels.py),
     `features` are patterns such as `level.*`. Standard errors and p are over blocks of the genome: those of the BED file
-    `blocks`, or of `block_size` bp (default: BLOCK_SIZE). Raises InputError, MetadataError and RegionError where files cannot
-    be read or joined, ConfigError for both kinds of blocks.
+    `blocks`, or of `block_size` bp (default: BLOCK_SIZE). With the genome in `fasta`, variants are compared within
+    trinucleotide changes too. Raises InputError, MetadataError, RegionError and GenomeError where files cannot be read or
+    joined, ConfigError for both kinds of blocks.
     """
     started = time.monotonic()
     settings = EnrichSettings(tuple(sorted(set(quantiles))), direction, fdr)
     if blocks is not None and block_size is not None:
         raise ConfigError("blocks come from a file or have a size, not both")
-    check_folder(output, force, [scores, labels, *([blocks] if blocks else [])])
+    check_folder(output, force, [path for path in (scores, labels, blocks, fasta) if path])
     table = ScoreTable(scores)
     names = chosen(table.features, features, scores)
     intervals = read_intervals(blocks) if blocks else None
@@ -140,7 +144,8 @@ def enrich(
     in_blocks = (
         blocks_of_intervals(places, intervals) if intervals else blocks_by_distance(places, block_size or BLOCK_SIZE)
     )
-    design = design_of(joined, in_blocks)
+    contexts = contexts_of(places, *table.alleles(joined.rows), read_fasta(fasta)) if fasta else None
+    design = design_of(joined, in_blocks, contexts)
     rows, cuts, half_cuts = measured(table, names, design, settings, progress)
     with whole_folder(output) as folder:
         write_tsv(folder / "features.tsv", rows)
@@ -153,7 +158,7 @@ def enrich(
         exact = [with_exact_cut(row) for row in checked]
         write_tsv(folder / "selected_cuts.tsv", exact, None if exact else ("feature", "score", "half"))
         about = summary_of(known, joined)
-        summary = summarise(table, about, joined, in_blocks, settings, rows, cuts, selected, len(checked))
+        summary = summarise(table, about, joined, in_blocks, contexts, settings, rows, cuts, selected, len(checked))
         write_json(folder / "summary.json", summary)
     return EnrichResult(output, rows, summary, time.monotonic() - started)
 
@@ -186,6 +191,7 @@ def summarise(
     labels: Row,
     joined: Joined,
     blocks: Blocks,
+    contexts: Contexts | None,
     settings: EnrichSettings,
     rows: Sequence[Row],
     cuts: Sequence[Row],
@@ -208,10 +214,11 @@ def summarise(
         "scores": table.about,
         "labels": labels,
         "blocks": {"count": blocks.count, "made_of": blocks.made_of, "outside": blocks.outside},
+        **({"contexts": {"count": len(contexts.names), "variants_without": contexts.without}} if contexts else {}),
         "settings": {"quantiles": settings.quantiles, "direction": settings.direction, "fdr": settings.fdr},
         "features": len(rows),
         "found": found,
-        "warnings": [*warnings_of(table, labels, joined, rows), *remarks(blocks)],
+        "warnings": [*warnings_of(table, labels, joined, rows), *remarks(blocks), *left_without(contexts)],
     }
 
 
@@ -246,3 +253,13 @@ def warnings_of(table: ScoreTable, labels: Row, joined: Joined, rows: Sequence[R
     if incomplete:
         warnings.append(f"{incomplete:,} features lack the score of some variants (n_missing)")
     return warnings
+
+
+def left_without(contexts: Contexts | None) -> list[str]:
+    """Return the sentence on variants without a trinucleotide change, where there are any."""
+    if contexts is None or not contexts.without:
+        return []
+    return [
+        f"{contexts.without:,} variants are no substitution of one base between known ones: they have no part in the AUROC "
+        "within contexts"
+    ]

@@ -25,6 +25,7 @@ from mfd_cli.base.threads import usable_cores
 from mfd_cli.enrichment import models
 from mfd_cli.enrichment import statistics as st
 from mfd_cli.enrichment.blocks import Blocks
+from mfd_cli.enrichment.contexts import Contexts
 from mfd_cli.enrichment.jackknife import Estimate, mean_over_blocks
 from mfd_cli.enrichment.labels import Joined
 from mfd_cli.enrichment.models import Fit, Sets
@@ -68,13 +69,17 @@ class EnrichSettings:
 
 @dataclass(frozen=True)
 class Design:
-    """What is known of the labelled variants besides their scores: (n,) `rows` of the table, classes and blocks; and sets."""
+    """What is known of the labelled variants besides their scores: (n,) `rows` of the table, classes and blocks; and sets.
+
+    `contexts` (n,) are numbers of trinucleotide changes, negative where there is none; without a genome they are not known.
+    """
 
     rows: Ints
     positive: Bools
     sets: Sets | None
     blocks: Ints
     block_count: int
+    contexts: Ints | None = None
 
     @property
     def halves(self) -> tuple[Bools, Bools]:
@@ -83,9 +88,10 @@ class Design:
         return first, ~first
 
 
-def design_of(joined: Joined, blocks: Blocks) -> Design:
-    """Return the design of joined variants in these blocks."""
-    return Design(joined.rows, joined.positive, joined.sets, blocks.number, blocks.count)
+def design_of(joined: Joined, blocks: Blocks, contexts: Contexts | None) -> Design:
+    """Return the design of joined variants in these blocks, with their trinucleotide changes if those are known."""
+    number = None if contexts is None else contexts.number
+    return Design(joined.rows, joined.positive, joined.sets, blocks.number, blocks.count, number)
 
 
 def kind_of(feature: str) -> str:
@@ -161,11 +167,16 @@ def measure(name: str, values: Doubles, design: Design, settings: EnrichSettings
     row = {"feature": name, "kind": kind_of(name), "score": _score_name(settings), **class_row(used, positive, known)}
     everything = st.class_counts(positive, blocks, design.block_count)
     row["blocks"] = int(everything.any(0).sum())
+    contexts = None if design.contexts is None else design.contexts[known]
     row |= area_row("auroc", ranking, positive, blocks, design.block_count)
+    if contexts is not None:
+        row |= context_row("auroc", used, positive, contexts, blocks, design.block_count)
     if settings.direction == "both":
         if (used < 0).any():
             size = st.rank(np.abs(used), positive)
             row |= area_row("auroc_absolute", size, positive, blocks, design.block_count)
+            if contexts is not None:
+                row |= context_row("auroc_absolute", np.abs(used), positive, contexts, blocks, design.block_count)
         else:
             size = ranking
             row |= {name.replace("auroc", "auroc_absolute"): row[name] for name in row if name.startswith("auroc")}
@@ -186,6 +197,12 @@ def area_row(name: str, ranking: st.Ranking, positive: Bools, blocks: Ints, coun
     found, independent = st.count_pairs(ranking, positive, blocks, count).area(), st.auroc(ranking)
     ratio = (found.se / independent.se) ** 2 if independent.se else math.nan
     return {**spread(name, found), f"{name}_variance_ratio": ratio}
+
+
+def context_row(name: str, values: Doubles, positive: Bools, contexts: Ints, blocks: Ints, count: int) -> Row:
+    """Return the AUROC within trinucleotide changes as columns: pairs of the same change alone are compared."""
+    pairs = st.count_pairs_within(values, positive, contexts, blocks, count)
+    return spread(f"{name}_within_context", pairs.area())
 
 
 def _score_name(settings: EnrichSettings) -> str:

@@ -100,6 +100,12 @@ class ScoreTable:
         own = np.array([names.index(name) for name in plain], np.int64)
         return Places(names, own[encoded.indices.to_numpy()], table["position"].to_numpy().astype(np.int64) - 1)
 
+    def alleles(self, rows: Ints) -> tuple[pa.Array, pa.Array]:
+        """Return the reference and alternate alleles of these rows, texts (n,) each."""
+        with self.errors():
+            table = self.file.read(columns=["ref", "alt"], use_threads=False).take(pa.array(rows))
+        return table["ref"].combine_chunks(), table["alt"].combine_chunks()
+
     def naming(self, by: str) -> list[str]:
         """Return the columns that labels are joined by."""
         return ["id"] if by == "id" else [name for name in (*WHERE, "key") if name in self.columns]

@@ -14,8 +14,9 @@ scipy.stats.rankdata takes 0.34 s. Fisher's p of all tables with the same margin
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -195,6 +196,20 @@ def count_pairs(ranking: Ranking, positive: Bools, blocks: Ints, count: int) -> 
         positives,
         negatives,
     )
+
+
+def count_pairs_within(values: Doubles, positive: Bools, strata: Ints, blocks: Ints, count: int) -> PairCounts:
+    """Count the pairs of variants of the same stratum (n,), from 0 on; those of a negative one have no partner."""
+    order = np.argsort(strata, kind="stable")
+    ends = np.searchsorted(strata[order], np.arange(int(strata.max(initial=-1)) + 2))
+    nothing = np.zeros(count, np.int64)
+    counts = [PairCounts(0.0, 0.0, np.zeros(count), np.zeros(count), nothing, nothing)]
+    for low, high in pairwise(ends.tolist()):
+        members = order[low:high]
+        own = positive[members]
+        if own.any() and not own.all():  # else its blocks have no part in any pair
+            counts.append(count_pairs(rank(values[members], own), own, blocks[members], count))
+    return PairCounts(*(sum(getattr(one, field.name) for one in counts) for field in fields(PairCounts)))
 
 
 def ordered_pairs(ranks: Ints, positive: Bools, groups: Ints, count: int) -> Doubles:
