@@ -217,6 +217,9 @@ def test_blocks_come_from_an_option_and_are_told(tmp_path: Path) -> None:
     assert found["blocks"] == "30" and float(found["auroc_se"]) == pytest.approx(area.se, rel=1e-4)
     independent = st.auroc(st.rank(values, positive))
     assert float(found["auroc_variance_ratio"]) == pytest.approx((area.se / independent.se) ** 2, rel=1e-3)
+    lines = [line.split("\t") for line in (tmp_path / "file/quantiles.tsv").read_text().splitlines()]
+    p = np.array([[float(row[lines[0].index(name)]) for name in ("p", "fisher_p", "block_p")] for row in lines[1:]])
+    assert (p[:, 0] == p[:, 1:].max(1)).all() and (p[:, 1] < p[:, 2]).any() and (p[:, 1] > p[:, 2]).any()
     assert "standard errors and p are over 30 blocks (100,000 bp of a contig)" in results["distance"].said
     assert "over 30 blocks (blocks of ld.bed)" in results["file"].said
     assert json.loads((tmp_path / "file/summary.json").read_text())["blocks"]["count"] == 30
