@@ -30,6 +30,15 @@ def enrich_command(
         str, typer.Option("--direction", help="both: scores have a sign; absolute: only their size counts.")
     ] = "both",
     fdr: Annotated[float, typer.Option("--fdr", help="False discovery rate of what is called enriched.")] = 0.05,
+    blocks: Annotated[
+        Path | None, typer.Option("--blocks", help="BED file of independent blocks, such as those of linkage.")
+    ] = None,
+    block_size: Annotated[
+        int | None, typer.Option("--block-size", min=1, help="Or blocks of so many bp [default: 1000000].")
+    ] = None,
+    fasta: Annotated[
+        Path | None, typer.Option("--fasta", help="Genome: compares variants of the same trinucleotide change, too.")
+    ] = None,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -50,6 +59,9 @@ def enrich_command(
             features=features,
             direction=one_of("--direction", direction, DIRECTIONS),
             fdr=fdr,
+            blocks=blocks,
+            block_size=block_size,
+            fasta=fasta,
             force=force,
             progress=display,
         )

@@ -1,7 +1,7 @@
 """`mfd enrich`: which scores tell two classes of variants apart, such as rare from common, or causal from matched ones.
 
 Every feature (a numeric column of the scores) is ranked, fitted and cut, see enrichment/features.py; what a cut selects is
-compared with what it leaves.
+compared with what it leaves. Variants are independent between blocks of the genome only, see enrichment/blocks.py.
 """
 
 from __future__ import annotations
@@ -19,21 +19,26 @@ from mfd_cli.base.errors import ConfigError, OutputError, few
 from mfd_cli.base.files import check_output, whole_folder, write_json
 from mfd_cli.base.progress import Progress
 from mfd_cli.enrichment import models
+from mfd_cli.enrichment.blocks import BLOCK_SIZE, Blocks, blocks_by_distance, blocks_of_intervals, remarks
+from mfd_cli.enrichment.contexts import Contexts, contexts_of
 from mfd_cli.enrichment.features import (
     Direction,
     EnrichSettings,
     Row,
     compare,
+    design_of,
     measured,
     with_exact_cut,
 )
 from mfd_cli.enrichment.labels import Joined, join, read_labels, summary_of
 from mfd_cli.enrichment.score_table import ScoreTable
-from mfd_cli.enrichment.selected import enriched, write_selected
+from mfd_cli.enrichment.selected import by_feature, enriched, write_selected
+from mfd_cli.formats.bed import read_intervals
+from mfd_cli.formats.fasta import read_fasta
 from mfd_cli.formats.tables import write_tsv
 
 QUANTILES = (0.0001, 0.001, 0.01, 0.1, 0.9, 0.99, 0.999, 0.9999)
-FORMAT, VERSION = "variant-enrichment", 1
+FORMAT, VERSION = "variant-enrichment", 2
 MANY_UNMATCHED = 0.05
 """Share of the labelled variants from which those that are not scored are worth a warning."""
 HEADLINES = 5
@@ -56,15 +61,16 @@ class EnrichResult:
 
     def lines(self) -> list[str]:
         """Return what was counted, and the features that rank the classes best, in words."""
-        labels, found = self.summary["labels"], self.summary["found"]
+        labels, found, blocks = self.summary["labels"], self.summary["found"], self.summary["blocks"]
         sets = f", {labels['sets']:,} sets" if "sets" in labels else ""
         best = sorted(self.rows, key=lambda row: -strength(row))[:HEADLINES]
         return [
             f"{labels['variants']:,} labelled variants: {labels['positive']:,} {labels['positive_label']}, "
             f"{labels['negative']:,} {labels['negative_label']}{sets}; {labels['not_scored']:,} of the table are not scored",
             f"{len(self.rows):,} features: {self._ranking():,} rank the classes, {found['quantile_features']:,} are enriched "
-            f"at a cut (q < {self.summary['settings']['fdr']:g}); {found['selected_variants']:,} variants selected "
-            f"({self.seconds:.1f} s)",
+            f"at a cut (q < {self.summary['settings']['fdr']:g}); {found['selected_variants']:,} variants selected by cuts "
+            f"that the other half of the blocks chose ({self.seconds:.1f} s)",
+            f"standard errors and p are over {blocks['count']:,} blocks ({blocks['made_of']})",
             *map(headline, best),
             f"wrote {self.output}",
         ]
@@ -110,32 +116,49 @@ def enrich(
     quantiles: Sequence[float] = QUANTILES,
     direction: Direction = "both",
     fdr: float = 0.05,
+    blocks: Path | None = None,
+    block_size: int | None = None,
+    fasta: Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> EnrichResult:
     """Compare the scores of two classes of variants, feature by feature, and write a folder of tables.
 
     `scores` is the Parquet table of `mfd score-variants`, `labels` a table with a header (see labels.py),
-    `features` are patterns such as `level.*`. Raises InputError and MetadataError where they cannot be read or joined.
+    `features` are patterns such as `level.*`. Standard errors and p are over blocks of the genome: those of the BED file
+    `blocks`, or of `block_size` bp (default: BLOCK_SIZE). With the genome in `fasta`, variants are compared within
+    trinucleotide changes too. Raises InputError, MetadataError, RegionError and GenomeError where files cannot be read or
+    joined, ConfigError for both kinds of blocks.
     """
     started = time.monotonic()
     settings = EnrichSettings(tuple(sorted(set(quantiles))), direction, fdr)
-    check_folder(output, force, (scores, labels))
+    if blocks is not None and block_size is not None:
+        raise ConfigError("blocks come from a file or have a size, not both")
+    check_folder(output, force, [path for path in (scores, labels, blocks, fasta) if path])
     table = ScoreTable(scores)
     names = chosen(table.features, features, scores)
+    intervals = read_intervals(blocks) if blocks else None
     known = read_labels(labels, label_column, positive, match_column)
     joined = join(known, table.batches(table.naming(known.by)))
-    rows, cuts = measured(table, names, joined, settings, progress)
+    places = table.places(joined.rows)
+    in_blocks = (
+        blocks_of_intervals(places, intervals) if intervals else blocks_by_distance(places, block_size or BLOCK_SIZE)
+    )
+    contexts = contexts_of(places, *table.alleles(joined.rows), read_fasta(fasta)) if fasta else None
+    design = design_of(joined, in_blocks, contexts)
+    rows, cuts, half_cuts = measured(table, names, design, settings, progress)
     with whole_folder(output) as folder:
         write_tsv(folder / "features.tsv", rows)
         write_tsv(folder / "quantiles.tsv", [with_exact_cut(row) for row in cuts])
-        compared = compare(table, joined, settings)
+        compared = compare(table, design, settings)
         write_tsv(folder / "raw_vs_debiased.tsv", compared, None if compared else ("feature", "score"))
-        selected = write_selected(
-            folder / "selected.parquet", table, joined, known.classes, cuts, settings.fdr, settings.used, progress
+        selected, checked = write_selected(
+            folder / "selected.parquet", table, design, known.classes, half_cuts, settings, progress
         )
+        exact = [with_exact_cut(row) for row in checked]
+        write_tsv(folder / "selected_cuts.tsv", exact, None if exact else ("feature", "score", "half"))
         about = summary_of(known, joined)
-        summary = summarise(table, about, joined, settings, rows, cuts, selected)
+        summary = summarise(table, about, joined, in_blocks, contexts, settings, rows, cuts, selected, len(checked))
         write_json(folder / "summary.json", summary)
     return EnrichResult(output, rows, summary, time.monotonic() - started)
 
@@ -167,17 +190,21 @@ def summarise(
     table: ScoreTable,
     labels: Row,
     joined: Joined,
+    blocks: Blocks,
+    contexts: Contexts | None,
     settings: EnrichSettings,
     rows: Sequence[Row],
     cuts: Sequence[Row],
     selected: int,
+    selecting: int,
 ) -> Row:
     """Return what summary.json holds: what was read, joined, set and found, and what to be wary of."""
     families = [name for name in rows[0] if name.endswith("_q")]
     found: Row = {family.removesuffix("_q"): sum(row[family] < settings.fdr for row in rows) for family in families}
     found |= {
-        "quantile_tests": sum(row["fisher_q"] < settings.fdr for row in cuts),
-        "quantile_features": len(enriched(cuts, settings.fdr)),
+        "quantile_tests": sum(row["q"] < settings.fdr for row in cuts),
+        "quantile_features": len(by_feature(enriched(cuts, settings.fdr))),
+        "selecting_cuts": selecting,
         "selected_variants": selected,
     }
     return {
@@ -186,10 +213,12 @@ def summarise(
         "mfd_version": __version__,
         "scores": table.about,
         "labels": labels,
+        "blocks": {"count": blocks.count, "made_of": blocks.made_of, "outside": blocks.outside},
+        **({"contexts": {"count": len(contexts.names), "variants_without": contexts.without}} if contexts else {}),
         "settings": {"quantiles": settings.quantiles, "direction": settings.direction, "fdr": settings.fdr},
         "features": len(rows),
         "found": found,
-        "warnings": warnings_of(table, labels, joined, rows),
+        "warnings": [*warnings_of(table, labels, joined, rows), *remarks(blocks), *left_without(contexts)],
     }
 
 
@@ -224,3 +253,13 @@ def warnings_of(table: ScoreTable, labels: Row, joined: Joined, rows: Sequence[R
     if incomplete:
         warnings.append(f"{incomplete:,} features lack the score of some variants (n_missing)")
     return warnings
+
+
+def left_without(contexts: Contexts | None) -> list[str]:
+    """Return the sentence on variants without a trinucleotide change, where there are any."""
+    if contexts is None or not contexts.without:
+        return []
+    return [
+        f"{contexts.without:,} variants are no substitution of one base between known ones: they have no part in the AUROC "
+        "within contexts"
+    ]

@@ -1,7 +1,10 @@
 """Logistic models of one score on two classes of variants, and the statistics of matched designs (`Sets`).
 
 Everywhere `values` (n,) are finite scores, one per variant, and `positive` (n,) says which variants are of the positive class.
-Intervals are 95 %. Nothing here opens a file.
+`blocks` (n,) are the numbers of the blocks of the genome that they lie in. Nothing here opens a file.
+
+A slope's standard error is over blocks: without each block the model is not fitted again, but takes one step of Newton's method
+from its maximum.
 
 What is our own here, and why. scikit-learn's logistic regression has no standard errors, and neither it nor scipy has the
 conditional one. statsmodels has both, but does not say which of the reasons in `Fit` leaves a feature without a slope, and its
@@ -14,20 +17,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from mfd_cli.base.arrays import Bools, Doubles, Ints
-from mfd_cli.enrichment.statistics import (
-    UNKNOWN,
-    WIDTH,
-    Estimate,
-    area_against_half,
-    difference_from_zero,
-    dot,
-    two_sided,
-)
+from mfd_cli.enrichment.jackknife import jackknife, sums
+from mfd_cli.enrichment.statistics import dot, ordered_pairs
 
 MOST_STEPS, CLOSE = 50, 1e-7
 """Newton's method ends when a step is shorter than the root of CLOSE standard errors; its last step squares that."""
@@ -36,12 +33,15 @@ MOST_CASES = 100
 
 
 class Fit(NamedTuple):
-    """The slope of a logistic model. `outcome` is `converged`, or why there is no slope: `too few` variants of a class,
-    `constant` score, `separated` classes (the best slope is infinite), `sets too large`, `not converged`."""
+    """The slope of a logistic model; `se`, `t`, `p` and the interval are over blocks.
+
+    `outcome` is `converged`, or why there is no slope: `too few` variants of a class, `constant` score, `separated` classes
+    (the best slope is infinite), `sets too large`, `not converged`.
+    """
 
     coefficient: float = math.nan
     se: float = math.nan
-    z: float = math.nan
+    t: float = math.nan
     p: float = math.nan
     low: float = math.nan
     high: float = math.nan
@@ -84,7 +84,7 @@ def newton(likelihood: Callable[[Doubles], Likelihood], start: Doubles) -> tuple
     return at, here, False
 
 
-def logistic(values: Doubles, positive: Bools) -> Fit:
+def logistic(values: Doubles, positive: Bools, blocks: Ints) -> Fit:
     """Fit the class to one score and a constant by logistic regression (maximum likelihood); R2 is McFadden's."""
     if not len(values) or positive.all() or not positive.any():
         return Fit(outcome="too few")
@@ -95,8 +95,10 @@ def logistic(values: Doubles, positive: Bools) -> Fit:
     sign = np.where(positive, 1.0, -1.0)
     start = np.array([math.log(share / (1 - share)), 0.0])
     at, best, converged = newton(lambda slope: _binomial(slope, centred, sign), start)
+    if not converged:
+        return Fit()
     null = len(values) * (share * math.log(share) + (1 - share) * math.log1p(-share))
-    return _fit(at, best, converged, null)
+    return _fit(at, best, null, _of_blocks(at, centred, sign, blocks))
 
 
 def separates(values: Doubles, positive: Bools) -> bool:
@@ -121,21 +123,35 @@ def _binomial(slope: Doubles, values: Doubles, sign: Doubles) -> Likelihood:
     return Likelihood(log, gradient, np.array([[one, two], [two, three]]))
 
 
-def _fit(at: Doubles, best: Likelihood, converged: bool, null: float) -> Fit:
-    """Return the last coefficient of a model, with Wald's test."""
-    if not converged:
-        return Fit()
-    slope, se = float(at[-1]), math.sqrt(float(np.linalg.inv(best.information)[-1, -1]))
-    return Fit(
-        slope,
-        se,
-        slope / se,
-        two_sided(slope / se),
-        slope - WIDTH * se,
-        slope + WIDTH * se,
-        1 - best.log / null,
-        "converged",
-    )
+class BlockShares(NamedTuple):
+    """What each block adds to the gradient (blocks, k) and to the information (blocks, k, k) at the maximum."""
+
+    gradient: Doubles
+    information: Doubles
+
+
+def _of_blocks(slope: Doubles, values: Doubles, sign: Doubles, blocks: Ints) -> BlockShares:
+    """Return the shares of blocks in the derivatives of `_binomial`; only blocks with a variant are there."""
+    wrong = 1 / (1 + np.exp(np.minimum(sign * (slope[0] + slope[1] * values), 700)))
+    weight, residual = wrong * (1 - wrong), wrong * sign
+    gradient = np.stack([sums(part, blocks) for part in (residual, residual * values)], axis=-1)
+    one, two, three = (sums(weight * values**power, blocks) for power in range(3))
+    information = np.stack([np.stack([one, two], axis=-1), np.stack([two, three], axis=-1)], axis=-1)
+    occupied = np.bincount(blocks) > 0
+    return BlockShares(gradient[occupied], information[occupied])
+
+
+def _fit(at: Doubles, best: Likelihood, null: float, shares: BlockShares) -> Fit:
+    """Return the last coefficient of a model at its maximum, with its standard error over blocks; `null` is the log
+    likelihood without the score."""
+    slope, pseudo_r2 = float(at[-1]), 1 - best.log / null
+    try:
+        solved = np.linalg.solve(best.information - shares.information, shares.gradient[..., None])
+    except np.linalg.LinAlgError:  # without some block there is nothing to fit
+        return Fit(slope, pseudo_r2=pseudo_r2, outcome="converged")
+    found = jackknife(slope, slope - np.asarray(solved[:, -1, 0], np.float64))
+    t = slope / found.se if found.se else math.nan
+    return Fit(slope, found.se, t, found.p, found.low, found.high, pseudo_r2, "converged")
 
 
 # -- matched designs ---------------------------------------------------------------------------------------------------
@@ -176,6 +192,12 @@ class Sets:
         """Return (m,) the number of each member's set."""
         return np.repeat(np.arange(len(self)), self.sizes)
 
+    def blocks(self, of_variants: Ints) -> Ints:
+        """Return (sets,) the block of each set: that of its first positive, where its variants lie in several."""
+        positives = np.flatnonzero(self.positive)
+        first = positives[np.searchsorted(positives, self.starts)]
+        return of_variants[self.members[first]]
+
     def only(self, kept: Bools) -> Sets:
         """Return the design with these members (m,) only, without the sets that lack a class then."""
         number = self.number
@@ -197,44 +219,15 @@ def areas_within(ranks: Ints, sets: Sets) -> Doubles:
 
     `ranks` (m,) are those of the members' scores; every set has both classes.
     """
-    if not len(sets):
-        return np.zeros(0)
-    key = (sets.number * (int(ranks.max()) + 1) + ranks) * 2 + sets.positive
-    key.sort()  # by set, then by score: one sort of whole numbers
-    positive = (key & 1).astype(np.int64)
-    ends = np.append(np.flatnonzero(np.diff(key >> 1)) + 1, len(key))  # of runs of equal scores in a set
-    hits, total = np.cumsum(positive)[ends - 1], np.cumsum(1 - positive)[ends - 1]
-    gained, missed = np.diff(hits, prepend=0), np.diff(total, prepend=0)
-    first = np.searchsorted(ends, sets.starts, "right")  # the first run of each set
-    number = np.repeat(np.arange(len(sets)), np.diff(np.append(first, len(ends))))
-    before = np.append(0, total)[first][number]  # negatives of earlier sets
-    ordered = gained * (total - missed - before + missed / 2)
-    return np.asarray(np.add.reduceat(ordered, first) / (sets.positives * (sets.sizes - sets.positives)))
-
-
-def auroc_within(areas: Doubles) -> Estimate:
-    """Return the probability that a positive outranks a negative of its own set, every set weighing the same; p against 0.5.
-
-    The standard error is that of a mean over sets, which are taken to be independent; where all sets agree, p is that of
-    a sign test.
-    """
-    if len(areas) < 2:
-        return UNKNOWN
-    return area_against_half(
-        float(areas.mean()), float(areas.std(ddof=1)) / math.sqrt(len(areas)), 0.5 / math.sqrt(len(areas))
+    return ordered_pairs(ranks, sets.positive, sets.number, len(sets)) / (
+        sets.positives * (sets.sizes - sets.positives)
     )
 
 
-def difference_within(one: Doubles, other: Doubles) -> Estimate:
-    """Return the difference of two scores' areas within the same sets."""
-    if len(one) < 2:
-        return UNKNOWN
-    difference = one - other
-    return difference_from_zero(float(difference.mean()), float(difference.std(ddof=1)) / math.sqrt(len(one)))
-
-
-def conditional_logistic(values: Doubles, sets: Sets) -> Fit:
+def conditional_logistic(values: Doubles, sets: Sets, blocks: Ints) -> Fit:
     """Fit the class to one score by logistic regression, given how many of each set are positive (`values` (m,)).
+
+    `blocks` (sets,) are those of the sets.
 
     The likelihood is exact, for sets with several positives too: the probability that of all choices of as many members
     the positives were chosen. Classes are separated where every set's positives lie above (or below) its negatives or tie
@@ -250,14 +243,25 @@ def conditional_logistic(values: Doubles, sets: Sets) -> Fit:
         return Fit(outcome="sets too large")
     parts = list(_conditional_parts(values, sets, rarer))
 
-    def likelihood(slope: Doubles) -> Likelihood:
+    def by_set(slope: Doubles) -> Doubles:
+        """Return (3, sets) the log likelihood of each set and its two derivatives, in the order of `parts`."""
         with np.errstate(all="ignore"):  # a step too far is seen in the sum, and halved
-            found = np.array([part(float(slope[0])) for part in parts]).sum(0)
+            return np.concatenate([derivatives(float(slope[0])) for _, derivatives in parts], axis=1)
+
+    def likelihood(slope: Doubles) -> Likelihood:
+        found = by_set(slope).sum(1)
         return Likelihood(float(found[0]), found[1:2], found[2:3, None])
 
     start = np.zeros(1)
     null = likelihood(start).log
-    return _fit(*newton(likelihood, start), null)
+    at, best, converged = newton(likelihood, start)
+    if not converged:
+        return Fit()
+    own = blocks[np.concatenate([numbers for numbers, _ in parts])]
+    _, gradient, information = by_set(at)
+    occupied = np.bincount(own) > 0
+    shares = BlockShares(sums(gradient, own)[occupied, None], sums(information, own)[occupied, None, None])
+    return _fit(at, best, null, shares)
 
 
 def separates_within(values: Doubles, sets: Sets) -> tuple[bool, bool]:
@@ -270,11 +274,12 @@ def separates_within(values: Doubles, sets: Sets) -> tuple[bool, bool]:
     return bool(over.all()), bool(under.all())
 
 
-Part = Callable[[float], tuple[float, float, float]]
+Part = tuple[Ints, Callable[[float], Doubles]]
 
 
 def _conditional_parts(values: Doubles, sets: Sets, rarer: Ints) -> Iterator[Part]:
-    """Yield the log likelihood in parts, each a function of the slope that gives it with its two derivatives.
+    """Yield the log likelihood in parts: numbers of sets, and a function of the slope that gives (3, those sets) of it: the
+    log likelihood of each set and its two derivatives.
 
     Which class is called the cases does not matter when the sign of the scores is turned: the rarer one is quicker.
     """
@@ -286,7 +291,7 @@ def _conditional_parts(values: Doubles, sets: Sets, rarer: Ints) -> Iterator[Par
     if single.any():
         kept = single[number]
         starts = np.append(0, np.cumsum(sets.sizes[single]))[:-1]
-        yield lambda slope, own=centred[kept], first=starts: _one_case(slope, own, first)  # type: ignore[misc]
+        yield np.flatnonzero(single), partial(_one_case, values=centred[kept], starts=starts)
     place = np.arange(len(number)) - sets.starts[number]
     widths = 2 ** np.ceil(np.log2(sets.sizes)).astype(np.int64)  # sets of similar size share a padded array
     for count, width in sorted(set(zip(rarer[~single].tolist(), widths[~single].tolist()))):
@@ -294,20 +299,22 @@ def _conditional_parts(values: Doubles, sets: Sets, rarer: Ints) -> Iterator[Par
         kept = chosen[number]
         block = np.full((int(chosen.sum()), width), np.nan)
         block[(np.cumsum(chosen) - 1)[number[kept]], place[kept]] = centred[kept]
-        yield lambda slope, own=block, cases=count: _several_cases(slope, own, cases)  # type: ignore[misc]
+        yield np.flatnonzero(chosen), partial(_several_cases, values=block, cases=count)
 
 
-def _one_case(slope: float, values: Doubles, starts: Ints) -> tuple[float, float, float]:
-    """Sets with one case: `values` (m,) are scores minus their case's score."""
+def _one_case(slope: float, values: Doubles, starts: Ints) -> Doubles:
+    """Return (3, sets) the parts of sets with one case: `values` (m,) are scores minus their case's score."""
     odds = np.exp(slope * values)
     weighted = odds * values
     total, first, second = (np.add.reduceat(part, starts) for part in (odds, weighted, weighted * values))
     mean = first / total
-    return -float(np.log(total).sum()), -float(mean.sum()), float((second / total - mean**2).sum())
+    return np.stack([-np.log(total), -mean, second / total - mean**2])
 
 
-def _several_cases(slope: float, values: Doubles, cases: int) -> tuple[float, float, float]:
-    """Sets (sets, width) with the same number of cases: scores minus the mean of their cases', NaN where there is no member.
+def _several_cases(slope: float, values: Doubles, cases: int) -> Doubles:
+    """Return (3, sets) the parts of sets with the same number of cases.
+
+    `values` (sets, width) are scores minus the mean of their cases', NaN where there is no member.
 
     The sum over all choices is an elementary symmetric polynomial, built member by member with its two derivatives
     (Gail, Lubin and Rubinstein 1981). Odds are scaled so that the sum stays within a float.
@@ -323,4 +330,4 @@ def _several_cases(slope: float, values: Doubles, cases: int) -> tuple[float, fl
         total[1:] += u * total[:-1]
     mean = first[-1] / total[-1]
     log = np.log(total[-1]) + cases * (top - np.log(scale))
-    return -float(log.sum()), -float(mean.sum()), float((second[-1] / total[-1] - mean**2).sum())
+    return np.stack([-log, -mean, second[-1] / total[-1] - mean**2])

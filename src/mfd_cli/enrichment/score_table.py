@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from mfd_cli.base.arrays import Doubles, Ints
 from mfd_cli.base.errors import InputError
 from mfd_cli.base.files import check_input
 from mfd_cli.enrichment.labels import WHERE
+from mfd_cli.genome.sequence import aliases
 
 NOT_SCORES = ("line", "position", "tss_distance", "haplotype", "MFD_BG_*", "quantile.*", "p.*")
 """Numbers that are no scores, or the ranks of one that is there already."""
@@ -27,6 +28,14 @@ ROWS_AT_ONCE = 1 << 20
 def is_no_score(name: str) -> bool:
     """Return whether a column of numbers is one of NOT_SCORES."""
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in NOT_SCORES)
+
+
+class Places(NamedTuple):
+    """Where variants lie: `contig` (n,) are places in `names`, which have no `chr`; `start` (n,) is 0-based."""
+
+    names: tuple[str, ...]
+    contig: Ints
+    start: Ints
 
 
 class ScoreTable:
@@ -80,6 +89,22 @@ class ScoreTable:
         result = np.asarray(values[rows], np.float64)
         result[~np.isfinite(result)] = math.nan
         return result
+
+    def places(self, rows: Ints) -> Places:
+        """Return where the variants of these rows (n,) lie."""
+        with self.errors():
+            table = self.file.read(columns=["contig", "position"], use_threads=False).take(pa.array(rows))
+        encoded = table["contig"].combine_chunks().dictionary_encode()
+        plain = [min(aliases(name)) for name in encoded.dictionary.to_pylist()]
+        names = tuple(dict.fromkeys(plain))  # a table may call one contig both chr1 and 1
+        own = np.array([names.index(name) for name in plain], np.int64)
+        return Places(names, own[encoded.indices.to_numpy()], table["position"].to_numpy().astype(np.int64) - 1)
+
+    def alleles(self, rows: Ints) -> tuple[pa.Array, pa.Array]:
+        """Return the reference and alternate alleles of these rows, texts (n,) each."""
+        with self.errors():
+            table = self.file.read(columns=["ref", "alt"], use_threads=False).take(pa.array(rows))
+        return table["ref"].combine_chunks(), table["alt"].combine_chunks()
 
     def naming(self, by: str) -> list[str]:
         """Return the columns that labels are joined by."""
