@@ -32,9 +32,9 @@ from mfd_cli.dataset.folder import Dataset, open_dataset
 
 FOLDS = (("chrIV", "chrXIII"), ("chrVII", "chrXV"), ("chrXII", "chrXIV"))
 """Test and validation of each fold."""
-RUNS = {"run": [], "no-penalty": ["--set", "objective.penalties={}"], "twin": ["--head", "free"]}
+RUNS = {"run": [], "mixed": ["--head", "mixed"], "no-penalty": ["--set", "objective.penalties={}"], "twin": ["--head", "free"]}
 FIRST_FOLD_ONLY = "no-penalty"
-NAMES = {"run": "MFD", "no-penalty": "MFD, no penalty", "twin": "free-head twin"}
+NAMES = {"run": "conditioned head", "mixed": "mixed head", "no-penalty": "no penalty", "twin": "free-head twin"}
 K, WINDOW = 6, 512
 RIDGE, SHARED_RIDGE = 30_000.0, 3_000.0
 """Window and penalties are the best of a small grid on the first fold's test itself, to the baselines' favour."""

@@ -168,9 +168,9 @@ class ModelConfig(Node):
         description="conditioned: output weights made from the metadata; mixed: free ones with a prior made from the metadata; "
         "free: free ones, which know no groups",
     )
-    subspaces: Literal["disjoint", "joint"] = Field(
-        "disjoint",
-        description="of a mixed head: each group's factors act on latents of their own, or all factors on all latents",
+    subspaces: Literal["joint", "disjoint"] = Field(
+        "joint",
+        description="of a mixed head: all factors act on all latents, or each group's on latents of its own",
     )
     technical: tuple[Text, ...] | None = Field(
         None,
@@ -359,7 +359,7 @@ class ResolvedModel(Node):
     technical: list[str] = Field(default_factory=lambda: [TECHNICAL])
     hidden: int
     head: Literal["mixed", "conditioned", "free"]
-    subspaces: Literal["disjoint", "joint"] = "disjoint"
+    subspaces: Literal["joint", "disjoint"] = "joint"
     gain: bool
     centre: Literal["tracks", "levels"]
 
