@@ -66,7 +66,7 @@ def draw_parts(result: Overview) -> Figure:
     handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[number]) for number in order.values()]
     axes.legend(handles, list(order), frameon=False, loc="lower right")
     axes.set_title(
-        "What the logits are made of, mean over tracks; lines: 95 % intervals over stretches of bins", loc="left"
+        "What the logits are made of, mean over tracks\nLines: 95 % intervals over stretches of bins", loc="left"
     )
     return figure
 
