@@ -121,6 +121,7 @@ def test_the_parts_add_up_to_the_trained_weights(joint: bool) -> None:
             middle = values[trained].mean(0) if group != RESIDUAL else values[trained].sum(0)
             assert middle.abs().max() < 1e-5
         head.learn_variances()
+        head.learn_axes()
 
 
 def test_the_prior_is_the_density_of_a_linear_mixed_model() -> None:
@@ -162,6 +163,7 @@ def test_its_limits_are_the_free_head_and_weights_made_of_metadata_alone() -> No
 def test_tracks_that_do_not_train_have_the_weights_that_their_metadata_say(joint: bool) -> None:
     head = head_of(joint)
     head.learn_variances()
+    head.learn_axes()
     before = head.weight.detach().clone()
     head.fill_held_out()
     held = torch.from_numpy(~TRAINED)
@@ -184,6 +186,7 @@ def test_variances_say_which_factor_tells_tracks_apart() -> None:
 def test_a_loaded_head_derives_the_same_parts() -> None:
     head = head_of(False)
     head.learn_variances()
+    head.learn_axes()
     other = head_of(False)
     other.load_state_dict(head.state_dict())
     for group, values in head.weights().groups.items():
@@ -236,6 +239,7 @@ def test_intervals_contain_the_truth_as_often_as_they_say() -> None:
 def test_deviations_grow_with_the_change_of_the_latent() -> None:
     head = head_of(False)
     head.learn_variances()
+    head.learn_axes()
     change = torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
     once, twice = head.part_deviations("technical", change), head.part_deviations("technical", 2 * change)
     assert torch.allclose(2 * once, twice) and (once[:, TRAINED] > 0).all()
@@ -271,9 +275,8 @@ def test_axes_keep_apart_what_one_variance_for_all_would_split() -> None:
             head.weight.copy_(weights @ mixed_up)
             head.follow_data(torch.full((len(rows),), 2000.0), torch.randn(4096, 8, generator=generator), 0.0)
         head.learn_variances(300)
-        if whole:
-            head.axes(head.spaces[0]).zero_()
-            head.derive()
+        if not whole:
+            head.learn_axes()
         found = head.weights().groups["technical"] @ mixed_up.T
         return float((found - truth).norm() / truth.norm())
 

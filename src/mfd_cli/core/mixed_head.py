@@ -101,7 +101,7 @@ class MixedHead(nn.Module):
             self.register_buffer(f"axis_variances_{space.name}", torch.ones(count, axes))
         self.trained = torch.from_numpy(np.asarray(trained, bool))
         self.precision: dict[str, Tensor] = {}
-        self.solved: dict[str, tuple[int, Solved]] = {}
+        self.solved: dict[str, tuple[Tensor, Solved]] = {}
         self.derive()
         self.register_load_state_dict_post_hook(lambda head, _: head.derive())
 
@@ -147,7 +147,7 @@ class MixedHead(nn.Module):
 
     @torch.no_grad()
     def learn_variances(self, iterations: int = ITERATIONS, shrunk: bool = True) -> None:
-        """Set the variances to those under which the weights are likeliest, then the axes and the variances along each.
+        """Set the variances to those under which the weights are likeliest; the axes are to be learnt anew afterwards.
 
         `shrunk` says that the weights were learnt under the prior; otherwise they are what the data alone say.
         """
@@ -157,11 +157,16 @@ class MixedHead(nn.Module):
             self.variances(space).copy_(learnt.variances)
             self.axes(space).zero_()
         self.derive()
+
+    @torch.no_grad()
+    def learn_axes(self) -> None:
+        """Learn along which axes parts lie, and the variances along each: parts are found with them, training knows nothing of
+        them."""
         for space in self.spaces:
-            self.learn_axes(space)
+            self.turn(space)
         self.derive()
 
-    def learn_axes(self, space: Space) -> None:
+    def turn(self, space: Space) -> None:
         """Turn a subspace so that what tells the first group's levels apart lies along other axes than what tells the others'
         apart, as far as one variance for the whole subspace can tell; then learn each axis's own variances.
 
@@ -225,11 +230,9 @@ class MixedHead(nn.Module):
 
     @torch.no_grad()
     def take_variances(self, other: MixedHead) -> None:
-        """Set the variances and axes to those of another head of the same terms."""
-        names = ("variances", "axes", "duals", "axis_noise", "axis_variances")
+        """Set the variances to those of another head of the same terms, without the axes, of which training knows nothing."""
         for space in self.spaces:
-            for name in names:
-                self.get_buffer(f"{name}_{space.name}").copy_(other.get_buffer(f"{name}_{space.name}"))
+            self.variances(space).copy_(other.variances(space))
         self.derive()
 
     @torch.no_grad()
@@ -311,10 +314,11 @@ class MixedHead(nn.Module):
     @torch.no_grad()
     def solve(self, space: Space) -> Solved:
         """Return what parts are made of, from the weights as they are now; kept until the weights change."""
+        weights = self.own_weights(space)
         known = self.solved.get(space.name)
-        if known is not None and known[0] == self.weight._version:
+        if known is not None and torch.equal(known[0], weights):
             return known[1]
-        weights, components = self.own_weights(space), self.components(space)
+        components = self.components(space)
         axes, duals = self.axes(space).double().cpu(), self.get_buffer(f"duals_{space.name}").double().cpu()
         along = weights @ axes
         rest = weights - along @ duals
@@ -325,7 +329,7 @@ class MixedHead(nn.Module):
                 asked[:, axis] = own.projection() @ along[:, axis]
                 shared = shared + (own.mean_weights() @ along[:, axis]) * duals[axis]
         found = Solved(asked, components.projection() @ rest, shared)
-        self.solved[space.name] = (self.weight._version, found)
+        self.solved[space.name] = (weights, found)
         return found
 
     def term_parts(self, space: Space, kernels: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -43,5 +43,6 @@ def regressed(model: MfdModel, covariance: Doubles, information: Doubles) -> Mfd
     head.get_buffer("covariance").copy_(torch.from_numpy(covariance))
     head.get_buffer("curvature").copy_(torch.from_numpy(information))
     head.learn_variances(ITERATIONS, shrunk=False)
+    head.learn_axes()
     head.fill_held_out()
     return result.eval()
