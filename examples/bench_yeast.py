@@ -32,7 +32,12 @@ from mfd_cli.dataset.folder import Dataset, open_dataset
 
 FOLDS = (("chrIV", "chrXIII"), ("chrVII", "chrXV"), ("chrXII", "chrXIV"))
 """Test and validation of each fold."""
-RUNS = {"run": [], "mixed": ["--head", "mixed"], "no-penalty": ["--set", "objective.penalties={}"], "twin": ["--head", "free"]}
+RUNS = {
+    "run": [],
+    "mixed": ["--head", "mixed"],
+    "no-penalty": ["--set", "objective.penalties={}"],
+    "twin": ["--head", "free"],
+}
 FIRST_FOLD_ONLY = "no-penalty"
 NAMES = {"run": "conditioned head", "mixed": "mixed head", "no-penalty": "no penalty", "twin": "free-head twin"}
 K, WINDOW = 6, 512

@@ -66,9 +66,7 @@ STRETCHED = ("--set", "model.window=2176", "--set", "train.stretch=4")
 DISJOINT = ("--head", "mixed", "--set", "model.subspaces=disjoint")  # which penalties keep apart
 
 
-@pytest.mark.parametrize(
-    "words", [(), (*STRETCHED, *DISJOINT)]
-)
+@pytest.mark.parametrize("words", [(), (*STRETCHED, *DISJOINT)])
 def test_two_processes_have_the_loss_of_one(project: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     """Of the first three steps; later ones differ because rounding grows from step to step, as with threads."""
     alone = harm.in_process(["train", *CPU, "-q", "--run", str(tmp_path / "one"), *FEW, *words], project)
