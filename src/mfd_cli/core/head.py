@@ -2,7 +2,7 @@
 
     logit_i(x) = b_i + <u, s(x)> + sum_g  a_i,g <c_i,g, s_g(x)>          c_i,g = E_g(m_i) - mean_j E_g(m_j)
 
-Both heads answer `weights()` with the same named tuple, so everything downstream is written once.
+All heads, that of mixed_head.py too, answer `weights()` with the same named tuple: everything downstream is written once.
 """
 
 from __future__ import annotations

@@ -34,11 +34,11 @@ MOST_AXES = 24
 LENT = 0.3
 """How much the mean over all axes counts for each axis, whose own weights count 1."""
 AXIS_ITERATIONS = 100
+"""Iterations for the variances of an axis, which begin anew each time."""
 LEAST_SHARE = 1e-3
 """An axis holds at least so much of what tells tracks apart."""
 ITERATIONS = 30
 """Iterations for the variances at each validation; they go on where the last validation left off."""
-
 LEAST_CURVATURE = 1e-3
 """Bins' worth of information that a track's weights have at least."""
 
@@ -133,8 +133,8 @@ class MixedHead(nn.Module):
 
     def gram(self, space: Space) -> Tensor:
         """Return W S W' (training tracks, training tracks) of a subspace: the covariance over bins of what it gives logits."""
-        trained = self.weight[self.get_buffer("rows")].double().cpu()[:, space.place]
-        return trained @ self.latent_covariance(space).double().cpu() @ trained.T
+        weights = self.own_weights(space)
+        return weights @ self.latent_covariance(space).double().cpu() @ weights.T
 
     def latent_covariance(self, space: Space) -> Tensor:
         """Return S (latents, latents) of a subspace."""

@@ -89,7 +89,7 @@ def head_of_rows(model: MfdModel, rows: Sequence[Mapping[str, str]], kinds: Sequ
 
 def weights_of_rows(model: MfdModel, rows: Sequence[Mapping[str, str]]) -> dict[str, Tensor]:
     """Return each group's output weights (rows, size of the group), without gain, of metadata rows. An unseen level counts as
-    the mean level. Not for a free head."""
+    the mean level, or with a mixed head as one that contributes nothing. Not for a free head."""
     head = model.head
     if isinstance(head, MixedHead):
         training_rows = [row for row, used in zip(model.rows, model.trained.tolist()) if used]
