@@ -138,8 +138,12 @@ def check_whole(name: str, project: Path, told: Reference) -> None:
 
 def check_again(name: str, project: Path, told: Reference) -> None:
     """Run again, the result is that of a run to which nothing happened, and nothing else lies about."""
-    again = run(0, COMMANDS[name].again, project)
-    assert again.returncode == 0, again.stderr
+    if name == "score-variants":  # whose chunks crash_at.py makes small
+        again = run(0, COMMANDS[name].again, project)
+        assert again.returncode == 0, again.stderr
+    else:
+        done = harm.in_process(COMMANDS[name].again, project)
+        assert done.code == 0, done.told
     now = made(project, COMMANDS[name])
     assert sorted(now) == sorted(told.made)
     assert [file for file in now if now[file] != told.made[file]] == []
@@ -147,7 +151,7 @@ def check_again(name: str, project: Path, told: Reference) -> None:
     assert left == []
 
 
-MOMENTS = {"preprocess": [0.5, 1.0], "train": [0.2, 0.7, 1.0], "score-variants": [0.6], "explain": [0.8]}
+MOMENTS = {"preprocess": [0.5, 1.0], "train": [0.2, 1.0], "score-variants": [0.6], "explain": [0.8]}
 """Shares of the moments of a command, of which a few are tried."""
 
 
