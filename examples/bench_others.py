@@ -415,7 +415,13 @@ def training(folder: Path) -> Iterator[Row]:
     batch = 256
     shape = ("model.width=120", "model.window=2176", "model.kmer=2", "model.hidden=256", f"train.batch_size={batch}")
     penalty = "objective.penalties={covariance={weight=0.1,published=true,warmup=0}}"
-    settings = (*shape, penalty, f"objective.bins={batch}", "model.groups={biological=1,technical=1}")
+    settings = (
+        *shape,
+        "model.head=conditioned",
+        penalty,
+        f"objective.bins={batch}",
+        "model.groups={biological=1,technical=1}",
+    )
     ready = prepare(planted(folder, *settings, "train.stretch=1"), CPU)
     research = ResearchModel(ready.trainer.model)
     adam = torch.optim.Adam(research.parameters(), lr=1e-3, amsgrad=True)

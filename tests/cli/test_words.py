@@ -98,7 +98,7 @@ def test_what_gvcfs_call_any_other_allele_is_listed_as_that(project: Path, here:
 
 def embedded(folder: Path) -> dict[str, list[object]]:
     table = pq.read_table(folder / "latents.parquet").to_pydict()
-    return {name: table[name] for name in ("line", "contig", "start", "end", "name", "biological.0")}
+    return {name: table[name] for name in ("line", "contig", "start", "end", "name", "latent.0")}
 
 
 def test_regions_come_from_a_file_standard_input_or_the_command_line(
@@ -112,7 +112,7 @@ def test_regions_come_from_a_file_standard_input_or_the_command_line(
     assert embedded(here) == of_file
     assert mfd(project, here, "embed", "chr1:1,001-1,100", "--force").code == 0
     of_region = embedded(here)
-    assert of_region["name"] == ["chr1:1,001-1,100"] and of_region["biological.0"] == of_file["biological.0"][:1]
+    assert of_region["name"] == ["chr1:1,001-1,100"] and of_region["latent.0"] == of_file["latent.0"][:1]
     assert mfd(project, here, "embed", "1:1001-1100", "--force").code == 0
     assert embedded(here)["contig"] == ["chr1"]
 

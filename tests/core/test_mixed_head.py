@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
+from kit import tiny
 from mfd_cli.core.metadata import MetadataEncoder, fit_metadata
 from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.terms import factor_kernel, term_kernel, terms_of
+from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.settings.config import FactorConfig
 from mfd_cli.settings.names import RESIDUAL
 
@@ -168,7 +170,8 @@ def test_tracks_that_do_not_train_have_the_weights_that_their_metadata_say(joint
     head.fill_held_out()
     held = torch.from_numpy(~TRAINED)
     assert torch.equal(head.weight[~held], before[~held])
-    parts, anew = head.weights(), head.group_weights(kernels_of([ROWS[i] for i in np.flatnonzero(~TRAINED)]))
+    others = [ROWS[i] for i in np.flatnonzero(~TRAINED)]
+    parts, anew = head.weights(), head.group_weights(len(others), kernels_of(others))
     for group, values in anew.items():
         assert torch.allclose(values, parts.groups[group][held], atol=1e-4)
     assert torch.allclose(head.weight[held], parts.matrix()[held], atol=1e-5)
@@ -207,7 +210,7 @@ def test_intervals_contain_the_truth_as_often_as_they_say() -> None:
         head.curvature.fill_(4.0)  # the noise of a weight has a variance of 1 / 4
         head.variances(space).copy_(torch.tensor([0.5, 0.2, 0.3, 0.1, 0.2, 0.1][: len(space.terms)] + [0.1]))
         head.axes(space).copy_(torch.eye(8))  # every latent is an axis, all with the same variances
-        head.get_buffer("duals_all").copy_(torch.eye(8))
+        head.get_buffer("duals_latent").copy_(torch.eye(8))
         head.axis_variances(space).copy_(head.variances(space)[:, None].expand(-1, 8))
         head.derive()
         for _ in range(60):
@@ -282,3 +285,12 @@ def test_axes_keep_apart_what_one_variance_for_all_would_split() -> None:
 
     assert leaks(whole=False) < 0.1
     assert leaks(whole=True) > 0.3
+
+
+def test_where_no_column_says_anything_rows_have_parts_of_nothing() -> None:
+    """A model of one track, or whose factors do not vary: experiments that nobody did have rows of zeros, not no rows."""
+    model = tiny.model(1, model={"head": "mixed"})
+    assert isinstance(model.head, MixedHead) and model.head.terms == ()
+    weights = head_of_rows(model, tiny.rows(3), ["peaks"], ["peaks"] * 3)
+    assert {len(part) for part in weights.groups.values()} == {3}
+    assert np.allclose(weights.matrix(), np.tile(weights.shared, (3, 1)))

@@ -91,7 +91,13 @@ def test_every_command_reads_a_model_of_bigwigs_alone(tmp_path: Path) -> None:
     assert len(rated) == 4 and all(np.isfinite(float(row["pearson"])) for row in rated)
     run(folder, "score-variants", "input.vcf", "-q", "--per-track", "-o", "scored.vcf.gz")
     scores = pq.read_table(folder / "scored.parquet").to_pydict()
-    for column in ("MFD_BIO", "MFD_TECH", *(f"track.S{number}" for number in range(4))):
+    for column in (
+        "MFD_BIO",
+        "MFD_TECH",
+        "MFD_RESIDUAL",
+    ):  # of signals that follow nothing, factors may explain nothing
+        assert np.isfinite(np.array(scores[column], float)).all()
+    for column in (f"track.S{number}" for number in range(4)):
         values = np.array(scores[column], float)
         assert np.isfinite(values).all() and len(np.unique(values)) > len(values) // 2, column
     moved = np.array([scores[f"track.S{number}"] for number in range(4)], float)
@@ -208,6 +214,9 @@ def test_what_training_would_refuse_is_refused_by_preprocess(
     same = [(*row[:2], "CTCF", *row[3:], cell) for row, cell in zip(table, cells)]
     write_table(folder, [(*METADATA[0], "Mark"), *same])
     settings_changed(folder, "[tracks]\n", f'[tracks]\n{setting} = "Mark"\n')
+    settings_changed(
+        folder, "[model]\n", '[model]\nhead = "conditioned"\n'
+    )  # others give each strand weights of its own
     told = refused(folder, *PREPROCESS)
     assert message in told and "metadata.tsv" in told
     assert not (folder / "dataset").exists()

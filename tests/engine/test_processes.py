@@ -41,7 +41,7 @@ def losses(folder: Path) -> list[dict[str, float]]:
 
 
 TOML = (
-    tiny.TOML
+    tiny.TOML.replace("[model]", '[model]\nhead = "conditioned"')
     + """
 [objective.penalties.covariance]
 weight = 0.2

@@ -49,7 +49,7 @@ def test_every_shape_is_explained(name: str, source: Path, tmp_path: Path) -> No
     if name in ALIKE:
         said = explained[0] if name == "one track" else said_by("explain --factor assay --top 2", place)
         assert "in all training tracks: it contributes nothing." in said and "G+C correlation" not in said
-    assert said_by("explain --latent biological.0 --latent technical.0 --top 2", place)
+    assert said_by("explain --latent latent.0 --latent latent.1 --top 2", place)
     track = said_by(f"explain --track {tracks_of(place)[-1]} --part technical --top 2", place)
     assert ("technical: contributes nothing" in track) == (NOTHING.get(name) == "technical" or name in ONE_TECHNIQUE)
 

@@ -42,7 +42,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("what", "folder"),
     [
         (("--factor", "target"), "target"),
-        (("--latent", "technical.0", "--latent", "biological.1"), "latents"),
+        (("--latent", "latent.0", "--latent", "latent.1"), "latents"),
         (("--track", "T1"), "T1"),
     ],
 )

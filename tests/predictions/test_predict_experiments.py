@@ -112,7 +112,9 @@ def test_outputs_without_a_bigwig_name_no_file(both: Path, tmp_path: Path) -> No
     assert not list((tmp_path / "p").glob("*.bw"))
 
 
-PARTS = [word for part in ("total", "shared", "biological", "technical", "debiased") for word in ("--part", part)]
+PARTS = [
+    word for part in ("total", "shared", "biological", "technical", "residual", "debiased") for word in ("--part", part)
+]
 
 
 def test_the_files_say_how_parts_add_up(both: Path, tmp_path: Path) -> None:
@@ -122,9 +124,9 @@ def test_the_files_say_how_parts_add_up(both: Path, tmp_path: Path) -> None:
     outputs = outputs_of(tmp_path / "p")
     stored = json.loads((both / "run/model.json").read_text())["signal_scale"]
     for track in ("T1", "T2", "T3", "T4", "T5"):
-        shared, bio, tech, debiased = (table[f"{track}.{part}"] for part in PARTS[3::2])
+        shared, bio, tech, own, debiased = (table[f"{track}.{part}"] for part in PARTS[3::2])
         bias = float(outputs[f"{track}.shared"]["bias"])
-        assert np.allclose(bias + shared + bio, debiased, atol=1e-5) and bias != 0
+        assert np.allclose(bias + shared + bio + own, debiased, atol=1e-5) and bias != 0
         assert {outputs[f"{track}.{part}"]["bias"] for part in PARTS[3::2]} == {outputs[track]["bias"]}
         total = debiased + tech
         if track == "T5":  # a signal: the log-normal's mean

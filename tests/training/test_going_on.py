@@ -65,7 +65,7 @@ def test_less_than_was_done_is_refused(template: Path, tmp_path: Path) -> None:
     [
         (["--set", "train.lr=0.1"], "train.lr was 0.004 and is 0.1 now"),
         (["--seed", "5"], "train.seed was 1 and is 5 now"),
-        (["--head", "free"], 'model.head was "conditioned" and is "free" now'),
+        (["--head", "free"], 'model.head was "mixed" and is "free" now'),
         (["--set", "factors.assay.encode=embed"], 'factors.assay.encode was not set and is "embed" now'),
         (
             ["--set", "train.lr=0.1", "--set", "objective.penalties.distance.weight=0", "--epochs", "9"],

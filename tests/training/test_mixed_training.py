@@ -114,3 +114,28 @@ def test_every_command_reads_it(project: Path) -> None:
     rows = (project / "explained/factors.tsv").read_text().splitlines()
     kinds = {line.split("\t")[1] for line in rows[1:]}
     assert {"shared", "factor", "group", "residual"} <= kinds
+
+
+def test_latents_that_belong_to_no_group_are_written_once(project: Path) -> None:
+    """On joint subspaces all groups and the residual read the same latents."""
+    done = in_process(["embed", "chr2:1-3000", "-o", "latents.parquet", "-q", "--gpus", "0"], project)
+    assert done.code == 0, done.told
+    table = pq.read_table(project / "latents.parquet")
+    latents = [name for name in table.column_names if "." in name]
+    assert latents == [f"latent.{i}" for i in range(16)]
+    seen = np.stack([table[name].to_numpy() for name in latents])
+    assert len(np.unique(seen, axis=0)) == 16
+    refused = in_process(["explain", "--latent", "biological.0", "--gpus", "0"], project)
+    assert refused.code == 2 and "it has latent.0 to latent.15" in refused.told
+
+
+def test_penalties_that_have_nothing_to_keep_apart_are_said(tmp_path: Path) -> None:
+    folder = tiny.written_project(tmp_path)
+    words = ["train", "--gpus", "0", "--threads", "1", "--force", "--set", "objective.penalties.covariance.weight=0.1"]
+    for head, said in (([], True), (["--head", "conditioned"], False), (["--head", "free"], False)):
+        done = in_process([*words, *head], folder)
+        assert done.code == 0 and ("objective.penalties do nothing" in done.told) == said, done.told
+    sweep = ["train", "--gpus", "0", "--force", "--sweep", "objective.penalties.covariance.weight=0,0.1"]
+    refused = in_process(sweep, folder)
+    assert refused.code == 2 and "the groups have no latents of their own" in refused.told
+    assert not (folder / "run/sweep").exists()

@@ -14,6 +14,7 @@ from kit import harm, tiny
 from mfd_cli.genome.sequence import Genome
 
 CPU = ("train", "--gpus", "0", "--threads", "1")
+CONDITIONED = "model.head=conditioned"  # whose penalties need more than two windows
 WITHOUT_TECHNICAL = re.sub(r"\[factors.assay\].*?\n\n", "", tiny.TOML, flags=re.DOTALL)
 ONE_GROUP = WITHOUT_TECHNICAL.replace("[model]", "[model]\ngroups = {biological = 1}")
 
@@ -34,14 +35,20 @@ def of_bins(training: int) -> Genome:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train.batch_size=1"], "train.batch_size is 1: the penalty distance needs at least 4 windows in a batch"),
+        (
+            ["train.batch_size=1", CONDITIONED],
+            "train.batch_size is 1: the penalty distance needs at least 4 windows in a batch",
+        ),
         (
             ["train.batch_size=1", "model.head=free"],
             "train.batch_size is 1: batch norm needs at least 2 windows in a batch",
         ),
-        (["train.batch_size=3"], "train.batch_size is 3: the penalty distance needs at least 4 windows in a batch"),
         (
-            ["train.batch_size=2", "objective.penalties.covariance.weight=1"],
+            ["train.batch_size=3", CONDITIONED],
+            "train.batch_size is 3: the penalty distance needs at least 4 windows in a batch",
+        ),
+        (
+            ["train.batch_size=2", CONDITIONED, "objective.penalties.covariance.weight=1"],
             "train.batch_size is 2: the penalty covariance needs at least 3 windows in a batch",
         ),
     ],
@@ -56,9 +63,10 @@ def test_a_batch_too_small_to_learn_from_is_refused(tmp_path: Path, words: list[
 @pytest.mark.parametrize(
     "words",
     [
-        ["train.batch_size=4"],
-        ["train.batch_size=3", "objective.penalties.covariance.weight=1"],
-        ["train.batch_size=2", "objective.penalties.distance.weight=0"],
+        ["train.batch_size=2"],
+        ["train.batch_size=4", CONDITIONED],
+        ["train.batch_size=3", CONDITIONED, "objective.penalties.covariance.weight=1"],
+        ["train.batch_size=2", CONDITIONED, "objective.penalties.distance.weight=0"],
     ],
 )
 def test_the_smallest_batches_train(tmp_path: Path, words: list[str]) -> None:
@@ -80,7 +88,7 @@ def test_no_number_of_training_bins_is_unlucky(tmp_path: Path, training: int) ->
 
 def test_too_few_training_bins_are_said(tmp_path: Path) -> None:
     folder = tiny.written_project(tmp_path, world=of_bins(3))
-    done = harm.in_process(CPU, folder)
+    done = harm.in_process([*CPU, "--set", CONDITIONED], folder)
     assert done.code == 2 and "3 training bins" in done.told and "at least 4 windows" in done.told
     assert not (folder / "run").exists()
 

@@ -112,7 +112,7 @@ def test_penalties_see_some_of_the_bins(project: Path) -> None:
     trainer.step += 1
     assert not torch.equal(chosen, seen_by_penalties(trainer, 64))
     assert seen_by_penalties(trainer, 24) is None
-    told = trained(project, "--run", "no", "--set", "objective.bins=2").told
+    told = trained(project, "--run", "no", "--head", "conditioned", "--set", "objective.bins=2").told
     assert "objective.bins is 2: the penalty distance needs at least 4 bins" in told
 
 

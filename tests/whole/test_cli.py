@@ -356,7 +356,7 @@ def test_predictions_latents_and_quality_control(
     assert "support of target=ABF1,assay=CUT&RUN: " in call(*words, "-o", str(tmp_path / "e"), folder=project).said
     (tmp_path / "r.bed").write_text(f"{contig}\t100\t900\n")
     done = mfd("embed", str(tmp_path / "r.bed"), "-o", str(tmp_path / "l.parquet"), "-q", folder=project)
-    assert "1 regions" in done.stdout and "biological.0" in pq.read_table(tmp_path / "l.parquet").column_names
+    assert "1 regions" in done.stdout and "latent.0" in pq.read_table(tmp_path / "l.parquet").column_names
     monkeypatch.setattr(qc, "STEPS", 40)  # which level fits best is test_qc's
     done = call("qc", "-q", "-o", str(tmp_path / "qc"), folder=project)
     assert "pairs of track and factor judged" in done.said and (tmp_path / "qc/tracks.tsv").exists()

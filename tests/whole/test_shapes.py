@@ -132,7 +132,6 @@ def first_level(shape: Shape) -> str:
 def commands(shape: Shape) -> dict[str, tuple[tuple[str, ...], Check]]:
     """Name, words and check of everything that is done with a project, in the order in which a user would."""
     factor, contig = next(iter(shape.factors)), next(iter(shape.contigs))
-    group = re.findall(r'group = "([a-z]+)"', shape.factors[factor])[0]
     split = ("--split", "test" if "test" in shape.split else "validation")
     region = f"{contig}:1-4000"
     return {
@@ -146,7 +145,7 @@ def commands(shape: Shape) -> dict[str, tuple[tuple[str, ...], Check]]:
         "enrich": (("enrich", "input.mfd.parquet", "--labels", "labels.tsv"), anything),
         "explain": (("explain", "--factor", factor, "--top", "3", *CPU), explanation_is_sane),
         "explain all": (("explain", "--factor", "all", *CPU), parts_are_sane),
-        "explain latent": (("explain", "--latent", f"{group}.0", "--top", "3", *CPU), explanation_is_sane),
+        "explain latent": (("explain", "--latent", "latent.0", "--top", "3", *CPU), explanation_is_sane),
         "explain track": (("explain", "--track", "T0", "--part", "total", "--top", "3", *CPU), explanation_is_sane),
         "predict": (("predict", "-r", region, *CPU), predictions_are_sane),
         "predict experiment": (

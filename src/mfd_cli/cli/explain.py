@@ -40,7 +40,7 @@ def explain_command(
     ] = None,
     latents: Annotated[
         list[str] | None,
-        typer.Option("--latent", metavar="GROUP.N", help="Latents to explain, as in latents.tsv; repeatable."),
+        typer.Option("--latent", metavar="NAME.N", help="Latents to explain, as in latents.tsv; repeatable."),
     ] = None,
     tracks: Annotated[
         list[str] | None, typer.Option("--track", metavar="ID", help="Track to explain; repeatable.")
@@ -92,9 +92,7 @@ def explain_command(
     from mfd_cli.settings.names import ALL
 
     if not (factors or latents or tracks):
-        raise ConfigError(
-            "what is to be explained?", hint="--factor NAME, --factor all, --latent GROUP.N or --track ID"
-        )
+        raise ConfigError("what is to be explained?", hint="--factor NAME, --factor all, --latent NAME.N or --track ID")
     if levels and (len(factors or ()) != 1 or factors == [ALL]):
         raise ConfigError("--level is a level of one factor: it goes with one --factor")
     if parts and not tracks:

@@ -185,6 +185,7 @@ class ConditionedHead(nn.Module):
     ) -> None:
         super().__init__()
         self.groups, self.slices = dict(groups), edges_of(groups)
+        self.subspaces = self.slices
         latent, size = sum(groups.values()), START / math.sqrt(3 * sum(groups.values()))
         self.bias = nn.Parameter(bias.clone())
         self.shared = nn.Parameter(torch.randn(latent) * size)
@@ -274,6 +275,7 @@ class FreeHead(nn.Module):
         self.register_buffer("centre", used / used.sum())
         self.groups = {"free": latent}
         self.slices = edges_of(self.groups)
+        self.subspaces = self.slices
 
     def matrix(self) -> Tensor:
         """Return the weights (tracks, latent) as they are trained."""

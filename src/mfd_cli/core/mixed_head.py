@@ -82,6 +82,7 @@ class MixedHead(nn.Module):
         self.weight = nn.Parameter(torch.randn(len(bias), latent) * START / math.sqrt(3 * latent))
         self.spaces, self.terms = spaces_of(groups, joint, terms), tuple(terms)
         self.groups = {group: latent if joint else size for group, size in groups.items()} | {RESIDUAL: latent}
+        self.subspaces = {space.name: space.place for space in self.spaces}
         whole = slice(0, latent)
         own = dict.fromkeys(groups, whole) if joint else {space.name: space.place for space in self.spaces}
         self.slices = own | {RESIDUAL: whole}
@@ -366,11 +367,12 @@ class MixedHead(nn.Module):
         return result
 
     @torch.no_grad()
-    def group_weights(self, kernels: Mapping[str, Doubles]) -> dict[str, Tensor]:
-        """Return each group's part of the weights of rows, (rows, size of the group), relative to the mean of the training
-        tracks; the residual of rows that nobody measured is 0. `kernels` name -> (rows, training tracks) says how alike the
-        rows are to the training tracks."""
-        rows = len(next(iter(kernels.values()))) if kernels else 0
+    def group_weights(self, rows: int, kernels: Mapping[str, Doubles]) -> dict[str, Tensor]:
+        """Return each group's part of the weights (rows, size of the group), relative to the training tracks' mean.
+
+        The residual of rows that nobody measured is 0. `kernels` name -> (rows, training tracks) says how alike the rows are to
+        the training tracks.
+        """
         given = {name: torch.from_numpy(kernel) for name, kernel in kernels.items()}
         groups = {group: self.weight.new_zeros(rows, size) for group, size in self.groups.items()}
         for space in self.spaces:
@@ -407,7 +409,7 @@ class MixedHead(nn.Module):
 def spaces_of(groups: Mapping[str, int], joint: bool, terms: Sequence[Term]) -> tuple[Space, ...]:
     """Return the subspaces: one for each group, in which its own terms act, or with `joint` the whole latent for all terms."""
     if joint:
-        return (Space("all", slice(0, sum(groups.values())), tuple(terms)),)
+        return (Space("latent", slice(0, sum(groups.values())), tuple(terms)),)
     return tuple(
         Space(group, place, tuple(term for term in terms if term.group == group))
         for group, place in edges_of(groups).items()

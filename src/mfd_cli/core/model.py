@@ -101,6 +101,16 @@ class MfdModel(nn.Module):
         return dict(self.head.slices)
 
     @property
+    def subspaces(self) -> dict[str, slice]:
+        """The pieces of the latent by name, in order: each group's own or, where all groups act on all of it, `latent`."""
+        return dict(self.head.subspaces)
+
+    def latent_name(self, number: int) -> str:
+        """Return SUBSPACE.NUMBER of a latent, counted from the start of its subspace."""
+        name, place = next((name, place) for name, place in self.subspaces.items() if number < place.stop)
+        return f"{name}.{number - place.start}"
+
+    @property
     def window(self) -> int:
         """bp to cut for one bin: the margins, the bin, and the k - 1 bases that complete its last k-mer."""
         return self.settings.window + self.settings.kmer - 1

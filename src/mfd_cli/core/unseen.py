@@ -94,7 +94,7 @@ def weights_of_rows(model: MfdModel, rows: Sequence[Mapping[str, str]]) -> dict[
     if isinstance(head, MixedHead):
         training_rows = [row for row, used in zip(model.rows, model.trained.tolist()) if used]
         return head.group_weights(
-            {term.name: term_kernel(model.metadata, term, rows, training_rows) for term in head.terms}
+            len(rows), {term.name: term_kernel(model.metadata, term, rows, training_rows) for term in head.terms}
         )
     assert isinstance(head, ConditionedHead)
     codes = {n: torch.from_numpy(v).to(head.bias.device) for n, v in model.metadata.encode(rows, unseen="mean").items()}

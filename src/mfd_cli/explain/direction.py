@@ -36,17 +36,17 @@ from mfd_cli.settings.names import DEBIASED, SHARED, TOTAL
 
 
 def explain_latents(run: Run, dataset: Dataset, names: Sequence[str], output: Path, **options: Any) -> ExplainSummary:
-    """Explain latents named GROUP.NUMBER, as in latents.tsv; see `explain_directions`. ConfigError for an unknown one."""
-    directions = []
+    """Explain latents by their names, as in latents.tsv; see `explain_directions`. ConfigError for an unknown one."""
+    directions, subspaces = [], run.model.subspaces
     for name in names:
-        group, _, number = name.rpartition(".")
-        if group not in run.model.slices or not re.fullmatch(r"[0-9]{1,6}", number):
-            groups = ", ".join(f"{g}.0 to {g}.{n - 1}" for g, n in run.model.settings.groups.items())
-            raise ConfigError(f"the model has no latent {name!r}", hint=f"it has {groups}")
-        subspace = run.model.slices[group]
+        of, _, number = name.rpartition(".")
+        if of not in subspaces or not re.fullmatch(r"[0-9]{1,6}", number):
+            known = ", ".join(f"{one}.0 to {one}.{place.stop - place.start - 1}" for one, place in subspaces.items())
+            raise ConfigError(f"the model has no latent {name!r}", hint=f"it has {known}")
+        subspace = subspaces[of]
         size = subspace.stop - subspace.start
         if int(number) >= size:
-            raise ConfigError(f"the group {group} has {size} latents, counted from 0, not {number}")
+            raise ConfigError(f"{of} has {size} latents, counted from 0, not {number}")
         weights = np.zeros(size, np.float32)
         weights[int(number)] = 1
         directions.append(Direction(name, weights, subspace, np.zeros(len(run.tracks), bool)))

@@ -130,11 +130,12 @@ def write_tables(folder: Path, result: Explanation, dataset: Dataset) -> None:
 def latent_rows(result: Explanation) -> list[dict[str, Any]]:
     """Return one row per latent of the factor's group, with its weight in the direction of every level."""
     directions = {level: result.decomposition.direction(result.factor, level) for level in result.level_names}
-    rows = []
+    model, rows = result.run.model, list[dict[str, Any]]()
+    start = model.slices[result.group].start
     for index in range(len(next(iter(directions.values())))):
         weights = {level: float(direction[index]) for level, direction in directions.items()}
         strongest = max(weights, key=lambda level: abs(weights[level]))
-        row = {"latent": f"{result.group}.{index}", "strongest_level": strongest}
+        row = {"latent": model.latent_name(start + index), "strongest_level": strongest}
         rows.append(row | {f"level {level}" if level in row else level: weight for level, weight in weights.items()})
     return rows
 

@@ -85,8 +85,8 @@ def by_tracks(row: Mapping[str, Any]) -> tuple[int, str]:
 
 def level_row(ground: Ground, head: Head, decomposition: Decomposition, factor: str, level: str) -> dict[str, Any]:
     """Return how strong a level's direction is over the bins, in which latents, and how its score goes with G+C."""
-    group = decomposition.group_of[factor]
-    latents, direction = ground.latents[:, head.slices[group]], decomposition.direction(factor, level)
+    place, name_of = head.slices[decomposition.group_of[factor]], ground.run.model.latent_name
+    latents, direction = ground.latents[:, place], decomposition.direction(factor, level)
     score = latents @ direction
     strongest = np.argsort(-np.abs(direction) * latents.std(0), kind="stable")[:3]
     return {
@@ -94,7 +94,7 @@ def level_row(ground: Ground, head: Head, decomposition: Decomposition, factor: 
         "tracks": int(decomposition.tracks_of(factor, level).sum()),
         "norm": float(np.linalg.norm(direction)),
         "logit_sd": float(score.std()),
-        "strongest_latents": ", ".join(f"{group}.{index}" for index in strongest),
+        "strongest_latents": ", ".join(name_of(place.start + index) for index in strongest),
         "gc_correlation": correlation_over_bins(score, ground.gc) if score.std() > NO_SPREAD else np.nan,
     }
 

@@ -1,8 +1,9 @@
 """`mfd embed`: regions as latents with names, for whatever is to be learnt from them.
 
 One row per interval of a BED file: line, contig, start, end, name, gc, and `GROUP.0`, `GROUP.1` ... for the subspace of every
-group. The latent of an interval is the mean (or the largest value, sign kept) over the 128-bp bins that cover it, which are
-centred on it; an interval of 128 bp or less is one bin. Both strands averaged.
+group, or `latent.0`, `latent.1` ... where all groups act on the whole latent. The latent of an interval is the mean (or the
+largest value, sign kept) over the 128-bp bins that cover it, which are centred on it; an interval of 128 bp or less is one bin.
+Both strands averaged.
 """
 
 from __future__ import annotations
@@ -102,8 +103,8 @@ def embed(
 
 
 def latent_names(run: Run) -> list[str]:
-    """Return `GROUP.NUMBER` of every latent, in the canonical order."""
-    return [f"{group}.{i}" for group, part in run.model.slices.items() for i in range(part.stop - part.start)]
+    """Return the names of the latents, in their order."""
+    return [run.model.latent_name(number) for number in range(run.model.settings.latent)]
 
 
 def embedded_regions(source: Path | str, genome: Genome) -> tuple[EmbeddedRegions, int]:

@@ -164,9 +164,9 @@ class ModelConfig(Node):
     )
     hidden: Count | None = Field(None, description="half the hidden width of the metadata networks (h)", examples=[64])
     head: Literal["mixed", "conditioned", "free"] = Field(
-        "conditioned",
-        description="conditioned: output weights made from the metadata; mixed: free ones with a prior made from the metadata; "
-        "free: free ones, which know no groups",
+        "mixed",
+        description="mixed: free output weights with a prior made from the metadata; conditioned: weights made from the "
+        "metadata; free: free ones, which know no groups",
     )
     subspaces: Literal["joint", "disjoint"] = Field(
         "joint",

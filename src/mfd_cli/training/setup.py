@@ -199,10 +199,16 @@ def pace_of(config: Config, tiling: Tiling) -> Pace:
     return Pace(stretches, stretches * tiling.size, tiling.fewest // stretches)
 
 
-def active_penalties(config: Config) -> dict[PenaltyName, PenaltyConfig]:
-    """Return the penalties that weigh something. Where all tracks' weights lie in one space there is nothing to keep apart."""
+def has_subspaces(config: Config) -> bool:
+    """Return whether groups have latents of their own, which penalties keep apart."""
     model = config.model
-    if model.head == "free" or len(config.groups) < 2 or (model.head == "mixed" and model.subspaces == "joint"):
+    of_groups = model.head == "conditioned" or (model.head == "mixed" and model.subspaces == "disjoint")
+    return of_groups and len(config.groups) > 1
+
+
+def active_penalties(config: Config) -> dict[PenaltyName, PenaltyConfig]:
+    """Return the penalties that weigh something: none where there are no subspaces to keep apart."""
+    if not has_subspaces(config):
         return {}
     return {name: penalty for name, penalty in config.objective.penalties.items() if penalty.weight > 0}
 

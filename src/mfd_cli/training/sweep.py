@@ -31,6 +31,7 @@ from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.folder import DESCRIPTION, LAST, Run, load_last, load_run
 from mfd_cli.settings.project import Project, load_project
 from mfd_cli.training.resume import plan_of
+from mfd_cli.training.setup import has_subspaces
 from mfd_cli.training.sweep_picture import draw_sweep
 from mfd_cli.training.train import train
 
@@ -115,7 +116,7 @@ def sweep(
     The recommended value is the largest (or, where values are not numbers, the last) whose mean accuracy on the validation bins
     lies within `tolerance` of the best value's, and which gains more than the noise of seeds over the first value, in accuracy
     or in leakage. Accuracy is the AUROC of the peak tracks, or the correlation of signals where there are no peaks. RunError
-    where a run has neither.
+    where a run has neither, ConfigError where the key is a penalty and the head has no subspaces.
     """
     key, values = parse_sweep(text)
     seeds = list(seeds) or [project.config.train.seed]
@@ -134,6 +135,11 @@ def sweep(
                     "train.seed": seed,
                 },
             )
+            if key.startswith("objective.penalties.") and not has_subspaces(one.config):
+                raise ConfigError(
+                    f"--sweep {key}: penalties do nothing, the groups have no latents of their own",
+                    hint="--head conditioned gives them some",
+                )
             if say:
                 say(f"{key} = {value}, seed {seed}")
             rows.append({"value": value, "seed": seed, **measured(one, gpus, resume, force, callbacks)})

@@ -49,7 +49,7 @@ from mfd_cli.training.not_finite import batches_named, check_gradients
 from mfd_cli.training.plan import TIMED_STEPS, FirstSteps, TrainingPlan, plan_left
 from mfd_cli.training.prepare import Ready, prepare
 from mfd_cli.training.resume import Interrupted, LastState, restore, save_state
-from mfd_cli.training.setup import Trainer, outputs_of
+from mfd_cli.training.setup import Trainer, has_subspaces, outputs_of
 from mfd_cli.training.step import draws, learn, learn_variances
 from mfd_cli.training.validate import due, out_of_time, validate
 
@@ -95,6 +95,7 @@ def train(
         if warn:
             warn_of_confounds(ready, warn)
             warn_of_groups(project.config, warn)
+            warn_of_penalties(project.config, warn)
             if not len(course.validation):
                 warn("there are no validation bins: the last weights are kept, and training does not stop early")
         if processes.first and ready.trainer.step == 0:
@@ -317,6 +318,15 @@ def warn_of_groups(config: Config, warn: Say) -> None:
         warn(
             f"the group {group!r} is not set aside as technical (MFD_DEBIASED, --fix technical=average): "
             f'model.technical = ["{group}"] in mfd.toml sets it aside'
+        )
+
+
+def warn_of_penalties(config: Config, warn: Say) -> None:
+    """Say where penalties are asked for that have no subspaces to keep apart; of a twin nobody expects it."""
+    asked = "penalties" in config.objective.model_fields_set and config.objective.penalties
+    if asked and config.model.head == "mixed" and len(config.groups) > 1 and not has_subspaces(config):
+        warn(
+            "objective.penalties do nothing: the groups have no latents of their own (--head conditioned gives them some)"
         )
 
 
