@@ -247,3 +247,11 @@ def test_variants_of_one_block_are_not_selected_by_it(tmp_path: Path) -> None:
     listed = pq.read_table(tmp_path / "out/selected.parquet")["position"].to_numpy()
     assert len(listed) == int((values[~first] >= cut).sum()) == result.summary["found"]["selected_variants"]
     assert ((listed - 1) // 100_000 % 2 == 1).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_block_that_takes_every_pair_with_it_leaves_no_area() -> None:
+    """Rounding may leave wins of 1e-17 there, which are not infinitely many of no pairs."""
+    counts = st.PairCounts(2.0, 4.0, np.array([1e-17, 1.0]), np.array([0.0, 2.0]), np.array([2, 1]), np.array([1, 1]))
+    assert np.isnan(counts.left_out[0]) and counts.left_out[1] == 0.5
+    assert math.isfinite(st.area_difference(counts, counts).value)

@@ -156,8 +156,9 @@ class PairCounts:
     def left_out(self) -> Doubles:
         """Return (occupied blocks,) the area without each block that has a variant; NaN where that leaves no pair."""
         occupied = self.positives + self.negatives > 0
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(self.wins_left[occupied] / self.pairs_left[occupied])
+        wins, pairs = self.wins_left[occupied], self.pairs_left[occupied]
+        # Of no pair the wins may be a rounding error: divided by 0 that would be infinite.
+        return np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0)
 
     def area(self) -> Estimate:
         """Return the share of pairs that are in order, with its standard error over blocks, p against 0.5.
