@@ -92,9 +92,9 @@ def test_a_training_drawn_by_peaks_repeats_and_is_resumed(project: Path) -> None
 
 def test_stretches_are_the_default_where_they_give_the_same_numbers(project: Path) -> None:
     """A window that ends before what its bin depends on does is read one by one; 32 bins are read together otherwise."""
-    wide = tiny.config(model={"window": 2176}, train={"batch_size": None})
+    wide = tiny.config(model={"window": 2176}, train={"batch_size": 128})
     assert stretch_of(wide) == STRETCH == 32
-    assert pace_of(wide, Tiling(np.zeros(999, np.int32), np.arange(999), 32)).bins == 256
+    assert pace_of(wide, Tiling(np.zeros(999, np.int32), np.arange(999), 32)).bins == 128
     assert pace_of(wide, Tiling(np.zeros(999, np.int32), np.arange(999))).bins == 128
     assert stretch_of(tiny.config(model={"window": 1152})) == 1
     assert stretch_of(tiny.config(model={"window": 2176}, train={"stretch": 3})) == 3

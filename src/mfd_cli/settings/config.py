@@ -224,11 +224,7 @@ class TrainConfig(Node):
         description="how often every training bin is used; default: as often as makes 1.5 million bins, from 1 to 60 times",
         examples=[20],
     )
-    batch_size: Count | None = Field(
-        None,
-        description="bins in a step, all processes together; default: 256 in stretches, 128 with a window a bin",
-        examples=[512],
-    )
+    batch_size: Count = Field(128, description="bins in a step, all processes together")
     stretch: int | None = Field(
         None,
         ge=1,

@@ -34,8 +34,6 @@ from mfd_cli.training.length import epochs_of
 
 COMPILER = "inductor"
 """What makes a network into fused kernels (torch.compile's backend)."""
-BATCH, BATCH_OF_STRETCHES = 128, 256
-"""Bins in a step by default, with a window a bin and in stretches, whose bins are more alike (docs/training.md)."""
 FEWEST_OF_BATCH_NORM = 2
 """Windows in a batch: over one alone the last norm, of (batch, latent), has no variance to divide by."""
 
@@ -180,11 +178,6 @@ def build(
     )
 
 
-def batch_size_of(config: Config, stretch: int) -> int:
-    """Return the bins that a step is to have."""
-    return config.train.batch_size or (BATCH if stretch == 1 else BATCH_OF_STRETCHES)
-
-
 def compiled(backbone: nn.Module) -> nn.Module:
     """Return a backbone as one graph of fused operations, with its own weights; the same numbers but for rounding.
 
@@ -195,7 +188,7 @@ def compiled(backbone: nn.Module) -> nn.Module:
 
 def pace_of(config: Config, tiling: Tiling) -> Pace:
     """Return batches of about `train.batch_size` bins, in whole stretches; of all stretches where they are fewer."""
-    stretches = min(max(batch_size_of(config, tiling.size) // tiling.size, 1), tiling.fewest)
+    stretches = min(max(config.train.batch_size // tiling.size, 1), tiling.fewest)
     return Pace(stretches, stretches * tiling.size, tiling.fewest // stretches)
 
 
@@ -226,7 +219,7 @@ def check_batch(config: Config, tiling: Tiling, dataset: Path, processes: Proces
     needs |= of_penalties
     part, fewest = max(needs.items(), key=lambda item: item[1])
     reason = f"{part} needs at least {fewest} windows in a batch"
-    if (size := batch_size_of(config, tiling.size)) < fewest:
+    if (size := config.train.batch_size) < fewest:
         raise ConfigError(f"train.batch_size is {size}: {reason}", hint="make train.batch_size larger")
     if len(tiling) < fewest:
         raise DatasetError(
