@@ -132,10 +132,10 @@ class MixedHead(nn.Module):
         """Return the variance (training tracks,) with which the data determine a track's weights; `curvature` is 1 / it."""
         return 1 / self.get_buffer("curvature").double().cpu()[self.get_buffer("rows").cpu()].clamp_min(LEAST_CURVATURE)
 
-    def gram(self, space: Space) -> Tensor:
-        """Return W S W' (training tracks, training tracks) of a subspace: the covariance over bins of what it gives logits."""
-        weights = self.own_weights(space)
-        return weights @ self.latent_covariance(space).double().cpu() @ weights.T
+    def measured_weights(self, space: Space) -> Tensor:
+        """Return W S^(1/2) (training tracks, latents) of a subspace, whose rows' products are the covariance of the logits."""
+        values, vectors = torch.linalg.eigh(self.latent_covariance(space).double().cpu())
+        return self.own_weights(space) @ (vectors * values.clamp_min(0).sqrt())
 
     def latent_covariance(self, space: Space) -> Tensor:
         """Return S (latents, latents) of a subspace."""
@@ -154,7 +154,7 @@ class MixedHead(nn.Module):
         """
         for space in self.spaces:
             now = self.components(space, self.noise())
-            learnt = learn_variances(self.gram(space), self.columns(space), now, iterations, shrunk)
+            learnt = learn_variances(self.measured_weights(space), self.columns(space), now, iterations, shrunk)
             self.variances(space).copy_(learnt.variances)
             self.axes(space).zero_()
         self.derive()
@@ -207,11 +207,11 @@ class MixedHead(nn.Module):
         centred = along - along.mean(0)
         spread = centred.pow(2).mean(0)
         unit = centred / spread.sqrt()
-        together, noise = unit @ unit.T / along.shape[1], self.noise()
+        together, noise = unit * math.sqrt(LENT / along.shape[1]), self.noise()
         start = self.components(space)
         shares = start.variances / start.variances.sum()
         for axis in range(along.shape[1]):
-            own = torch.outer(unit[:, axis], unit[:, axis]) + LENT * together
+            own = torch.cat([unit[:, axis : axis + 1], together], 1)
             of_axis = noise * self.get_buffer(f"axis_noise_{space.name}")[axis].double().cpu() / spread[axis]
             seen = Components(start.kernels, shares, of_axis)
             learnt = learn_variances(own, 1 + LENT, seen, AXIS_ITERATIONS).variances

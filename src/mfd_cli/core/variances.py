@@ -64,11 +64,12 @@ def restricted_likelihood(gram: Tensor, columns: float, components: Components) 
 
 
 def learn_variances(
-    gram: Tensor, columns: float, start: Components, iterations: int, shrunk: bool = False
+    weights: Tensor, columns: float, start: Components, iterations: int, shrunk: bool = False
 ) -> Components:
     """Return the components with the variances under which weights are likeliest, from `start` on.
 
-    `gram` (tracks, tracks) is W W' of weights with so many `columns`, seen with the noise of `start`. With `shrunk` they are
+    Of the `weights` W (tracks, any number), seen with the noise of `start`, W W' alone matters; they count as so many
+    `columns`. With `shrunk` they are
     not what the data say but the best guess under the prior that `start` is: then their own prediction stands for each
     effect, and its uncertainty for what the prior took away (expectation maximisation; Dempster, Laird & Rubin 1977). At
     most so many iterations; fewer where they no longer move anything.
@@ -79,7 +80,8 @@ def learn_variances(
     for _ in range(iterations):
         expecting = now.projection()
         asking = Components(now.kernels, now.variances, silent).projection() if shrunk else expecting
-        found = flat @ (asking @ gram @ asking).reshape(-1) / columns
+        asked = asking @ weights
+        found = flat @ (asked @ asked.T).reshape(-1) / columns
         expected = (flat @ expecting.reshape(-1)).clamp_min(torch.finfo(flat.dtype).tiny)
         variances = now.variances * torch.sqrt(found.clamp_min(0) / expected)
         total = variances.sum()
