@@ -41,7 +41,7 @@ def test_variances_and_predictions_are_those_of_statsmodels() -> None:
     predicted = ours.variances[0] * ours.kernels[0] @ ours.projection() @ weights
     expected = [float(theirs.random_effects[group].iloc[0]) for group in groups]
     assert predicted[:, 0].numpy() == pytest.approx(np.array(expected), abs=2e-3)
-    assert float(ours.mean_weights() @ weights[:, 0]) == pytest.approx(float(theirs.fe_params.iloc[0]), abs=1e-3)
+    assert float(ours.applied(weights)[1][0]) == pytest.approx(float(theirs.fe_params.iloc[0]), abs=1e-3)
 
 
 def test_variances_come_back_from_weights_that_have_them() -> None:
@@ -103,3 +103,15 @@ def test_weights_that_are_less_than_their_noise_have_next_to_no_variance() -> No
     found = learn_variances(weights, 6, Components(start.kernels, start.variances, torch.ones(20).double()), 300)
     assert ((found.variances > 0) & (found.variances < 1e-3)).all()
     assert torch.isfinite(Components(found.kernels, found.variances, torch.zeros(20).double()).projection()).all()
+
+
+def test_what_a_projection_makes_of_weights_is_found_without_forming_it() -> None:
+    generator = torch.Generator().manual_seed(6)
+    weights = torch.randn(15, 4, generator=generator).double()
+    noise = torch.rand(15, generator=generator).double()
+    start = silent([alike(np.arange(15) % 4)], [0.7, 0.3])
+    components = Components(start.kernels, start.variances, noise)
+    applied, mean = components.applied(weights)
+    assert torch.allclose(applied, components.projection() @ weights, atol=1e-12)
+    inverse = torch.linalg.inv(components.covariance())
+    assert torch.allclose(mean, (inverse.sum(0) @ weights) / inverse.sum(), atol=1e-12)

@@ -14,6 +14,7 @@ import torch
 
 from kit import tiny
 from kit.harm import in_process
+from mfd_cli.core import mixed_head
 from mfd_cli.core.decompose import decompose
 from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.predictor import head_of
@@ -139,3 +140,16 @@ def test_penalties_that_have_nothing_to_keep_apart_are_said(tmp_path: Path) -> N
     refused = in_process(sweep, folder)
     assert refused.code == 2 and "the groups have no latents of their own" in refused.told
     assert not (folder / "run/sweep").exists()
+
+
+def test_of_many_tracks_the_axes_are_learnt_once_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kept model has them either way, learnt from the same weights."""
+    each_time, (space,) = mixed(tmp_path / "few", "joint"), mixed(tmp_path / "same", "joint").model.head.spaces
+    monkeypatch.setattr(mixed_head, "MANY", 2)
+    monkeypatch.setattr(mixed_head, "ITERATIONS_OF_MANY", mixed_head.ITERATIONS)
+    at_the_end = mixed(tmp_path / "many", "joint")
+    one, other = each_time.model.head, at_the_end.model.head
+    assert isinstance(one, MixedHead) and isinstance(other, MixedHead)
+    assert other.axes(space).any() and torch.equal(one.axes(space), other.axes(space))
+    assert torch.equal(one.axis_variances(space), other.axis_variances(space))
+    assert each_time.digest == at_the_end.digest

@@ -37,8 +37,10 @@ AXIS_ITERATIONS = 100
 """Iterations for the variances of an axis, which begin anew each time."""
 LEAST_SHARE = 1e-3
 """An axis holds at least so much of what tells tracks apart."""
-ITERATIONS = 30
-"""Iterations for the variances at each validation; they go on where the last validation left off."""
+ITERATIONS, ITERATIONS_OF_MANY = 30, 10
+"""Iterations for the variances at each validation, of few tracks and of many; they go on where the last validation left off."""
+MANY = 500
+"""Training tracks that are many: an iteration's time grows with their third power. Their axes are learnt at the end alone."""
 LEAST_CURVATURE = 1e-3
 """Bins' worth of information that a track's weights have at least."""
 
@@ -113,6 +115,11 @@ class MixedHead(nn.Module):
         self.get_buffer("curvature").lerp_(curvature, 1 - keep)
         self.get_buffer("covariance").lerp_(latent.T @ latent / len(latent), 1 - keep)
 
+    @property
+    def many(self) -> bool:
+        """Whether so many tracks train that axes are learnt at the end of a training alone."""
+        return len(self.get_buffer("rows")) >= MANY
+
     # -- the variances -------------------------------------------------------------------------------------------------
 
     def variances(self, space: Space) -> Tensor:
@@ -147,11 +154,13 @@ class MixedHead(nn.Module):
         return float(covariance.trace() ** 2 / covariance.pow(2).sum())
 
     @torch.no_grad()
-    def learn_variances(self, iterations: int = ITERATIONS, shrunk: bool = True) -> None:
+    def learn_variances(self, iterations: int | None = None, shrunk: bool = True) -> None:
         """Set the variances to those under which the weights are likeliest; the axes are to be learnt anew afterwards.
 
+        At most so many iterations, by default those of a validation.
         `shrunk` says that the weights were learnt under the prior; otherwise they are what the data alone say.
         """
+        iterations = iterations or (ITERATIONS_OF_MANY if self.many else ITERATIONS)
         for space in self.spaces:
             now = self.components(space, self.noise())
             learnt = learn_variances(self.measured_weights(space), self.columns(space), now, iterations, shrunk)
@@ -323,13 +332,14 @@ class MixedHead(nn.Module):
         axes, duals = self.axes(space).double().cpu(), self.get_buffer(f"duals_{space.name}").double().cpu()
         along = weights @ axes
         rest = weights - along @ duals
-        shared, asked = components.mean_weights() @ rest, torch.zeros_like(along)
+        (asked_of_rest, shared), asked = components.applied(rest), torch.zeros_like(along)
         for axis, variances in enumerate(self.axis_variances(space).double().cpu().T):
             if axes[:, axis].any():
                 own = Components(components.kernels, variances, components.noise)
-                asked[:, axis] = own.projection() @ along[:, axis]
-                shared = shared + (own.mean_weights() @ along[:, axis]) * duals[axis]
-        found = Solved(asked, components.projection() @ rest, shared)
+                of_axis, mean = own.applied(along[:, axis : axis + 1])
+                asked[:, axis] = of_axis[:, 0]
+                shared = shared + mean * duals[axis]
+        found = Solved(asked, asked_of_rest, shared)
         self.solved[space.name] = (weights, found)
         return found
 

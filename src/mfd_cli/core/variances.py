@@ -42,10 +42,12 @@ class Components:
         """Return P (tracks, tracks): the inverse covariance once the mean is taken out."""
         return projection(self.covariance())
 
-    def mean_weights(self) -> Tensor:
-        """Return the weights (tracks,), summing to one, with which the tracks' rows make the generalised least squares mean."""
-        solved = torch.linalg.solve(self.covariance(), torch.ones_like(self.noise))
-        return solved / solved.sum()
+    def applied(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return P W of weights W (tracks, columns), and their generalised least squares mean (columns,); P is not formed."""
+        ones = torch.ones_like(self.noise)[:, None]
+        solved = torch.cholesky_solve(torch.cat([weights, ones], 1), torch.linalg.cholesky(self.covariance()))
+        mean = solved[:, -1] @ weights / solved[:, -1].sum()
+        return solved[:, :-1] - torch.outer(solved[:, -1], mean), mean
 
 
 def projection(covariance: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ from mfd_cli.base.os_signals import stop_signals
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.device import device_of
 from mfd_cli.core.metadata import sole_level_words
+from mfd_cli.core.mixed_head import MixedHead
+from mfd_cli.core.unseen import fill_held_out
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.engine.processes import join_processes
@@ -42,6 +44,7 @@ from mfd_cli.runs.folder import (
     load_last,
     load_run,
     runs_of_seeds,
+    save_run,
 )
 from mfd_cli.settings.config import Config
 from mfd_cli.settings.project import Project
@@ -101,6 +104,9 @@ def train(
         if processes.first and ready.trainer.step == 0:
             begin_run(ready.trainer, folder, begun=state is not None)
         course.run()
+        head = ready.trainer.average.head
+        if processes.first and isinstance(head, MixedHead) and head.many:
+            finish_axes(folder)
         processes.agree(0)  # nobody leaves before the first has written
         processes.leave()
         return load_run(folder)
@@ -319,6 +325,15 @@ def warn_of_groups(config: Config, warn: Say) -> None:
             f"the group {group!r} is not set aside as technical (MFD_DEBIASED, --fix technical=average): "
             f'model.technical = ["{group}"] in mfd.toml sets it aside'
         )
+
+
+def finish_axes(folder: Path) -> None:
+    """Learn the axes of the model that was kept, where there are too many tracks to do it whenever one is."""
+    run = load_run(folder)
+    assert isinstance(run.model.head, MixedHead)
+    run.model.head.learn_axes()
+    fill_held_out(run.model, [track.kind for track in run.tracks])
+    save_run(run)
 
 
 def warn_of_penalties(config: Config, warn: Say) -> None:

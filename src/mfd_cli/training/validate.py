@@ -79,7 +79,7 @@ def validate(
     append_metrics(folder / METRICS, line)
     if better:
         summary = {**about, "step": trainer.step, "windows": line["windows"], "validation": measured}
-        if isinstance(trainer.average.head, MixedHead):
+        if isinstance(trainer.average.head, MixedHead) and not trainer.average.head.many:
             trainer.average.head.learn_axes()
             fill_held_out(trainer.average, [track.kind for track in outputs_of(dataset)])
         calibrated = scale.calibrated(predicted.expected, predicted.signal) if predicted else scale
