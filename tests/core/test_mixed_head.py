@@ -294,3 +294,22 @@ def test_where_no_column_says_anything_rows_have_parts_of_nothing() -> None:
     weights = head_of_rows(model, tiny.rows(3), ["peaks"], ["peaks"] * 3)
     assert {len(part) for part in weights.groups.values()} == {3}
     assert np.allclose(weights.matrix(), np.tile(weights.shared, (3, 1)))
+
+
+def test_a_wide_latent_has_axes_too() -> None:
+    """Of 1,100 latents that vary alike none holds a thousandth of what they all do."""
+    latent, tracks = 1100, np.ones(len(ROWS), bool)
+    kernels = {"target": kernels_of(ROWS, ROWS)["target"]}
+    terms = [term for term in terms_of(FACTORS, encoder(), ROWS) if term.name == "target"]
+    centre = {"biological": tracks / len(ROWS)}
+    torch.manual_seed(7)
+    head = MixedHead({"biological": latent}, True, terms, kernels, centre, torch.zeros(len(ROWS)), tracks)
+    target = torch.tensor([ord(row["t"]) for row in ROWS])
+    with torch.no_grad():
+        head.weight.copy_(torch.randn(128, latent)[target] + 0.1 * torch.randn(len(ROWS), latent))
+        head.get_buffer("curvature").fill_(800.0)
+    head.learn_variances()
+    head.learn_axes()
+    (space,) = head.spaces
+    assert head.axes(space).any(0).sum() >= len(set(target.tolist())) - 1
+    assert torch.allclose(head.weights().matrix(), head.weight, atol=1e-4)

@@ -147,6 +147,7 @@ def test_of_many_tracks_the_axes_are_learnt_once_at_the_end(tmp_path: Path, monk
     each_time, (space,) = mixed(tmp_path / "few", "joint"), mixed(tmp_path / "same", "joint").model.head.spaces
     monkeypatch.setattr(mixed_head, "MANY", 2)
     monkeypatch.setattr(mixed_head, "ITERATIONS_OF_MANY", mixed_head.ITERATIONS)
+    monkeypatch.setattr(mixed_head, "AXIS_ITERATIONS_OF_MANY", mixed_head.AXIS_ITERATIONS)
     at_the_end = mixed(tmp_path / "many", "joint")
     one, other = each_time.model.head, at_the_end.model.head
     assert isinstance(one, MixedHead) and isinstance(other, MixedHead)

@@ -33,10 +33,10 @@ MOST_AXES = 24
 """Axes of a subspace that have variances of their own. On planted worlds ten hold 99.5 % of what tells tracks apart."""
 LENT = 0.3
 """How much the mean over all axes counts for each axis, whose own weights count 1."""
-AXIS_ITERATIONS = 100
-"""Iterations for the variances of an axis, which begin anew each time."""
+AXIS_ITERATIONS, AXIS_ITERATIONS_OF_MANY = 100, 30
+"""Iterations for the variances of an axis, of few tracks and of many; they begin anew each time."""
 LEAST_SHARE = 1e-3
-"""An axis holds at least so much of what tells tracks apart."""
+"""An axis holds at least so much of what the largest does: of many latents, none may hold much of them all."""
 ITERATIONS, ITERATIONS_OF_MANY = 30, 10
 """Iterations for the variances at each validation, of few tracks and of many; they go on where the last validation left off."""
 MANY = 500
@@ -184,14 +184,14 @@ class MixedHead(nn.Module):
         """
         covariance = self.latent_covariance(space).double().cpu()
         values, vectors = torch.linalg.eigh(covariance)
-        vectors, values = vectors[:, values > LEAST_SHARE * values.sum()], values[values > LEAST_SHARE * values.sum()]
+        vectors, values = vectors[:, values > LEAST_SHARE * values[-1]], values[values > LEAST_SHARE * values[-1]]
         whiten, back = vectors * values.sqrt(), vectors / values.sqrt()
         weights = self.own_weights(space)
         whitened = weights @ whiten
         centred = whitened - whitened.mean(0)
         size, directions = torch.linalg.eigh(centred.T @ centred)
         kept = torch.arange(len(size)).flip(0)[: self.axes(space).shape[1]]
-        kept = kept[size[kept] > LEAST_SHARE * size.sum().clamp_min(1e-300)]
+        kept = kept[size[kept] > LEAST_SHARE * size[-1].clamp_min(1e-300)]
         if not len(kept):
             return
         size, directions = size[kept].sqrt(), directions[:, kept]
@@ -223,7 +223,8 @@ class MixedHead(nn.Module):
             own = torch.cat([unit[:, axis : axis + 1], together], 1)
             of_axis = noise * self.get_buffer(f"axis_noise_{space.name}")[axis].double().cpu() / spread[axis]
             seen = Components(start.kernels, shares, of_axis)
-            learnt = learn_variances(own, 1 + LENT, seen, AXIS_ITERATIONS).variances
+            iterations = AXIS_ITERATIONS_OF_MANY if self.many else AXIS_ITERATIONS
+            learnt = learn_variances(own, 1 + LENT, seen, iterations).variances
             self.axis_variances(space)[:, axis] = (learnt * spread[axis]).to(self.weight)
 
     def axes(self, space: Space) -> Tensor:
