@@ -52,7 +52,7 @@ def random_head(tracks: int, latent: int) -> mixed.MixedHead:
     head = mixed.MixedHead(sizes, True, terms, kernels, centre, torch.zeros(tracks), np.ones(tracks, bool))
     with torch.no_grad():
         for own in (levels["target"], levels["assay"], np.arange(tracks)):
-            head.weight += torch.from_numpy(rng.normal(size=(tracks, latent)) * 0.1)[torch.from_numpy(own)]
+            head.weight += torch.from_numpy(rng.normal(size=(max(tracks, 300), latent)) * 0.1)[torch.from_numpy(own)]
         head.get_buffer("curvature").fill_(5e4)
     return head
 
