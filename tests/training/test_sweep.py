@@ -132,7 +132,20 @@ def test_signals_alone_are_compared_by_their_correlation_with_two_seeds(tmp_path
     folder.mkdir()
     tiny.dataset(folder / "dataset", tracks=0, signals=3)
     (folder / "mfd.toml").write_text(tiny.TOML)
-    words = ["train", "--sweep", f"{KEY}=0,0.5", "--tolerance", "2", "--gpus", "0", "--threads", "1", "-q"]
+    words = [
+        "train",
+        "--head",
+        "conditioned",
+        "--sweep",
+        f"{KEY}=0,0.5",
+        "--tolerance",
+        "2",
+        "--gpus",
+        "0",
+        "--threads",
+        "1",
+        "-q",
+    ]
     done = in_process(words, folder)
     assert done.code == 0 and "nan" not in done.said.lower(), done.told
     header = done.said.splitlines()[0]
@@ -148,7 +161,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     folder.mkdir()
     tiny.dataset(folder / "dataset", tracks=1, signals=0, called=lambda world, contig, tracks: nothing(world, contig))
     (folder / "mfd.toml").write_text(tiny.TOML)
-    done = in_process(["train", "--sweep", f"{KEY}=0,0.5", "--gpus", "0", "--threads", "1", "-q"], folder)
+    done = in_process(["train", "--head", "conditioned", "--sweep", f"{KEY}=0,0.5", "--gpus", "0", "-q"], folder)
     assert done.code == 2 and "has no validation AUROC or correlation to compare" in done.told
 
 
