@@ -73,8 +73,8 @@ bench: install
 bench-gpu: install
 	$(BIN)/python examples/bench_speed.py --gpu --only training variants stretches metrics
 
-# Biology told from technique where the truth is known: every penalty, one seed (under 40 minutes on two cores); with three
-# seeds and the controls (about three hours). Both go on where they were interrupted.
+# Biology told from technique where the truth is known: three worlds, four methods, two seeds; or all worlds, methods and
+# controls with five seeds. Both go on where they were interrupted.
 BENCH ?= bench
 bench-truth: install
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python examples/bench_truth.py $(BENCH)

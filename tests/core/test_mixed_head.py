@@ -311,5 +311,8 @@ def test_a_wide_latent_has_axes_too() -> None:
     head.learn_variances()
     head.learn_axes()
     (space,) = head.spaces
+    learnt = head.axes(space).clone()
+    head.learn_axes()
+    assert torch.equal(head.axes(space), learnt)  # whatever axes there were
     assert head.axes(space).any(0).sum() >= len(set(target.tolist())) - 1
     assert torch.allclose(head.weights().matrix(), head.weight, atol=1e-4)

@@ -63,6 +63,9 @@ def test_every_shape_is_evaluated_imputed_and_judged(name: str, source: Path, tm
     probed = {(row["of"], row["from"]) for row in summary["independence"]}
     silent = {group for group in ("biological", "technical") if f"the group {group} " in said}
     assert not {("contributions", group) for group in silent} & probed
+    assert "no probes of the latents: all groups have the same ones" in said and "latents" not in {
+        of for of, _ in probed
+    }
     assert said_by("impute --metadata metadata.tsv --unseen mean", place)
     judged = said_by("qc", place)
     assert judged.startswith("nothing is judged: ") == (not rows_of(place / "qc/tracks.tsv")), judged

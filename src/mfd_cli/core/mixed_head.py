@@ -173,6 +173,8 @@ class MixedHead(nn.Module):
         """Learn along which axes parts lie, and the variances along each: parts are found with them, training knows nothing of
         them."""
         for space in self.spaces:
+            self.axes(space).zero_()  # they begin from parts without axes, also where there are some already
+            self.solved.clear()
             self.turn(space)
         self.derive()
 
