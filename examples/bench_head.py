@@ -32,7 +32,8 @@ def main() -> None:
     timed("an iteration of the variances, ten at each validation", lambda: head.learn_variances(1))
     mixed.AXIS_ITERATIONS_OF_MANY = 1
     axes = min(mixed.MOST_AXES, latent)
-    timed(f"{axes} axes with one iteration each, at the end (at most 30 each)", head.learn_axes)
+    bins = torch.randn(mixed.AXIS_BINS, latent).pow(3)
+    timed(f"{axes} axes with one iteration each, at the end (at most 30 each)", lambda: head.learn_axes(bins))
     timed("the parts of the weights, whenever a run is read", head.weights)
 
 

@@ -103,9 +103,12 @@ def compare(folder: Path, run: Run, dataset: Dataset, latents: Floats | None = N
     return result
 
 
-def regressed(run: Run, dataset: Dataset) -> Run:
-    """The run of a free head with the parts that a regression of its weights on the metadata finds, by its validation bins."""
-    return regressed_twin(run, LongArray.of(bin_latents(run, dataset, dataset.split("validation"))))
+def regressed(run: Run, dataset: Dataset, axes: bool = False) -> Run:
+    """The run of a free head with the parts that a regression of its weights on the metadata finds, by its validation bins.
+
+    By the textbook, one variance for each term; with `axes` as a mixed head finds its parts.
+    """
+    return regressed_twin(run, LongArray.of(bin_latents(run, dataset, dataset.split("validation"))), axes)
 
 
 def coverage(own: MixedHead, head: Head, latents: Floats, truth: Truth, seen: NDArray[np.bool_]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from kit import tiny
+from mfd_cli.core import mixed_head
 from mfd_cli.core.metadata import MetadataEncoder, fit_metadata
 from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.terms import factor_kernel, term_kernel, terms_of
@@ -57,6 +58,14 @@ def head_of(joint: bool) -> MixedHead:
         latent = torch.randn(4096, 8) @ (torch.eye(8) + 0.2 * torch.randn(8, 8))
         head.follow_data(torch.full((len(ROWS),), 800.0), latent, 0.0)
     return head
+
+
+def some_latents(size: int = 8) -> Tensor:
+    """Latents in which things come and go by themselves, mixed up."""
+    generator = torch.Generator().manual_seed(11)
+    there = torch.rand(2000, size, generator=generator) < 0.1
+    sources = there * torch.rand(2000, size, generator=generator)
+    return sources @ torch.linalg.qr(torch.randn(size, size, generator=generator))[0]
 
 
 # -- terms and kernels -------------------------------------------------------------------------------------------------
@@ -123,7 +132,7 @@ def test_the_parts_add_up_to_the_trained_weights(joint: bool) -> None:
             middle = values[trained].mean(0) if group != RESIDUAL else values[trained].sum(0)
             assert middle.abs().max() < 1e-5
         head.learn_variances()
-        head.learn_axes()
+        head.learn_axes(some_latents())
 
 
 def test_the_prior_is_the_density_of_a_linear_mixed_model() -> None:
@@ -165,7 +174,7 @@ def test_its_limits_are_the_free_head_and_weights_made_of_metadata_alone() -> No
 def test_tracks_that_do_not_train_have_the_weights_that_their_metadata_say(joint: bool) -> None:
     head = head_of(joint)
     head.learn_variances()
-    head.learn_axes()
+    head.learn_axes(some_latents())
     before = head.weight.detach().clone()
     head.fill_held_out()
     held = torch.from_numpy(~TRAINED)
@@ -189,7 +198,7 @@ def test_variances_say_which_factor_tells_tracks_apart() -> None:
 def test_a_loaded_head_derives_the_same_parts() -> None:
     head = head_of(False)
     head.learn_variances()
-    head.learn_axes()
+    head.learn_axes(some_latents())
     other = head_of(False)
     other.load_state_dict(head.state_dict())
     for group, values in head.weights().groups.items():
@@ -242,7 +251,7 @@ def test_intervals_contain_the_truth_as_often_as_they_say() -> None:
 def test_deviations_grow_with_the_change_of_the_latent() -> None:
     head = head_of(False)
     head.learn_variances()
-    head.learn_axes()
+    head.learn_axes(some_latents())
     change = torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
     once, twice = head.part_deviations("technical", change), head.part_deviations("technical", 2 * change)
     assert torch.allclose(2 * once, twice) and (once[:, TRAINED] > 0).all()
@@ -251,40 +260,81 @@ def test_deviations_grow_with_the_change_of_the_latent() -> None:
     assert (head.part_deviations("technical", elsewhere) == 0).all()  # a group acts in its own subspace alone
 
 
-def test_axes_keep_apart_what_one_variance_for_all_would_split() -> None:
-    """Targets differ in four latents; assays, of which each target knows one, in another: the assay's part is found."""
-    rows = [{"t": t, "a": "p" if t in "ABCD" else "q", "n": str(n)} for t in "ABCDEFGH" for n in range(4)]
+def world_of_motifs(own: float) -> tuple[MixedHead, Tensor, Tensor, Tensor]:
+    """A head, its latents, and the technical and residual weights that are true.
+
+    Two targets share each of four motifs, one of them with each assay, which has a preference; by `own`, every fifth track
+    has something of its own. The latents are what comes and goes by itself, mixed up.
+    """
+    rows = [{"t": t, "a": "p" if t in "ABCD" else "q"} for t in "ABCDEFGH" for _ in range(4)]
     factors = {name: FACTORS[name] for name in ("target", "assay")}
-    trained = np.ones(len(rows), bool)
-    metadata = fit_metadata(rows, factors)
+    trained, metadata = np.ones(len(rows), bool), fit_metadata(rows, factors)
     terms = terms_of(factors, metadata, rows)
     kernels = {term.name: term_kernel(metadata, term, rows, rows) for term in terms}
-    centre = {group: trained / len(rows) for group in GROUPS}
-    generator, assay = (
-        torch.Generator().manual_seed(3),
-        torch.tensor([1.0 if row["a"] == "p" else -1.0 for row in rows]),
-    )
-    truth = torch.zeros(len(rows), 8)
-    truth[:, 7] = 0.7 * assay
-    motifs = torch.randn(8, 4, generator=generator)[[ord(row["t"]) - 65 for row in rows]]
-    motifs = motifs - torch.stack([motifs[assay == side].mean(0) for side in (1, -1)])[(assay < 0).long()]
-    mixed_up = torch.linalg.qr(torch.randn(8, 8, generator=generator))[0]  # no latent is an axis
+    generator = torch.Generator().manual_seed(3)
+    peculiar = torch.arange(0, len(rows), 5)
+    size = 5 + len(peculiar)
+    weights, technical, residual = (torch.zeros(len(rows), size) for _ in range(3))
+    weights[torch.arange(len(rows)), torch.tensor([(ord(row["t"]) - 65) % 4 for row in rows])] = 1
+    technical[:, 4] = torch.tensor([0.35 if row["a"] == "p" else -0.35 for row in rows])
+    residual[peculiar, torch.arange(5, size)] = own
+    turn = torch.linalg.qr(torch.randn(size, size, generator=generator))[0]  # no latent is an axis
+    there = torch.rand(20_000, size, generator=generator) < 0.05
+    sources = there * (0.5 + torch.rand(20_000, size, generator=generator))
+    latents = ((sources - sources.mean(0)) / sources.std(0)) @ turn
+    groups, centre = {"biological": size - 4, "technical": 4}, {group: trained / len(rows) for group in GROUPS}
+    head = MixedHead(groups, True, terms, kernels, centre, torch.zeros(len(rows)), trained)
+    with torch.no_grad():
+        noise = 0.02 * torch.randn(len(rows), size, generator=generator)
+        head.weight.copy_((weights + technical + residual + noise) @ turn)
+        head.follow_data(torch.full((len(rows),), 2000.0), latents, 0.0)
+    head.learn_variances(300)
+    return head, latents, technical @ turn, (residual - residual.mean(0)) @ turn
 
-    def leaks(whole: bool) -> float:
-        head = MixedHead(GROUPS, True, terms, kernels, centre, torch.zeros(len(rows)), trained)
-        with torch.no_grad():
-            weights = truth + 0.02 * torch.randn(len(rows), 8, generator=generator)
-            weights[:, :4] += motifs
-            head.weight.copy_(weights @ mixed_up)
-            head.follow_data(torch.full((len(rows),), 2000.0), torch.randn(4096, 8, generator=generator), 0.0)
-        head.learn_variances(300)
-        if not whole:
-            head.learn_axes()
-        found = head.weights().groups["technical"] @ mixed_up.T
-        return float((found - truth).norm() / truth.norm())
 
-    assert leaks(whole=False) < 0.1
-    assert leaks(whole=True) > 0.3
+def test_axes_keep_apart_what_one_variance_for_all_would_split() -> None:
+    """An assay's preference is in another axis than the motifs of the targets that are nested in it."""
+    head, latents, technical, _ = world_of_motifs(own=0.0)
+
+    def lost() -> float:
+        return float((head.weights().groups["technical"] - technical).norm() / technical.norm())
+
+    textbook = lost()
+    head.learn_axes(latents)
+    assert lost() < 0.1 < 0.3 < textbook
+
+
+def test_axes_leave_to_a_track_what_is_its_own() -> None:
+    head, latents, _, residual = world_of_motifs(own=0.7)
+
+    def lost() -> float:
+        found = head.weights().groups[RESIDUAL]
+        return float((found - found.mean(0) - residual).norm() / residual.norm())
+
+    textbook = lost()
+    head.learn_axes(latents)
+    assert lost() < 0.5 * textbook
+
+
+def test_without_latents_there_are_no_axes() -> None:
+    head = head_of(True)
+    head.learn_variances()
+    head.learn_axes(some_latents())
+    head.learn_axes(torch.zeros(0, 8))
+    assert not head.axes(head.spaces[0]).any()
+    assert torch.allclose(head.weights().matrix()[TRAINED], head.weight[TRAINED], atol=1e-5)
+
+
+def test_of_many_tracks_axes_have_the_variances_of_all_terms(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = head_of(True)
+    head.learn_variances()
+    head.learn_axes(some_latents())
+    few = head.axis_variances(head.spaces[0]).clone()
+    monkeypatch.setattr(mixed_head, "AVERAGED", 2)
+    head.learn_axes(some_latents())
+    many = head.axis_variances(head.spaces[0])
+    assert not torch.equal(few, many) and (many > 0).all()
+    assert torch.allclose(few.sum(0), many.sum(0), rtol=0.5)
 
 
 def test_where_no_column_says_anything_rows_have_parts_of_nothing() -> None:
@@ -308,11 +358,12 @@ def test_a_wide_latent_has_axes_too() -> None:
     with torch.no_grad():
         head.weight.copy_(torch.randn(128, latent)[target] + 0.1 * torch.randn(len(ROWS), latent))
         head.get_buffer("curvature").fill_(800.0)
+    latents = some_latents(latent)
     head.learn_variances()
-    head.learn_axes()
+    head.learn_axes(latents)
     (space,) = head.spaces
     learnt = head.axes(space).clone()
-    head.learn_axes()
+    head.learn_axes(latents)
     assert torch.equal(head.axes(space), learnt)  # whatever axes there were
     assert head.axes(space).any(0).sum() >= len(set(target.tolist())) - 1
     assert torch.allclose(head.weights().matrix(), head.weight, atol=1e-4)

@@ -6,9 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.linalg import helmert
+from scipy.stats import multivariate_normal
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from mfd_cli.core.variances import Components, learn_variances, projection, restricted_likelihood
+from mfd_cli.core.variances import (
+    Components,
+    averaged_variances,
+    learn_variances,
+    projection,
+    restricted_likelihood,
+)
 
 
 def alike(levels: np.ndarray) -> torch.Tensor:
@@ -115,3 +123,68 @@ def test_what_a_projection_makes_of_weights_is_found_without_forming_it() -> Non
     assert torch.allclose(applied, components.projection() @ weights, atol=1e-12)
     inverse = torch.linalg.inv(components.covariance())
     assert torch.allclose(mean, (inverse.sum(0) @ weights) / inverse.sum(), atol=1e-12)
+
+
+# -- which terms there are ---------------------------------------------------------------------------------------------
+
+
+def six_levels(column: torch.Tensor, noise: float = 1e-3) -> Components:
+    """24 tracks of six targets in four labs."""
+    start = silent([alike(np.arange(24) % 6), alike(np.arange(24) // 6)], [1 / 3] * 3)
+    return Components(start.kernels, start.variances, torch.full((24,), noise).double())
+
+
+def test_several_guesses_at_once_are_those_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(7)
+    weights = torch.randn(24, 2, generator=generator).double()
+    start = six_levels(weights)
+    guesses = torch.tensor([[0.5, 0.2, 0.3], [0.4, 0, 0.6], [0, 0, 1]]).double()
+    together = learn_variances(weights, 2, Components(start.kernels, guesses, start.noise), 7)
+    likelihoods = restricted_likelihood(weights @ weights.T, 2, together)
+    for guess, found, likelihood in zip(guesses, together.variances, likelihoods):
+        there = guess > 0
+        own = Components(start.kernels[there], guess[there], start.noise)
+        alone = learn_variances(weights, 2, own, 7)
+        assert torch.allclose(found[there], alone.variances, atol=2e-3) and (found[~there] == 0).all()
+        assert float(likelihood) == pytest.approx(float(restricted_likelihood(weights @ weights.T, 2, alone)), abs=2e-3)
+
+
+@pytest.mark.parametrize(("term", "levels"), [(0, np.arange(24) % 6), (1, np.arange(24) // 6)])
+def test_a_column_that_one_factor_explains_has_the_variance_of_that_factor(term: int, levels: np.ndarray) -> None:
+    generator = torch.Generator().manual_seed(term)
+    column = torch.randn(6, generator=generator).double()[torch.from_numpy(levels)]
+    found = averaged_variances(column, six_levels(column), 200)
+    assert found[term] > 0.9 * found.sum()
+
+
+def test_what_one_track_alone_has_is_its_own() -> None:
+    """All terms together give its target and its lab a share, which its neighbours would then be said to have too."""
+    column = torch.zeros(24).double()
+    column[5] = 1
+    start = six_levels(column)
+    averaged = averaged_variances(column, start, 200)
+    together = learn_variances(column[:, None], 1, start, 200).variances
+    assert averaged[2] > 0.95 * averaged.sum()
+    assert averaged[2] / averaged.sum() >= together[2] / together.sum()
+
+
+def test_the_average_is_over_how_likely_each_guess_is() -> None:
+    """Written out, with statsmodels' variances for a factor with a residual and scipy's density."""
+    rng = np.random.default_rng(9)
+    labs = np.arange(24) // 6
+    column = torch.from_numpy(rng.normal(size=4)[labs] * 0.7 + rng.normal(size=24))
+    kernels = torch.stack([alike(labs), torch.eye(24).double()])
+    start = Components(kernels, torch.full((2,), 0.5).double(), torch.full((24,), 1e-9).double())
+    model = MixedLM.from_formula("y ~ 1", pd.DataFrame({"y": column.numpy()}), groups=labs).fit(reml=True)
+    with_lab = torch.tensor([float(model.cov_re.iloc[0, 0]), float(model.scale)]).double()
+    alone = torch.tensor([0.0, float(column.var())]).double()
+    contrasts = helmert(24)  # the density of the restricted likelihood is that of contrasts
+
+    def density(variances: torch.Tensor) -> float:
+        covariance = contrasts @ torch.einsum("k,kij->ij", variances, kernels).numpy() @ contrasts.T
+        return float(multivariate_normal(cov=covariance).logpdf(contrasts @ column.numpy()))
+
+    gain = density(with_lab) - density(alone)
+    likely = np.exp([gain - 2, -1])  # two terms for 2, one for 1
+    expected = (likely[0] * with_lab + likely[1] * alone) / likely.sum()
+    assert averaged_variances(column, start, 3000).numpy() == pytest.approx(expected.numpy(), rel=0.02)

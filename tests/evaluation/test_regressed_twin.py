@@ -42,6 +42,10 @@ def test_training_tracks_are_predicted_as_before_and_parts_add_up(project: Path)
     assert torch.equal(found.model.backbone.state_dict()["stem.weight"], run.model.backbone.state_dict()["stem.weight"])
     parts = found.model.parts(torch.from_numpy(latents))
     assert np.abs(parts.total().detach().numpy() - after).max() < 1e-4
+    along = regressed_twin(run, LongArray.of(latents), axes=True).model.head
+    assert isinstance(along, MixedHead) and along.axes(along.spaces[0]).any()
+    assert not found.model.head.axes(found.model.head.spaces[0]).any()
+    assert torch.allclose(along.weights().matrix()[trained], found.model.head.weights().matrix()[trained], atol=1e-4)
     with pytest.raises(ConfigError, match="free head"):
         regressed_twin(load_run(project / "run"), LongArray.of(latents))
 

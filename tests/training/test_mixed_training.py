@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,13 @@ import torch
 
 from kit import tiny
 from kit.harm import in_process
-from mfd_cli.core import mixed_head
 from mfd_cli.core.decompose import decompose
 from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.predictor import head_of
 from mfd_cli.core.unseen import head_of_rows
+from mfd_cli.dataset.bins import Bins
+from mfd_cli.dataset.folder import Dataset, open_dataset
+from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.folder import Run, load_run
 from mfd_cli.settings.names import RESIDUAL
 from mfd_cli.training import train as training
@@ -142,15 +146,33 @@ def test_penalties_that_have_nothing_to_keep_apart_are_said(tmp_path: Path) -> N
     assert not (folder / "run/sweep").exists()
 
 
-def test_of_many_tracks_the_axes_are_learnt_once_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kept model has them either way, learnt from the same weights."""
-    each_time, (space,) = mixed(tmp_path / "few", "joint"), mixed(tmp_path / "same", "joint").model.head.spaces
-    monkeypatch.setattr(mixed_head, "MANY", 2)
-    monkeypatch.setattr(mixed_head, "ITERATIONS_OF_MANY", mixed_head.ITERATIONS)
-    monkeypatch.setattr(mixed_head, "AXIS_ITERATIONS_OF_MANY", mixed_head.AXIS_ITERATIONS)
-    at_the_end = mixed(tmp_path / "many", "joint")
-    one, other = each_time.model.head, at_the_end.model.head
-    assert isinstance(one, MixedHead) and isinstance(other, MixedHead)
-    assert other.axes(space).any() and torch.equal(one.axes(space), other.axes(space))
-    assert torch.equal(one.axis_variances(space), other.axis_variances(space))
-    assert each_time.digest == at_the_end.digest
+def test_axes_are_learnt_of_the_kept_model_at_the_end(tmp_path: Path) -> None:
+    """From its latents of the validation bins; of a run that is resumed at its end they are the same."""
+    run, dataset = mixed(tmp_path, "joint"), open_dataset(tmp_path / "dataset")
+    head = run.model.head
+    assert isinstance(head, MixedHead)
+    (space,) = head.spaces
+    learnt, variances = head.axes(space).clone(), head.axis_variances(space).clone()
+    assert learnt.any()
+    head.learn_axes(torch.from_numpy(bin_latents(run, dataset, dataset.split("validation"))))
+    assert torch.equal(head.axes(space), learnt) and torch.equal(head.axis_variances(space), variances)
+    again = training.train(tiny.project(tmp_path, model={"head": "mixed", "subspaces": "joint"}), gpus=0, resume=True)
+    assert again.digest == run.digest
+
+
+def test_without_validation_bins_axes_are_found_in_training_bins(tmp_path: Path) -> None:
+    run, dataset = mixed(tmp_path, "joint"), open_dataset(tmp_path / "dataset")
+    bins = {split: dataset.split(split) for split in ("train", "validation")}
+    bins["validation"] = bins["validation"].taken(np.arange(0))
+    training.finish_parts(run.path, dataset_with(dataset, bins), torch.device("cpu"))
+    head = load_run(run.path).model.head
+    assert isinstance(head, MixedHead) and isinstance(run.model.head, MixedHead)
+    found = head.axes(head.spaces[0])
+    assert found.any() and not torch.equal(found, run.model.head.axes(head.spaces[0]))
+
+
+def dataset_with(dataset: Dataset, bins: Mapping[str, Bins]) -> Dataset:
+    """The dataset with other bins."""
+    changed = copy(dataset)
+    object.__setattr__(changed, "split", bins.__getitem__)
+    return changed

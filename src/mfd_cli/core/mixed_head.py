@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -23,24 +24,30 @@ from torch import Tensor, nn
 
 from mfd_cli.base.arrays import Bools, Doubles
 from mfd_cli.core.head import START, HeadWeights, edges_of
+from mfd_cli.core.independence import independent_rotation
 from mfd_cli.core.terms import Term
-from mfd_cli.core.variances import Components, learn_variances
+from mfd_cli.core.variances import Components, averaged_variances, learn_variances
 from mfd_cli.settings.names import RESIDUAL
 
 PRIOR_VARIANCE = 1.0
 """What all terms of a subspace start with together: far more than weights have, so that the prior is weak at first."""
 MOST_AXES = 24
 """Axes of a subspace that have variances of their own. On planted worlds ten hold 99.5 % of what tells tracks apart."""
-LENT = 0.3
-"""How much the mean over all axes counts for each axis, whose own weights count 1."""
 AXIS_ITERATIONS, AXIS_ITERATIONS_OF_MANY = 100, 30
-"""Iterations for the variances of an axis, of few tracks and of many; they begin anew each time."""
+"""Iterations for the variances of an axis, of few tracks and of many."""
+AVERAGED = 200
+"""Of at most so many training tracks the variances of an axis are averaged over which terms there are. Of more they are those
+of all terms, """
+LENT = 0.1
+"""and the mean over all axes counts so much for each of them, whose own weights count 1."""
 LEAST_SHARE = 1e-3
 """An axis holds at least so much of what the largest does: of many latents, none may hold much of them all."""
 ITERATIONS, ITERATIONS_OF_MANY = 30, 10
 """Iterations for the variances at each validation, of few tracks and of many; they go on where the last validation left off."""
+AXIS_BINS = 16_384
+"""Bins that are enough to find the axes by."""
 MANY = 500
-"""Training tracks that are many: an iteration's time grows with their third power. Their axes are learnt at the end alone."""
+"""Training tracks that are many: an iteration's time grows with their third power."""
 LEAST_CURVATURE = 1e-3
 """Bins' worth of information that a track's weights have at least."""
 
@@ -100,7 +107,6 @@ class MixedHead(nn.Module):
             axes = max(min(MOST_AXES, latents, int(np.sum(trained)) - 1), 1)
             self.register_buffer(f"axes_{space.name}", torch.zeros(latents, axes))
             self.register_buffer(f"duals_{space.name}", torch.zeros(axes, latents))
-            self.register_buffer(f"axis_noise_{space.name}", torch.ones(axes))
             self.register_buffer(f"axis_variances_{space.name}", torch.ones(count, axes))
         self.trained = torch.from_numpy(np.asarray(trained, bool))
         self.precision: dict[str, Tensor] = {}
@@ -117,7 +123,7 @@ class MixedHead(nn.Module):
 
     @property
     def many(self) -> bool:
-        """Whether so many tracks train that axes are learnt at the end of a training alone."""
+        """Whether so many tracks train that fewer iterations have to do."""
         return len(self.get_buffer("rows")) >= MANY
 
     # -- the variances -------------------------------------------------------------------------------------------------
@@ -169,65 +175,53 @@ class MixedHead(nn.Module):
         self.derive()
 
     @torch.no_grad()
-    def learn_axes(self) -> None:
-        """Learn along which axes parts lie, and the variances along each: parts are found with them, training knows nothing of
-        them."""
+    def learn_axes(self, latents: Tensor) -> None:
+        """Learn along which axes parts lie, and the variances along each, from the `latents` (bins, latent) of some bins.
+
+        Parts are found with them; training knows nothing of them. They do not depend on the axes that were there before.
+        """
         for space in self.spaces:
-            self.axes(space).zero_()  # they begin from parts without axes, also where there are some already
-            self.solved.clear()
-            self.turn(space)
+            self.axes(space).zero_()
+            self.turn(space, latents.cpu()[:, space.place].double())
         self.derive()
 
-    def turn(self, space: Space) -> None:
-        """Turn a subspace so that what tells the first group's levels apart lies along other axes than what tells the others'
-        apart, as far as one variance for the whole subspace can tell; then learn each axis's own variances.
+    def turn(self, space: Space, latents: Tensor) -> None:
+        """Turn what tells tracks apart in a subspace to axes along which the latents are as independent as they can be.
 
-        A base composition that differs between labs, and motifs that differ between targets, are then no longer split alike.
+        Motifs come and go by themselves, so an axis follows few of them, often one, and few terms of the metadata or one
+        track. How likely weights are depends on W S W' alone, which no rotation changes: weights cannot tell the axes.
         """
-        covariance = self.latent_covariance(space).double().cpu()
-        values, vectors = torch.linalg.eigh(covariance)
+        values, vectors = torch.linalg.eigh(self.latent_covariance(space).double().cpu())
         vectors, values = vectors[:, values > LEAST_SHARE * values[-1]], values[values > LEAST_SHARE * values[-1]]
         whiten, back = vectors * values.sqrt(), vectors / values.sqrt()
         weights = self.own_weights(space)
-        whitened = weights @ whiten
-        centred = whitened - whitened.mean(0)
+        centred = (weights - weights.mean(0)) @ whiten
         size, directions = torch.linalg.eigh(centred.T @ centred)
         kept = torch.arange(len(size)).flip(0)[: self.axes(space).shape[1]]
         kept = kept[size[kept] > LEAST_SHARE * size[-1].clamp_min(1e-300)]
-        if not len(kept):
+        if not len(kept) or not len(latents):
             return
-        size, directions = size[kept].sqrt(), directions[:, kept]
-        contrast = torch.zeros(len(kept), len(kept), dtype=torch.float64)
-        first = next((term.group for term in space.terms), RESIDUAL)
-        for group, part in self.group_parts(space).items():
-            along = part[self.get_buffer("rows").cpu()] @ whiten @ directions / size
-            contrast += (along.T @ along) * (1 if group == first else -1)
-        _, turn = torch.linalg.eigh(contrast)
-        axes, duals = whiten @ (directions / size) @ turn, (turn.T * size) @ directions.T @ back.T
-        count = len(kept)
-        self.axes(space)[:, :count] = axes.to(self.weight)
-        self.get_buffer(f"duals_{space.name}").zero_()[:count] = duals.to(self.weight)
-        self.get_buffer(f"axis_noise_{space.name}")[:count] = ((directions / size) @ turn).pow(2).sum(0).to(self.weight)
-        self.learn_axis_variances(space, weights @ axes)
+        directions = directions[:, kept]
+        directions = directions @ independent_rotation(latents @ back @ directions)
+        self.axes(space)[:, : len(kept)] = (whiten @ directions).to(self.weight)
+        self.get_buffer(f"duals_{space.name}").zero_()[: len(kept)] = (directions.T @ back.T).to(self.weight)
+        self.learn_axis_variances(space, centred @ directions)
 
     def learn_axis_variances(self, space: Space, along: Tensor) -> None:
-        """Learn the variances of weights along axes (training tracks, axes): each from its own and, for LENT of one, from all.
-
-        One column of weights is little to learn several variances from.
-        """
-        centred = along - along.mean(0)
-        spread = centred.pow(2).mean(0)
-        unit = centred / spread.sqrt()
-        together, noise = unit * math.sqrt(LENT / along.shape[1]), self.noise()
-        start = self.components(space)
-        shares = start.variances / start.variances.sum()
-        for axis in range(along.shape[1]):
-            own = torch.cat([unit[:, axis : axis + 1], together], 1)
-            of_axis = noise * self.get_buffer(f"axis_noise_{space.name}")[axis].double().cpu() / spread[axis]
-            seen = Components(start.kernels, shares, of_axis)
-            iterations = AXIS_ITERATIONS_OF_MANY if self.many else AXIS_ITERATIONS
-            learnt = learn_variances(own, 1 + LENT, seen, iterations).variances
-            self.axis_variances(space)[:, axis] = (learnt * spread[axis]).to(self.weight)
+        """Learn the variances of weights along axes (training tracks, axes), of mean 0, on which latents vary by 1."""
+        spread = along.pow(2).mean(0)
+        unit = along / spread.sqrt()
+        lent = unit * math.sqrt(LENT / along.shape[1])
+        iterations = AXIS_ITERATIONS_OF_MANY if self.many else AXIS_ITERATIONS
+        for axis, column in enumerate(unit.T):
+            start = self.components(space, self.noise() / spread[axis])
+            start = replace(start, variances=start.variances / start.variances.sum())
+            if len(column) <= AVERAGED:
+                found = averaged_variances(column, start, iterations)
+            else:
+                own = torch.cat([column[:, None], lent], 1)
+                found = learn_variances(own, 1 + LENT, start, iterations).variances
+            self.axis_variances(space)[:, axis] = (found * spread[axis]).to(self.weight)
 
     def axes(self, space: Space) -> Tensor:
         """Return the axes (latents, axes) of a subspace: weights times these are the weights along them. 0 where unused."""
@@ -270,14 +264,13 @@ class MixedHead(nn.Module):
         """
         rows, found = self.get_buffer("rows").cpu(), []
         components = self.components(space)
-        for axis, variances in enumerate(self.axis_variances(space).double().cpu().T):
+        for variances in self.axis_variances(space).double().cpu().T:
             kernel = self.kernel_of(space, group, variances)
             if group != RESIDUAL:
                 kernel = kernel - self.centre[group] @ kernel
                 kernel = kernel - (kernel @ self.centre[group])[:, None]
-            noise = self.noise() * self.get_buffer(f"axis_noise_{space.name}")[axis].double().cpu()
             cross = kernel[:, rows]  # what is the same for all tracks does not matter: the projection takes it out
-            explained = ((cross @ Components(components.kernels, variances, noise).projection()) * cross).sum(1)
+            explained = ((cross @ Components(components.kernels, variances, self.noise()).projection()) * cross).sum(1)
             found.append((kernel.diagonal() - explained).clamp_min(0))
         return torch.stack(found)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mfd_cli.base.arrays import Doubles
+from mfd_cli.base.arrays import Doubles, Floats
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.head import FreeHead
 from mfd_cli.core.mixed_head import MixedHead
@@ -20,11 +20,13 @@ ITERATIONS = 300
 
 
 @torch.no_grad()
-def regressed(model: MfdModel, covariance: Doubles, information: Doubles) -> MfdModel:
+def regressed(model: MfdModel, covariance: Doubles, information: Doubles, latents: Floats | None = None) -> MfdModel:
     """Return a model that predicts what one with a free head does, and has parts: those of a mixed head on joint subspaces.
 
     `covariance` (latent, latent) is that of its latents over bins; `information` (tracks,) says how well the data determine
-    each track's weights: bins times the mean of p (1 - p). ConfigError for a model without a free head, or without factors.
+    each track's weights: bins times the mean of p (1 - p). Of some `latents` (bins, latent) the axes are learnt too along which
+    the mixed head looks for parts; without them each term has one variance, as in the textbook. ConfigError for a model
+    without a free head, or without factors.
     """
     if not isinstance(model.head, FreeHead):
         raise ConfigError("a regression on the metadata is for a model with a free head")
@@ -43,6 +45,7 @@ def regressed(model: MfdModel, covariance: Doubles, information: Doubles) -> Mfd
     head.get_buffer("covariance").copy_(torch.from_numpy(covariance))
     head.get_buffer("curvature").copy_(torch.from_numpy(information))
     head.learn_variances(ITERATIONS, shrunk=False)
-    head.learn_axes()
+    if latents is not None:
+        head.learn_axes(torch.from_numpy(latents))
     head.fill_held_out()
     return result.eval()

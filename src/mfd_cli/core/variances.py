@@ -24,11 +24,18 @@ TINY = 1e-10
 """The least variance at all, where weights are no more than noise: so that the prior stays one."""
 TOLERANCE = 1e-3
 """Variances are found where none moves by more than this share of their sum in an iteration."""
+WORTH = 1e-3
+"""A term is there where it has at least so much of the variance of all."""
+PRICE = 1.0
+"""What a term more has to add to the restricted log likelihood, to be as likely as the terms without it: Akaike's."""
 
 
 @dataclass(frozen=True)
 class Components:
-    """Kernels (terms, tracks, tracks), their variances (terms,), the noise (tracks,) of the weights: all in float64."""
+    """Kernels (terms, tracks, tracks), their variances (terms,), the noise (tracks,) of the weights: all in float64.
+
+    Variances (..., terms) of several guesses at once make covariances and projections (..., tracks, tracks).
+    """
 
     kernels: Tensor
     variances: Tensor
@@ -36,7 +43,7 @@ class Components:
 
     def covariance(self) -> Tensor:
         """Return V (tracks, tracks), the covariance of a column of the weights."""
-        return torch.einsum("k,kij->ij", self.variances, self.kernels) + torch.diag(self.noise)
+        return torch.einsum("...k,kij->...ij", self.variances, self.kernels) + torch.diag(self.noise)
 
     def projection(self) -> Tensor:
         """Return P (tracks, tracks): the inverse covariance once the mean is taken out."""
@@ -51,18 +58,18 @@ class Components:
 
 
 def projection(covariance: Tensor) -> Tensor:
-    """Return V^-1 - V^-1 1 (1' V^-1 1)^-1 1' V^-1 of a covariance V (tracks, tracks)."""
+    """Return V^-1 - V^-1 1 (1' V^-1 1)^-1 1' V^-1 of covariances V (..., tracks, tracks)."""
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
-    ones = inverse.sum(1)
-    return inverse - torch.outer(ones, ones) / ones.sum()
+    ones = inverse.sum(-1, keepdim=True)
+    return inverse - ones @ ones.mT / ones.sum(-2, keepdim=True)
 
 
-def restricted_likelihood(gram: Tensor, columns: float, components: Components) -> float:
-    """Return the restricted log likelihood of weights with W W' = `gram` (tracks, tracks), without its constant."""
+def restricted_likelihood(gram: Tensor, columns: float, components: Components) -> Tensor:
+    """Return the restricted log likelihood (...) of weights with W W' = `gram` (tracks, tracks), without its constant."""
     covariance = components.covariance()
-    ones = torch.linalg.solve(covariance, torch.ones_like(components.noise)).sum()
-    quadratic = (gram * components.projection()).sum()
-    return float(-0.5 * (columns * (torch.logdet(covariance) + torch.log(ones)) + quadratic))
+    ones = torch.linalg.inv(covariance).sum((-1, -2))
+    quadratic = (gram * components.projection()).sum((-1, -2))
+    return -0.5 * (columns * (torch.logdet(covariance) + torch.log(ones)) + quadratic)
 
 
 def learn_variances(
@@ -76,20 +83,39 @@ def learn_variances(
     effect, and its uncertainty for what the prior took away (expectation maximisation; Dempster, Laird & Rubin 1977). At
     most so many iterations; fewer where they no longer move anything.
     """
-    terms = len(start.kernels)
-    flat = start.kernels.reshape(terms, -1)
-    now, silent = start, torch.zeros_like(start.noise)
+    flat = start.kernels.flatten(1)
+    now, silent, absent = start, torch.zeros_like(start.noise), start.variances == 0
     for _ in range(iterations):
         expecting = now.projection()
         asking = Components(now.kernels, now.variances, silent).projection() if shrunk else expecting
         asked = asking @ weights
-        found = flat @ (asked @ asked.T).reshape(-1) / columns
-        expected = (flat @ expecting.reshape(-1)).clamp_min(torch.finfo(flat.dtype).tiny)
+        found = (asked @ asked.mT).flatten(-2) @ flat.T / columns
+        expected = (expecting.flatten(-2) @ flat.T).clamp_min(torch.finfo(flat.dtype).tiny)
         variances = now.variances * torch.sqrt(found.clamp_min(0) / expected)
-        total = variances.sum()
-        variances = torch.maximum(variances, LEAST * total).clamp_min(TINY)
-        moved = float((variances - now.variances).abs().max() / total)
+        total = variances.sum(-1, keepdim=True)
+        variances = torch.maximum(variances, LEAST * total).clamp_min(TINY).masked_fill(absent, 0)
+        moved = float(((variances - now.variances).abs() / total).max())
         now = Components(start.kernels, variances, start.noise)
         if moved < TOLERANCE:
             break
     return now
+
+
+def averaged_variances(column: Tensor, start: Components, iterations: int) -> Tensor:
+    """Return the variances (terms,) of one column of weights (tracks,), averaged over which terms there are.
+
+    A column has too few weights to learn the variances of many terms from: the likeliest ones are spread over terms that are
+    not there. So the last kernel, what is peculiar to a track, is learnt by itself and with every other term, and all terms
+    together; each guess weighs as much as it is likely: its restricted likelihood, at a `PRICE` for every term (Burnham &
+    Anderson 2002, chapter 4).
+    """
+    terms, weights = len(start.kernels), column[:, None]
+    chosen = dict.fromkeys([*((term, terms - 1) for term in range(terms - 1)), (terms - 1,), tuple(range(terms))])
+    guesses = start.variances.new_zeros(len(chosen), terms)
+    for guess, subset in zip(guesses, chosen):
+        own = start.variances[list(subset)].clamp_min(LEAST * start.variances.sum())
+        guess[list(subset)] = own / own.sum()
+    learnt = learn_variances(weights, 1, Components(start.kernels, guesses, start.noise), iterations)
+    price = PRICE * (learnt.variances > WORTH * learnt.variances.sum(-1, keepdim=True)).sum(-1)
+    likely = torch.softmax(restricted_likelihood(weights @ weights.mT, 1, learnt) - price, 0)
+    return likely @ learnt.variances

@@ -26,12 +26,13 @@ from mfd_cli.base.os_signals import stop_signals
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.device import device_of
 from mfd_cli.core.metadata import sole_level_words
-from mfd_cli.core.mixed_head import MixedHead
+from mfd_cli.core.mixed_head import AXIS_BINS, MixedHead
 from mfd_cli.core.unseen import fill_held_out
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.engine.processes import join_processes
 from mfd_cli.experiments.confounds import worst_confounds
+from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.batches import LabelledBins
 from mfd_cli.runs.folder import (
     DESCRIPTION,
@@ -104,9 +105,8 @@ def train(
         if processes.first and ready.trainer.step == 0:
             begin_run(ready.trainer, folder, begun=state is not None)
         course.run()
-        head = ready.trainer.average.head
-        if processes.first and isinstance(head, MixedHead) and head.many:
-            finish_axes(folder)
+        if processes.first:
+            finish_parts(folder, ready.dataset, device)
         processes.agree(0)  # nobody leaves before the first has written
         processes.leave()
         return load_run(folder)
@@ -327,13 +327,15 @@ def warn_of_groups(config: Config, warn: Say) -> None:
         )
 
 
-def finish_axes(folder: Path) -> None:
-    """Learn the axes of the model that was kept, where there are too many tracks to do it whenever one is."""
+def finish_parts(folder: Path, dataset: Dataset, device: torch.device) -> None:
+    """Learn the axes along which the kept model's parts lie, from validation bins, or training bins where there are none."""
     run = load_run(folder)
-    assert isinstance(run.model.head, MixedHead)
-    run.model.head.learn_axes()
-    fill_held_out(run.model, [track.kind for track in run.tracks])
-    save_run(run)
+    if isinstance(run.model.head, MixedHead):
+        validation = dataset.split("validation")
+        bins = (validation if len(validation) else dataset.split("train")).thinned(AXIS_BINS)
+        run.model.head.learn_axes(torch.from_numpy(bin_latents(run, dataset, bins, device)))
+        fill_held_out(run.model, [track.kind for track in run.tracks])
+        save_run(run)
 
 
 def warn_of_penalties(config: Config, warn: Say) -> None:

@@ -14,7 +14,6 @@ from torch import Tensor
 from mfd_cli.base.files import whole_file
 from mfd_cli.core.losses import SignalScale, prediction_loss
 from mfd_cli.core.metrics import auroc_auprc, correlation
-from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.model import MfdModel, in_evaluation
 from mfd_cli.core.unseen import fill_held_out
 from mfd_cli.dataset.folder import Dataset
@@ -79,9 +78,6 @@ def validate(
     append_metrics(folder / METRICS, line)
     if better:
         summary = {**about, "step": trainer.step, "windows": line["windows"], "validation": measured}
-        if isinstance(trainer.average.head, MixedHead) and not trainer.average.head.many:
-            trainer.average.head.learn_axes()
-            fill_held_out(trainer.average, [track.kind for track in outputs_of(dataset)])
         calibrated = scale.calibrated(predicted.expected, predicted.signal) if predicted else scale
         save_run(Run(folder, trainer.config, trainer.average, outputs_of(dataset), calibrated, summary))
     return trainer.best.without_improvement >= trainer.config.train.patience
