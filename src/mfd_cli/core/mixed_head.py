@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from mfd_cli.base.arrays import Bools, Doubles
 from mfd_cli.core.head import START, HeadWeights, edges_of
-from mfd_cli.core.independence import independent_rotation
+from mfd_cli.core.independent_components import independent_rotation
 from mfd_cli.core.terms import Term
 from mfd_cli.core.variances import Components, averaged_variances, learn_variances
 from mfd_cli.settings.names import RESIDUAL

@@ -8,7 +8,7 @@ import torch
 from sklearn.decomposition import FastICA
 from torch import Tensor
 
-from mfd_cli.core.independence import independent_rotation
+from mfd_cli.core.independent_components import independent_rotation
 
 
 def sparse(bins: int, sources: int, seed: int = 0) -> Tensor:
