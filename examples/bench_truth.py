@@ -86,6 +86,8 @@ COLUMNS = {
     "leakage_max": "leak max",
     "coverage_biological": "bio in 90%",
     "coverage_technical": "tech in 90%",
+    "said_biological": "bio r said",
+    "said_technical": "tech r said",
     "variants": "variants",
     "zero_shot": "zero-shot",
     "zero_shot_same_target": "same target",

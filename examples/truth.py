@@ -12,18 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mfd_cli.base.long_array import LongArray
 from mfd_cli.core.decompose import decompose
-from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.motif_match import match_motifs
 from mfd_cli.core.predictor import Head, Predictor
 from mfd_cli.core.shares import covariance_of, variance_shares, whole_latent
-from mfd_cli.dataset.bins import unpack_bits
+from mfd_cli.dataset.bins import Bins, unpack_bits
 from mfd_cli.dataset.folder import Dataset
+from mfd_cli.evaluation.part_errors import means_of_parts, part_errors
 from mfd_cli.evaluation.regressed_twin import regressed_twin
 from mfd_cli.explain.results import LIKELY
 from mfd_cli.formats.motif_files import read_motifs
@@ -96,8 +95,7 @@ def compare(folder: Path, run: Run, dataset: Dataset, latents: Floats | None = N
         bio, tech = (head.group_part(group, latents)[:, :peaks] for group in ("biological", "technical"))
         result |= parts_beside_truth(bio[:, seen], tech[:, seen], truth, seen)
         result |= {f"share.{name}": share for name, share in factor_shares(run, predictor, latents).items()}
-    if isinstance(run.model.head, MixedHead):
-        result |= coverage(run.model.head, head, latents, truth, seen)
+    result |= coverage(run, head, dataset.split("test"), latents, truth)
     if not seen.all() and run.model.has_parts:
         result |= zero_shot(run, logits, truth, seen)
     return result
@@ -111,18 +109,21 @@ def regressed(run: Run, dataset: Dataset, axes: bool = False) -> Run:
     return regressed_twin(run, LongArray.of(bin_latents(run, dataset, dataset.split("validation"))), axes)
 
 
-def coverage(own: MixedHead, head: Head, latents: Floats, truth: Truth, seen: NDArray[np.bool_]) -> dict[str, float]:
-    """How often the true part of a training track's logit lies in the 90 % interval of the model's, over bins and tracks.
+def coverage(run: Run, head: Head, bins: Bins, latents: Floats, truth: Truth) -> dict[str, float]:
+    """How often the true part of a training track's logit lies within the 90 % that `mfd evaluate` says, over bins and tracks,
+    and the correlation with the truth that it says a part has. Nothing for a head that is not mixed.
 
     Parts have no origin: each is compared about its mean over bins.
     """
-    result = {}
-    moved = latents - latents.mean(0)
+    seen, result = run.model.trained[: run.peak_tracks], {}
+    rows = part_errors(run, head, LongArray.of(latents), bins)
+    said = {part: row["reliability"] for part, row in means_of_parts(run, rows).items()}
     for group, true in (("biological", truth.biological), ("technical", truth.technical)):
-        found = head.group_part(group, moved)[:, : len(seen)]
-        deviation = own.part_deviations(group, torch.from_numpy(moved)).numpy()[:, : len(seen)]
-        inside = np.abs(found - (true - true.mean(0))) <= 1.645 * deviation
-        result[f"coverage_{group}"] = float(inside[:, seen].mean())
+        error = np.array([row["error"] for row in rows if row["part"] == group])
+        if len(error):
+            found = head.group_part(group, latents - latents.mean(0))[:, : len(seen)]
+            inside = np.abs(found - (true - true.mean(0))) <= 1.645 * error
+            result |= {f"coverage_{group}": float(inside[:, seen].mean()), f"said_{group}": said[group]}
     return result
 
 

@@ -6,6 +6,7 @@ evaluation-SPLIT/tracks.tsv, .parquet  one row per track: how well it is predict
     independence.tsv, .png             what fresh probes find of one group in another (independence.py)
     weights.tsv                        factors that show in another group's output weights, beyond an untrained network's
     calibration.tsv, .png              the reliability curve of peaks (calibration.py)
+    parts.tsv                          how far each track's parts lie from the truth, of a mixed head (part_errors.py)
     summary.json                       means over tracks, all of the probes, and notes on what could not be measured
 """
 
@@ -52,6 +53,7 @@ from mfd_cli.evaluation.independence import (
 )
 from mfd_cli.evaluation.independence_picture import draw_independence
 from mfd_cli.evaluation.linear import Prediction
+from mfd_cli.evaluation.part_errors import means_of_parts, part_errors
 from mfd_cli.evaluation.track_scores import (
     FEWEST_POSITIVES,
     averages,
@@ -71,8 +73,8 @@ MOST_RANKED_BINS = 20_000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Rows per track, per factor level, per track and baseline, per independence measure; the averages; notes; and rows of the
-    reliability curve.
+    """Rows per track, per factor level, per track and baseline, per independence measure; the averages; notes; rows of the
+    reliability curve; and rows per track and part.
 
     `notes` are sentences on what is zero or could not be measured, and why: a number that is absent is explained here.
     """
@@ -87,6 +89,7 @@ class Evaluation:
     summary: Mapping[str, Any]
     notes: Sequence[str] = field(default=())
     calibration: Sequence[Mapping[str, Any]] = field(default=())
+    parts: Sequence[Mapping[str, Any]] = field(default=())
 
     def lines(self) -> list[str]:
         """Return what is said at the end: the averages over training tracks in one line, and the notes."""
@@ -101,7 +104,11 @@ class Evaluation:
             f"{name} over {row['runs']:.0f} seeds: {row['mean']:.4f}, standard deviation {row['sd']:.4f}"
             for name, row in self.summary.get("seeds", {}).items()
         ]
-        return [averaged, *seeds, *calibration, *(f"note: {note}" for note in self.notes)]
+        parts = [
+            f"{name} part: estimated correlation with the truth {row['reliability']:.2f}, error {row['error']:.2f} logits"
+            for name, row in self.summary.get("parts", {}).items()
+        ]
+        return [averaged, *seeds, *calibration, *parts, *(f"note: {note}" for note in self.notes)]
 
 
 def evaluate(
@@ -127,7 +134,8 @@ def evaluate(
     name of another baseline is called `run NAME`; those that differ by the seed alone give the spread of the seeds), and with
     `kmer` of a k-mer model. independence.tsv and .png, weights.tsv:
     with `probes`, what fresh probes find of one group in another (see evaluation/independence.py). calibration.tsv and .png:
-    the reliability curve over all bins of all rated training tracks (see evaluation/calibration.py). summary.json: means over
+    the reliability curve over all bins of all rated training tracks (see evaluation/calibration.py). parts.tsv: how far a mixed
+    head's parts lie from the truth (see evaluation/part_errors.py). summary.json: means over
     tracks with enough positives, and all of the probes.
 
     Latents that are too large for memory lie in a file beside the output while this runs. Logits are made for some tracks
@@ -152,6 +160,7 @@ def evaluate(
         baselines = score_baselines(run, reading, baselines_of(run, head, reading, own, beside, kmer))
         ranked = within_bin(run, bins, own)
         probed = latents.rows(evenly(len(bins), MOST_BINS))
+        parts = part_errors(run, head, latents, bins)
     independence_rows, weights, unprobed = probe(run, head, probed) if probes else ([], [], [])
     notes = [*notes_on_groups(run, head, probed), *notes_on_tracks(tracks, kmer), *unprobed]
     summary = summarise(run, split, len(bins), tracks) | {"within_bin": ranked}
@@ -161,7 +170,7 @@ def evaluate(
     if seeds := spread_of_seeds(run, beside, means.get("training_tracks", {})):
         summary |= {"seeds": seeds}
     summary |= {"baselines": means, "independence": independence_rows, "weights": weights}
-    summary |= {"notes": notes}
+    summary |= {"notes": notes, "parts": means_of_parts(run, parts)}
     result = Evaluation(
         split,
         len(bins),
@@ -173,6 +182,7 @@ def evaluate(
         without_nan(summary),
         notes,
         reliability.rows(),
+        parts,
     )
     if output is not None:
         with whole_folder(output) as built:
@@ -202,6 +212,7 @@ def publish(result: Evaluation, folder: Path) -> None:
         ("independence", result.probes),
         ("weights", result.weights),
         ("calibration", result.calibration),
+        ("parts", result.parts),
     ):
         if rows:
             write_tsv(folder / f"{name}.tsv", rows)
