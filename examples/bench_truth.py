@@ -24,10 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from truth import compare, compare_variants, regressed
+from truth import compare, compare_variants, of_true_logits, regressed
 
 PENALTY, TWIN = "objective.penalties", "free head (twin)"
 REGRESSED = {"regressed": "twin + regression", "regressed along axes": "twin + regression along axes"}
+CEILING = {"of true logits": "true logits along axes"}
 CONDITIONED, MIXED = "conditioned", "mixed, joint"
 METHODS: dict[str, list[str]] = {
     TWIN: ["model.head=free"],
@@ -49,8 +50,9 @@ METHODS: dict[str, list[str]] = {
         ),
     ],
 }
-"""Settings by method. The twin makes three rows: its own, with the parts that the textbook's regression finds in its weights,
-and with those that are found along independent axes, as a mixed head finds its own."""
+"""Settings by method. The twin makes four rows: its own, with the parts that the textbook's regression finds in its weights,
+with those that are found along independent axes, as a mixed head finds its own, and those that are found so in the true
+logits: what could be found at most."""
 MAIN_METHODS = (TWIN, f"{CONDITIONED}, no penalty", f"{CONDITIONED}, distance 0.4", MIXED)
 WORLDS: dict[str, list[str]] = {
     "independent": [],
@@ -212,7 +214,7 @@ def run_job(base: Path, job: Job, length: Sequence[str]) -> list[dict[str, Any]]
     measured: dict[str, dict[str, Any]] = json.loads((folder / "truth.json").read_text())
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     curve = [[line["windows"], round(line["auroc_mean"], 5)] for line in lines]
-    names = {"itself": job.method, **REGRESSED}
+    names = {"itself": job.method, **REGRESSED, **CEILING}
     rows = [{"world": job.world, "method": names[name], "seed": job.seed, **row} for name, row in measured.items()]
     rows[0]["validation_curve"] = curve
     return rows
@@ -245,6 +247,7 @@ def one(world: Path, folder: Path, settings: Sequence[str]) -> None:
     else:
         for name in REGRESSED:
             measured[name] = compare(world, regressed(run, dataset, axes="axes" in name), dataset)
+        measured["of true logits"] = of_true_logits(world, run, dataset)
     (folder / "truth.json").write_text(json.dumps(measured, indent=1) + "\n")
 
 
@@ -274,7 +277,7 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
         if len(own) > 1:
             print(f"{'':<56}{'+-':>5}" + "".join(spans))
     for world in dict.fromkeys(str(row["world"]) for row in rows):
-        known = [row for row in rows if row["world"] == world]
+        known = [row for row in rows if row["world"] == world and "auroc_truth" in row]
         unseen = [row["zero_shot_truth"] for row in known if "zero_shot_truth" in row]
         told = f", on held-out combinations {np.mean(unseen):.3f}" if unseen else ""
         print(f"true logits, {world}: AUROC {np.mean([row['auroc_truth'] for row in known]):.3f}{told}")

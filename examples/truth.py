@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mfd_cli.base.long_array import LongArray
 from mfd_cli.core.decompose import decompose
+from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.motif_match import match_motifs
 from mfd_cli.core.predictor import Head, Predictor
 from mfd_cli.core.shares import covariance_of, variance_shares, whole_latent
@@ -107,6 +109,29 @@ def regressed(run: Run, dataset: Dataset, axes: bool = False) -> Run:
     By the textbook, one variance for each term; with `axes` as a mixed head finds its parts.
     """
     return regressed_twin(run, LongArray.of(bin_latents(run, dataset, dataset.split("validation"))), axes)
+
+
+def of_true_logits(folder: Path, run: Run, dataset: Dataset) -> dict[str, float]:
+    """What is found in the true logits of the test bins, as if the twin `run` had learnt them without an error: what the
+    table and a linear mixed model can tell at most. The same figures as `parts_beside_truth`."""
+    own, count = regressed(run, dataset).model.head, run.peak_tracks
+    assert isinstance(own, MixedHead)
+    truth, seen = read_truth(folder, run, dataset), run.model.trained[:count]
+    logits = truth.logits - truth.logits.mean(0)
+    latents, size, weights = np.linalg.svd(logits[:, seen] / np.sqrt(len(logits)), full_matrices=False)
+    kept = int((size > size[0] / 1000).sum())
+    latents = (latents[:, :kept] * np.sqrt(len(logits))).astype(np.float32)
+    kernels = {name: kernel.numpy()[:count, :count] for name, kernel in own.kernels.items()}
+    centre = {group: values.numpy()[:count] / values.numpy()[:count].sum() for group, values in own.centre.items()}
+    groups = {"biological": kept // 2, "technical": kept - kept // 2}
+    head = MixedHead(groups, True, own.terms, kernels, centre, torch.zeros(count), seen)
+    with torch.no_grad():
+        head.weight.zero_()[torch.from_numpy(seen)] = torch.from_numpy(weights[:kept].T * size[:kept]).float()
+        head.get_buffer("curvature").fill_(1e6)
+    head.learn_variances(300, shrunk=False)
+    head.learn_axes(torch.from_numpy(latents))
+    found = {group: (latents @ part.detach().numpy().T)[:, seen] for group, part in head.weights().groups.items()}
+    return parts_beside_truth(found["biological"], found["technical"], truth, seen)
 
 
 def coverage(run: Run, head: Head, bins: Bins, latents: Floats, truth: Truth) -> dict[str, float]:
