@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from mfd_cli.base.arrays import Bools, Doubles
+from mfd_cli.base.progress import Progress
 from mfd_cli.core.head import START, HeadWeights, edges_of
 from mfd_cli.core.independent_components import independent_rotation
 from mfd_cli.core.terms import Term
@@ -175,17 +176,17 @@ class MixedHead(nn.Module):
         self.derive()
 
     @torch.no_grad()
-    def learn_axes(self, latents: Tensor) -> None:
+    def learn_axes(self, latents: Tensor, progress: Progress | None = None) -> None:
         """Learn along which axes parts lie, and the variances along each, from the `latents` (bins, latent) of some bins.
 
         Parts are found with them; training knows nothing of them. They do not depend on the axes that were there before.
         """
         for space in self.spaces:
             self.axes(space).zero_()
-            self.turn(space, latents.cpu()[:, space.place].double())
+            self.turn(space, latents.cpu()[:, space.place].double(), progress)
         self.derive()
 
-    def turn(self, space: Space, latents: Tensor) -> None:
+    def turn(self, space: Space, latents: Tensor, progress: Progress | None) -> None:
         """Turn what tells tracks apart in a subspace to axes along which the latents are as independent as they can be.
 
         Motifs come and go by themselves, so an axis follows few of them, often one, and few terms of the metadata or one
@@ -205,9 +206,9 @@ class MixedHead(nn.Module):
         directions = directions @ independent_rotation(latents @ back @ directions)
         self.axes(space)[:, : len(kept)] = (whiten @ directions).to(self.weight)
         self.get_buffer(f"duals_{space.name}").zero_()[: len(kept)] = (directions.T @ back.T).to(self.weight)
-        self.learn_axis_variances(space, centred @ directions)
+        self.learn_axis_variances(space, centred @ directions, progress)
 
-    def learn_axis_variances(self, space: Space, along: Tensor) -> None:
+    def learn_axis_variances(self, space: Space, along: Tensor, progress: Progress | None) -> None:
         """Learn the variances of weights along axes (training tracks, axes), of mean 0, on which latents vary by 1."""
         spread = along.pow(2).mean(0)
         unit = along / spread.sqrt()
@@ -222,6 +223,8 @@ class MixedHead(nn.Module):
                 own = torch.cat([column[:, None], lent], 1)
                 found = learn_variances(own, 1 + LENT, start, iterations).variances
             self.axis_variances(space)[:, axis] = (found * spread[axis]).to(self.weight)
+            if progress:
+                progress("finding parts", axis + 1, len(unit.T))
 
     def axes(self, space: Space) -> Tensor:
         """Return the axes (latents, axes) of a subspace: weights times these are the weights along them. 0 where unused."""

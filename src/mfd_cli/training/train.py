@@ -106,7 +106,7 @@ def train(
             begin_run(ready.trainer, folder, begun=state is not None)
         course.run()
         if processes.first:
-            finish_parts(folder, ready.dataset, device)
+            finish_parts(folder, ready.dataset, device, progress)
         processes.agree(0)  # nobody leaves before the first has written
         processes.leave()
         return load_run(folder)
@@ -327,13 +327,14 @@ def warn_of_groups(config: Config, warn: Say) -> None:
         )
 
 
-def finish_parts(folder: Path, dataset: Dataset, device: torch.device) -> None:
+def finish_parts(folder: Path, dataset: Dataset, device: torch.device, progress: Progress | None = None) -> None:
     """Learn the axes along which the kept model's parts lie, from validation bins, or training bins where there are none."""
     run = load_run(folder)
     if isinstance(run.model.head, MixedHead):
         validation = dataset.split("validation")
         bins = (validation if len(validation) else dataset.split("train")).thinned(AXIS_BINS)
-        run.model.head.learn_axes(torch.from_numpy(bin_latents(run, dataset, bins, device)))
+        latents = bin_latents(run, dataset, bins, device, progress=progress)
+        run.model.head.learn_axes(torch.from_numpy(latents), progress)
         fill_held_out(run.model, [track.kind for track in run.tracks])
         save_run(run)
 
