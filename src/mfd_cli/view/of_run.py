@@ -23,8 +23,8 @@ from mfd_cli.runs.at_work import check_same_tracks, labels_of
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.panel import chosen_tracks, panel_of
 from mfd_cli.settings.names import DEBIASED, SHARED, TOTAL
-from mfd_cli.view.colours import DATA, colour_of
-from mfd_cli.view.shown import NumbersTrack, Runs, Table, Track
+from mfd_cli.view.drawn import DATA, axis_of, colour_of
+from mfd_cli.view.shown import NumbersTrack, Runs, Table, Track, written
 
 FEW_TRACKS = 3
 """Tracks that are shown where no query says which: each has a lane for its data, its total and every part."""
@@ -59,27 +59,28 @@ class OfRun:
     def tables(self, within: Sequence[Interval] = ()) -> list[Table]:
         """Return the table of the test bins in which most tracks have a peak. ConfigError where there are no such bins."""
         if self.dataset is None or not self.run.peak_tracks or not len(self.dataset.split("test")):
-            raise ConfigError("which regions?", hint="-r chr1:1001-2000, -R regions.bed, or a scored VCF beside the run")
+            raise ConfigError(
+                "which regions?", hint="-r chr1:1001-2000, -R regions.bed, or a scored VCF beside the run"
+            )
         bins = self.dataset.split("test")
         counts = bins.labels(np.arange(self.run.peak_tracks)).sum(1)
         best = np.argsort(-counts, kind="stable")[: self.top]
         contigs = self.dataset.contigs
         starts = bins.start[best].tolist()
         places = [Interval(contigs[c], start, start + BIN) for c, start in zip(bins.contig[best].tolist(), starts)]
-        rows = [{"bin": str(place), "tracks": int(n)} for place, n in zip(places, counts[best].tolist())]
+        rows = [{"bin": written(place), "tracks": int(n)} for place, n in zip(places, counts[best].tolist())]
         return [Table("Busiest test bins", "The test bins in which most tracks have a peak.", rows, places)]
 
     def tracks(self, regions: Sequence[Interval]) -> list[Track]:
         """Return the data of every shown track, then its total and its parts."""
-        data = {track.name.split(" ")[0]: track for track in self._data(regions)}
+        data = dict(self._data(regions))
         made = list[Track]()
-        for track in self._predictions(regions):
-            own = data.pop(track.name.split(" ")[0], None)
-            made += [own, track] if own is not None else [track]
+        for track_id, track in self._predictions(regions):
+            made += [data.pop(track_id), track] if track_id in data else [track]
         return made
 
-    def _predictions(self, regions: Sequence[Interval]) -> Iterator[NumbersTrack]:
-        """Yield what the model predicts, both strands averaged: every shown track, its total before its parts."""
+    def _predictions(self, regions: Sequence[Interval]) -> Iterator[tuple[str, NumbersTrack]]:
+        """Yield what the model predicts, both strands averaged, with the track's id: its total, then its parts."""
         predictor = Predictor(self.run.model, self.device, self.batch_size)
         panel = panel_of(self.run, predictor.head).only(self.chosen)
         parts = (TOTAL, SHARED, *panel.head.groups, DEBIASED) if self.run.model.has_parts else (TOTAL,)
@@ -88,12 +89,13 @@ class OfRun:
         pieces = [(contig, starts, model.values(contig, starts)) for contig, starts in grid(regions, self.genome)]
         for number, column in enumerate(columns):
             runs = [Runs(contig, starts, starts + BIN, values[:, number]) for contig, starts, values in pieces]
-            name = f"{panel.ids[column.number]} {column.part}"
-            top = 1.0 if column.scale == PROBABILITY else None
-            yield NumbersTrack(name, f"predicted, {column.scale}", runs, colour_of(column.part), top=top)
+            track_id = str(panel.ids[column.number])
+            name, about = f"{track_id} {column.part}", f"predicted, {column.scale}"
+            top, axis = 1.0 if column.scale == PROBABILITY else None, axis_of(track_id, column.part)
+            yield track_id, NumbersTrack(name, about, runs, colour_of(column.part), top=top, axis=axis)
 
-    def _data(self, regions: Sequence[Interval]) -> Iterator[NumbersTrack]:
-        """Yield the data of every shown track in the bins of the dataset's splits; bins without data are left out."""
+    def _data(self, regions: Sequence[Interval]) -> Iterator[tuple[str, NumbersTrack]]:
+        """Yield the data of every shown track, with its id, in the dataset's splits; what was not measured is left out."""
         if self.dataset is None:
             return
         near = [self._in_regions(self.dataset, self.dataset.split(split), regions) for split in SPLITS]
@@ -102,7 +104,8 @@ class OfRun:
             what = "data: 1 in bins with a peak" if track.kind == "peaks" else "data: mean signal of a bin"
             runs = [self._runs(self.dataset, bins, self._values(bins, number)) for bins in near]
             found = [one for by_contig in runs for one in by_contig]
-            yield NumbersTrack(f"{track.id} data", what, found, DATA, top=1.0 if track.kind == "peaks" else None)
+            top = 1.0 if track.kind == "peaks" else None
+            yield track.id, NumbersTrack(f"{track.id} data", what, found, DATA, top=top)
 
     def _in_regions(self, dataset: Dataset, bins: Bins, regions: Sequence[Interval]) -> Bins:
         inside = np.zeros(len(bins), bool)

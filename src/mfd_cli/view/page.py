@@ -72,6 +72,7 @@ def write_page(
         footer=footer,
         lead=lead,
         tables=tables,
+        headings={name: name for table in tables for name in table.rows[0] if name.startswith("MFD_")},
         policy=policy((igv, own, report_script())),
         shown=Markup(json_in_html(shown)),
         igv=Markup(igv),
@@ -83,11 +84,14 @@ def write_page(
 def policy(scripts: Sequence[str]) -> str:
     """Return the Content-Security-Policy of a page with these scripts: they alone run, and nothing is fetched.
 
-    The browser holds it, whatever an input brings: igv.js puts texts of a VCF into its popups as HTML.
+    The browser holds it, whatever an input brings: igv.js puts texts of a VCF into its popups as HTML. When it starts igv.js
+    makes a decoder of WebAssembly from its own bytes, which has to be allowed by name.
     """
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; connect-src data:"
+    return (
+        f"default-src 'none'; script-src {allowed} 'wasm-unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; connect-src data:"
+    )
 
 
 def json_in_html(value: Any) -> str:
@@ -105,6 +109,7 @@ def described(track: Track, has_sequence: bool) -> dict[str, Any]:
             "colour": track.colour,
             "letters": track.letters and has_sequence,
             "top": track.top,
+            "axis": track.axis,
             "runs": [one for runs in track.runs for one in described_runs(runs, track.letters)],
         }
     if isinstance(track, VariantsTrack):
@@ -113,9 +118,8 @@ def described(track: Track, has_sequence: bool) -> dict[str, Any]:
 
 
 def described_runs(runs: Runs, by_base: bool) -> list[dict[str, Any]]:
-    """Return runs as the page's JSON has them: where all are equally long and follow each other, the first place and the length.
-
-    `by_base`: a run of several bases becomes as many of one base.
+    """Return runs as the page's JSON has them: those that are equally long and follow each other together, by the first place
+    and the length. `by_base`: a run of several bases becomes as many of one base.
     """
     start, end, value = runs.start, runs.end, runs.value
     if by_base:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,9 @@ from mfd_cli.formats.bigwig_reader import check_bigwig
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.predictions.predicted_columns import PROBABILITY
 from mfd_cli.settings.names import TOTAL
-from mfd_cli.view.bigwigs import read_runs
-from mfd_cli.view.colours import colour_of
-from mfd_cli.view.shown import NumbersTrack, Table, Track
+from mfd_cli.view.drawn import axis_of, colour_of
+from mfd_cli.view.read_folder import read_runs, rows_of
+from mfd_cli.view.shown import NumbersTrack, Table, Track, written
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class PredictionFolder:
             best = pc.select_k_unstable(table, self.top, [(name, "descending")])
             for row in table.select(["contig", "start", "end", name]).take(best).to_pylist():
                 places.append(Interval(row["contig"], row["start"], row["end"]))
-                rows.append({"bin": str(places[-1]), "value": float(np.float32(row[name])), "output": name})
+                rows.append({"bin": written(places[-1]), "value": float(np.float32(row[name])), "output": name})
         return [Table("Highest predictions", f"The bins of {self.path.name} that are highest.", rows, places)]
 
     def tracks(self, regions: Sequence[Interval]) -> list[Track]:
@@ -51,6 +50,7 @@ class PredictionFolder:
                 f"{row['part']}: {row['scale']}",
                 read_runs(self.path / row["file"], regions),
                 colour_of(row["part"]),
+                axis=axis_of(row["output"].removesuffix(f".{row['part']}"), row["part"]),
                 top=1.0 if row["scale"] == PROBABILITY else None,
             )
             for row in self.outputs
@@ -59,9 +59,8 @@ class PredictionFolder:
 
 
 def open_predictions(path: Path, top: int) -> PredictionFolder:
-    """Open a folder of `mfd predict`. InputError where it has no bigWigs."""
-    with (path / "outputs.tsv").open(encoding="utf-8", newline="") as file:
-        outputs = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    if not all(row.get("file") and row.get("output") and row.get("part") for row in outputs) or not outputs:
+    """Open a folder of `mfd predict`. InputError where it has no bigWigs; SignalError where the first one is damaged."""
+    outputs = rows_of(path / "outputs.tsv", ("output", "file", "part", "scale"))
+    if not outputs or not all(row["file"] for row in outputs):
         raise InputError("holds no bigWigs to show", path=path, hint="mfd predict --bigwig writes them")
     return PredictionFolder(path, check_bigwig(path / outputs[0]["file"]), outputs, top)

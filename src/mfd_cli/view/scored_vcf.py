@@ -46,7 +46,7 @@ class ScoredVcf:
     def tables(self, within: Sequence[Interval]) -> list[Table]:
         """Return the table of the strongest variants. VariantError where none of the file is scored."""
         alleles = (one for one in self._alleles() if not within or overlaps(self._place(one.record), within))
-        strongest = heapq.nlargest(self.most, alleles, key=lambda one: abs(float(one.fields[self.by])))
+        strongest = heapq.nlargest(self.most, alleles, key=self._strength)
         if not (strongest or within):
             raise VariantError("no variant in it is scored", path=self.path)
         about = f"The alleles of {self.path.name} whose {self.by} is largest in size."
@@ -64,8 +64,20 @@ class ScoredVcf:
         record = one.record
         place = f"{self.names[record.contig]}:{record.position} {_short(record.ref)}>{_short(one.alt)}"
         name = record.cells[2].decode("utf-8", "replace")
-        scores = {field: unquote(one.fields.get(field, "")) for field in (self.by, *self.fields)}  # that one comes first
+        scores = {
+            field: unquote(one.fields.get(field, "")) for field in (self.by, *self.fields)
+        }  # that one comes first
         return {"variant": place, **scores, "id": "" if name == "." else name}
+
+    def _strength(self, one: ScoredAllele) -> float:
+        """Return the size of an allele's score. VariantError where the field holds no number."""
+        text = one.fields[self.by]
+        try:
+            return abs(float(text))
+        except ValueError:
+            raise VariantError(
+                f"{self.by} is no number ({text[:40]!r})", path=self.path, line=one.record.line
+            ) from None
 
     def _place(self, record: Record) -> Interval:
         """Return the bases that a record replaces."""

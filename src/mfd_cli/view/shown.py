@@ -39,7 +39,8 @@ class Runs:
 class NumbersTrack:
     """A track of numbers in some regions. `letters`: they are drawn as bases of that height where there is room.
 
-    `top` is the largest number of an axis from 0 that is known beforehand; tracks without one are scaled to what is seen.
+    `top` is the largest number of an axis from 0 that is known beforehand; tracks without one are scaled to what is seen, those
+    with the same `axis` together.
     """
 
     name: str
@@ -48,6 +49,7 @@ class NumbersTrack:
     colour: str
     letters: bool = False
     top: float | None = None
+    axis: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,15 @@ class Source(Protocol):
 
     def tracks(self, regions: Sequence[Interval]) -> list[Track]:
         """Return its tracks within these regions, which do not overlap."""
+
+
+def written(place: Interval) -> str:
+    """Return a place as genome browsers and `-r` write it.
+
+    >>> written(Interval("chr7", 100, 228))
+    'chr7:101-228'
+    """
+    return f"{place.contig}:{place.start + 1}-{place.end}"
 
 
 def merged(places: Sequence[Interval], flank: int, lengths: Mapping[str, int]) -> list[Interval]:

@@ -38,9 +38,9 @@ class NumbersTrack extends igv.TrackBase {
     super.init(config);
     this.type = "numbers";
     this.autoscale = config.top === null;
+    this.autoscaleGroup = config.axis || undefined;
     this.dataRange = { min: 0, max: config.top === null ? 1 : config.top };
     this.features = featuresOf(config.runs);
-    this.drawn = 0;
   }
 
   async getFeatures(contig, start, end) {
@@ -62,20 +62,21 @@ class NumbersTrack extends igv.TrackBase {
     const { min, max } = this.dataRange;
     const heightOf = (value) => (pixelHeight - 2) * (Math.min(Math.max(value, min), max) / (max - min));
     const zero = 1 + heightOf(max);
-    context.fillStyle = "#d8dde3";
-    context.fillRect(0, zero, pixelWidth, 1);
-    for (const one of features || []) {
+    for (const one of features || []) { // where nothing is known nothing is drawn, not even the line of zero
       const left = (one.start - bpStart) / bpPerPixel;
       const width = (one.end - one.start) / bpPerPixel;
       if (left + width < 0 || left > pixelWidth) continue;
       const height = heightOf(one.value);
+      context.fillStyle = "#c5ccd3";
+      context.fillRect(left, zero, Math.max(width, 1), 1);
       if (this.config.letters && width >= LETTER_FROM && one.end - one.start === 1) {
         drawLetter(context, baseAt(one.chr, one.start), left, zero, width, height);
       } else {
-        context.fillStyle = one.value < 0 ? "#a3a9b0" : this.config.color;
+        context.globalAlpha = one.value < 0 ? 0.5 : 1;
+        context.fillStyle = this.config.color;
         context.fillRect(left, Math.min(zero, zero - height), Math.max(width, 1), Math.abs(height));
+        context.globalAlpha = 1;
       }
-      this.drawn += 1;
     }
   }
 
@@ -112,7 +113,7 @@ function drawLetter(context, base, left, zero, width, height) {
 }
 
 const MAKERS = {
-  numbers: (one) => ({ type: "numbers", color: one.colour, runs: one.runs, letters: one.letters, top: one.top,
+  numbers: (one) => ({ type: "numbers", color: one.colour, runs: one.runs, letters: one.letters, top: one.top, axis: one.axis,
     height: one.letters ? 70 : 40, description: `${one.name}: ${one.about}` }),
   variants: (one) => ({ type: "variant", format: "vcf", indexed: false, visibilityWindow: -1, displayMode: "EXPANDED",
     url: `data:text/plain;base64,${one.vcf}`, height: 50 }),
@@ -145,6 +146,7 @@ function listen(browser) {
     [...box.querySelectorAll("tbody tr")].forEach((row, index) => {
       const go = async () => {
         for (const other of rows) other.classList.toggle("shown", other === row);
+        document.getElementById("browser").scrollIntoView({ block: "nearest" }); // on a narrow page it lies below
         await browser.search(placeOf(shown.tables[number][index]));
       };
       rows.push(row);

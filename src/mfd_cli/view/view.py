@@ -1,9 +1,9 @@
 """`mfd view`: one HTML file with a genome browser and what mfd wrote about some regions.
 
-    open     every path is a scored VCF, a folder of `mfd predict`, a folder of `mfd explain`, or a run
-    choose   the regions that are named, or what the inputs say is strongest; only these, with a flank, are in the page
-    gather   the tracks of every input, the genes, the bases
-    write    the page, whole
+open     every path is a scored VCF, a folder of `mfd predict`, a folder of `mfd explain`, or a run
+choose   the regions that are named, or what the inputs say is strongest; only these, with a flank, are in the page
+gather   the tracks of every input, the genes, the bases
+write    the page, whole
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ from mfd_cli.view.of_run import of_run
 from mfd_cli.view.page import write_page
 from mfd_cli.view.prediction_folder import open_predictions
 from mfd_cli.view.scored_vcf import STRONGEST_BY, ScoredVcf, open_scored
-from mfd_cli.view.shown import Source, Table, Track, elements_track, genes_track, merged
+from mfd_cli.view.shown import Source, Table, Track, elements_track, genes_track, merged, written
 
 MOST_BASES = 2_000_000
 """Bases that a page holds, at most: browsers open a page of some megabytes at once, and no one reads more regions."""
+MOST_TRACKS = 150
+"""Tracks of a page, at most: each is a canvas."""
 SHOWN = "a scored VCF, a folder of mfd predict, a folder of mfd explain, or a run"
 
 
@@ -113,6 +115,11 @@ def view(
     tracks = features_of(wanted, genome, regions)
     for source in sources:
         tracks += source.tracks(regions)
+    if len(tracks) > MOST_TRACKS:
+        raise ConfigError(
+            f"{len(tracks)} tracks are too many for one page, {MOST_TRACKS} can be shown",
+            hint="mfd predict --tracks writes fewer; of a run --tracks shows fewer",
+        )
     names = ", ".join(path.name for path in paths) or project.run.name
     rows = sum(len(table.places) for table in tables)
     write_page(
@@ -181,7 +188,7 @@ def chosen_tables(sources: Sequence[Source], named: Sequence[Interval], wanted: 
     """
     tables = list[Table]()
     if named:
-        rows = [{"region": f"{place.contig}:{place.start + 1}-{place.end}"} for place in named]
+        rows = [{"region": written(place)} for place in named]
         tables.append(Table("Regions", "The regions that were named.", rows, named))
     pointing = [source for source in sources if isinstance(source, ScoredVcf | ExplanationFolder)]
     for source in pointing or ([] if named else sources):
