@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def vcf_of(dataset: Dataset, renamed: str = "chr") -> str:
 @pytest.fixture(scope="module")
 def project(trained: tuple[Run, Dataset], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run and its dataset, a scored VCF, predictions and an explanation; read only."""
+    if find_spec(igv.PACKAGE) is None:
+        pytest.skip("the extra view is not installed")
     folder = tmp_path_factory.mktemp("viewed")
     run, dataset = trained
     shutil.copytree(run.path, folder / "run")
@@ -235,14 +238,40 @@ def test_bad_input_is_one_line_and_no_page(
     assert not list(tmp_path.iterdir()) and harm.snapshot(project) == before
 
 
+DAMAGES = {
+    "a row without a number": (
+        "explain/target/regions.tsv",
+        lambda text: text.replace(b"chr2\t", b"chr2\tx", 1),
+        "is no number",
+    ),
+    "a row cut short": ("explain/target/regions.tsv", lambda text: text[:60], "has no"),
+    "a bigWig cut short": ("explain/target/CTCF.bw", lambda data: data[:-400], "CTCF.bw: "),
+    "no outputs": ("predictions/outputs.tsv", lambda text: text.splitlines(True)[0], "holds no bigWigs"),
+    "a VCF cut short": ("input.mfd.vcf.gz", lambda data: data[:-40], "input.mfd.vcf.gz: "),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_damaged_files_are_named(case: str, project: Path, tmp_path: Path) -> None:
+    file, change, says = DAMAGES[case]
+    shown = file if file.endswith(".gz") else str(Path(file).parent)
+    if file.endswith(".gz"):
+        shutil.copy(project / file, tmp_path / file)
+    else:
+        shutil.copytree(project / shown, tmp_path / shown)
+    (tmp_path / file).write_bytes(change((tmp_path / file).read_bytes()))
+    done = harm.in_process(["view", shown], tmp_path)
+    assert done.code == 2 and says in done.told and not (tmp_path / "view.html").exists()
+
+
 def test_nothing_to_show(tmp_path: Path) -> None:
     done = harm.in_process(["view"], tmp_path)
     assert done.code == 2 and "there is nothing to show" in done.told and not list(tmp_path.iterdir())
 
 
-def test_without_the_extra(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(igv, "PACKAGE", "no_such_package")
-    done = harm.in_process(["view", "input.mfd.vcf.gz", "-o", str(tmp_path / "view.html")], project)
+    done = harm.in_process(["view", "scored.mfd.vcf.gz"], tmp_path)
     assert done.code == 2 and "pip install 'mfd-cli[view]'" in done.told and not list(tmp_path.iterdir())
 
 
@@ -341,8 +370,11 @@ def test_the_page_works_in_chromium(width: int, project: Path, tmp_path: Path) -
     header = Rows(page).rows[0]
     scores = [cell for name, cell in zip(header, told["variant"]) if name.startswith("MFD_") and cell]
     assert len(scores) >= 6 and all(cell in told["popup"] for cell in scores)
-    values = {np.float32(value) for (_, start), (end, value) in numbers_of(named(shown_in(page), "P0 total")).items()
-              if start < place <= end}
+    values = {
+        np.float32(value)
+        for (_, start), (end, value) in numbers_of(named(shown_in(page), "P0 total")).items()
+        if start < place <= end
+    }
     told_value = re.findall(r"Value\W*([0-9.e-]+)", told["number"])
     assert values and {np.float32(text) for text in told_value} == values
     assert told["wide"] <= told["inner"], "the page scrolls sideways"

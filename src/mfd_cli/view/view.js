@@ -122,8 +122,9 @@ const MAKERS = {
 };
 
 function tracksOf() {
-  const highlighted = shown.tables.flatMap((table) => table.map(([chr, start, end]) => ({ chr, start, end })));
-  const roi = [{ name: "Regions of interest", color: "rgba(240, 200, 80, 0.25)", features: highlighted }];
+  const places = new Map(shown.tables.flat().map((place) => [place.join(" "), place])); // each once
+  const highlighted = [...places.values()].map(([chr, start, end]) => ({ chr, start, end }));
+  const roi = [{ name: "Regions of interest", color: "rgba(240, 200, 80, 0.22)", features: highlighted }];
   const tracks = shown.tracks.map((one, order) => ({ name: one.name, ...MAKERS[one.kind](one), order: order + 1 }));
   const sequence = shown.has_sequence ? [{ type: "sequence", name: "Sequence", order: -1 }] : [];
   return { roi, tracks: [...sequence, ...tracks] };

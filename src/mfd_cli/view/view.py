@@ -97,9 +97,9 @@ def view(
     """
     wanted = wanted or Wanted()
     check_output(output, force)
-    igv_script()  # before the long work
     if not paths and not project.run.exists():
         raise ConfigError("there is nothing to show: no path is named, and there is no run here", hint=f"name {SHOWN}")
+    igv_script()  # before the long work
     known = genome_of(project, fasta)
     sources = [opened_source(path, project, fasta, known, wanted, device) for path in paths or (project.run,)]
     genome = known or unknown_genome(sources)
