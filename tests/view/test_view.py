@@ -1,4 +1,4 @@
-"""`mfd view`: the page fetches nothing, its numbers are those of the files, it works in Chromium, and bad input leaves no page."""
+"""`mfd view`: the page fetches nothing, has the numbers of the files and works in Chromium; bad input leaves no page."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ DAMAGES = {
         lambda text: text.replace(b"chr2\t", b"chr2\tx", 1),
         "is no number",
     ),
-    "a row cut short": ("explain/target/regions.tsv", lambda text: text[:60], "has no"),
+    "a row cut short": ("explain/target/regions.tsv", lambda text: text[: text.index(b"\n") + 8], "has no"),
     "a bigWig cut short": ("explain/target/CTCF.bw", lambda data: data[:-400], "CTCF.bw: "),
     "no outputs": ("predictions/outputs.tsv", lambda text: text.splitlines(True)[0], "holds no bigWigs"),
     "a VCF cut short": ("input.mfd.vcf.gz", lambda data: data[:-40], "input.mfd.vcf.gz: "),
@@ -306,8 +306,12 @@ window.addEventListener("load", async () => {
   };
   const rowThat = (pattern) =>
     [...document.querySelectorAll(".view tbody tr")].find((row) => pattern.test(row.cells[0].textContent));
-  const jump = async (row) => { const before = browser.currentLoci(); row.click(); await until(() => browser.currentLoci() !== before);
-    return browser.currentLoci(); };
+  const jump = async (row) => {
+    const before = browser.currentLoci();
+    row.click();
+    await until(() => browser.currentLoci() !== before);
+    return browser.currentLoci();
+  };
   const click = async (name) => { // in the middle of the track
     const popovers = () => [...root.querySelectorAll("[class*=popover]")].map((one) => one.textContent).join("|");
     const port = view(name).viewports[0], box = (port.viewportElement || port.$viewport[0]).getBoundingClientRect();

@@ -89,7 +89,8 @@ def policy(scripts: Sequence[str]) -> str:
     """
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return f"default-src 'none'; script-src {allowed} 'wasm-unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; connect-src data:"
+    drawing = "style-src 'unsafe-inline'; img-src data: blob:; connect-src data:"
+    return f"default-src 'none'; script-src {allowed} 'wasm-unsafe-eval'; {drawing}"
 
 
 def json_in_html(value: Any) -> str:
