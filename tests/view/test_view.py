@@ -292,7 +292,7 @@ console.error = (...words) => told.errors.push(words.join(" "));
 const until = async (test) => {
   for (let tries = 0; tries < 200 && !test(); tries++) await new Promise((done) => setTimeout(done, 50));
 };
-window.addEventListener("load", async () => {
+const ask = async () => {
   const browser = await window.mfdView;
   const root = document.getElementById("browser").shadowRoot;
   const view = (name) => browser.trackViews.find((one) => one.track.name === name);
@@ -337,7 +337,11 @@ window.addEventListener("load", async () => {
   told.popup = await click("input.mfd.vcf.gz");
   told.number = await click("P0 total");
   told.stolen = "stolen" in window;
+  told.bases = await browser.genome.getSequence("chr2", 1500, 9500);
   told.wide = document.documentElement.scrollWidth; told.inner = window.innerWidth;
+};
+window.addEventListener("load", async () => {
+  await ask().catch((error) => told.errors.push(String(error.stack)));
   const answer = document.createElement("pre"); answer.id = "answer"; answer.textContent = JSON.stringify(told);
   document.body.append(answer);
 });
@@ -363,7 +367,19 @@ def asked(page: str, folder: Path, width: int) -> Any:
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium")
 @pytest.mark.parametrize("width", [1400, 420])
 def test_the_page_works_in_chromium(width: int, project: Path, tmp_path: Path) -> None:
-    page = page_of(project, tmp_path / "view.html", *ALL, "--gtf", "genes.gtf", "--tracks", "id==P0")
+    page = page_of(
+        project,
+        tmp_path / "view.html",
+        *ALL,
+        "--gtf",
+        "genes.gtf",
+        "--tracks",
+        "id==P0",
+        "--variants",
+        "4",
+        "--flank",
+        "150",
+    )
     told = asked(page, tmp_path, width)
     assert told["errors"] == [] and told["stolen"] is False
     assert all(told["drawn"][name] > 0 for name in ("Sequence", "CTCF", "P0 total", "P0 shared", "P0 technical"))
@@ -381,6 +397,8 @@ def test_the_page_works_in_chromium(width: int, project: Path, tmp_path: Path) -
     }
     told_value = re.findall(r"Value\W*([0-9.e-]+)", told["number"])
     assert values and {np.float32(text) for text in told_value} == values
+    genome, bases = open_dataset(project / "dataset").genome.bases(CONTIG, 1500, 9500), told["bases"]
+    assert len(bases) == 8000 and {base for base, true in zip(bases, genome) if base != true} == {"*"}
     assert told["wide"] <= told["inner"], "the page scrolls sideways"
 
 

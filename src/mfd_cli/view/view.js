@@ -11,6 +11,15 @@ const baseAt = (contig, position) => {
   return piece ? piece.bases[position - piece.start] : "N";
 };
 
+// Bases of [start, end), * where the page has none. igv.js itself would read one stretch of a contig, though two be in view.
+const basesOf = async (contig, start, end) => {
+  const letters = new Array(Math.max(end - start, 0)).fill("*");
+  for (const one of sequences.filter((piece) => piece.contig === contig)) {
+    for (let at = Math.max(start, one.start); at < Math.min(end, one.end); at++) letters[at - start] = one.bases[at - one.start];
+  }
+  return letters.join("");
+};
+
 // Numbers are stored as the base64 of little-endian float32: all digits of the file they come from, in few letters.
 const numbers = (text) => {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -126,8 +135,7 @@ function tracksOf() {
   const highlighted = [...places.values()].map(([chr, start, end]) => ({ chr, start, end }));
   const roi = [{ name: "Regions of interest", color: "rgba(240, 200, 80, 0.22)", features: highlighted }];
   const tracks = shown.tracks.map((one, order) => ({ name: one.name, ...MAKERS[one.kind](one), order: order + 1 }));
-  const sequence = shown.has_sequence ? [{ type: "sequence", name: "Sequence", order: -1 }] : [];
-  return { roi, tracks: [...sequence, ...tracks] };
+  return { roi, tracks: [{ type: "sequence", name: "Sequence", order: -1 }, ...tracks] }; // igv.js would add one anyway
 }
 
 function fastaOf() {
@@ -170,6 +178,14 @@ async function start() {
     locus: placeOf(shown.first),
     ...tracksOf(),
   });
+  const sequence = browser.trackViews.find((view) => view.track.type === "sequence");
+  if (shown.has_sequence) {
+    browser.genome.getSequence = basesOf;
+    sequence.clearCachedFeatures();
+    await browser.updateViews();
+  } else {
+    browser.removeTrack(sequence.track);
+  }
   listen(browser);
   return browser;
 }
