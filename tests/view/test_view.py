@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,6 +39,8 @@ def vcf_of(dataset: Dataset, renamed: str = "chr") -> str:
         ref = genome.bases(CONTIG, place, place + 1)
         alt = "ACGT"[("ACGT".index(ref) + 1) % 4]
         name = '<img/src=x/onerror="window.stolen=1">' if number == 3 else f"rs{number}"
+        if number == 5:
+            alt = f"{alt},{ref}{15 * 'G'}"  # two alleles, one of them long
         lines.append(f"{CONTIG.replace('chr', renamed)}\t{place + 1}\t{name}\t{ref}\t{alt}\t50\tPASS\tAF=5%")
     return "\n".join(lines) + "\n"
 
@@ -57,7 +60,7 @@ def project(trained: tuple[Run, Dataset], tmp_path_factory: pytest.TempPathFacto
     for words in (
         "score-variants input.vcf -q --gpus 0",
         f"predict -r {CONTIG}:1-10000 --part total --part shared --part technical --gpus 0 -q --tracks id==P0",
-        "explain --factor target --top 2 --gpus 0 -q",
+        "explain --factor target --level CTCF --top 2 --gpus 0 -q",
     ):
         done = harm.in_process(words.split(), folder)
         assert done.code == 0, done.told
@@ -133,23 +136,28 @@ def test_the_page_fetches_nothing_and_is_small(project: Path, tmp_path: Path) ->
     assert len(page) < 3_000_000
 
 
-def test_variants_are_those_of_the_file(project: Path, tmp_path: Path) -> None:
-    page = page_of(project, tmp_path / "view.html", "input.mfd.vcf.gz", "--variants", "5", "--by", "MFD_DEBIASED")
+@pytest.mark.parametrize("field", ["MFD_MAX_DLOGIT", "MFD_DEBIASED"])
+def test_variants_are_those_of_the_file(field: str, project: Path, tmp_path: Path) -> None:
+    page = page_of(project, tmp_path / "view.html", "input.mfd.vcf.gz", "--variants", "5", "--by", field)
     with pysam.VariantFile(str(project / "input.mfd.vcf.gz")) as file:
         records = list(file)
-    records.sort(key=lambda record: -record.info["MFD_DEBIASED"][0])
+    alleles = [(record, number) for record in records for number in range(len(record.alts))]
+    alleles.sort(key=lambda one: -abs(one[0].info[field][one[1]]))
     header, *rows = Rows(page).rows
-    assert header[:2] == ["variant", "MFD_DEBIASED"] and len(rows) == 5
-    for row, record in zip(rows, records):
-        assert row[0] == f"{record.chrom}:{record.pos} {record.ref}>{record.alts[0]}" and row[-1] == record.id
+    assert header[:2] == ["variant", field] and len(rows) == 5
+    for row, (record, number) in zip(rows, alleles):
+        alt = record.alts[number]
+        shown_alt = alt if len(alt) == 1 else f"{alt[:4]}...{alt[-4:]} (16 bp)"
+        assert row[0] == f"{record.chrom}:{record.pos} {record.ref}>{shown_alt}" and row[-1] == record.id
         for name, text in zip(header[1:-1], row[1:-1]):
-            value = record.info[name][0]
+            value = record.info[name][number]
             assert text == (value or ".") if isinstance(value, str | None) else np.float32(text) == np.float32(value)
     shown = shown_in(page)
-    assert shown["tables"][0][0] == [CONTIG, records[0].pos - 1, records[0].pos]
+    first = alleles[0][0]
+    assert shown["tables"][0][0] == [CONTIG, first.pos - 1, first.pos] == shown["first"]
     text = base64.b64decode(named(shown, "input.mfd.vcf.gz")["vcf"]).decode()
     inside = {tuple(line.split("\t")[:2]) for line in text.splitlines() if line[0] != "#"}
-    near = [r for r in records if any(abs(r.pos - other.pos) <= 1000 for other in records[:5])]
+    near = [r for r in records if any(abs(r.pos - other.pos) <= 1000 for other, _ in alleles[:5])]
     assert inside == {(record.chrom, str(record.pos)) for record in near} and "AF=" not in text
 
 
@@ -197,7 +205,7 @@ def test_named_regions_genes_and_elements(project: Path, tmp_path: Path) -> None
     assert [one["start"] for one in shown["sequences"]] == [1900, 3900]
     assert named(shown, "genes (genes.gtf)")["features"] == [[CONTIG, 2100, 2900, "GENE1", "-"]]
     assert [one[1:3] for one in named(shown, "mine")["features"]] == [[4000, 4300], [4100, 4600]]
-    assert [len(table) for table in shown["tables"]] == [3, 3]  # the regions, and the variants within them
+    assert [len(table) for table in shown["tables"]] == [3, 4]  # the regions, and the alleles within them
 
 
 def test_a_vcf_alone_without_a_genome_or_with_other_names(project: Path, tmp_path: Path) -> None:
@@ -238,27 +246,35 @@ def test_bad_input_is_one_line_and_no_page(
     assert not list(tmp_path.iterdir()) and harm.snapshot(project) == before
 
 
-DAMAGES = {
-    "a row without a number": (
-        "explain/target/regions.tsv",
-        lambda text: text.replace(b"chr2\t", b"chr2\tx", 1),
-        "is no number",
-    ),
-    "a row cut short": ("explain/target/regions.tsv", lambda text: text[: text.index(b"\n") + 8], "has no"),
+def replaced(pattern: bytes, by: bytes) -> Callable[[bytes], bytes]:
+    """The change that replaces a pattern."""
+    return lambda data: re.sub(pattern, by, data)
+
+
+REGIONS, VCF = "explain/target/regions.tsv", "input.mfd.vcf"
+DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
+    "a row without a number": (REGIONS, replaced(rb"chr2\t", rb"chr2\tx"), "no number"),
+    "a row cut short": (REGIONS, lambda data: data[: data.index(b"\n") + 8], "has no"),
     "a bigWig cut short": ("explain/target/CTCF.bw", lambda data: data[:-400], "CTCF.bw: "),
-    "no outputs": ("predictions/outputs.tsv", lambda text: text.splitlines(True)[0], "holds no bigWigs"),
-    "a VCF cut short": ("input.mfd.vcf.gz", lambda data: data[:-40], "input.mfd.vcf.gz: "),
+    "no outputs": ("predictions/outputs.tsv", lambda data: data.splitlines(True)[0], "holds no bigWigs"),
+    "a score too few": (VCF, replaced(rb"(MFD_MAX_DLOGIT=[^,;]*),[^;]*", rb"\1"), "for 2 alleles"),
+    "a score of words": (VCF, replaced(rb"MFD_MAX_DLOGIT=[^,;]*", b"MFD_MAX_DLOGIT=x"), "no number"),
+    "another field too few": (VCF, replaced(rb"(MFD_TRACK=[^,;]*),[^;]*", rb"\1"), "one value for each"),
+    "a VCF cut short": (f"{VCF}.gz", lambda data: data[:-40], f"{VCF}.gz: "),
 }
 
 
 @pytest.mark.parametrize("case", DAMAGES)
 def test_damaged_files_are_named(case: str, project: Path, tmp_path: Path) -> None:
     file, change, says = DAMAGES[case]
-    shown = file if file.endswith(".gz") else str(Path(file).parent)
-    if file.endswith(".gz"):
+    shown = str(Path(file).parent) if "/" in file else file
+    if "/" in file:
+        shutil.copytree(project / shown, tmp_path / shown)
+    elif file.endswith(".gz"):
         shutil.copy(project / file, tmp_path / file)
     else:
-        shutil.copytree(project / shown, tmp_path / shown)
+        with pysam.BGZFile(str(project / f"{file}.gz")) as packed:
+            (tmp_path / file).write_bytes(packed.read())
     (tmp_path / file).write_bytes(change((tmp_path / file).read_bytes()))
     done = harm.in_process(["view", shown], tmp_path)
     assert done.code == 2 and says in done.told and not (tmp_path / "view.html").exists()

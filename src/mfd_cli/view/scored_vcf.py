@@ -17,6 +17,8 @@ from mfd_cli.genome.sequence import match_contigs
 from mfd_cli.view.shown import Table, Track, VariantsTrack, overlaps
 
 STRONGEST_BY = "MFD_MAX_DLOGIT"
+INFO = 7
+"""The column of a record that holds our fields."""
 LONGEST_ALLELE = 12
 """Bases of an allele that a cell shows in full."""
 _FIELD = re.compile(rb"##INFO=<ID=(MFD_\w+),Number=A,Type=(\w+)")
@@ -24,11 +26,11 @@ _HEADER = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n
 
 
 class ScoredAllele(NamedTuple):
-    """An alternate allele of a record, and the texts of its fields."""
+    """An alternate allele of a record, by its number, and the size of its score."""
 
     record: Record
-    alt: str
-    fields: Mapping[str, str]
+    number: int
+    size: float
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,12 @@ class ScoredVcf:
     def tables(self, within: Sequence[Interval]) -> list[Table]:
         """Return the table of the strongest variants. VariantError where none of the file is scored."""
         alleles = (one for one in self._alleles() if not within or overlaps(self._place(one.record), within))
-        strongest = heapq.nlargest(self.most, alleles, key=self._strength)
+        strongest = heapq.nlargest(self.most, alleles, key=lambda one: one.size)
         if not (strongest or within):
             raise VariantError("no variant in it is scored", path=self.path)
         about = f"The alleles of {self.path.name} whose {self.by} is largest in size."
-        rows = [self._row(one) for one in strongest]
-        return [Table("Strongest variants", about, rows, [self._place(one.record) for one in strongest])]
+        places = [self._place(one.record) for one in strongest]
+        return [Table("Strongest variants", about, [self._row(one) for one in strongest], places)]
 
     def tracks(self, regions: Sequence[Interval]) -> list[Track]:
         """Return the scored records of the regions with our fields; other fields and genotypes are left out."""
@@ -60,46 +62,49 @@ class ScoredVcf:
         return [VariantsTrack(self.path.name, _HEADER + "".join(lines))]
 
     def _row(self, one: ScoredAllele) -> dict[str, str]:
-        """Return the cells of an allele as they stand in the file; percent-encoded text is decoded."""
+        """Return the cells of an allele as they stand in the file; percent-encoded text is decoded. VariantError where another
+        field of ours does not fit the alleles."""
         record = one.record
-        place = f"{self.names[record.contig]}:{record.position} {_short(record.ref)}>{_short(one.alt)}"
+        alleles = f"{_short(record.ref)}>{_short(record.alts[one.number])}"
+        texts = {name: text.split(",") for name, text in mfd_fields(record).items()}
+        if any(len(values) != len(record.alts) for values in texts.values()):
+            raise self._damaged("a field has not one value for each alternate allele", record)
+        # The field that they are sorted by comes first.
+        scores = {name: unquote(texts[name][one.number]) if name in texts else "" for name in (self.by, *self.fields)}
         name = record.cells[2].decode("utf-8", "replace")
-        scores = {
-            field: unquote(one.fields.get(field, "")) for field in (self.by, *self.fields)
-        }  # that one comes first
-        return {"variant": place, **scores, "id": "" if name == "." else name}
-
-    def _strength(self, one: ScoredAllele) -> float:
-        """Return the size of an allele's score. VariantError where the field holds no number."""
-        text = one.fields[self.by]
-        try:
-            return abs(float(text))
-        except ValueError:
-            raise VariantError(
-                f"{self.by} is no number ({text[:40]!r})", path=self.path, line=one.record.line
-            ) from None
+        row = {"variant": f"{self.names[record.contig]}:{record.position} {alleles}", **scores}
+        return row | {"id": "" if name == "." else name}
 
     def _place(self, record: Record) -> Interval:
         """Return the bases that a record replaces."""
-        start = record.position - 1
-        contig = self.names[record.contig]
+        contig, start = self.names[record.contig], record.position - 1
         return Interval(contig, start, min(start + len(record.ref), self.lengths[contig]))
 
     def _alleles(self) -> Iterator[ScoredAllele]:
-        """Yield every allele that was scored."""
+        """Yield every allele that was scored. VariantError where its score is no number, or alleles have none."""
+        entry = re.compile(rb"(?:^|;)" + self.by.encode() + rb"=([^;]*)")
         for record in self._scored():
-            texts = {name: text.split(",") for name, text in mfd_fields(record).items()}
-            for number, alt in enumerate(record.alts):
-                fields = {name: values[number] for name, values in texts.items() if number < len(values)}
-                if fields.get(self.by, ".") != ".":
-                    yield ScoredAllele(record, alt, fields)
+            match = entry.search(record.cells[INFO])
+            texts = match[1].split(b",") if match else []
+            if match and len(texts) != len(record.alts):
+                raise self._damaged(f"has {len(texts)} values of {self.by} for {len(record.alts)} alleles", record)
+            for number, text in enumerate(texts):
+                if text == b".":
+                    continue
+                try:
+                    yield ScoredAllele(record, number, abs(float(text)))
+                except ValueError:
+                    raise self._damaged(f"{self.by} is no number ({text[:40]!r})", record) from None
 
     def _scored(self) -> Iterator[Record]:
         """Yield the records that have scores, on contigs that are known."""
         with open_variants(self.path) as variants:
             for record in variants.records:
-                if record.contig in self.names and mfd_fields(record):
+                if record.contig in self.names and len(record.cells) > INFO and b"MFD_" in record.cells[INFO]:
                     yield record
+
+    def _damaged(self, message: str, record: Record) -> VariantError:
+        return VariantError(message, path=self.path, line=record.line, hint="mfd score-variants --force again")
 
 
 def open_scored(path: Path, by: str, most: int, lengths: Mapping[str, int]) -> ScoredVcf:
@@ -125,7 +130,7 @@ def open_scored(path: Path, by: str, most: int, lengths: Mapping[str, int]) -> S
 
 def mfd_fields(record: Record) -> dict[str, str]:
     """Return our INFO entries of a record, name to text."""
-    info = record.cells[7].decode("utf-8", "replace") if len(record.cells) > 7 else ""
+    info = record.cells[INFO].decode("utf-8", "replace")
     entries = (entry.partition("=") for entry in info.split(";") if entry.startswith("MFD_"))
     return {name: text for name, _, text in entries}
 
@@ -136,7 +141,7 @@ def _line(record: Record, contig: str) -> str:
     igv.js decodes percent signs in every field that it is given, and fails on one that stands alone, as other programs write
     them: so only our fields are kept, in which percent signs are encoded.
     """
-    first = [contig, *(cell.decode("utf-8", "replace") for cell in record.cells[1:7])]
+    first = [contig, *(cell.decode("utf-8", "replace") for cell in record.cells[1:INFO])]
     info = ";".join(f"{name}={text}" for name, text in mfd_fields(record).items())
     return "\t".join([*first, info]) + "\n"
 
