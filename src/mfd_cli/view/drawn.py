@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mfd_cli.predictions.predicted_columns import PROBABILITY
 from mfd_cli.settings.names import BIOLOGICAL, DEBIASED, SHARED, TECHNICAL, TOTAL
 
 DATA, POSITIVE, OTHER = "#666666", "#0072b2", "#cc79a7"
@@ -13,9 +14,12 @@ def colour_of(part: str) -> str:
     return COLOURS.get(part, OTHER)
 
 
-def axis_of(track: str, part: str) -> str:
-    """Return the axis of a part: one for all that add up to a track, so that their sizes compare; empty for an axis of its own.
+def axis_of(track: str, part: str, scale: str) -> str:
+    """Return the axis of a part: one for all that add up to a track, so that their sizes compare, one for all probabilities;
+    empty, which is an axis of its own, for everything else.
 
-    `debiased` holds the bias, beside which the parts would be flat; a total has units of its own.
+    `debiased` holds the bias, beside which the parts would be flat; a total that is a signal has units of its own.
     """
-    return "" if part in (TOTAL, DEBIASED) else f"parts of {track}"
+    if part in (TOTAL, DEBIASED):
+        return scale if scale == PROBABILITY else ""
+    return f"parts of {track}"

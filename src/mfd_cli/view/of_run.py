@@ -18,7 +18,7 @@ from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.predictions.predict import ModelAlongGenome, grid
-from mfd_cli.predictions.predicted_columns import PROBABILITY, predicted_columns
+from mfd_cli.predictions.predicted_columns import predicted_columns
 from mfd_cli.runs.at_work import check_same_tracks, labels_of
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.panel import chosen_tracks, panel_of
@@ -91,8 +91,8 @@ class OfRun:
             runs = [Runs(contig, starts, starts + BIN, values[:, number]) for contig, starts, values in pieces]
             track_id = str(panel.ids[column.number])
             name, about = f"{track_id} {column.part}", f"predicted, {column.scale}"
-            top, axis = 1.0 if column.scale == PROBABILITY else None, axis_of(track_id, column.part)
-            yield track_id, NumbersTrack(name, about, runs, colour_of(column.part), top=top, axis=axis)
+            axis = axis_of(track_id, column.part, column.scale)
+            yield track_id, NumbersTrack(name, about, runs, colour_of(column.part), axis=axis)
 
     def _data(self, regions: Sequence[Interval]) -> Iterator[tuple[str, NumbersTrack]]:
         """Yield the data of every shown track, with its id, in the dataset's splits; what was not measured is left out."""

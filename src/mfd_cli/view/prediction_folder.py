@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from mfd_cli.base.errors import InputError
 from mfd_cli.formats.bigwig_reader import check_bigwig
 from mfd_cli.genome.intervals import Interval
-from mfd_cli.predictions.predicted_columns import PROBABILITY
 from mfd_cli.settings.names import TOTAL
 from mfd_cli.view.drawn import axis_of, colour_of
 from mfd_cli.view.read_folder import read_runs, rows_of
@@ -39,8 +38,12 @@ class PredictionFolder:
             best = pc.select_k_unstable(table, self.top, [(name, "descending")])
             for row in table.select(["contig", "start", "end", name]).take(best).to_pylist():
                 places.append(Interval(row["contig"], row["start"], row["end"]))
-                rows.append({"bin": written(places[-1]), "value": float(np.float32(row[name])), "output": name})
-        return [Table("Highest predictions", f"The bins of {self.path.name} that are highest.", rows, places)]
+                rows.append({"bin": written(places[-1]), "value": str(np.float32(row[name])), "output": name})
+        return [
+            Table(
+                "Highest predictions", f"The bins in which the outputs of {self.path.name} are highest.", rows, places
+            )
+        ]
 
     def tracks(self, regions: Sequence[Interval]) -> list[Track]:
         """Return a track per output that has a value in the regions."""
@@ -50,8 +53,7 @@ class PredictionFolder:
                 f"{row['part']}: {row['scale']}",
                 read_runs(self.path / row["file"], regions),
                 colour_of(row["part"]),
-                axis=axis_of(row["output"].removesuffix(f".{row['part']}"), row["part"]),
-                top=1.0 if row["scale"] == PROBABILITY else None,
+                axis=axis_of(row["output"].removesuffix(f".{row['part']}"), row["part"], row["scale"]),
             )
             for row in self.outputs
         ]
