@@ -285,6 +285,26 @@ def test_nothing_to_show(tmp_path: Path) -> None:
     assert done.code == 2 and "there is nothing to show" in done.told and not list(tmp_path.iterdir())
 
 
+def test_a_page_replaces_no_input_and_no_folder(project: Path, tmp_path: Path) -> None:
+    before = harm.snapshot(project)
+    done = harm.in_process(["view", "run", "-o", "input.mfd.vcf.gz", "--force"], project)
+    assert done.code == 2 and "must end in .html" in done.told and harm.snapshot(project) == before
+    (tmp_path / "view.html").mkdir()
+    done = harm.in_process(["view", "run", "-o", str(tmp_path / "view.html"), "--force"], project)
+    assert done.code == 2 and "is a folder" in done.told
+
+
+def test_a_run_on_another_genome(project: Path, tmp_path: Path) -> None:
+    """The data of the dataset are of another genome: only predictions are shown."""
+    other = "".join(np.random.default_rng(3).choice(list("ACGT"), 5000))
+    (tmp_path / "other.fa").write_text(f">chrX\n{harm.wrapped(other)}")
+    words = ["run", "--fasta", str(tmp_path / "other.fa"), "-r", "chrX:1001-2000", "--tracks", "id==P0"]
+    shown = shown_in(page_of(project, tmp_path / "view.html", *words, "--flank", "10"))
+    assert shown["sequences"] == [{"contig": "chrX", "start": 990, "bases": other[990:2010]}]
+    assert {track["name"] for track in shown["tracks"]} >= {"P0 total", "P0 shared"}
+    assert "P0 data" not in {track["name"] for track in shown["tracks"]}
+
+
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(igv, "PACKAGE", "no_such_package")
     done = harm.in_process(["view", "scored.mfd.vcf.gz"], tmp_path)

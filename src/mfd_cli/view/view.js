@@ -57,9 +57,8 @@ class NumbersTrack extends igv.TrackBase {
   }
 
   doAutoscale(features) {
-    const values = features.map((one) => one.value);
-    const low = Math.min(0, ...values);
-    const high = Math.max(0, ...values);
+    const low = features.reduce((least, one) => Math.min(least, one.value), 0);
+    const high = features.reduce((most, one) => Math.max(most, one.value), 0);
     return low === high ? { min: 0, max: 1 } : { min: low, max: high };
   }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mfd_cli.base.errors import ConfigError, GenomeError, InputError
+from mfd_cli.base.errors import ConfigError, GenomeError, InputError, OutputError
 from mfd_cli.base.files import check_output
 from mfd_cli.dataset.folder import open_dataset
 from mfd_cli.formats.bed import parse_regions
@@ -96,7 +96,7 @@ def view(
     that is none of the four; GenomeError for a contig that the genome lacks.
     """
     wanted = wanted or Wanted()
-    check_output(output, force)
+    check_output(html_name(output), force)
     if not paths and not project.run.exists():
         raise ConfigError("there is nothing to show: no path is named, and there is no run here", hint=f"name {SHOWN}")
     igv_script()  # before the long work
@@ -137,6 +137,16 @@ def view(
     return ViewSummary(output, rows, len(regions), bases, len(tracks))
 
 
+def html_name(path: Path) -> Path:
+    """Return the path, if it may be the name of a page; OutputError where its name says that it is something else, such as one
+    of the inputs, or where it is a folder."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise OutputError("an HTML page is written, whose name must end in .html", path=path, hint="-o view.html")
+    if path.is_dir():
+        raise OutputError("is a folder; a page is a file", path=path)
+    return path
+
+
 def _names_regions(wanted: Wanted) -> bool:
     return bool(wanted.regions) or wanted.regions_file is not None
 
@@ -168,8 +178,11 @@ def opened_source(
         source = open_explanation(path, wanted.top)
     elif path.is_dir() and (first := run_folders(path)[0]) and (first / DESCRIPTION).is_file():
         run = load_run(first)
-        dataset = open_dataset(project.dataset) if digest_of_dataset(project.dataset) is not None else None
-        source = of_run(run, choose_genome(project, run, fasta)[0], dataset, wanted.tracks, wanted.top, device)
+        own, remark = choose_genome(project, run, fasta)
+        # Of another genome than the run's, which the remark tells, the dataset knows nothing.
+        known = digest_of_dataset(project.dataset) is not None and not remark
+        dataset = open_dataset(project.dataset) if known else None
+        source = of_run(run, own, dataset, wanted.tracks, wanted.top, device)
     elif path.is_dir():
         raise InputError("holds nothing that is shown", path=path, hint=f"name {SHOWN}")
     else:
