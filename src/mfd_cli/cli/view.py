@@ -28,7 +28,7 @@ def view_command(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[PATHS]",
+            metavar="PATH",
             help="A scored VCF, a folder of mfd predict, one of mfd explain, a run; any of them [default: the run].",
         ),
     ] = None,
