@@ -91,6 +91,7 @@ class NumbersTrack extends igv.TrackBase {
   paintAxis(context, width, height) {
     context.fillStyle = "#fff";
     context.fillRect(0, 0, width, height);
+    if (!this.trackView.viewports.some((one) => (one.cachedFeatures || []).length)) return; // nothing is known here
     context.fillStyle = "#5b6875";
     context.font = "10px system-ui, sans-serif";
     context.textAlign = "right";
