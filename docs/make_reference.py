@@ -44,6 +44,7 @@ VERBS = {
     "impute": "evaluation.impute.impute",
     "embed": "predictions.embed.embed",
     "qc": "evaluation.qc.qc",
+    "view": "view.view.view",
     "info": "runs.info.describe",
     "verify": "runs.info.verify",
 }

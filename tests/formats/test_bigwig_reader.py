@@ -110,6 +110,21 @@ def test_many_blocks_and_an_index_of_several_levels(tmp_path: Path) -> None:
         assert sum(len(piece.start) for piece in signal.values("chr1")) == length // 2
 
 
+@pytest.mark.parametrize(("start", "end"), [(0, 1), (5_000, 5_001), (12_345, 30_000), (59_000, 60_000)])
+def test_the_blocks_of_a_stretch_hold_what_the_contig_has_there(start: int, end: int, tmp_path: Path) -> None:
+    path = tmp_path / "many.bw"
+    with pyBigWig.open(str(path), "w") as file:
+        file.addHeader([("chr0", 500), ("chr1", 60_000)])
+        file.addEntries("chr1", 0, values=np.arange(60_000, dtype=np.float64), span=1, step=1)
+    signal = open_bigwig(path)
+    with signal.file:
+        pieces = list(signal.values("chr1", start, end))
+        assert sum(len(piece.start) for piece in signal.values("chr1")) == 60_000
+    found = {int(s): float(v) for piece in pieces for s, v in zip(piece.start, piece.value)}
+    assert set(range(start, end)) <= set(found) and all(found[place] == place for place in found)
+    assert len(found) < (end - start) + 10_000
+
+
 def test_every_damaged_byte_is_an_error_or_other_numbers(tmp_path: Path) -> None:
     """Never a crash, never an error that is not ours."""
     good = write(tmp_path / "good.bw", "bedgraph", 1, 60).read_bytes()

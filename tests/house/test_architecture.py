@@ -42,6 +42,7 @@ ROOMS: dict[str, set[str]] = {
     "variants": TRAINED,
     "predictions": TRAINED,
     "training": TRAINED | {"evaluation"},
+    "view": TRAINED | {"predictions"},
 }
 ROOMS["cli"] = set(ROOMS)
 """Which rooms each room may import from, besides itself."""

@@ -23,6 +23,7 @@ from mfd_cli.cli.projects import (
 )
 from mfd_cli.cli.training import train_command
 from mfd_cli.cli.variants import IndexAlone, background_command, score_variants_command
+from mfd_cli.cli.view import view_command
 
 # In the order in which `mfd --help` shows them: that of a project's life.
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "impute": impute_command,
     "embed": embed_command,
     "qc": qc_command,
+    "view": view_command,
     "info": info_command,
     "verify": verify_command,
 }

@@ -73,11 +73,18 @@ class BigWig:
     index: int
     buffer: int
 
-    def values(self, contig: str) -> Iterator[Values]:
-        """Yield the data of a contig in pieces, in order. SignalError where they are damaged, unsorted or overlap."""
+    def values(self, contig: str, start: int = 0, end: int | None = None) -> Iterator[Values]:
+        """Yield the data of a contig in pieces, in order. SignalError where they are damaged, unsorted or overlap.
+
+        With `start` and `end` only the blocks that overlap [start, end) are read; they may hold values beyond it.
+        """
         number, waiting, held, last = self.numbers[contig], list[Values](), 0, 0
         low, high = np.searchsorted(self.blocks["first"], [number, number + 1])
-        for offset, size in zip(self.blocks["offset"][low:high].tolist(), self.blocks["size"][low:high].tolist()):
+        blocks = self.blocks[low:high]
+        if start or end is not None:
+            near = (blocks["end"] > start) & (blocks["start"] < (self.contigs[contig] if end is None else end))
+            blocks = blocks[near]
+        for offset, size in zip(blocks["offset"].tolist(), blocks["size"].tolist()):
             piece = self._block(offset, size, number, contig)
             if not len(piece.start):
                 continue

@@ -56,11 +56,16 @@ def publish(path: Path, room: str, template: str, *, title: str, footer: str, **
         version=__version__,
         # Our own files, not values: they are put in as they are.
         css=Markup(kit.joinpath("report.css").read_text("utf-8")),
-        script=Markup(kit.joinpath("report.js").read_text("utf-8")),
+        script=Markup(report_script()),
         **values,
     )
     with whole_file(path) as temporary:
         temporary.write_text(html, "utf-8")
+
+
+def report_script() -> str:
+    """Return the script of every page: tables that sort and search, pictures that grow."""
+    return resources.files(KIT).joinpath("report.js").read_text("utf-8")
 
 
 def environment(room: str) -> Environment:
