@@ -256,29 +256,45 @@ def spike(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     for name, settings in HEADS.items():
         stem = name.replace(", ", "-").replace(" ", "-")
         run, plain = train(base, f"run-{stem}", options, *settings), train(folder, f"plain-{stem}", options, *settings)
+        with_parts = {name: run}
         if not run.model.has_parts:
-            run = regressed(run, dataset)
-        peaks = run.peak_tracks
-        spiked = np.array([track.metadata["Batch"] == "spiked" for track in run.tracks[:peaks]])
-        rated = spiked & (truth.sum(0) >= 5)
-        latents, head = bin_latents(run, dataset, bins), Predictor(run.model).head
-        logits = head.logits(latents)[:, :peaks]
-        parts = {group: head.group_part(group, latents)[:, :peaks] for group in head.groups}
-        own = Predictor(plain.model).head.logits(bin_latents(plain, original, bins))[:, :peaks]
-        scores = {"biased": logits, "technical set aside": logits - parts["technical"], "trained on the originals": own}
-        result[name if name != "free head" else "twin + regression"] = {
-            "tracks": int(rated.sum()),
-            "slope": {
-                group: float(gc @ (part[:, spiked].mean(1) - part[:, ~spiked].mean(1)) / len(gc))
-                for group, part in parts.items()
-            },
-            "auroc": {what: float(np.nanmean(aurocs(score, truth)[rated])) for what, score in scores.items()},
-            "auprc": {
-                what: float(np.mean([average_precision_score(truth[:, i], score[:, i]) for i in np.flatnonzero(rated)]))
-                for what, score in scores.items()
-            },
-        }
+            with_parts = {
+                f"twin + regression{words}": regressed(run, dataset, bool(words)) for words in ("", " along axes")
+            }
+        own = Predictor(plain.model).head.logits(bin_latents(plain, original, bins))
+        for what, told in with_parts.items():
+            result[what] = spike_undone(told, dataset, truth, gc, own)
     return result
+
+
+def spike_undone(
+    run: Run, dataset: Dataset, truth: NDArray[np.bool_], gc: NDArray[Any], own: NDArray[np.float32]
+) -> dict[str, Any]:
+    """What `spike` says of one run: its spiked tracks beside their original labels `truth` (bins, peak tracks), with the logits
+    `own` (bins, tracks) of a run that was trained on those, and how its parts rise with the bins' G+C, `gc` (bins,)."""
+    peaks, bins = run.peak_tracks, dataset.split("test")
+    spiked = np.array([track.metadata["Batch"] == "spiked" for track in run.tracks[:peaks]])
+    rated = spiked & (truth.sum(0) >= 5)
+    latents, head = bin_latents(run, dataset, bins), Predictor(run.model).head
+    logits = head.logits(latents)[:, :peaks]
+    parts = {group: head.group_part(group, latents)[:, :peaks] for group in head.groups}
+    scores = {
+        "biased": logits,
+        "technical set aside": logits - parts["technical"],
+        "trained on the originals": own[:, :peaks],
+    }
+    return {
+        "tracks": int(rated.sum()),
+        "slope": {
+            group: float(gc @ (part[:, spiked].mean(1) - part[:, ~spiked].mean(1)) / len(gc))
+            for group, part in parts.items()
+        },
+        "auroc": {what: float(np.nanmean(aurocs(score, truth)[rated])) for what, score in scores.items()},
+        "auprc": {
+            what: float(np.mean([average_precision_score(truth[:, i], score[:, i]) for i in np.flatnonzero(rated)]))
+            for what, score in scores.items()
+        },
+    }
 
 
 def make_spiked(source: Path, base: Path, original: Dataset, dose: float) -> None:
