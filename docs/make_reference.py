@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 import mfd_cli
 from mfd_cli.cli.app import COMMANDS, app
+from mfd_cli.cli.help import EXAMPLES
 from mfd_cli.core.metadata import ENCODERS
 from mfd_cli.core.penalties import PENALTIES
 from mfd_cli.settings.config import PRESETS
@@ -101,6 +102,8 @@ def command_reference() -> str:
             lines += [f"| `{_argument(parameter)}` | {_meaning(parameter)} |" for parameter in arguments]
         lines += ["", "| option | meaning |", "|---|---|"]
         lines += [f"| {_option(parameter, kinds[parameter.name])} | {_meaning(parameter)} |" for parameter in options]
+        if name in EXAMPLES:
+            lines += ["", "Examples, inside a project:", "", *(f"    {line}" for line in EXAMPLES[name])]
     return "\n".join(lines) + "\n"
 
 

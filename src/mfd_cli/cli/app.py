@@ -12,6 +12,7 @@ from mfd_cli.cli.ending import ended
 from mfd_cli.cli.enrichment import enrich_command
 from mfd_cli.cli.evaluation import evaluate_command, impute_command
 from mfd_cli.cli.explain import explain_command
+from mfd_cli.cli.help import Sections, WithExamples
 from mfd_cli.cli.inspection import info_command, verify_command
 from mfd_cli.cli.predictions import embed_command, predict_command, qc_command
 from mfd_cli.cli.projects import (
@@ -24,7 +25,7 @@ from mfd_cli.cli.projects import (
 from mfd_cli.cli.training import train_command
 from mfd_cli.cli.variants import IndexAlone, background_command, score_variants_command
 
-# In the order in which `mfd --help` shows them: that of a project's life.
+# In the order of a project's life; `mfd --help` shows them in the sections of cli/help.py.
 COMMANDS: dict[str, Callable[..., None]] = {
     "init": init_command,
     "settings": settings_command,
@@ -47,15 +48,17 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 app = typer.Typer(
     name="mfd",
+    cls=Sections,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Predict epigenomic tracks from DNA while telling biology from technique.",
+    epilog="mfd COMMAND --help lists a command's options, and ends with examples.",
 )
 for name, command in COMMANDS.items():
-    app.command(name, cls=IndexAlone if command is score_variants_command else None)(command)
+    app.command(name, cls=IndexAlone if command is score_variants_command else WithExamples)(command)
 
 
 @app.callback(invoke_without_command=True)

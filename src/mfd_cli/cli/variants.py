@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
-from typer.core import TyperCommand
 
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.cli.help import WithExamples
 from mfd_cli.cli.shared import (
     BatchSize,
     ConfigFile,
@@ -51,7 +51,7 @@ Ensemble = Annotated[
 INDEXES = ("auto", "tbi", "csi", "none")
 
 
-class IndexAlone(TyperCommand):
+class IndexAlone(WithExamples):
     """A command whose `-W` may stand alone, as in bcftools: `-W`, `-W=tbi`, `--write-index=csi`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
