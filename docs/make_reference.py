@@ -30,6 +30,7 @@ from mfd_cli.settings.config import PRESETS
 from mfd_cli.settings.reference import sections, settings_of
 
 VERBS = {
+    "doctor": "engine.doctor.examine",
     "init": "experiments.init.init_project",
     "settings": "settings.reference.settings",
     "check-design": "experiments.check_design.check_design",
@@ -50,6 +51,7 @@ VERBS = {
 }
 """The plain function behind each command."""
 MORE_VERBS = {
+    "doctor": "engine.doctor.examine",
     "train --sweep": "training.sweep.sweep",
     "score-variants --saturate": "variants.saturate.saturate",
     "explain --factor all": "explain.overview.explain_all",

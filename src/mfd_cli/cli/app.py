@@ -13,7 +13,7 @@ from mfd_cli.cli.enrichment import enrich_command
 from mfd_cli.cli.evaluation import evaluate_command, impute_command
 from mfd_cli.cli.explain import explain_command
 from mfd_cli.cli.help import Sections, WithExamples
-from mfd_cli.cli.inspection import info_command, verify_command
+from mfd_cli.cli.inspection import doctor_command, info_command, verify_command
 from mfd_cli.cli.predictions import embed_command, predict_command, qc_command
 from mfd_cli.cli.projects import (
     check_design_command,
@@ -27,6 +27,7 @@ from mfd_cli.cli.variants import IndexAlone, background_command, score_variants_
 
 # In the order of a project's life; `mfd --help` shows them in the sections of cli/help.py.
 COMMANDS: dict[str, Callable[..., None]] = {
+    "doctor": doctor_command,
     "init": init_command,
     "settings": settings_command,
     "check-design": check_design_command,

@@ -7,7 +7,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 SECTIONS = {
-    "Start": ("init", "simulate", "settings", "check-design", "preprocess"),
+    "Start": ("doctor", "init", "simulate", "settings", "check-design", "preprocess"),
     "Model": ("train", "evaluate", "qc", "impute", "predict", "embed"),
     "Variants": ("background", "score-variants", "enrich"),
     "Explain": ("explain",),
@@ -18,6 +18,7 @@ UNSORTED = "More"
 """The section of commands that SECTIONS does not name."""
 
 EXAMPLES = {
+    "doctor": ("mfd doctor", "mfd doctor --json"),
     "init": ("mfd init --fasta genome.fa --metadata metadata.tsv",),
     "simulate": ("mfd simulate planted --size tiny", "mfd simulate apart --world apart --seed 2"),
     "settings": ("mfd settings train", "mfd settings model.preset --json"),

@@ -1,4 +1,4 @@
-"""mfd info and mfd verify."""
+"""mfd info, verify and doctor."""
 
 from __future__ import annotations
 
@@ -51,6 +51,16 @@ def verify_command(
 
     for folder in _inspected(path, config, sets):
         say_all([verify(folder)])
+
+
+def doctor_command(as_json: Json = False) -> None:
+    """Say what this machine offers, and whether all that mfd needs is there; exit code 1 where it is not."""
+    from mfd_cli.engine.doctor import examine
+
+    health = examine()
+    say_json(health.to_json()) if as_json else say_all(health.lines())
+    if health.faults:
+        raise typer.Exit(1)
 
 
 def _inspected(path: Path | None, config: Path | None, sets: list[str] | None) -> list[Path]:
