@@ -89,8 +89,8 @@ def command_reference() -> str:
         "# Command reference",
         "",
         "This page is written by the program itself. It lists every command of `mfd` with all arguments and options, which",
-        "`mfd COMMAND --help` shows too. Options of `mfd` itself are `--version`, which prints the version, and `--debug`,",
-        "which shows the traceback of an error.",
+        "`mfd COMMAND --help` shows too. Options of `mfd` itself are `--version`, which prints the version, `--debug`, which",
+        "shows the traceback of an error, and `--install-completion` and `--show-completion` for completion by the shell.",
     ]
     for name in COMMANDS:
         command = commands[name]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from mfd_cli import __version__
+from mfd_cli.cli.completion import ASKED_BY_BASH, INSTRUCTION, answer_bash
 from mfd_cli.cli.ending import ended
 from mfd_cli.cli.enrichment import enrich_command
 from mfd_cli.cli.evaluation import evaluate_command, impute_command
@@ -50,7 +52,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
 app = typer.Typer(
     name="mfd",
     cls=Sections,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -80,4 +81,12 @@ _debug = False
 
 def main() -> None:
     """Run the command line; see cli/ending.py for how it ends."""
-    ended(app, lambda: _debug)
+    if os.environ.get(INSTRUCTION) == ASKED_BY_BASH:
+        answer_bash(_run)
+    else:
+        ended(_run, lambda: _debug)
+
+
+def _run() -> None:
+    """Run the command line under its own name, also where `python -m mfd_cli` was typed: completion goes by it."""
+    app(prog_name="mfd")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.cli.completion import factors_or_all, level_names, part_names, track_ids, words
 from mfd_cli.cli.shared import (
     BatchSize,
     ConfigFile,
@@ -32,22 +33,33 @@ if TYPE_CHECKING:
 def explain_command(
     factors: Annotated[
         list[str] | None,
-        typer.Option("--factor", help="Factor to explain; repeatable. all: what each one contributes."),
+        typer.Option(
+            "--factor",
+            help="Factor to explain; repeatable. all: what each one contributes.",
+            autocompletion=factors_or_all,
+        ),
     ] = None,
     levels: Annotated[
         list[str] | None,
-        typer.Option("--level", help="Levels to show on DNA; repeatable [default: those with most tracks]."),
+        typer.Option(
+            "--level",
+            help="Levels to show on DNA; repeatable [default: those with most tracks].",
+            autocompletion=level_names,
+        ),
     ] = None,
     latents: Annotated[
         list[str] | None,
         typer.Option("--latent", metavar="NAME.N", help="Latents to explain, as in latents.tsv; repeatable."),
     ] = None,
     tracks: Annotated[
-        list[str] | None, typer.Option("--track", metavar="ID", help="Track to explain; repeatable.")
+        list[str] | None,
+        typer.Option("--track", metavar="ID", help="Track to explain; repeatable.", autocompletion=track_ids),
     ] = None,
     parts: Annotated[
         list[str] | None,
-        typer.Option("--part", help="With --track: total, shared, debiased or a group [default: all]."),
+        typer.Option(
+            "--part", help="With --track: total, shared, debiased or a group [default: all].", autocompletion=part_names
+        ),
     ] = None,
     regions: Annotated[
         Path | None,
@@ -55,7 +67,12 @@ def explain_command(
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Regions of each.")] = 20,
     method: Annotated[
-        str, typer.Option("--method", help="input-x-gradient, integrated-gradients or mutagenesis.")
+        str,
+        typer.Option(
+            "--method",
+            help="input-x-gradient, integrated-gradients or mutagenesis.",
+            autocompletion=words("input-x-gradient", "integrated-gradients", "mutagenesis"),
+        ),
     ] = "input-x-gradient",
     motifs: Annotated[Path | None, typer.Option("--motifs", help="Known motifs (JASPAR or MEME) to match.")] = None,
     modisco: Annotated[

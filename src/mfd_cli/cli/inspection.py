@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mfd_cli.cli.completion import datasets_and_runs
 from mfd_cli.cli.shared import (
     ConfigFile,
     Json,
@@ -19,7 +20,10 @@ from mfd_cli.cli.shared import (
 
 DatasetOrRun = Annotated[
     Path | None,
-    typer.Argument(help="Dataset or run folder, or a folder of several seeds' runs [default: the project's]."),
+    typer.Argument(
+        help="Dataset or run folder, or a folder of several seeds' runs [default: the project's].",
+        autocompletion=datasets_and_runs,
+    ),
 ]
 
 

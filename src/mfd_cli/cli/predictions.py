@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.cli.completion import factor_names, levels_of_factors, part_names, words
 from mfd_cli.cli.shared import (
     BatchSize,
     ConfigFile,
@@ -44,11 +45,19 @@ def predict_command(
     fix: Fixed = None,
     experiment: Annotated[
         list[str] | None,
-        typer.Option("--experiment", metavar="FACTOR=LEVEL", help="Predict one that nobody did; repeatable."),
+        typer.Option(
+            "--experiment",
+            metavar="FACTOR=LEVEL",
+            help="Predict one that nobody did; repeatable.",
+            autocompletion=levels_of_factors,
+        ),
     ] = None,
     kind: ExperimentKind = None,
     part: Annotated[
-        list[str] | None, typer.Option("--part", help="total [default], shared, debiased, or a group; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--part", help="total [default], shared, debiased, or a group; repeatable.", autocompletion=part_names
+        ),
     ] = None,
     bigwig: Annotated[bool, typer.Option("--bigwig/--no-bigwig", help="A bigWig per output, and a track hub.")] = True,
     hub_genome: Annotated[
@@ -112,7 +121,10 @@ def embed_command(
         str, typer.Argument(metavar="REGIONS", help="BED file, - for standard input, or chr1:1001-2000.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Parquet file to write.")] = Path("latents.parquet"),
-    aggregate: Annotated[str, typer.Option("--aggregate", help="mean or max over the bins of a region.")] = "mean",
+    aggregate: Annotated[
+        str,
+        typer.Option("--aggregate", help="mean or max over the bins of a region.", autocompletion=words("mean", "max")),
+    ] = "mean",
     config: ConfigFile = None,
     sets: Sets = None,
     fasta: Fasta = None,
@@ -147,7 +159,10 @@ def embed_command(
 
 def qc_command(
     factor: Annotated[
-        list[str] | None, typer.Option("--factor", help="Factor to judge; repeatable [default: all with levels].")
+        list[str] | None,
+        typer.Option(
+            "--factor", help="Factor to judge; repeatable [default: all with levels].", autocompletion=factor_names
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("qc"),
     fdr: Annotated[float, typer.Option("--fdr", help="False discovery rate of what disagrees.")] = 0.01,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mfd_cli.cli.completion import setting_names, words
 from mfd_cli.cli.shared import (
     ConfigFile,
     DatasetFolder,
@@ -41,7 +42,10 @@ def init_command(
 
 def settings_command(
     name: Annotated[
-        str, typer.Argument(help="A table or a key of mfd.toml, such as train or train.lr [default: all].")
+        str,
+        typer.Argument(
+            help="A table or a key of mfd.toml, such as train or train.lr [default: all].", autocompletion=setting_names
+        ),
     ] = "",
     as_json: Json = False,
 ) -> None:
@@ -85,7 +89,11 @@ def check_design_command(
 def simulate_command(
     output: Annotated[Path, typer.Argument(help="Project folder to write.")] = Path("planted"),
     size: Annotated[
-        str | None, typer.Option(help="tiny, small, medium or apart [default: the world's, or small].")
+        str | None,
+        typer.Option(
+            help="tiny, small, medium or apart [default: the world's, or small].",
+            autocompletion=words("tiny", "small", "medium", "apart"),
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
     world: Annotated[

@@ -13,6 +13,7 @@ import typer
 
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.threads import usable_cores
+from mfd_cli.cli.completion import datasets, fixes, overrides, runs, words
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from mfd_cli.settings.project import Project
 
 ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="Project file [default: ./mfd.toml].")]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override any setting; repeatable.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Override any setting; repeatable.", autocompletion=overrides),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the inputs, say what would be done, write nothing.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no remarks.")]
@@ -36,9 +40,11 @@ Threads = Annotated[
 ]
 Fasta = Annotated[Path | None, typer.Option("--fasta", help="Reference genome.")]
 Metadata = Annotated[Path | None, typer.Option("--metadata", help="Table of tracks.")]
-DatasetFolder = Annotated[Path | None, typer.Option("--dataset", help="Dataset folder.")]
-RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder.")]
-Split = Annotated[str, typer.Option("--split", help="test, validation or train.")]
+DatasetFolder = Annotated[Path | None, typer.Option("--dataset", help="Dataset folder.", autocompletion=datasets)]
+RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder.", autocompletion=runs)]
+Split = Annotated[
+    str, typer.Option("--split", help="test, validation or train.", autocompletion=words("test", "validation", "train"))
+]
 RegionsFile = Annotated[Path | None, typer.Option("-R", "--regions-file", help="The same from a BED file.")]
 Tracks = Annotated[
     str | None,
@@ -46,13 +52,17 @@ Tracks = Annotated[
 ]
 Fixed = Annotated[
     list[str] | None,
-    typer.Option("--fix", metavar="A=B", help="FACTOR=LEVEL, FACTOR=average or GROUP=average; repeatable."),
+    typer.Option(
+        "--fix", metavar="A=B", help="FACTOR=LEVEL, FACTOR=average or GROUP=average; repeatable.", autocompletion=fixes
+    ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
 ExperimentKind = Annotated[
     str | None,
     typer.Option(
-        "--kind", help="Of an experiment that nobody did: peaks or signal [default: peaks if any were trained on]."
+        "--kind",
+        help="Of an experiment that nobody did: peaks or signal [default: peaks if any were trained on].",
+        autocompletion=words("peaks", "signal"),
     ),
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Windows that go through the model at once.")]

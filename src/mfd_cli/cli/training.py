@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mfd_cli.base.errors import ConfigError, OutputError
+from mfd_cli.cli.completion import words
 from mfd_cli.cli.shared import (
     ConfigFile,
     DatasetFolder,
@@ -40,7 +41,14 @@ def train_command(
     run: RunFolder = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
     seed: Seed = None,
-    head: Annotated[str | None, typer.Option("--head", help="conditioned, mixed, or free for the twin.")] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head",
+            help="conditioned, mixed, or free for the twin.",
+            autocompletion=words("conditioned", "mixed", "free"),
+        ),
+    ] = None,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Only operations that give the same bits each time (GPU: slower).")
     ] = False,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.cli.completion import words
 from mfd_cli.cli.help import WithExamples
 from mfd_cli.cli.shared import (
     BatchSize,
@@ -40,9 +41,17 @@ if TYPE_CHECKING:
     from mfd_cli.variants.options import ScoreOptions
 
 Placed = Annotated[
-    str, typer.Option("--placement", help="centred: each variant in the middle of its bin; grid: bins are shared.")
+    str,
+    typer.Option(
+        "--placement",
+        help="centred: each variant in the middle of its bin; grid: bins are shared.",
+        autocompletion=words("centred", "grid"),
+    ),
 ]
-Precise = Annotated[str, typer.Option("--precision", help="float32, tf32 (GPU) or bf16.")]
+Precise = Annotated[
+    str,
+    typer.Option("--precision", help="float32, tf32 (GPU) or bf16.", autocompletion=words("float32", "tf32", "bf16")),
+]
 Ensemble = Annotated[
     bool, typer.Option("--ensemble", help="Average over all seeds of the run (mfd train --seeds), with their spread.")
 ]
@@ -93,7 +102,12 @@ def score_variants_command(
     fix: Fixed = None,
     ensemble: Ensemble = False,
     check_ref: Annotated[
-        str, typer.Option("--check-ref", help="A wrong REF: skip (stop above 5 %), error (stop), warn (never stop).")
+        str,
+        typer.Option(
+            "--check-ref",
+            help="A wrong REF: skip (stop above 5 %), error (stop), warn (never stop).",
+            autocompletion=words("skip", "error", "warn"),
+        ),
     ] = "skip",
     phased: Annotated[bool, typer.Option("--phased", help="Score neighbours on one haplotype as one change.")] = False,
     sample: Annotated[str | None, typer.Option("--sample", help="With --phased: whose haplotypes.")] = None,
