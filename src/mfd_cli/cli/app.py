@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -55,7 +56,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "color": False if os.environ.get("NO_COLOR") else None,  # None: typer's own choice
+    },
     help="Predict epigenomic tracks from DNA while telling biology from technique.",
     epilog="mfd COMMAND --help lists a command's options, and ends with examples.",
 )
@@ -81,12 +85,18 @@ _debug = False
 
 def main() -> None:
     """Run the command line; see cli/ending.py for how it ends."""
+    as_json = "--json" in sys.argv
     if os.environ.get(INSTRUCTION) == ASKED_BY_BASH:
-        answer_bash(_run)
+        answer_bash(lambda: _run(as_json))
     else:
-        ended(_run, lambda: _debug)
+        ended(lambda: _run(as_json), lambda: _debug, as_json)
 
 
-def _run() -> None:
-    """Run the command line under its own name, also where `python -m mfd_cli` was typed: completion goes by it."""
-    app(prog_name="mfd")
+def _run(as_json: bool) -> None:
+    """Run the command line under its own name, also where `python -m mfd_cli` was typed: completion goes by it.
+
+    With --json a command line that cannot be understood is an error as any other; otherwise typer shows it, with the usage.
+    """
+    exit_code = app(prog_name="mfd", standalone_mode=not as_json)
+    if exit_code:
+        sys.exit(exit_code)

@@ -16,14 +16,17 @@ from mfd_cli.cli.shared import (
     DatasetFolder,
     Force,
     Gpus,
+    Json,
     Quiet,
     RunFolder,
     Sets,
     Threads,
+    fields_of,
     one_of,
     opened,
     parse_named_file,
     say_all,
+    say_json,
 )
 
 if TYPE_CHECKING:
@@ -97,8 +100,11 @@ def explain_command(
     batch_size: BatchSize = 256,
     force: Force = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
-    """Show what a factor (a latent, a track) is made of: tables, attributions on DNA, pictures, one report.html."""
+    """Show what a factor (a latent, a track) is made of: tables, attributions on DNA, pictures, one report.html.
+
+    With --json: a list with an object for each thing that is explained."""
     from mfd_cli.base.files import names_of_files
     from mfd_cli.cli.console import Display
     from mfd_cli.core.attribute import METHODS
@@ -120,13 +126,15 @@ def explain_command(
     look = Look(regions, top, one_of("--method", method, METHODS), motifs, modisco, gtf, profiles)
     model = opened(config, sets, dataset, run, threads, gpus)
     data = model.dataset()
+    summaries: list[ExplainSummary] = []
     common: dict[str, Any] = {"device": model.device, "batch_size": batch_size, "force": force}
 
     def show(what: str, verb: Callable[..., ExplainSummary], *subject: Any, **options: Any) -> None:
         folder = output or Path("explain") / names_of_files([what])[0]
         with Display(quiet) as display:
             summary = verb(model.run, data, *subject, folder, progress=display, **common, **options)
-        say_all(summary.lines())
+        summaries.append(summary)
+        say_all([] if as_json else summary.lines())
 
     for factor in factors or ():
         if factor == ALL:
@@ -137,3 +145,5 @@ def explain_command(
         show("latents", explain_latents, latents, look=look)
     for track in tracks or ():
         show(track, explain_track, track, parts or (), look=look)
+    if as_json:
+        say_json([fields_of(summary) for summary in summaries])

@@ -34,7 +34,7 @@ EXAMPLES = {
     "score-variants": ("mfd score-variants input.vcf", "mfd score-variants --saturate chr1:1001-1100"),
     "enrich": ("mfd enrich input.mfd.parquet --labels labels.tsv",),
     "explain": ("mfd explain --factor assay", "mfd explain --factor all"),
-    "info": ("mfd info", "mfd info run --json"),
+    "info": ("mfd info", "mfd info --card"),
     "verify": ("mfd verify", "mfd verify dataset"),
 }
 """Lines that work inside a project, by command: at most two, the most common one first."""

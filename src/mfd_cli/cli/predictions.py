@@ -32,6 +32,7 @@ from mfd_cli.cli.shared import (
     opened,
     say_all,
     say_json,
+    say_result,
 )
 
 
@@ -73,6 +74,7 @@ def predict_command(
     batch_size: BatchSize = 256,
     force: Force = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Predict tracks along the genome: writes bigWigs, predictions.parquet and a hub for the UCSC browser."""
     from mfd_cli.cli.console import Display
@@ -113,7 +115,7 @@ def predict_command(
             force=force,
             progress=display,
         )
-    say_all(summary.lines())
+    say_result(summary, as_json)
 
 
 def embed_command(
@@ -135,6 +137,7 @@ def embed_command(
     batch_size: BatchSize = 256,
     force: Force = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Write the latents of regions, a named column each, for scikit-learn and the like."""
     from mfd_cli.cli.console import Display
@@ -154,7 +157,7 @@ def embed_command(
             force=force,
             progress=display,
         )
-    say_all(summary.lines())
+    say_result(summary, as_json)
 
 
 def qc_command(

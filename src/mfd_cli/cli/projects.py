@@ -23,6 +23,7 @@ from mfd_cli.cli.shared import (
     load,
     say_all,
     say_json,
+    say_result,
 )
 
 
@@ -32,12 +33,12 @@ def init_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Project file to write.")] = Path("mfd.toml"),
     assembly: Annotated[str | None, typer.Option(help="Assembly to take [default: the genome's].")] = None,
     force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Write mfd.toml from a metadata table: choose files, propose factors, report what was left out and why."""
     from mfd_cli.experiments.init import init_project
 
-    report = init_project(fasta, metadata, output, assembly=assembly, force=force)
-    say_all(report.lines())
+    say_result(init_project(fasta, metadata, output, assembly=assembly, force=force), as_json)
 
 
 def settings_command(
@@ -82,8 +83,7 @@ def check_design_command(
     from mfd_cli.experiments.check_design import check_design
 
     project = load(config, sets, {"data.metadata": metadata})
-    report = check_design(project, output=output, force=force)
-    say_json(report.to_json()) if as_json else say_all(report.lines())
+    say_result(check_design(project, output=output, force=force), as_json)
 
 
 def simulate_command(
@@ -131,6 +131,7 @@ def simulate_command(
     overdispersion: Annotated[float | None, typer.Option(help="Noise of a bin's tracks is alike, 0 to 1.")] = None,
     force: Force = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Plant known causes in a genome and write a whole project, with the truth beside it.
 
@@ -163,7 +164,7 @@ def simulate_command(
     options, size = world_options(world, changes), size or world or "small"
     with Display(quiet) as display:
         report = simulate(output, size=size, seed=seed, options=options, force=force, progress=display)
-    say_all(report.lines())
+    say_result(report, as_json)
 
 
 def preprocess_command(
@@ -177,6 +178,7 @@ def preprocess_command(
     force: Force = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Turn FASTA, BED and bigWig files into the dataset folder (Arrow shards)."""
     from mfd_cli.cli.console import Display
@@ -185,8 +187,11 @@ def preprocess_command(
     flags = {"data.fasta": fasta, "data.metadata": metadata, "data.dataset": dataset, "train.seed": seed}
     project = load(config, sets, flags)
     if dry_run:
-        say_all(plan_preprocess(project, force=force).lines())
+        say_result(plan_preprocess(project, force=force), as_json)
         return
     with Display(quiet) as display:
         summary = preprocess(project, force=force, threads=threads, progress=display)
-    say_all([*summary.lines(), f"dataset: {project.dataset}"])
+    if as_json:
+        say_json({"folder": project.dataset, **summary.to_json()})
+    else:
+        say_all([*summary.lines(), f"dataset: {project.dataset}"])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -202,10 +202,37 @@ def say_all(lines: Iterable[str]) -> None:
 
 
 def say_json(value: object) -> None:
-    """Print a result as one JSON document on stdout; what JSON does not know, such as a path, as text."""
+    """Print a result as one JSON document on stdout; what JSON does not know, such as a path, as text, NaN as null."""
     import json
 
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    from mfd_cli.base.stored_json import without_nan
+
+    print(json.dumps(without_nan(value), indent=1, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: Any) -> object:
+    """Return settings as a tree of plain values, a number of numpy's as a number, anything else as text."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+class Result(Protocol):
+    """What a command has come to: a dataclass that can say it in words, and may say itself what it is as JSON (`to_json`)."""
+
+    def lines(self) -> list[str]:
+        """Return it as lines for the terminal."""
+
+
+def fields_of(result: Any) -> dict[str, Any]:
+    """Return a result for JSON: what it says itself, otherwise its fields."""
+    plain: dict[str, Any] = result.to_json() if hasattr(result, "to_json") else asdict(result)
+    return plain
+
+
+def say_result(result: Result, as_json: bool) -> None:
+    """Print what a command has come to, in words or as one JSON document."""
+    say_json(fields_of(result)) if as_json else say_all(result.lines())
 
 
 def parse_named_file(text: str) -> tuple[str, Path]:

@@ -22,6 +22,7 @@ from mfd_cli.cli.shared import (
     Fixed,
     Force,
     Gpus,
+    Json,
     Quiet,
     RegionsFile,
     RunFolder,
@@ -29,10 +30,12 @@ from mfd_cli.cli.shared import (
     Sets,
     Threads,
     Tracks,
+    fields_of,
     note_sole_levels,
     one_of,
     opened,
     parse_named_file,
+    say_json,
 )
 
 if TYPE_CHECKING:
@@ -132,6 +135,7 @@ def score_variants_command(
     force: Force = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Score variants: writes IN.mfd.vcf.gz and its index, IN.mfd.parquet and IN.mfd.skipped.tsv."""
     if (source is None) == (saturate is None):
@@ -147,13 +151,15 @@ def score_variants_command(
         if output is not None and table is not None:
             raise ConfigError("--saturate writes one file", hint="name it with -o or with --table")
     from mfd_cli.cli.console import Display
-    from mfd_cli.variants.options import ScoreOptions
+    from mfd_cli.variants.options import ScoreOptions, goes_to_standard_output
     from mfd_cli.variants.plan import plan_scores
     from mfd_cli.variants.saturate import parse_shard
     from mfd_cli.variants.saturate import saturate as saturate_region
     from mfd_cli.variants.score import write_scores
     from mfd_cli.variants.scorer import Scorer
 
+    if as_json and source is not None and goes_to_standard_output(source, output):
+        raise ConfigError("--json and the VCF would both go to standard output", hint="-o FILE is where the VCF goes")
     settings, part = _settings(placement, precision, tracks, fix), parse_shard(shard)
     options = ScoreOptions(
         output,
@@ -192,7 +198,9 @@ def score_variants_command(
                 force=force,
                 progress=display,
             )
-    _note_summary(summary.warnings, summary.lines())
+    _note_summary(summary.warnings, [] if as_json else summary.lines())
+    if as_json:
+        say_json(fields_of(summary))
 
 
 class Summary(Protocol):
@@ -290,6 +298,7 @@ def background_command(
     batch_size: BatchSize = 256,
     force: Force = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Score a background set, so that score-variants with the same options can give quantiles and p-values."""
     from mfd_cli.cli.console import Display
@@ -316,7 +325,10 @@ def background_command(
             force=force,
             progress=display,
         )
-    _note_summary((), summary.lines())
+    if as_json:
+        say_json(fields_of(summary))
+    else:
+        _note_summary((), summary.lines())
 
 
 def _settings(placement: str, precision: str, tracks: str | None, fix: list[str] | None) -> ScoreSettings:
