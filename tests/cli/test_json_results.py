@@ -199,6 +199,19 @@ def test_an_interrupted_command_says_so_in_json(tmp_path: Path) -> None:
     assert done.code == 130 and fault(done)["errors"][0]["message"] == "stopped"
 
 
+def test_an_interrupted_training_keeps_its_exit_code(project: Path) -> None:
+    words = ["train", "--run", "interrupted", "--json", "--epochs", "1000", "--gpus", "0", "--threads", "1"]
+    command = [sys.executable, "-m", "mfd_cli", *words, "--set", "train.windows_per_validation=64"]
+    running = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not (project / "interrupted/metrics.jsonl").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGTERM)
+    said, told = running.communicate(timeout=60)
+    done = harm.Outcome(running.returncode, told, said)
+    assert done.code == 143 and "--resume" in str(fault(done)["errors"][0]["hint"])
+
+
 # -- colours -----------------------------------------------------------------------------------------------------------
 
 

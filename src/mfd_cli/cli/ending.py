@@ -49,11 +49,12 @@ def ended(command: Callable[[], object], debug: Callable[[], bool], as_json: boo
         known = as_known(error)
         if known is None:
             _leave_at_fault(error, as_json)
+        exit_code = getattr(known, "exit_code", USER_CAN_MEND)  # a training that was interrupted has its own
         if not process_number():
             from mfd_cli.cli.console import show_error
 
-            show_error(known, USER_CAN_MEND, as_json)
-        sys.exit(USER_CAN_MEND)
+            show_error(known, exit_code, as_json)
+        sys.exit(exit_code)
 
 
 def as_known(error: Exception) -> MfdError | None:
