@@ -23,12 +23,14 @@ from pydantic import BaseModel
 
 import mfd_cli
 from mfd_cli.cli.app import COMMANDS, app
+from mfd_cli.cli.help import EXAMPLES
 from mfd_cli.core.metadata import ENCODERS
 from mfd_cli.core.penalties import PENALTIES
 from mfd_cli.settings.config import PRESETS
 from mfd_cli.settings.reference import sections, settings_of
 
 VERBS = {
+    "doctor": "engine.doctor.examine",
     "init": "experiments.init.init_project",
     "settings": "settings.reference.settings",
     "check-design": "experiments.check_design.check_design",
@@ -50,6 +52,7 @@ VERBS = {
 }
 """The plain function behind each command."""
 MORE_VERBS = {
+    "doctor": "engine.doctor.examine",
     "train --sweep": "training.sweep.sweep",
     "score-variants --saturate": "variants.saturate.saturate",
     "explain --factor all": "explain.overview.explain_all",
@@ -87,8 +90,8 @@ def command_reference() -> str:
         "# Command reference",
         "",
         "This page is written by the program itself. It lists every command of `mfd` with all arguments and options, which",
-        "`mfd COMMAND --help` shows too. Options of `mfd` itself are `--version`, which prints the version, and `--debug`,",
-        "which shows the traceback of an error.",
+        "`mfd COMMAND --help` shows too. Options of `mfd` itself are `--version`, which prints the version, `--debug`, which",
+        "shows the traceback of an error, and `--install-completion` and `--show-completion` for completion by the shell.",
     ]
     for name in COMMANDS:
         command = commands[name]
@@ -102,6 +105,8 @@ def command_reference() -> str:
             lines += [f"| `{_argument(parameter)}` | {_meaning(parameter)} |" for parameter in arguments]
         lines += ["", "| option | meaning |", "|---|---|"]
         lines += [f"| {_option(parameter, kinds[parameter.name])} | {_meaning(parameter)} |" for parameter in options]
+        if name in EXAMPLES:
+            lines += ["", "Examples, inside a project:", "", *(f"    {line}" for line in EXAMPLES[name])]
     return "\n".join(lines) + "\n"
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from mfd_cli import __version__
+from mfd_cli.cli.completion import ASKED_BY_BASH, INSTRUCTION, answer_bash
 from mfd_cli.cli.ending import ended
 from mfd_cli.cli.enrichment import enrich_command
 from mfd_cli.cli.evaluation import evaluate_command, impute_command
 from mfd_cli.cli.explain import explain_command
-from mfd_cli.cli.inspection import info_command, verify_command
+from mfd_cli.cli.help import Sections, WithExamples
+from mfd_cli.cli.inspection import doctor_command, info_command, verify_command
 from mfd_cli.cli.predictions import embed_command, predict_command, qc_command
 from mfd_cli.cli.projects import (
     check_design_command,
@@ -25,8 +29,9 @@ from mfd_cli.cli.training import train_command
 from mfd_cli.cli.variants import IndexAlone, background_command, score_variants_command
 from mfd_cli.cli.view import view_command
 
-# In the order in which `mfd --help` shows them: that of a project's life.
+# In the order of a project's life; `mfd --help` shows them in the sections of cli/help.py.
 COMMANDS: dict[str, Callable[..., None]] = {
+    "doctor": doctor_command,
     "init": init_command,
     "settings": settings_command,
     "check-design": check_design_command,
@@ -49,15 +54,19 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 app = typer.Typer(
     name="mfd",
-    add_completion=False,
+    cls=Sections,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "color": False if os.environ.get("NO_COLOR") else None,  # None: typer's own choice
+    },
     help="Predict epigenomic tracks from DNA while telling biology from technique.",
+    epilog="mfd COMMAND --help lists a command's options, and ends with examples.",
 )
 for name, command in COMMANDS.items():
-    app.command(name, cls=IndexAlone if command is score_variants_command else None)(command)
+    app.command(name, cls=IndexAlone if command is score_variants_command else WithExamples)(command)
 
 
 @app.callback(invoke_without_command=True)
@@ -78,4 +87,18 @@ _debug = False
 
 def main() -> None:
     """Run the command line; see cli/ending.py for how it ends."""
-    ended(app, lambda: _debug)
+    as_json = "--json" in sys.argv
+    if os.environ.get(INSTRUCTION) == ASKED_BY_BASH:
+        answer_bash(lambda: _run(as_json))
+    else:
+        ended(lambda: _run(as_json), lambda: _debug, as_json)
+
+
+def _run(as_json: bool) -> None:
+    """Run the command line under its own name, also where `python -m mfd_cli` was typed: completion goes by it.
+
+    With --json a command line that cannot be understood is an error as any other; otherwise typer shows it, with the usage.
+    """
+    exit_code = app(prog_name="mfd", standalone_mode=not as_json)
+    if exit_code:
+        sys.exit(exit_code)

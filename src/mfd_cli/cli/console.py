@@ -5,6 +5,7 @@ Results go to stdout, everything else to stderr. Values that come from files are
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import time
@@ -42,9 +43,22 @@ def warn(text: str) -> None:
     note(f"mfd: warning: {text}")
 
 
-def show_error(error: MfdError) -> None:
-    """Print one plain line per fault, and a hint where there is one."""
-    for each in error.errors if isinstance(error, InputErrors) else [error]:
+def show_error(error: MfdError, exit_code: int, as_json: bool) -> None:
+    """Print one plain line per fault, and a hint where there is one; or all of them as a line of JSON. On stderr."""
+    errors = error.errors if isinstance(error, InputErrors) else [error]
+    if as_json:
+        fields = [
+            {
+                "message": each.message,
+                "path": None if each.path is None else str(each.path),
+                "line": each.line,
+                "hint": each.hint,
+            }
+            for each in errors
+        ]
+        print(json.dumps({"exit_code": exit_code, "errors": fields}), file=sys.stderr)
+        return
+    for each in errors:
         note(f"mfd: error: {' '.join(str(each).split())}")
         if each.hint:
             note(f"hint: {each.hint}")

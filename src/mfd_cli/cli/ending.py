@@ -17,6 +17,8 @@ from mfd_cli.base.files import is_full
 from mfd_cli.base.locks import claims
 from mfd_cli.cli.shared import process_number
 
+OUR_FAULT, USER_CAN_MEND = 1, 2
+"""Exit codes of errors."""
 SCARCE = ("allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "std::bad_alloc")
 """What libraries say in a RuntimeError where memory does not suffice."""
 
@@ -26,8 +28,9 @@ class Stopped(BaseException):
     no temporary file stays."""
 
 
-def ended(command: Callable[[], object], debug: Callable[[], bool]) -> None:
-    """Run a command and leave with its exit code; with `debug` errors are raised as they are."""
+def ended(command: Callable[[], object], debug: Callable[[], bool], as_json: bool) -> None:
+    """Run a command and leave with its exit code; with `debug` errors are raised as they are, with `as_json` the last line on
+    stderr is one JSON object of them."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, _stop)
     sys.unraisablehook = _unraisable
@@ -37,26 +40,30 @@ def ended(command: Callable[[], object], debug: Callable[[], bool]) -> None:
         with claims():
             command()
     except Stopped as stop:
-        _leave_stopped(stop.args[0])
+        _leave_stopped(stop.args[0], as_json)
     except Exception as error:
         if _caught:  # what we raised was turned into another error on its way: an import was cut short
-            _leave_stopped(_caught)
+            _leave_stopped(_caught, as_json)
         if debug():
             raise
         known = as_known(error)
         if known is None:
-            _leave_at_fault(error)
+            _leave_at_fault(error, as_json)
+        exit_code = getattr(known, "exit_code", USER_CAN_MEND)  # a training that was interrupted has its own
         if not process_number():
             from mfd_cli.cli.console import show_error
 
-            show_error(known)
-        sys.exit(getattr(known, "exit_code", 2))
+            show_error(known, exit_code, as_json)
+        sys.exit(exit_code)
 
 
 def as_known(error: Exception) -> MfdError | None:
-    """Return the error that a user can mend which this one is: ours, a lack of memory, a full disk; None for anything else."""
+    """Return the error that a user can mend which this one is: ours, a wrong command line, a lack of memory, a full disk; None
+    for anything else."""
     if isinstance(error, MfdError):
         return error
+    if hasattr(error, "format_message"):  # of the command line's parser, which shows its errors itself but with --json
+        return MfdError(error.format_message(), hint="mfd COMMAND --help lists the options")
     says_scarce = isinstance(error, RuntimeError) and any(text in str(error) for text in SCARCE)
     if isinstance(error, MemoryError) or says_scarce or (isinstance(error, SystemError) and _is_scarce()):
         return MfdError(
@@ -76,32 +83,42 @@ def _is_scarce() -> bool:
         return True
 
 
-def _leave_stopped(number: int) -> NoReturn:
+def _leave_stopped(number: int, as_json: bool) -> NoReturn:
     """End as a shell expects of a process that a signal stopped: 128 and its number."""
     if number == signal.SIGPIPE:  # as in `mfd info | head`: nothing is left to say, and nobody to say it to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    elif as_json:
+        from mfd_cli.cli.console import show_error
+
+        show_error(MfdError("stopped"), 128 + number, as_json)
     else:
         print("mfd: stopped", file=sys.stderr)
     sys.exit(128 + number)
 
 
-def _leave_at_fault(error: Exception) -> NoReturn:
+def _leave_at_fault(error: Exception, as_json: bool) -> NoReturn:
     """End with exit code 1 for an error that no user can mend, and leave a report of it in a file."""
     import tempfile
     import traceback
 
-    from mfd_cli.cli.console import note
+    from mfd_cli.cli.console import note, show_error
 
-    note(f"mfd: internal error: {type(error).__name__}: {error}")
+    message = f"internal error: {type(error).__name__}: {error}"
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="mfd-error-", suffix=".txt", delete=False, encoding="utf-8"
         ) as report:
             report.write(f"mfd {' '.join(sys.argv[1:])}\n{''.join(traceback.format_exception(error))}")
-        note(f"hint: this is a fault of mfd, not yours; please report it with the file {report.name}")
+        reported = f"the file {report.name}"
     except (OSError, MemoryError):
-        note("hint: this is a fault of mfd, not yours; please report it with the output of mfd --debug ...")
-    sys.exit(1)
+        reported = "the output of mfd --debug ..."
+    hint = f"this is a fault of mfd, not yours; please report it with {reported}"
+    if as_json:
+        show_error(MfdError(message, hint=hint), OUR_FAULT, as_json)
+    else:
+        note(f"mfd: {message}")
+        note(f"hint: {hint}")
+    sys.exit(OUR_FAULT)
 
 
 _caught = 0

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.cli.completion import runs
 from mfd_cli.cli.shared import (
     BatchSize,
     ConfigFile,
@@ -37,7 +38,10 @@ def evaluate_command(
     run: RunFolder = None,
     split: Split = "test",
     beside: Annotated[
-        list[Path] | None, typer.Option("--beside", help="Another run on the same dataset, as a baseline; repeatable.")
+        list[Path] | None,
+        typer.Option(
+            "--beside", help="Another run on the same dataset, as a baseline; repeatable.", autocompletion=runs
+        ),
     ] = None,
     kmer: Annotated[bool, typer.Option("--kmer", help="Fit a k-mer model as a baseline.")] = False,
     probes: Annotated[

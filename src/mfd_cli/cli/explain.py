@@ -9,20 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.cli.completion import factors_or_all, level_names, part_names, track_ids, words
 from mfd_cli.cli.shared import (
     BatchSize,
     ConfigFile,
     DatasetFolder,
     Force,
     Gpus,
+    Json,
     Quiet,
     RunFolder,
     Sets,
     Threads,
+    fields_of,
     one_of,
     opened,
     parse_named_file,
     say_all,
+    say_json,
 )
 
 if TYPE_CHECKING:
@@ -32,22 +36,33 @@ if TYPE_CHECKING:
 def explain_command(
     factors: Annotated[
         list[str] | None,
-        typer.Option("--factor", help="Factor to explain; repeatable. all: what each one contributes."),
+        typer.Option(
+            "--factor",
+            help="Factor to explain; repeatable. all: what each one contributes.",
+            autocompletion=factors_or_all,
+        ),
     ] = None,
     levels: Annotated[
         list[str] | None,
-        typer.Option("--level", help="Levels to show on DNA; repeatable [default: those with most tracks]."),
+        typer.Option(
+            "--level",
+            help="Levels to show on DNA; repeatable [default: those with most tracks].",
+            autocompletion=level_names,
+        ),
     ] = None,
     latents: Annotated[
         list[str] | None,
         typer.Option("--latent", metavar="NAME.N", help="Latents to explain, as in latents.tsv; repeatable."),
     ] = None,
     tracks: Annotated[
-        list[str] | None, typer.Option("--track", metavar="ID", help="Track to explain; repeatable.")
+        list[str] | None,
+        typer.Option("--track", metavar="ID", help="Track to explain; repeatable.", autocompletion=track_ids),
     ] = None,
     parts: Annotated[
         list[str] | None,
-        typer.Option("--part", help="With --track: total, shared, debiased or a group [default: all]."),
+        typer.Option(
+            "--part", help="With --track: total, shared, debiased or a group [default: all].", autocompletion=part_names
+        ),
     ] = None,
     regions: Annotated[
         Path | None,
@@ -55,7 +70,12 @@ def explain_command(
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Regions of each.")] = 20,
     method: Annotated[
-        str, typer.Option("--method", help="input-x-gradient, integrated-gradients or mutagenesis.")
+        str,
+        typer.Option(
+            "--method",
+            help="input-x-gradient, integrated-gradients or mutagenesis.",
+            autocompletion=words("input-x-gradient", "integrated-gradients", "mutagenesis"),
+        ),
     ] = "input-x-gradient",
     motifs: Annotated[Path | None, typer.Option("--motifs", help="Known motifs (JASPAR or MEME) to match.")] = None,
     modisco: Annotated[
@@ -80,8 +100,11 @@ def explain_command(
     batch_size: BatchSize = 256,
     force: Force = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
-    """Show what a factor (a latent, a track) is made of: tables, attributions on DNA, pictures, one report.html."""
+    """Show what a factor (a latent, a track) is made of: tables, attributions on DNA, pictures, one report.html.
+
+    With --json: a list with an object for each thing that is explained."""
     from mfd_cli.base.files import names_of_files
     from mfd_cli.cli.console import Display
     from mfd_cli.core.attribute import METHODS
@@ -103,13 +126,15 @@ def explain_command(
     look = Look(regions, top, one_of("--method", method, METHODS), motifs, modisco, gtf, profiles)
     model = opened(config, sets, dataset, run, threads, gpus)
     data = model.dataset()
+    summaries: list[ExplainSummary] = []
     common: dict[str, Any] = {"device": model.device, "batch_size": batch_size, "force": force}
 
     def show(what: str, verb: Callable[..., ExplainSummary], *subject: Any, **options: Any) -> None:
         folder = output or Path("explain") / names_of_files([what])[0]
         with Display(quiet) as display:
             summary = verb(model.run, data, *subject, folder, progress=display, **common, **options)
-        say_all(summary.lines())
+        summaries.append(summary)
+        say_all([] if as_json else summary.lines())
 
     for factor in factors or ():
         if factor == ALL:
@@ -120,3 +145,5 @@ def explain_command(
         show("latents", explain_latents, latents, look=look)
     for track in tracks or ():
         show(track, explain_track, track, parts or (), look=look)
+    if as_json:
+        say_json([fields_of(summary) for summary in summaries])

@@ -1,4 +1,4 @@
-"""mfd info and mfd verify."""
+"""mfd info, verify and doctor."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mfd_cli.base.errors import ConfigError
+from mfd_cli.cli.completion import datasets_and_runs
 from mfd_cli.cli.shared import (
     ConfigFile,
     Json,
@@ -15,11 +17,15 @@ from mfd_cli.cli.shared import (
     load,
     say_all,
     say_json,
+    say_result,
 )
 
 DatasetOrRun = Annotated[
     Path | None,
-    typer.Argument(help="Dataset or run folder, or a folder of several seeds' runs [default: the project's]."),
+    typer.Argument(
+        help="Dataset or run folder, or a folder of several seeds' runs [default: the project's].",
+        autocompletion=datasets_and_runs,
+    ),
 ]
 
 
@@ -27,11 +33,17 @@ def info_command(
     path: DatasetOrRun = None,
     config: ConfigFile = None,
     sets: Sets = None,
+    card: Annotated[bool, typer.Option("--card", help="Print a model card of the run, as Markdown.")] = False,
     as_json: Json = False,
 ) -> None:
     """Say what is in a dataset or a run. With --json: an object for a PATH that is one folder, otherwise a list of them."""
     from mfd_cli.runs.info import describe, lines_of
 
+    if card and as_json:
+        raise ConfigError("--card prints Markdown: it goes without --json")
+    if card:
+        _print_card(path, config, sets)
+        return
     inspected = _inspected(path, config, sets)
     descriptions = [describe(folder) for folder in inspected]
     if as_json:
@@ -41,16 +53,46 @@ def info_command(
         say_all(lines_of(description))
 
 
+def _print_card(path: Path | None, config: Path | None, sets: list[str] | None) -> None:
+    """Print the model card of a run: of the path, or the project's; of several seeds the first."""
+    from mfd_cli.cli.console import note
+    from mfd_cli.runs.card import model_card
+    from mfd_cli.runs.folder import run_folders
+
+    folder = path if path is not None else load(config, sets).run
+    seeds = run_folders(folder)
+    if len(seeds) > 1:
+        note(f"{folder} holds {len(seeds)} runs: the card is of the first, {seeds[0].name}")
+    say_all(model_card(seeds[0]).splitlines())
+
+
 def verify_command(
     path: DatasetOrRun = None,
     config: ConfigFile = None,
     sets: Sets = None,
+    as_json: Json = False,
 ) -> None:
-    """Compare every file of a dataset or run with its checksum."""
+    """Compare every file of a dataset or run with its checksum. With --json: an object for a PATH that is one folder, otherwise
+    a list of them."""
     from mfd_cli.runs.info import verify
 
-    for folder in _inspected(path, config, sets):
-        say_all([verify(folder)])
+    inspected, verified = _inspected(path, config, sets), list[dict[str, str]]()
+    for folder in inspected:
+        sentence = verify(folder)
+        verified.append({"folder": str(folder), "verified": sentence})
+        say_all([] if as_json else [sentence])
+    if as_json:
+        say_json(verified[0] if inspected == [path] else verified)
+
+
+def doctor_command(as_json: Json = False) -> None:
+    """Say what this machine offers, and whether all that mfd needs is there; exit code 1 where it is not."""
+    from mfd_cli.engine.doctor import examine
+
+    health = examine()
+    say_result(health, as_json)
+    if health.faults:
+        raise typer.Exit(1)
 
 
 def _inspected(path: Path | None, config: Path | None, sets: list[str] | None) -> list[Path]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.cli.completion import factor_names, levels_of_factors, part_names, words
 from mfd_cli.cli.shared import (
     BatchSize,
     ConfigFile,
@@ -31,6 +32,7 @@ from mfd_cli.cli.shared import (
     opened,
     say_all,
     say_json,
+    say_result,
 )
 
 
@@ -44,11 +46,19 @@ def predict_command(
     fix: Fixed = None,
     experiment: Annotated[
         list[str] | None,
-        typer.Option("--experiment", metavar="FACTOR=LEVEL", help="Predict one that nobody did; repeatable."),
+        typer.Option(
+            "--experiment",
+            metavar="FACTOR=LEVEL",
+            help="Predict one that nobody did; repeatable.",
+            autocompletion=levels_of_factors,
+        ),
     ] = None,
     kind: ExperimentKind = None,
     part: Annotated[
-        list[str] | None, typer.Option("--part", help="total [default], shared, debiased, or a group; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--part", help="total [default], shared, debiased, or a group; repeatable.", autocompletion=part_names
+        ),
     ] = None,
     bigwig: Annotated[bool, typer.Option("--bigwig/--no-bigwig", help="A bigWig per output, and a track hub.")] = True,
     hub_genome: Annotated[
@@ -64,6 +74,7 @@ def predict_command(
     batch_size: BatchSize = 256,
     force: Force = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Predict tracks along the genome: writes bigWigs, predictions.parquet and a hub for the UCSC browser."""
     from mfd_cli.cli.console import Display
@@ -104,7 +115,7 @@ def predict_command(
             force=force,
             progress=display,
         )
-    say_all(summary.lines())
+    say_result(summary, as_json)
 
 
 def embed_command(
@@ -112,7 +123,10 @@ def embed_command(
         str, typer.Argument(metavar="REGIONS", help="BED file, - for standard input, or chr1:1001-2000.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Parquet file to write.")] = Path("latents.parquet"),
-    aggregate: Annotated[str, typer.Option("--aggregate", help="mean or max over the bins of a region.")] = "mean",
+    aggregate: Annotated[
+        str,
+        typer.Option("--aggregate", help="mean or max over the bins of a region.", autocompletion=words("mean", "max")),
+    ] = "mean",
     config: ConfigFile = None,
     sets: Sets = None,
     fasta: Fasta = None,
@@ -123,6 +137,7 @@ def embed_command(
     batch_size: BatchSize = 256,
     force: Force = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Write the latents of regions, a named column each, for scikit-learn and the like."""
     from mfd_cli.cli.console import Display
@@ -142,12 +157,15 @@ def embed_command(
             force=force,
             progress=display,
         )
-    say_all(summary.lines())
+    say_result(summary, as_json)
 
 
 def qc_command(
     factor: Annotated[
-        list[str] | None, typer.Option("--factor", help="Factor to judge; repeatable [default: all with levels].")
+        list[str] | None,
+        typer.Option(
+            "--factor", help="Factor to judge; repeatable [default: all with levels].", autocompletion=factor_names
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("qc"),
     fdr: Annotated[float, typer.Option("--fdr", help="False discovery rate of what disagrees.")] = 0.01,

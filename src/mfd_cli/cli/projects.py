@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mfd_cli.cli.completion import setting_names, words
 from mfd_cli.cli.shared import (
     ConfigFile,
     DatasetFolder,
@@ -22,6 +23,7 @@ from mfd_cli.cli.shared import (
     load,
     say_all,
     say_json,
+    say_result,
 )
 
 
@@ -31,17 +33,20 @@ def init_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Project file to write.")] = Path("mfd.toml"),
     assembly: Annotated[str | None, typer.Option(help="Assembly to take [default: the genome's].")] = None,
     force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Write mfd.toml from a metadata table: choose files, propose factors, report what was left out and why."""
     from mfd_cli.experiments.init import init_project
 
-    report = init_project(fasta, metadata, output, assembly=assembly, force=force)
-    say_all(report.lines())
+    say_result(init_project(fasta, metadata, output, assembly=assembly, force=force), as_json)
 
 
 def settings_command(
     name: Annotated[
-        str, typer.Argument(help="A table or a key of mfd.toml, such as train or train.lr [default: all].")
+        str,
+        typer.Argument(
+            help="A table or a key of mfd.toml, such as train or train.lr [default: all].", autocompletion=setting_names
+        ),
     ] = "",
     as_json: Json = False,
 ) -> None:
@@ -78,14 +83,17 @@ def check_design_command(
     from mfd_cli.experiments.check_design import check_design
 
     project = load(config, sets, {"data.metadata": metadata})
-    report = check_design(project, output=output, force=force)
-    say_json(report.to_json()) if as_json else say_all(report.lines())
+    say_result(check_design(project, output=output, force=force), as_json)
 
 
 def simulate_command(
     output: Annotated[Path, typer.Argument(help="Project folder to write.")] = Path("planted"),
     size: Annotated[
-        str | None, typer.Option(help="tiny, small, medium or apart [default: the world's, or small].")
+        str | None,
+        typer.Option(
+            help="tiny, small, medium or apart [default: the world's, or small].",
+            autocompletion=words("tiny", "small", "medium", "apart"),
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 1,
     world: Annotated[
@@ -123,6 +131,7 @@ def simulate_command(
     overdispersion: Annotated[float | None, typer.Option(help="Noise of a bin's tracks is alike, 0 to 1.")] = None,
     force: Force = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Plant known causes in a genome and write a whole project, with the truth beside it.
 
@@ -155,7 +164,7 @@ def simulate_command(
     options, size = world_options(world, changes), size or world or "small"
     with Display(quiet) as display:
         report = simulate(output, size=size, seed=seed, options=options, force=force, progress=display)
-    say_all(report.lines())
+    say_result(report, as_json)
 
 
 def preprocess_command(
@@ -169,6 +178,7 @@ def preprocess_command(
     force: Force = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Turn FASTA, BED and bigWig files into the dataset folder (Arrow shards)."""
     from mfd_cli.cli.console import Display
@@ -177,8 +187,11 @@ def preprocess_command(
     flags = {"data.fasta": fasta, "data.metadata": metadata, "data.dataset": dataset, "train.seed": seed}
     project = load(config, sets, flags)
     if dry_run:
-        say_all(plan_preprocess(project, force=force).lines())
+        say_result(plan_preprocess(project, force=force), as_json)
         return
     with Display(quiet) as display:
         summary = preprocess(project, force=force, threads=threads, progress=display)
-    say_all([*summary.lines(), f"dataset: {project.dataset}"])
+    if as_json:
+        say_json({"folder": project.dataset, **summary.to_json()})
+    else:
+        say_all([*summary.lines(), f"dataset: {project.dataset}"])

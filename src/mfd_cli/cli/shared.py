@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.threads import usable_cores
+from mfd_cli.cli.completion import datasets, fixes, overrides, runs, words
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from mfd_cli.settings.project import Project
 
 ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="Project file [default: ./mfd.toml].")]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override any setting; repeatable.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Override any setting; repeatable.", autocompletion=overrides),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the inputs, say what would be done, write nothing.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no remarks.")]
@@ -36,9 +40,11 @@ Threads = Annotated[
 ]
 Fasta = Annotated[Path | None, typer.Option("--fasta", help="Reference genome.")]
 Metadata = Annotated[Path | None, typer.Option("--metadata", help="Table of tracks.")]
-DatasetFolder = Annotated[Path | None, typer.Option("--dataset", help="Dataset folder.")]
-RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder.")]
-Split = Annotated[str, typer.Option("--split", help="test, validation or train.")]
+DatasetFolder = Annotated[Path | None, typer.Option("--dataset", help="Dataset folder.", autocompletion=datasets)]
+RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder.", autocompletion=runs)]
+Split = Annotated[
+    str, typer.Option("--split", help="test, validation or train.", autocompletion=words("test", "validation", "train"))
+]
 RegionsFile = Annotated[Path | None, typer.Option("-R", "--regions-file", help="The same from a BED file.")]
 Tracks = Annotated[
     str | None,
@@ -46,13 +52,17 @@ Tracks = Annotated[
 ]
 Fixed = Annotated[
     list[str] | None,
-    typer.Option("--fix", metavar="A=B", help="FACTOR=LEVEL, FACTOR=average or GROUP=average; repeatable."),
+    typer.Option(
+        "--fix", metavar="A=B", help="FACTOR=LEVEL, FACTOR=average or GROUP=average; repeatable.", autocompletion=fixes
+    ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
 ExperimentKind = Annotated[
     str | None,
     typer.Option(
-        "--kind", help="Of an experiment that nobody did: peaks or signal [default: peaks if any were trained on]."
+        "--kind",
+        help="Of an experiment that nobody did: peaks or signal [default: peaks if any were trained on].",
+        autocompletion=words("peaks", "signal"),
     ),
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Windows that go through the model at once.")]
@@ -192,10 +202,37 @@ def say_all(lines: Iterable[str]) -> None:
 
 
 def say_json(value: object) -> None:
-    """Print a result as one JSON document on stdout; what JSON does not know, such as a path, as text."""
+    """Print a result as one JSON document on stdout; what JSON does not know, such as a path, as text, NaN as null."""
     import json
 
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    from mfd_cli.base.stored_json import without_nan
+
+    print(json.dumps(without_nan(value), indent=1, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: Any) -> object:
+    """Return settings as a tree of plain values, a number of numpy's as a number, anything else as text."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+class Result(Protocol):
+    """What a command has come to: a dataclass that can say it in words, and may say itself what it is as JSON (`to_json`)."""
+
+    def lines(self) -> list[str]:
+        """Return it as lines for the terminal."""
+
+
+def fields_of(result: Any) -> dict[str, Any]:
+    """Return a result for JSON: what it says itself, otherwise its fields."""
+    plain: dict[str, Any] = result.to_json() if hasattr(result, "to_json") else asdict(result)
+    return plain
+
+
+def say_result(result: Result, as_json: bool) -> None:
+    """Print what a command has come to, in words or as one JSON document."""
+    say_json(fields_of(result)) if as_json else say_all(result.lines())
 
 
 def parse_named_file(text: str) -> tuple[str, Path]:

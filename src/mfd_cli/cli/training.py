@@ -6,25 +6,29 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mfd_cli.base.errors import ConfigError, OutputError
+from mfd_cli.cli.completion import words
 from mfd_cli.cli.shared import (
     ConfigFile,
     DatasetFolder,
     DryRun,
     Force,
     Gpus,
+    Json,
     Quiet,
     RunFolder,
     Seed,
     Sets,
     Threads,
+    fields_of,
     load,
     process_number,
     say_all,
+    say_json,
     set_threads,
 )
 
@@ -40,7 +44,14 @@ def train_command(
     run: RunFolder = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
     seed: Seed = None,
-    head: Annotated[str | None, typer.Option("--head", help="conditioned, mixed, or free for the twin.")] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head",
+            help="conditioned, mixed, or free for the twin.",
+            autocompletion=words("conditioned", "mixed", "free"),
+        ),
+    ] = None,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Only operations that give the same bits each time (GPU: slower).")
     ] = False,
@@ -58,8 +69,11 @@ def train_command(
     force: Force = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
-    """Train a model on the dataset; the best weights are in the run folder at any time."""
+    """Train a model on the dataset; the best weights are in the run folder at any time.
+
+    With --json: an object for the run, with --seeds a list of them."""
     from mfd_cli.cli.console import Display, note, warn
     from mfd_cli.runs.folder import METRICS
     from mfd_cli.training.length import gain_line
@@ -92,11 +106,14 @@ def train_command(
         raise typer.Exit(launch(gpus or 0, sys.argv[1:]))
     set_threads(threads)
     if sweep is not None:
-        _sweep(project, sweep, seeds, tolerance, gpus, resume, force, quiet, _overrides(sets, flags))
+        _sweep(project, sweep, seeds, tolerance, gpus, resume, force, quiet, as_json, _overrides(sets, flags))
         return
+    results: list[dict[str, Any]] = []
     for one in _seeded(project, seeds, several, _overrides(sets, flags)):
         if dry_run:
-            say_all([f"{one.run}: {plan_training(one, gpus=gpus, resume=resume, force=force).line()}"])
+            plan = plan_training(one, gpus=gpus, resume=resume, force=force)
+            results.append({"folder": one.run, **fields_of(plan)})
+            say_all([] if as_json else [f"{one.run}: {plan.line()}"])
             continue
         with Display(quiet) as display:
             trained = train(
@@ -104,19 +121,31 @@ def train_command(
             )
         if process_number():  # of several processes, the first one speaks
             continue
-        best = trained.about["validation"]
+        best, gain = trained.about["validation"], gain_line(trained.path / METRICS)
+        results.append(
+            {
+                "folder": trained.path,
+                "windows": trained.about["windows"],
+                "validation": best,
+                "weights_sha256": trained.digest,
+                "gain": gain,
+            }
+        )
+        if as_json:
+            continue
         figures = ", ".join(
             f"{name} {best[name]:.4f}"
             for name in ("auroc_median", "auroc_occupied_mean", "auprc_mean", "loss")
             if name in best
         )
-        gain = gain_line(trained.path / METRICS)
         best_line = f"best validation, after {trained.about['windows']:,} windows: {figures}"
         rated = (
             "auroc_mean" in best or "pearson_mean" in best
         )  # otherwise the loss chose, or there is nothing to choose by
         chosen = [f"chosen by its skill, {best['skill']:.4f}: {SELECTION}"] if rated else []
         say_all([f"run: {trained.path}", best_line, *chosen, *([gain] if gain else [])])
+    if as_json and not process_number():
+        say_json(results[0] if seeds is None else results)
 
 
 def _seeded(project: Project, seeds: str | None, several: bool, overrides: list[str]) -> list[Project]:
@@ -159,6 +188,7 @@ def _sweep(
     resume: bool,
     force: bool,
     quiet: bool,
+    as_json: bool,
     overrides: list[str],
 ) -> None:
     """`mfd train --sweep`: every value and seed, the table, the recommendation."""
@@ -179,6 +209,9 @@ def _sweep(
             warn=warn,
             say=None if quiet else note,
         )
+    if as_json:
+        say_json(fields_of(result))
+        return
     table(list(result.means[0]), [list(row.values()) for row in result.means])
     say_all(result.lines(project.run))
 

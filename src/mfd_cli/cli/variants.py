@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
-from typer.core import TyperCommand
 
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.cli.completion import words
+from mfd_cli.cli.help import WithExamples
 from mfd_cli.cli.shared import (
     BatchSize,
     ConfigFile,
@@ -21,6 +22,7 @@ from mfd_cli.cli.shared import (
     Fixed,
     Force,
     Gpus,
+    Json,
     Quiet,
     RegionsFile,
     RunFolder,
@@ -28,10 +30,12 @@ from mfd_cli.cli.shared import (
     Sets,
     Threads,
     Tracks,
+    fields_of,
     note_sole_levels,
     one_of,
     opened,
     parse_named_file,
+    say_json,
 )
 
 if TYPE_CHECKING:
@@ -40,9 +44,17 @@ if TYPE_CHECKING:
     from mfd_cli.variants.options import ScoreOptions
 
 Placed = Annotated[
-    str, typer.Option("--placement", help="centred: each variant in the middle of its bin; grid: bins are shared.")
+    str,
+    typer.Option(
+        "--placement",
+        help="centred: each variant in the middle of its bin; grid: bins are shared.",
+        autocompletion=words("centred", "grid"),
+    ),
 ]
-Precise = Annotated[str, typer.Option("--precision", help="float32, tf32 (GPU) or bf16.")]
+Precise = Annotated[
+    str,
+    typer.Option("--precision", help="float32, tf32 (GPU) or bf16.", autocompletion=words("float32", "tf32", "bf16")),
+]
 Ensemble = Annotated[
     bool, typer.Option("--ensemble", help="Average over all seeds of the run (mfd train --seeds), with their spread.")
 ]
@@ -51,7 +63,7 @@ Ensemble = Annotated[
 INDEXES = ("auto", "tbi", "csi", "none")
 
 
-class IndexAlone(TyperCommand):
+class IndexAlone(WithExamples):
     """A command whose `-W` may stand alone, as in bcftools: `-W`, `-W=tbi`, `--write-index=csi`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -93,7 +105,12 @@ def score_variants_command(
     fix: Fixed = None,
     ensemble: Ensemble = False,
     check_ref: Annotated[
-        str, typer.Option("--check-ref", help="A wrong REF: skip (stop above 5 %), error (stop), warn (never stop).")
+        str,
+        typer.Option(
+            "--check-ref",
+            help="A wrong REF: skip (stop above 5 %), error (stop), warn (never stop).",
+            autocompletion=words("skip", "error", "warn"),
+        ),
     ] = "skip",
     phased: Annotated[bool, typer.Option("--phased", help="Score neighbours on one haplotype as one change.")] = False,
     sample: Annotated[str | None, typer.Option("--sample", help="With --phased: whose haplotypes.")] = None,
@@ -118,6 +135,7 @@ def score_variants_command(
     force: Force = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Score variants: writes IN.mfd.vcf.gz and its index, IN.mfd.parquet and IN.mfd.skipped.tsv."""
     if (source is None) == (saturate is None):
@@ -133,13 +151,15 @@ def score_variants_command(
         if output is not None and table is not None:
             raise ConfigError("--saturate writes one file", hint="name it with -o or with --table")
     from mfd_cli.cli.console import Display
-    from mfd_cli.variants.options import ScoreOptions
+    from mfd_cli.variants.options import ScoreOptions, goes_to_standard_output
     from mfd_cli.variants.plan import plan_scores
     from mfd_cli.variants.saturate import parse_shard
     from mfd_cli.variants.saturate import saturate as saturate_region
     from mfd_cli.variants.score import write_scores
     from mfd_cli.variants.scorer import Scorer
 
+    if as_json and source is not None and goes_to_standard_output(source, output):
+        raise ConfigError("--json and the VCF would both go to standard output", hint="-o FILE is where the VCF goes")
     settings, part = _settings(placement, precision, tracks, fix), parse_shard(shard)
     options = ScoreOptions(
         output,
@@ -178,7 +198,9 @@ def score_variants_command(
                 force=force,
                 progress=display,
             )
-    _note_summary(summary.warnings, summary.lines())
+    _note_summary(summary.warnings, [] if as_json else summary.lines())
+    if as_json:
+        say_json(fields_of(summary))
 
 
 class Summary(Protocol):
@@ -276,6 +298,7 @@ def background_command(
     batch_size: BatchSize = 256,
     force: Force = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Score a background set, so that score-variants with the same options can give quantiles and p-values."""
     from mfd_cli.cli.console import Display
@@ -302,7 +325,10 @@ def background_command(
             force=force,
             progress=display,
         )
-    _note_summary((), summary.lines())
+    if as_json:
+        say_json(fields_of(summary))
+    else:
+        _note_summary((), summary.lines())
 
 
 def _settings(placement: str, precision: str, tracks: str | None, fix: list[str] | None) -> ScoreSettings:

@@ -12,6 +12,7 @@ from mfd_cli.cli.shared import (
     DatasetFolder,
     Fasta,
     Force,
+    Json,
     RegionsFile,
     RunFolder,
     Sets,
@@ -19,7 +20,7 @@ from mfd_cli.cli.shared import (
     Tracks,
     load,
     parse_named_file,
-    say_all,
+    say_result,
     set_threads,
 )
 
@@ -56,6 +57,7 @@ def view_command(
     run: RunFolder = None,
     threads: Threads = None,
     force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Write one HTML page with a genome browser: variants, predictions, parts and contributions of some regions."""
     from mfd_cli.view.view import Wanted, view
@@ -65,4 +67,4 @@ def view_command(
     set_threads(threads)
     project = load(config, sets, {"data.dataset": dataset, "data.run": run})
     summary = view(paths or (), output, project=project, fasta=fasta, wanted=wanted, force=force)
-    say_all(summary.lines())
+    say_result(summary, as_json)

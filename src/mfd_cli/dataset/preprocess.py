@@ -99,6 +99,21 @@ class PreprocessPlan:
             f"would write {self.folder}, at most {self.largest_size() / 1e6:,.1f} MB",
         ]
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what is said of the plan as plain values."""
+        inputs, splits = self.inputs, self.inputs.split_of
+        return {
+            "folder": str(self.folder),
+            "tracks": {kind: len(inputs.of_kind(kind)) for kind in ("peaks", "signal")},
+            "held_out": sorted(inputs.held_out),
+            "controls": list(inputs.controls),
+            "bytes_to_read": sum(source.path.stat().st_size for source in inputs.sources),
+            "bins": {"usable": int(inputs.usable.mask.sum()), "all": inputs.grid.total},
+            "dropped": inputs.usable.dropped,
+            "contigs": {split: [name for name, own in splits.items() if own == split] for split in SPLITS},
+            "most_bytes": self.largest_size(),
+        }
+
     def shares(self) -> list[str]:
         """Return a sentence on the shares of the training contigs that are kept for another split, if any are."""
         settings = self.inputs.project.config.split

@@ -332,6 +332,14 @@ class Config(Node):
         """Names of the groups, in the one canonical order: that of the configuration."""
         return tuple(self.resolved_model().groups)
 
+    @property
+    def has_subspaces(self) -> bool:
+        """Whether groups have latents of their own, which penalties keep apart."""
+        of_groups = self.model.head == "conditioned" or (
+            self.model.head == "mixed" and self.model.subspaces == "disjoint"
+        )
+        return of_groups and len(self.groups) > 1
+
     def resolved_model(self) -> ResolvedModel:
         """Return the model's settings with the preset's values filled in, checked against each other."""
         return resolve_model(self.model, [factor.group for factor in self.factors.values()])

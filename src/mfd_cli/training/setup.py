@@ -192,16 +192,9 @@ def pace_of(config: Config, tiling: Tiling) -> Pace:
     return Pace(stretches, stretches * tiling.size, tiling.fewest // stretches)
 
 
-def has_subspaces(config: Config) -> bool:
-    """Return whether groups have latents of their own, which penalties keep apart."""
-    model = config.model
-    of_groups = model.head == "conditioned" or (model.head == "mixed" and model.subspaces == "disjoint")
-    return of_groups and len(config.groups) > 1
-
-
 def active_penalties(config: Config) -> dict[PenaltyName, PenaltyConfig]:
     """Return the penalties that weigh something: none where there are no subspaces to keep apart."""
-    if not has_subspaces(config):
+    if not config.has_subspaces:
         return {}
     return {name: penalty for name, penalty in config.objective.penalties.items() if penalty.weight > 0}
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +31,6 @@ from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.folder import DESCRIPTION, LAST, Run, load_last, load_run
 from mfd_cli.settings.project import Project, load_project
 from mfd_cli.training.resume import plan_of
-from mfd_cli.training.setup import has_subspaces
 from mfd_cli.training.sweep_picture import draw_sweep
 from mfd_cli.training.train import train
 
@@ -69,6 +68,10 @@ class SweepResult:
     noise: Mapping[str, SeedNoise]
     recommended: str | None
     reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the same as plain values."""
+        return {**asdict(self), "noise": {name: noise._asdict() for name, noise in self.noise.items()}}
 
     def lines(self, folder: Path) -> list[str]:
         """Return what a sweep ends with, for a person; `folder` is the project's run."""
@@ -135,7 +138,7 @@ def sweep(
                     "train.seed": seed,
                 },
             )
-            if key.startswith("objective.penalties.") and not has_subspaces(one.config):
+            if key.startswith("objective.penalties.") and not one.config.has_subspaces:
                 raise ConfigError(
                     f"--sweep {key}: penalties do nothing, the groups have no latents of their own",
                     hint="--head conditioned gives them some",

@@ -53,7 +53,7 @@ from mfd_cli.training.not_finite import batches_named, check_gradients
 from mfd_cli.training.plan import TIMED_STEPS, FirstSteps, TrainingPlan, plan_left
 from mfd_cli.training.prepare import Ready, prepare
 from mfd_cli.training.resume import Interrupted, LastState, restore, save_state
-from mfd_cli.training.setup import Trainer, has_subspaces, outputs_of
+from mfd_cli.training.setup import Trainer, outputs_of
 from mfd_cli.training.step import draws, learn, learn_variances
 from mfd_cli.training.validate import due, out_of_time, validate
 
@@ -342,7 +342,7 @@ def finish_parts(folder: Path, dataset: Dataset, device: torch.device, progress:
 def warn_of_penalties(config: Config, warn: Say) -> None:
     """Say where penalties are asked for that have no subspaces to keep apart; of a twin nobody expects it."""
     asked = "penalties" in config.objective.model_fields_set and config.objective.penalties
-    if asked and config.model.head == "mixed" and len(config.groups) > 1 and not has_subspaces(config):
+    if asked and config.model.head == "mixed" and len(config.groups) > 1 and not config.has_subspaces:
         warn(
             "objective.penalties do nothing: the groups have no latents of their own (--head conditioned gives them some)"
         )

@@ -81,8 +81,7 @@ def output_places(source: str | Path, options: ScoreOptions) -> ScoreFiles:
     output, kind = options.output, options.output_type
     if options.table is not None:
         parquet_name(options.table)
-    piped = str(output) == "-" or (output is None and str(source) == "-")
-    if piped:
+    if goes_to_standard_output(source, output):
         _check_index_of_type(options.index, kind or "v", piped=True)
         return distinct(ScoreFiles(None, options.table, options.skipped, kind or "v"))
     if output is None:
@@ -94,6 +93,11 @@ def output_places(source: str | Path, options: ScoreOptions) -> ScoreFiles:
     stem = _stem(vcf.name)
     table, skipped = vcf.with_name(f"{stem}.parquet"), vcf.with_name(f"{stem}.skipped.tsv")
     return distinct(ScoreFiles(vcf, options.table or table, options.skipped or skipped, kind))
+
+
+def goes_to_standard_output(source: str | Path, output: str | Path | None) -> bool:
+    """Return whether the VCF goes to standard output: asked for, or by default where the variants come from standard input."""
+    return str(output) == "-" or (output is None and str(source) == "-")
 
 
 def _type_by_name(vcf: Path) -> OutputType:

@@ -1,0 +1,79 @@
+"""What `mfd --help` shows: the commands in sections, in the order of use, and examples at the end of each command's help."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+SECTIONS = {
+    "Start": ("doctor", "init", "simulate", "settings", "check-design", "preprocess"),
+    "Model": ("train", "evaluate", "qc", "impute", "predict", "embed"),
+    "Variants": ("background", "score-variants", "enrich"),
+    "Explain": ("explain", "view"),
+    "Files": ("info", "verify"),
+}
+"""Commands by section. Those that no section names are shown in one of their own, the last."""
+UNSORTED = "More"
+"""The section of commands that SECTIONS does not name."""
+
+EXAMPLES = {
+    "doctor": ("mfd doctor", "mfd doctor --json"),
+    "init": ("mfd init --fasta genome.fa --metadata metadata.tsv",),
+    "simulate": ("mfd simulate planted --size tiny", "mfd simulate apart --world apart --seed 2"),
+    "settings": ("mfd settings train", "mfd settings model.preset --json"),
+    "check-design": ("mfd check-design", "mfd check-design -o design"),
+    "preprocess": ("mfd preprocess --dry-run", "mfd preprocess"),
+    "train": ("mfd train --dry-run", "mfd train --set train.epochs=5 --run short"),
+    "evaluate": ("mfd evaluate", "mfd evaluate --split validation --json"),
+    "qc": ("mfd qc", "mfd qc --factor target -o qc-target"),
+    "impute": ("mfd impute --metadata wanted.tsv",),
+    "predict": ("mfd predict -r chr1:1001-3000", "mfd predict -R regions.bed --fix technical=average -o debiased"),
+    "embed": ("mfd embed regions.bed", "mfd embed chr1:1001-2000 -o one.parquet"),
+    "background": ("mfd background", "mfd background --match input.vcf"),
+    "score-variants": ("mfd score-variants input.vcf", "mfd score-variants --saturate chr1:1001-1100"),
+    "enrich": ("mfd enrich input.mfd.parquet --labels labels.tsv",),
+    "explain": ("mfd explain --factor assay", "mfd explain --factor all"),
+    "view": ("mfd view", "mfd view input.mfd.vcf.gz --variants 50"),
+    "info": ("mfd info", "mfd info --card"),
+    "verify": ("mfd verify", "mfd verify dataset"),
+}
+"""Lines that work inside a project, by command: at most two, the most common one first."""
+
+
+class Sections(TyperGroup):
+    """A group whose help shows its commands in sections."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections, with what the commands do aligned over all of them."""
+        names = self.list_commands(ctx)
+        longest = max(map(len, names), default=0)
+        for title, members in sections_of(names).items():
+            with formatter.section(title):
+                room = formatter.width - formatter.current_indent - longest - 4
+                shown = [(name, self.commands[name].get_short_help_str(room)) for name in members]
+                formatter.write_dl([(name.ljust(longest), text) for name, text in shown])
+
+
+class WithExamples(TyperCommand):
+    """A command whose help ends with examples."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the command's examples as they are typed; nothing where it has none."""
+        lines = EXAMPLES.get(self.name or "", ())
+        if lines:
+            with formatter.section("Examples"):
+                for line in lines:
+                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+def sections_of(names: list[str]) -> dict[str, list[str]]:
+    """Return the names by section, in the order of SECTIONS; those that it does not name come last.
+
+    >>> sections_of(["train", "dance", "init"])
+    {'Start': ['init'], 'Model': ['train'], 'More': ['dance']}
+    """
+    sorted_in = {name for members in SECTIONS.values() for name in members}
+    every = {**SECTIONS, UNSORTED: [name for name in names if name not in sorted_in]}
+    chosen = {title: [name for name in members if name in names] for title, members in every.items()}
+    return {title: members for title, members in chosen.items() if members}
