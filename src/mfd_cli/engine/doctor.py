@@ -39,6 +39,7 @@ NEEDED = {
 EXTRAS = {
     "motifs": (("modisco-lite",), "TF-MoDISco motifs: mfd explain --modisco"),
     "fast": (("isal",), "faster reading of bigWig files"),
+    "view": (("igv-notebook",), "the genome browser of a page: mfd view"),
     "docs": (("mkdocs-material",), "the pages of the documentation: make docs"),
     "bench": (("pyranges", "pandas"), "what make bench compares with"),
     "dev": (("pytest", "hypothesis", "ruff", "mypy", "statsmodels", "captum"), "tests and lint, for work on mfd"),
