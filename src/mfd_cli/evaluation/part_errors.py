@@ -83,14 +83,14 @@ def part_errors(run: Run, head: Head, latents: LongArray, bins: Bins) -> list[di
 
 
 def means_of_parts(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return the means over training tracks of what `part_errors` says, part -> name -> mean."""
+    """Return the means over training tracks of what `part_errors` says, part -> name -> mean; no part that is nothing."""
     trained = {track.id for track, used in zip(run.tracks, run.model.trained) if used}
-    result = {}
+    names, result = ("deviation", "error", "reliability"), {}
     for part in dict.fromkeys(row["part"] for row in rows):
         own = [row for row in rows if row["part"] == part and row["track"] in trained]
-        result[part] = {
-            name: float(np.mean([row[name] for row in own])) for name in ("deviation", "error", "reliability")
-        }
+        own = [row for row in own if not np.isnan(row["reliability"])]
+        if own:
+            result[part] = {name: float(np.mean([row[name] for row in own])) for name in names}
     return result
 
 

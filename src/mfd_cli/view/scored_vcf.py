@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from mfd_cli.base.errors import VariantError, nearest
+from mfd_cli.formats.gff import unquote
 from mfd_cli.formats.vcf_reader import Record, open_variants
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import match_contigs
