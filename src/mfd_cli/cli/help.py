@@ -20,7 +20,7 @@ UNSORTED = "More"
 EXAMPLES = {
     "doctor": ("mfd doctor", "mfd doctor --json"),
     "init": ("mfd init --fasta genome.fa --metadata metadata.tsv",),
-    "simulate": ("mfd simulate planted --size tiny", "mfd simulate apart --world apart --seed 2"),
+    "simulate": ("mfd simulate planted --size tiny", "mfd simulate harder --size tiny --interaction 1"),
     "settings": ("mfd settings train", "mfd settings model.preset --json"),
     "check-design": ("mfd check-design", "mfd check-design -o design"),
     "preprocess": ("mfd preprocess --dry-run", "mfd preprocess"),
