@@ -321,7 +321,7 @@ def test_without_latents_there_are_no_axes() -> None:
     head.learn_variances()
     head.learn_axes(some_latents())
     head.learn_axes(torch.zeros(0, 8))
-    assert not head.axes(head.spaces[0]).any()
+    assert not head.axes(head.spaces[0]).any() and not head.get_buffer("duals_latent").any()
     assert torch.allclose(head.weights().matrix()[TRAINED], head.weight[TRAINED], atol=1e-5)
 
 

@@ -172,7 +172,7 @@ class MixedHead(nn.Module):
             now = self.components(space, self.noise())
             learnt = learn_variances(self.measured_weights(space), self.columns(space), now, iterations, shrunk)
             self.variances(space).copy_(learnt.variances)
-            self.axes(space).zero_()
+            self.forget_axes(space)
         self.derive()
 
     @torch.no_grad()
@@ -182,9 +182,14 @@ class MixedHead(nn.Module):
         Parts are found with them; training knows nothing of them. They do not depend on the axes that were there before.
         """
         for space in self.spaces:
-            self.axes(space).zero_()
+            self.forget_axes(space)
             self.turn(space, latents.cpu()[:, space.place].double(), progress)
         self.derive()
+
+    def forget_axes(self, space: Space) -> None:
+        """Find parts in a subspace without axes from now on, each term with one variance."""
+        self.axes(space).zero_()
+        self.get_buffer(f"duals_{space.name}").zero_()
 
     def turn(self, space: Space, latents: Tensor, progress: Progress | None) -> None:
         """Turn what tells tracks apart in a subspace to axes along which the latents are as independent as they can be.
@@ -205,7 +210,7 @@ class MixedHead(nn.Module):
         directions = directions[:, kept]
         directions = directions @ independent_rotation(latents @ back @ directions)
         self.axes(space)[:, : len(kept)] = (whiten @ directions).to(self.weight)
-        self.get_buffer(f"duals_{space.name}").zero_()[: len(kept)] = (directions.T @ back.T).to(self.weight)
+        self.get_buffer(f"duals_{space.name}")[: len(kept)] = (directions.T @ back.T).to(self.weight)
         self.learn_axis_variances(space, centred @ directions, progress)
 
     def learn_axis_variances(self, space: Space, along: Tensor, progress: Progress | None) -> None:

@@ -34,7 +34,7 @@ from mfd_cli.runs.at_work import labels_of
 from mfd_cli.runs.folder import Run
 from mfd_cli.settings.names import RESIDUAL
 
-MOST_BINS = 50_000
+MOST_BINS = 20_000
 """Bins that are read, spread evenly."""
 REFITS, SWEEPS = 20, 200
 """Rounds of making the equations linear, and of solving them."""
@@ -97,7 +97,7 @@ def means_of_parts(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, dic
 def relative_variance(kernel: Doubles, centre: Doubles) -> Doubles:
     """Return the variance (tracks,) of an effect of covariance `kernel` (tracks, tracks), relative to its mean by `centre`."""
     relative = np.eye(len(centre)) - centre
-    return np.einsum("ij,jk,ik->i", relative, kernel, relative)
+    return ((relative @ kernel) * relative).sum(1)
 
 
 def missed_variances(labels: Doubles, probability: Doubles, kernels: Sequence[Doubles]) -> Doubles:
