@@ -21,7 +21,7 @@ from mfd_cli.runs.folder import Run, load_run
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
-LONG_ROOMS = ("whole", "training", "engine", "evaluation", "explain", "simulate")
+LONG_ROOMS = ("whole", "training", "engine", "cli", "view", "evaluation", "explain", "simulate")
 """Rooms of tests whose files take longest, longest first. `make test` deals whole files to its workers in this order, so that
 what a file sets up is set up once, and no worker is left with a long file at the end."""
 

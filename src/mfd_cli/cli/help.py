@@ -26,7 +26,7 @@ EXAMPLES = {
     "preprocess": ("mfd preprocess --dry-run", "mfd preprocess"),
     "train": ("mfd train --dry-run", "mfd train --set train.epochs=5 --run short"),
     "evaluate": ("mfd evaluate", "mfd evaluate --split validation --json"),
-    "qc": ("mfd qc", "mfd qc --factor target -o qc-target"),
+    "qc": ("mfd qc --factor target",),
     "impute": ("mfd impute --metadata wanted.tsv",),
     "predict": ("mfd predict -r chr1:1001-3000", "mfd predict -R regions.bed --fix technical=average -o debiased"),
     "embed": ("mfd embed regions.bed", "mfd embed chr1:1001-2000 -o one.parquet"),
