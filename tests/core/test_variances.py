@@ -32,7 +32,7 @@ def silent(kernels: list[torch.Tensor], variances: list[float]) -> Components:
 
 def to_the_end(weights: torch.Tensor, columns: float, start: Components, *, shrunk: bool = False) -> Components:
     """Iterations without a stop: the rule that ends them early is for training."""
-    for _ in range(3000):
+    for _ in range(900):
         start = learn_variances(weights, columns, start, 1, shrunk)
     return start
 
