@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -37,6 +38,14 @@ def offered(folder: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> list[
     return done.said.splitlines()
 
 
+def test_of_a_mixed_head_the_residual_is_a_part_too(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = project / "run/model.json"
+    described = json.loads(file.read_text("utf-8"))
+    described["model"]["head"] = "mixed"
+    file.write_text(json.dumps(described), "utf-8")
+    assert offered(project, monkeypatch, "explain", "--part", "r") == ["residual"]
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -50,6 +59,7 @@ def offered(folder: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> list[
         (["explain", "--level", "GA"], ["GATA1"]),
         (["explain", "--track", "P0"], ["P0"]),
         (["explain", "--part", "t"], ["total", "technical"]),
+        (["explain", "--part", "r"], []),
         (["predict", "--fix", "t"], ["target=", "tissue=", "technical="]),
         (["predict", "--fix", "as"], [r"assay=CUT\&RUN", "assay=ChIP-seq", "assay=average"]),
         (["predict", "--fix", "assay", "="], [r"CUT\&RUN", "ChIP-seq", "average"]),

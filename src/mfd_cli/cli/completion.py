@@ -113,8 +113,9 @@ def track_ids(ctx: typer.Context, incomplete: str) -> list[str]:
 
 @silent
 def part_names(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Offer the parts of a prediction: those of every model, and the run's groups."""
-    return ["total", "shared", "debiased", *description_of_run(ctx)["model"]["groups"]]
+    """Offer the parts of a prediction: those of every model, the run's groups, and a mixed head's residual."""
+    model = description_of_run(ctx)["model"]
+    return ["total", "shared", "debiased", *model["groups"], *(["residual"] if model["head"] == "mixed" else [])]
 
 
 @silent
