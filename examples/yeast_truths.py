@@ -23,9 +23,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
+from torch import Tensor
 
 from mfd_cli.core.decompose import decompose
 from mfd_cli.core.metrics import auroc_auprc
+from mfd_cli.core.onehot import one_hot
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.dataset.bins import Bins, unpack_bits
 from mfd_cli.dataset.folder import Dataset, open_dataset
@@ -36,7 +38,10 @@ from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.folder import Run, load_run
 from truth import regressed
 
-FEWEST_INTERVALS = 50
+FEWEST_INTERVALS, FEWEST_PEAKS = 50, 5
+"""Of a track, for the zero-shot; and on the test contig, for the motifs."""
+MATCHING = 0.01
+"""Share of bins where a motif matches best that count as having it."""
 LEAST_BITS = 9
 FORKHEAD = re.compile("[AG]TAAA[CT]A|T[AG]TTTA[CT]")
 """The core of the forkhead motif, on either strand."""
@@ -89,40 +94,78 @@ def aurocs(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> NDArray[np
 
 
 def motifs(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Put an instance of each target's own motif into the middle of 300 test bins: by how much the logits
-    of its tracks change, and what share of the other tracks change less."""
+    """Whether a target's own motif moves its own tracks more than the others: in the labels, and in the model.
+
+    In test bins alone. `data`: the log odds of a peak in the 1 % of bins where the motif matches best, own tracks less others.
+    `seen`: the same of the logits, their mean there less that in the other bins. `put_in`: the change of the logits where an
+    instance of the motif is put into the middle of 300 bins. Ranks are the share of other tracks that are below the own ones.
+    """
     dataset, run = open_dataset(folder / "dataset", verify=False), load_run(folder / options.run)
     predictor, decomposition, rng = Predictor(run.model), decompose(run.model), np.random.default_rng(0)
     bins = dataset.split("test")
-    peaks = np.array([track.kind == "peaks" for track in run.tracks])
+    truth = unpack_bits(bins.peaks, run.peak_tracks)
+    logits = predictor.head.logits(bin_latents(run, dataset, bins))[:, : run.peak_tracks]
+    texts = one_hot(torch.from_numpy(np.stack([codes_of(dataset, bins, i, 0, 128) for i in range(len(bins))])))
     chosen = rng.choice(len(bins), min(300, len(bins)), replace=False)
-    places = [(dataset.contigs[bins.contig[i]], int(bins.start[i]) - predictor.left) for i in chosen]
-    windows = np.stack([dataset.genome.codes(name, start, start + predictor.window) for name, start in places])
+    windows = np.stack([codes_of(dataset, bins, i, -predictor.left, predictor.window) for i in chosen])
     before, rows = predictor.latents(windows), []
+    rated = truth.sum(0) >= FEWEST_PEAKS
     known = {name.upper(): motif for name, motif in read_motifs(options.motif_file).items()}
     for level in decomposition.levels["target"]:
-        motif, own = known.get(level.upper()), decomposition.tracks_of("target", level) & peaks
+        motif, own = known.get(level.upper()), decomposition.tracks_of("target", level)[: run.peak_tracks] & rated
         if motif is None or motif.information < LEAST_BITS or not own.any():
             continue
-        change = (predictor.latents(with_motif(windows, motif, predictor.left, rng)) - before).mean(0)
-        moved = predictor.head.matrix() @ change
-        rows.append(
-            {
-                "target": level,
-                "tracks": int(own.sum()),
-                "own": float(moved[own].mean()),
-                "others": float(moved[peaks & ~own].mean()),
-                "rank": float((moved[peaks & ~own] < moved[own].mean()).mean()),
+        match = best_match(texts, motif)
+        best = match >= np.quantile(match, 1 - MATCHING)
+        put_in = predictor.latents(with_motif(windows, motif, predictor.left, rng)) - before
+        changes = {
+            "data": log_odds(truth, best),
+            "seen": logits[best].mean(0) - logits[~best].mean(0),
+            "put_in": (predictor.head.matrix() @ put_in.mean(0))[: run.peak_tracks],
+        }
+        row: dict[str, Any] = {"target": level, "tracks": int(own.sum())}
+        for name, change in changes.items():
+            others = change[rated & ~own]
+            row |= {name: float(change[own].mean() - others.mean()), f"{name}_own": float(change[own].mean())}
+            row[f"{name}_rank"] = float((others < change[own].mean()).mean())
+        rows.append(row)
+    rows.sort(key=lambda row: -float(row["put_in_rank"]))
+    table = {name: np.array([row[name] for row in rows]) for name in rows[0] if name != "target"}
+    result: dict[str, Any] = {"targets": rows, "rated_tracks": int(rated.sum())}
+    for name in ("data", "seen", "put_in"):
+        result[name] = {
+            "median_of_own": float(np.median(table[f"{name}_own"])),
+            "median_of_own_less_others": float(np.median(table[name])),
+            "mean_rank": float(table[f"{name}_rank"].mean()),
+            "rank_above_0.9": float((table[f"{name}_rank"] > 0.9).mean()),
+        }
+        if name != "data":
+            slope = float(np.polyfit(table["data"], table[name], 1)[0])
+            result[name] |= {
+                "slope_on_data": slope,
+                "r_with_data": float(np.corrcoef(table["data"], table[name])[0, 1]),
             }
-        )
-    rows.sort(key=lambda row: -float(row["rank"]))
-    ranks = [float(row["rank"]) for row in rows]
-    return {
-        "targets": rows,
-        "mean_rank": float(np.mean(ranks)),
-        "above_0.9": float(np.mean(np.array(ranks) > 0.9)),
-        "median_change_of_own": float(np.median([float(row["own"]) for row in rows])),
-    }
+    return result
+
+
+def codes_of(dataset: Dataset, bins: Bins, i: int, offset: int, length: int) -> NDArray[np.uint8]:
+    """The base codes of `length` bp that begin `offset` bp from where bin `i` does."""
+    start = int(bins.start[i]) + offset
+    return dataset.genome.codes(dataset.contigs[bins.contig[i]], start, start + length)
+
+
+def best_match(bases: Tensor, motif: Motif) -> NDArray[np.float32]:
+    """The log odds, in bits, of a motif's best place in each sequence (sequences, 4, length), on either strand."""
+    forward = torch.from_numpy(motif.log_odds.T.copy()).float()
+    scores = torch.nn.functional.conv1d(bases, torch.stack([forward, forward.flip(0, 1)]))
+    return scores.amax((1, 2)).numpy()
+
+
+def log_odds(labels: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The log odds ratio of a peak in the chosen bins against the others, per track, with half a bin added to each cell."""
+    inside, outside = labels[chosen], labels[~chosen]
+    odds = [(part.sum(0) + 0.5) / ((~part).sum(0) + 0.5) for part in (inside, outside)]
+    return np.log(odds[0] / odds[1])
 
 
 def with_motif(windows: NDArray[np.uint8], motif: Motif, left: int, rng: np.random.Generator) -> NDArray[np.uint8]:

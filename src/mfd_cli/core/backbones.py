@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.core.motif_filters import KERNEL, REACH, best_matches
 from mfd_cli.genome.grid import BIN
 
 TENSOR_CORE = 8
@@ -99,7 +100,8 @@ def max_pool(x: Tensor) -> Tensor:
 
 
 class DilatedBackbone(nn.Module):
-    """Stem, six pooled tower blocks, two dilated residual blocks, a crop of the margins, a pointwise block.
+    """Stem, six pooled tower blocks, two dilated residual blocks, a crop of the margins, a pointwise block; and beside them
+    `filters` motif filters (0: none), whose best matches in the bin a pointwise block adds to the latents.
 
     `width` is C of the paper's model (channels of the last tower block, even); the output stride is 128 bp, so that
     `window` bp (128 x an odd number) leave exactly one position after the crop, centred on the bin. The centre reads 1,926 bp:
@@ -111,13 +113,13 @@ class DilatedBackbone(nn.Module):
     multiple: int | None = None
     """Channels are filled up with zeros to a multiple of this; by default of TENSOR_CORE on a CUDA device, else not."""
 
-    def __init__(self, width: int, window: int, order: int, latent: int) -> None:
+    def __init__(self, width: int, window: int, order: int, latent: int, filters: int = 0) -> None:
         super().__init__()
         if width % 2 or width < 4:
             raise ConfigError(f"model.width is {width}; it must be even and at least 4")
         if window % BIN or window // BIN % 2 == 0:
             raise ConfigError(f"model.window is {window}; it must be 128 x an odd number")
-        self.margin = (window // BIN - 1) // 2
+        self.margin, self.order, self.filters = (window // BIN - 1) // 2, order, filters
         widths = tower_widths(width, self.tower_blocks)
         self.stem = nn.Conv1d(4**order, widths[0], STEM_KERNEL, padding=STEM_KERNEL // 2)
         self.stem_residual = ConvBlock(widths[0], widths[0], 1)
@@ -127,6 +129,9 @@ class DilatedBackbone(nn.Module):
         self.dilated = nn.ModuleList(ConvBlock(width, width, 3, dilation=dilation) for dilation in self.dilations)
         self.dilated_pointwise = nn.ModuleList(ConvBlock(width, width, 1) for _ in range(self.dilated_blocks))
         self.pointwise = ConvBlock(width, latent, 1)
+        if filters:
+            self.motifs = nn.Conv1d(4**order, filters, KERNEL, bias=False)  # never called: see best_matches
+            self.motifs_pointwise = ConvBlock(filters, latent, 1)
 
     @property
     def reach(self) -> int:
@@ -144,6 +149,7 @@ class DilatedBackbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """One-hot k-mers (batch, 4^k, (bins + 2 x margin) x 128) to (batch, latent, bins), not yet normalised."""
         multiple = self.multiple or (TENSOR_CORE if x.is_cuda else 1)
+        of_motifs = self.motifs_pointwise(self.matches(x)) if self.filters else None
         x = convolved(self.stem, x, multiple)  # (batch, width / 2, length)
         x = max_pool(x + self.stem_residual(x, multiple))
         for block, residual in zip(self.tower, self.tower_residual):
@@ -151,7 +157,15 @@ class DilatedBackbone(nn.Module):
             x = max_pool(x + residual(x, multiple))  # the length halves, seven times in all
         for wide, pointwise in zip(self.dilated, self.dilated_pointwise):
             x = x + pointwise(wide(x, multiple), multiple)
-        return self.pointwise(x[..., self.margin : x.shape[-1] - self.margin])  # (batch, latent, bins)
+        latent: Tensor = self.pointwise(x[..., self.margin : x.shape[-1] - self.margin])  # (batch, latent, bins)
+        return latent if of_motifs is None else latent + of_motifs
+
+    def matches(self, x: Tensor) -> Tensor:
+        """Return the motif filters' best matches (batch, filters, bins) in the bins between the margins of one-hot k-mers."""
+        edge = self.margin * BIN
+        inner = x[..., edge : x.shape[-1] - edge]
+        around = F.pad(inner, (REACH, REACH)) if not edge else x[..., edge - REACH : x.shape[-1] - edge + REACH]
+        return best_matches(around, self.motifs.weight, self.order)
 
 
 def one_row_a_bin(x: Tensor) -> Tensor:

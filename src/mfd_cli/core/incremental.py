@@ -6,7 +6,7 @@ Same numbers as `MfdModel.latent` in evaluation mode, up to rounding. Three thin
 - Activations lie position by position, channels last: convolutions and pointwise products read them without a copy.
 - A substitution changes at most 15 + k - 1 positions of the stem and, because pooling halves what the convolution before it
   widened by four, 14 or fewer of every later layer. Only these are computed anew, among the activations that the pass over
-  the reference left behind.
+  the reference left behind; and of the motif filters' scores only the 19 + k - 1 that read the base.
 
 Positions count from the start of a layer's whole length. What lies outside a layer is zero after the activation, as the
 padding of its convolution is.
@@ -24,7 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mfd_cli.core.backbones import TENSOR_CORE, ConvBlock, DilatedBackbone
+from mfd_cli.core.motif_filters import REACH, both_strands, stronger_strand
 from mfd_cli.core.onehot import kmers, one_hot
+from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.sequence import UNKNOWN
 
 Position = TypeVar("Position", int, Tensor)
@@ -108,7 +110,8 @@ class Reference:
 
     codes (stretches, bases); `extent` of each; latents (stretches x bins, latent) float32; `activations`, one per tower block:
     (stretches, positions, channels) from position `lows[i]` on, after norm and GELU, zero outside the layer; `top` (stretches,
-    positions, width), the last pooled layer.
+    positions, width), the last pooled layer; `scores` (stretches, bins x 128, filters) of the motif filters, the better of both
+    strands, None where there are none.
     """
 
     codes: Tensor
@@ -117,6 +120,7 @@ class Reference:
     activations: Sequence[Tensor]
     lows: Sequence[int]
     top: Tensor
+    scores: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -205,6 +209,12 @@ class CentrePass:
         self.dilated_pointwise = [block(one) for one in backbone.dilated_pointwise]
         self.dilations = list(backbone.dilations)
         self.pointwise = block(backbone.pointwise, outputs=1)
+        self.motifs: tuple[Tensor, Block] | None = None
+        """The motif filters of both strands, and what turns their matches into latents."""
+        if backbone.filters:
+            filters = both_strands(backbone.motifs.weight.detach().to(device), self.order)
+            after = Block.of(backbone.motifs_pointwise, device, dtype)
+            self.motifs = (channels_last(filters, dtype), after)
         self.scale, self.shift = affine(norm, device)
         self.window_extent = self.extent(window)
 
@@ -217,14 +227,15 @@ class CentrePass:
     def latents(self, codes: Tensor) -> Tensor:
         """Return the latents (stretches x bins, latent) float32 of codes (stretches, (bins + 2 x margin) x 128 + k - 1)."""
         extent = self.extent(codes.shape[1] - self.order + 1)
-        return self._finish(self._climb(codes, extent), extent)
+        return self._finish(self._climb(codes, extent), extent, best_of(self._scores(codes, extent)))
 
     def reference(self, codes: Tensor, first: int, last: int) -> Reference:
         """Return the pass over stretches, with what substitutions at the indexes `first` to `last` of a stretch need of it."""
         extent, activations = self.extent(codes.shape[1] - self.order + 1), list[Tensor]()
         spans = self._read_by(first, last, extent)
-        top = self._climb(codes, extent, spans, activations)
-        return Reference(codes, extent, self._finish(top, extent), activations, [span.low for span in spans], top)
+        top, scores = self._climb(codes, extent, spans, activations), self._scores(codes, extent)
+        latents = self._finish(top, extent, best_of(scores))
+        return Reference(codes, extent, latents, activations, [span.low for span in spans], top, scores)
 
     def _climb(
         self,
@@ -237,7 +248,7 @@ class CentrePass:
 
         With `spans`, one per tower block, the activations there are added to the list `activations`.
         """
-        x = self._stem(self._cut(codes, extent.spans[0].before_pooling()))
+        x = self._stem(self._cut(codes, extent.spans[0].before_pooling(), self.stem_reach))
         for index, (block, residual) in enumerate(zip(self.tower, self.tower_residual)):
             have, wanted = extent.spans[index], extent.spans[index + 1].before_pooling().widened(self.reach)
             active = cut_to(block.activate(x), have, wanted)  # zero where the layer ends
@@ -246,13 +257,13 @@ class CentrePass:
             x = pool(convolve(active, block.weight), residual)
         return x
 
-    def _cut(self, codes: Tensor, span: Span) -> Tensor:
-        """Return the base codes that stem positions `span` read.
+    def _cut(self, codes: Tensor, span: Span, reach: int) -> Tensor:
+        """Return the base codes that a convolution of the k-mers reads, `reach` to either side, at positions `span`.
 
         Beyond the window they are unknown bases, whose k-mers are columns of zeros, as a convolution's padding is.
         """
-        whole, margin = Span(0, codes.shape[1]), self.stem_reach
-        wanted = Span(span.low - margin, span.high + margin + self.order - 1)
+        whole = Span(0, codes.shape[1])
+        wanted = Span(span.low - reach, span.high + reach + self.order - 1)
         inner = wanted.inside(whole.high)
         missing = (inner.low - wanted.low, wanted.high - inner.high)
         return F.pad(codes[:, inner.low : inner.high], missing, value=UNKNOWN)
@@ -263,8 +274,21 @@ class CentrePass:
         x = convolve(columns.transpose(1, 2).contiguous(), self.stem_weight, self.stem_bias)
         return pool(x, self.stem_residual)
 
-    def _finish(self, top: Tensor, extent: Extent) -> Tensor:
-        """Return the latents (stretches x bins, latent) float32 of the tower's output.
+    def _scores(self, codes: Tensor, extent: Extent) -> Tensor | None:
+        """Return the motif filters' scores (stretches, bins x 128, filters) at each position of the bins."""
+        if self.motifs is None:
+            return None
+        inner = Span(extent.kept[0] * BIN, (extent.kept[-1] + 1) * BIN)
+        return self._match(self._cut(codes, inner, REACH))
+
+    def _match(self, codes: Tensor) -> Tensor:
+        """Return the motif filters' scores (rows, positions, filters) of base codes that bring their margins."""
+        assert self.motifs is not None
+        columns = kmers(one_hot(codes, self.dtype), self.order)
+        return stronger_strand(convolve(columns.transpose(1, 2).contiguous(), self.motifs[0]))
+
+    def _finish(self, top: Tensor, extent: Extent, matches: Tensor | None) -> Tensor:
+        """Return the latents (stretches x bins, latent) float32 of the tower's output and the best matches (bins, filters).
 
         A dilated block is computed only where a later one reads it.
         """
@@ -279,6 +303,8 @@ class CentrePass:
             inner = convolve(read, block.weight, stride=3)
             x, places = take(x, places, wanted) + pointwise.pointwise(inner), wanted
         latent = self.pointwise.pointwise(x.flatten(0, 1))
+        if self.motifs is not None and matches is not None:
+            latent = latent + self.motifs[1].pointwise(matches)
         return torch.addcmul(self.shift, latent.to(self.shift.dtype), self.scale)
 
     # -- substitutions -------------------------------------------------------------------------------------------------
@@ -315,12 +341,34 @@ class CentrePass:
         one = self.window_extent
         places = steps(row[variant] * reference.top.shape[1] + place, one.spans[-1].high - one.spans[-1].low)
         below = reference.top.flatten(0, 1)[places]
-        return self._finish(overlaid(below, x[variant], low[variant] - place), one)
+        matches = self._changed_matches(reference, row, position, base, variant, place)
+        return self._finish(overlaid(below, x[variant], low[variant] - place), one, matches)
+
+    def _changed_matches(
+        self, reference: Reference, row: Tensor, position: Tensor, base: Tensor, variant: Tensor, place: Tensor
+    ) -> Tensor | None:
+        """Return the best matches (bins, filters) in the bins at `place` of their stretch, each with its `variant`."""
+        if reference.scores is None:
+            return None
+        first = position - REACH - (self.order - 1)  # the first middle of a filter that reads the base
+        count = 2 * REACH + self.order
+        pieces = self._exchanged(reference, row, position, base, first - REACH, count + 2 * REACH + self.order - 1)
+        begin = row[variant] * reference.scores.shape[1] + place * BIN
+        below = reference.scores.flatten(0, 1)[steps(begin, BIN)]
+        in_bin = first[variant] - (reference.extent.kept[0] + place) * BIN
+        return overlaid(below, self._match(pieces)[variant], in_bin).amax(1)
 
     def _mutated(self, reference: Reference, row: Tensor, position: Tensor, base: Tensor) -> Tensor:
         """Return the bases that the changed stem positions read, with the new one: (variants, bases)."""
-        codes, first = reference.codes, self._stem_start(position, reference.extent) - self.stem_reach
-        places = steps(first, self._stem_count + 2 * self.stem_reach + self.order - 1)
+        first = self._stem_start(position, reference.extent) - self.stem_reach
+        count = self._stem_count + 2 * self.stem_reach + self.order - 1
+        return self._exchanged(reference, row, position, base, first, count)
+
+    def _exchanged(
+        self, reference: Reference, row: Tensor, position: Tensor, base: Tensor, first: Tensor, count: int
+    ) -> Tensor:
+        """Return `count` bases of the stretches from index `first` on, with the new one: (variants, bases)."""
+        codes, places = reference.codes, steps(first, count)
         known = (places >= 0) & (places < codes.shape[1])
         pieces = codes[row[:, None], places.clamp(0, codes.shape[1] - 1)].masked_fill(~known, UNKNOWN)
         return pieces.scatter(1, (position - first)[:, None], base[:, None].to(pieces.dtype))
@@ -349,6 +397,11 @@ class CentrePass:
         """Return per tower block the positions of its input that substitutions at these indexes of the stretch read."""
         pairs = zip(self._changes(first, extent), self._changes(last, extent))
         return [Span(one.start - self.reach, other.start + other.count + self.reach) for one, other in pairs]
+
+
+def best_of(scores: Tensor | None) -> Tensor | None:
+    """Return the best of the scores (stretches, positions, filters) in each bin: (stretches x bins, filters)."""
+    return None if scores is None else scores.unflatten(1, (-1, BIN)).amax(2).flatten(0, 1)
 
 
 def even(count: int) -> int:

@@ -58,7 +58,9 @@ class MfdModel(nn.Module):
         self.settings, self.metadata, self.factors = settings, metadata, dict(factors)
         self.rows, self.trained = list(rows), trained
         self.stranded = False  # whether some tracks are pairs of strands; set by who knows the tracks
-        self.backbone = BACKBONES[settings.backbone](settings.width, settings.window, settings.kmer, settings.latent)
+        self.backbone = BACKBONES[settings.backbone](
+            settings.width, settings.window, settings.kmer, settings.latent, settings.filters
+        )
         self.norm = nn.BatchNorm1d(settings.latent, affine=False)  # no scale: penalties cannot be cheated by shrinking
         start = torch.from_numpy(np.asarray(bias, np.float32))
         self.head: ConditionedHead | MixedHead | FreeHead

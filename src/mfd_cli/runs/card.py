@@ -225,10 +225,10 @@ def training_section(stored: Mapping[str, Any], config: Config) -> list[str]:
     return [
         "## Training",
         "",
-        f"The network is a {model['backbone']} backbone of width {model['width']} on {model['kmer']}-mers with a "
-        f"{model['head']} head and {model['latent']} latents{latents}. The weights were taken after {about['windows']:,} "
-        f"windows, with seed {config.train.seed}, a learning rate of {config.train.lr:g} and batches of "
-        f"{config.train.batch_size} bins.",
+        f"The network is a {model['backbone']} backbone of width {model['width']} on {model['kmer']}-mers with "
+        f"{model['filters'] or 'no'} motif filters, a {model['head']} head and {model['latent']} latents{latents}. The weights "
+        f"were taken after {about['windows']:,} windows, with seed {config.train.seed}, a learning rate of "
+        f"{config.train.lr:g} and batches of {config.train.batch_size} bins.",
         "",
         "These weights were chosen on the validation bins, where they measured what follows. That they were chosen there makes "
         "the figures a little too good.",

@@ -23,6 +23,7 @@ from mfd_cli.base.files import sha256_of, whole_files
 from mfd_cli.base.locks import orphans
 from mfd_cli.base.stored_json import read_stored, write_stored
 from mfd_cli.core.backbones import BACKBONES
+from mfd_cli.core.motif_filters import KERNEL
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metadata import MetadataEncoder
 from mfd_cli.core.model import MfdModel
@@ -159,8 +160,13 @@ def check_settings(settings: ResolvedModel, config: Config, numbers: int) -> Non
     if not used <= set(settings.groups) or min(sizes) < 1 or sum(sizes) != settings.latent:
         raise RunError("model.groups: are not those of the factors, or do not fill the latent")
     width, hidden = settings.width, max([settings.hidden, *(factor.dim or 0 for factor in config.factors.values())])
-    layers = (3 * width * width, width * settings.latent, 4 * hidden * hidden if settings.head == "conditioned" else 0)
-    if min(width, settings.hidden) < 1 or max(layers) > numbers:
+    layers = (
+        3 * width * width,
+        width * settings.latent,
+        settings.filters * (KERNEL * 4**settings.kmer + settings.latent),
+        4 * hidden * hidden if settings.head == "conditioned" else 0,
+    )
+    if min(width, settings.hidden) < 1 or settings.filters < 0 or max(layers) > numbers:
         raise RunError("model: is larger than its weights")
 
 

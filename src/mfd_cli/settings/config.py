@@ -157,6 +157,11 @@ class ModelConfig(Node):
     window: Count | None = Field(None, description="bp that the model reads: 128 x an odd number", examples=[1152])
     kmer: Annotated[int, Field(ge=1, le=3)] | None = Field(None, description="order of the one-hot input", examples=[2])
     latent: Count | None = Field(None, description="size of the latent (K); default 2 x width", examples=[128])
+    filters: Annotated[int, Field(ge=0, le=4096)] | None = Field(
+        None,
+        description="motif filters of 19 bp, whose best match in a bin on either strand goes straight to the latents; 0: none",
+        examples=[128],
+    )
     groups: dict[str, Share] | None = Field(
         None,
         description="share of the latent per group; default: 0.75 biological, 0.25 technical, 0.25 for any other",
@@ -359,6 +364,7 @@ class ResolvedModel(Node):
     window: int
     kmer: int
     latent: int
+    filters: int
     groups: dict[str, int]
     technical: list[str] = Field(default_factory=lambda: [TECHNICAL])
     hidden: int
@@ -369,10 +375,10 @@ class ResolvedModel(Node):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "small": {"backbone": "dilated", "width": 32, "window": 2176, "kmer": 1, "hidden": 32},
-    "paper-1152": {"backbone": "dilated", "width": 120, "window": 1152, "kmer": 2, "hidden": 128},
-    "wide-2176": {"backbone": "dilated", "width": 768, "window": 2176, "kmer": 2, "hidden": 256},
-    "default": {"backbone": "dilated", "width": 64, "window": 2176, "kmer": 1, "hidden": 64},
+    "small": {"backbone": "dilated", "width": 32, "window": 2176, "kmer": 1, "hidden": 32, "filters": 64},
+    "paper-1152": {"backbone": "dilated", "width": 120, "window": 1152, "kmer": 2, "hidden": 128, "filters": 0},
+    "wide-2176": {"backbone": "dilated", "width": 768, "window": 2176, "kmer": 2, "hidden": 256, "filters": 0},
+    "default": {"backbone": "dilated", "width": 64, "window": 2176, "kmer": 1, "hidden": 64, "filters": 128},
 }
 _SLIP = 0.85
 """How much alike (difflib) the name of one's own group and a default one may be: a slip would make a group of its own."""
@@ -402,6 +408,7 @@ def resolve_model(model: ModelConfig, factor_groups: Sequence[str] = ()) -> Reso
         window=window,
         kmer=filled["kmer"],
         latent=latent,
+        filters=filled["filters"],
         groups=_latent_counts(shares, latent),
         technical=_technical_groups(model, list(shares), factor_groups),
         hidden=filled["hidden"],

@@ -228,7 +228,9 @@ def stretch_of(config: Config) -> int:
     """
     settings, wanted = config.resolved_model(), config.train.stretch
     with torch.device("meta"):  # the shape of the network, without its weights
-        backbone = BACKBONES[settings.backbone](settings.width, settings.window, settings.kmer, settings.latent)
+        backbone = BACKBONES[settings.backbone](
+            settings.width, settings.window, settings.kmer, settings.latent, settings.filters
+        )
     if wanted is None:
         return 1 if backbone.sees_padding else STRETCH
     if wanted > 1 and backbone.sees_padding:
