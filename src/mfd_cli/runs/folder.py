@@ -23,10 +23,10 @@ from mfd_cli.base.files import sha256_of, whole_files
 from mfd_cli.base.locks import orphans
 from mfd_cli.base.stored_json import read_stored, write_stored
 from mfd_cli.core.backbones import BACKBONES
-from mfd_cli.core.motif_filters import KERNEL
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metadata import MetadataEncoder
 from mfd_cli.core.model import MfdModel
+from mfd_cli.core.motif_filters import KERNEL
 from mfd_cli.engine.store import check_tensors, load_tensors, save_tensors
 from mfd_cli.experiments.strands import strand_partners
 from mfd_cli.experiments.track import Track, tracks_of
