@@ -40,7 +40,9 @@ def draw_curves(lines: Sequence[Mapping[str, Any]]) -> Figure:
     rows = max(-(-len(shown) // COLUMNS), 1)
     figure, axes = plt.subplots(rows, COLUMNS, figsize=(7.2, 2.5 * rows), squeeze=False)
     # Margins by hand: a layout that is computed takes longer than all the rest, and this is drawn after each validation.
-    figure.subplots_adjust(left=0.075, right=0.985, bottom=0.45 / (2.5 * rows), top=1 - 0.28 / (2.5 * rows), hspace=0.42)
+    figure.subplots_adjust(
+        left=0.075, right=0.985, bottom=0.45 / (2.5 * rows), top=1 - 0.28 / (2.5 * rows), hspace=0.42
+    )
     best = [line["windows"] for line in lines if line.get("best")]
     for axis, (title, names) in zip(axes.flat, shown.items()):
         draw_panel(axis, names, lines)

@@ -70,7 +70,10 @@ def model_card(folder: Path) -> str:
         accuracy_section(list(own.values()), others),
         limit_section(stored, config),
     )
-    return "\n".join([*header(stored, list(own.values())), *(line for section in sections for line in ["", *section])]) + "\n"
+    return (
+        "\n".join([*header(stored, list(own.values())), *(line for section in sections for line in ["", *section])])
+        + "\n"
+    )
 
 
 def evaluations_of(folder: Path, weights: str) -> tuple[dict[Path, dict[str, Any]], list[str]]:
@@ -86,14 +89,44 @@ def evaluations_of(folder: Path, weights: str) -> tuple[dict[Path, dict[str, Any
     return own, others
 
 
+class StoredCalibration(Stored):
+    """What an evaluation's reliability curve says in numbers."""
+
+    tracks: Natural
+    predicted_over_observed: float | None
+    slope: float | None
+
+
+class StoredPart(Stored):
+    """Means over tracks of how far a part lies from the truth."""
+
+    deviation: float
+    error: float
+    reliability: float
+
+
+class StoredSeeds(Stored):
+    """How far a score spreads over runs that differ by the seed."""
+
+    runs: Natural
+    mean: float
+    sd: float
+
+
 class StoredEvaluation(Stored):
-    """What summary.json of an evaluation must hold, as far as a card shows it."""
+    """What summary.json of an evaluation must hold, as far as a card and a report show it."""
 
     split: str
     bins: Natural
     model: str
     training_tracks: Averages = Field(default_factory=dict)
+    held_out_tracks: Averages = Field(default_factory=dict)
     baselines: dict[str, dict[str, Averages]] = Field(default_factory=dict)
+    calibration: StoredCalibration | None = None
+    parts: dict[str, StoredPart] = Field(default_factory=dict)
+    seeds: dict[str, StoredSeeds] = Field(default_factory=dict)
+    independence: list[dict[str, Any]] = Field(default_factory=list)
+    weights: list[dict[str, Any]] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
 
 
@@ -289,22 +322,18 @@ def evaluation_lines(summary: Mapping[str, Any]) -> list[str]:
         "|---|---|",
         *(f"| {words} | {value:.4f} |" for _, words, value in measured(summary)),
     ]
-    if compared := compared_by_auroc(summary):
+    baselines = summary.get("baselines", {}).get("training_tracks", {})
+    compared = [(name, row) for name, row in baselines.items() if row.get("auroc") is not None]
+    if compared:
         lines += ["", "| baseline | its AUROC | the model's on the same tracks |", "|---|---|---|"]
-        lines += [f"| {escaped(name)} | {row['auroc']:.4f} | {row['model_auroc']:.4f} |" for name, row in compared.items()]
+        lines += [f"| {escaped(name)} | {row['auroc']:.4f} | {row['model_auroc']:.4f} |" for name, row in compared]
     notes = [f"- Note: {escaped(note)}." for note in summary.get("notes", [])]
     return [*lines, *([""] if notes else []), *notes]
 
 
-def compared_by_auroc(summary: Mapping[str, Any], tracks: str = "training_tracks") -> dict[str, Averages]:
-    """Return the averages of the baselines of peak tracks, by name, of the training or the held-out tracks."""
-    baselines: dict[str, Averages] = summary.get("baselines", {}).get(tracks, {})
-    return {name: row for name, row in baselines.items() if row.get("auroc") is not None}
-
-
-def measured(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
-    """Yield the averages over training tracks that were measured: their name, what they are in words, and the value."""
-    averages = summary.get("training_tracks", {})
+def measured(summary: Mapping[str, Any], tracks: str = "training_tracks") -> Iterator[tuple[str, str, float]]:
+    """Yield the averages over training (or held-out) tracks that were measured: name, what it is in words, value."""
+    averages = summary.get(tracks, {})
     for name, words in MEASURES.items():
         if averages.get(name) is not None:
             yield name, words, averages[name]

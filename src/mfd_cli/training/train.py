@@ -288,7 +288,13 @@ def begin_run(trainer: Trainer, folder: Path, begun: bool) -> None:
             if not is_right(path):
                 remove(path)
         save_state(trainer, folder)
-    for name in (DESCRIPTION, WEIGHTS, METRICS, CURVES, BOARD):  # the description first: without it there is no model in the folder
+    for name in (
+        DESCRIPTION,
+        WEIGHTS,
+        METRICS,
+        CURVES,
+        BOARD,
+    ):  # without the first there is no model
         remove(folder / name)
 
 
