@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from mfd_cli.base.errors import InputError, RunError
-from mfd_cli.base.files import check_input
 from mfd_cli.evaluation.comparison import COMPARED, baseline_means
 from mfd_cli.evaluation.track_scores import FIT, RANKING
 from mfd_cli.formats.tables import read_tsv
@@ -127,6 +126,5 @@ def _rows(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> list[di
 
 def check_picture(path: Path) -> None:
     """Raise RunError where a picture of an evaluation is missing or no PNG."""
-    with check_input(path, RunError).open("rb") as file:
-        if file.read(len(PNG)) != PNG:
-            raise RunError("is no PNG picture", path=path, hint=AGAIN)
+    if not path.is_file() or path.read_bytes()[: len(PNG)] != PNG:
+        raise RunError("is missing, or is no PNG picture", path=path, hint=AGAIN)

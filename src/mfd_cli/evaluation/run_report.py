@@ -57,11 +57,16 @@ CAPTIONS = {
 }
 
 
-HEADINGS = {
+SCORE_HEADINGS = {
     "auroc": "AUROC",
-    "auroc_occupied": "AUROC among occupied",
+    "auroc_occupied": "occupied bins",
     "auprc": "AUPRC",
     "pearson": "correlation",
+    "calibration": "predicted over observed",
+}
+"""Columns of scores whose heading is not their name; no factor can be called like one of these."""
+HEADINGS = {
+    **SCORE_HEADINGS,
     **dict.fromkeys(
         ("model_auroc", "model_auroc_occupied", "model_auprc", "model_pearson", "model_score"), "the model's"
     ),
@@ -71,9 +76,8 @@ HEADINGS = {
     "chance": "p",
     "together": "tracks moving together",
     "nested": "nested within the other",
-    "calibration": "predicted over observed",
 }
-"""Columns of tables whose heading is not their name."""
+"""Columns of all tables without columns of factors."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,7 @@ def report(
             "run_report.html.j2",
             title=title_of(stored).removeprefix("mfd "),
             headings=HEADINGS,
+            score_headings=SCORE_HEADINGS,
             footer=f"report of model {run.digest[:12]}",
             missing=contents.missing,
             sections=contents.sections,
