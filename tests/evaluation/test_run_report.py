@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -307,6 +306,11 @@ def without_a_column(path: Path) -> None:
         ("evaluation-test/levels.tsv", lambda path: path.write_text("factor\n"), "has not the levels of target"),
         ("evaluation-test/baselines.tsv", without_a_column, "baselines.tsv:2: has no pearson"),
         ("evaluation-test/parts.tsv", Path.unlink, "parts.tsv: no such file"),
+        (
+            "evaluation-test/parts.tsv",
+            lambda path: path.write_text("track\tpart\treliability\terror\tdeviation\nX\tbiological\t1\t1\t1\n"),
+            "parts.tsv: names 'X', no track of the run",
+        ),
         ("evaluation-test/calibration.png", Path.unlink, "calibration.png: is missing"),
         ("evaluation-test/independence.png", lambda path: path.write_text("<svg/>"), "is no PNG picture"),
         ("model.safetensors", cut, "model.safetensors"),
@@ -340,7 +344,6 @@ def test_only_its_own_page_is_replaced_without_force(project: Path) -> None:
 
 
 def test_the_page_leaves_nothing_else_behind(project: Path) -> None:
-    before = {path for path in project.rglob("*")}
+    before = set(project.rglob("*"))
     report(project / "run")
-    assert {path for path in project.rglob("*")} - before == {project / "run" / PAGE}
-    assert os.listdir(project / "run/evaluation-test")
+    assert set(project.rglob("*")) - before == {project / "run" / PAGE}

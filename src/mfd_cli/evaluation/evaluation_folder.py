@@ -18,7 +18,7 @@ from mfd_cli.runs.folder import Run
 AGAIN = "mfd evaluate writes it again"
 LEVEL_SCORES = ("auroc", "auprc", "prevalence", "pearson")
 """What is shown of a level."""
-PART_NUMBERS = ("deviation", "error", "reliability")
+PART_NUMBERS = ("reliability", "error", "deviation")
 PNG = b"\x89PNG\r\n\x1a\n"
 """How every PNG file begins."""
 
@@ -39,8 +39,16 @@ class EvaluationFolder:
         """Return a row per track: its levels and scores, without the shares of its logit and what repeats other columns."""
         left_out = ("bins", "auprc_over_prevalence", "spearman")
         names = ("track", "kind", "trained", *run.model.metadata.encoders, "positives", *RANKING, *FIT)
-        rows = [{name: row[name] for name in names if name in row and name not in left_out} for row in self.tracks]
+        rows = [{name: row[name] for name in names if name not in left_out} for row in self.tracks]
         return without_empty([{**row, "trained": "yes" if row["trained"] else "no"} for row in rows])
+
+    def part_rows(self, run: Run) -> list[dict[str, Any]]:
+        """Return a row per part and track, the least reliable first: how far to trust it, and the track's levels."""
+        names = [name for name in run.model.metadata.encoders if name not in PART_NUMBERS]
+        levels = {row["track"]: {name: row[name] for name in names} for row in self.tracks}
+        own = ("track", "part", *PART_NUMBERS)
+        rows = [{**{name: row[name] for name in own}, **levels[row["track"]]} for row in self.parts]
+        return sorted(rows, key=lambda row: (np.isnan(row["reliability"]), row["reliability"]))
 
     def level_rows(self, run: Run) -> dict[str, list[dict[str, Any]]]:
         """Return factor -> a row per level that has tracks: its scores, and the strongest baseline beside the model.
@@ -98,7 +106,8 @@ def read_evaluation(path: Path, summary: Mapping[str, Any], run: Run) -> Evaluat
     Raises RunError where a table is missing, damaged, or of other tracks than the run has.
     """
     counts, numbers = ("bins", "positives"), (*RANKING, *FIT)
-    tracks = _rows(path / "tracks.tsv", ("track", "kind", "trained", *counts, *numbers), (*counts, *numbers))
+    columns = ("track", "kind", "trained", *run.model.metadata.encoders, *counts, *numbers)
+    tracks = _rows(path / "tracks.tsv", columns, (*counts, *numbers))
     if [row["track"] for row in tracks] != [track.id for track in run.tracks]:
         raise RunError("has other tracks than the run", path=path / "tracks.tsv", hint=AGAIN)
     for row in tracks:
@@ -109,10 +118,11 @@ def read_evaluation(path: Path, summary: Mapping[str, Any], run: Run) -> Evaluat
     compared = (*COMPARED, "pearson")
     columns = ("track", "kind", "baseline", *compared)
     baselines = _rows(path / "baselines.tsv", columns, compared) if summary.get("baselines") else []
-    known = {track.id for track in run.tracks}
-    if strange := [row["track"] for row in baselines if row["track"] not in known]:
-        raise RunError(f"names {strange[0][:60]!r}, no track of the run", path=path / "baselines.tsv", hint=AGAIN)
     parts = _rows(path / "parts.tsv", ("track", "part", *PART_NUMBERS), PART_NUMBERS) if summary.get("parts") else []
+    known = {track.id for track in run.tracks}
+    for name, rows in (("baselines.tsv", baselines), ("parts.tsv", parts)):
+        if strange := [row["track"] for row in rows if row["track"] not in known]:
+            raise RunError(f"names {strange[0][:60]!r}, no track of the run", path=path / name, hint=AGAIN)
     return EvaluationFolder(path, summary, tracks, levels, baselines, parts)
 
 

@@ -239,9 +239,7 @@ def evaluation_values(contents: Contents, run: Run, read: EvaluationFolder) -> d
         "probes": summary.get("independence", []),
         "weights": summary.get("weights", []),
         "parts": [{"part": name, **row} for name, row in summary.get("parts", {}).items()],
-        "track_parts": sorted(
-            read.parts, key=lambda row: (row["reliability"] != row["reliability"], row["reliability"])
-        ),
+        "track_parts": read.part_rows(run),
         "pictures": dict.fromkeys(CAPTIONS),
     }
     contents.show(f"accuracy {bins}")
