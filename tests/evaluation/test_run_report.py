@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kit import tiny
 from kit.harm import in_process, trained_project
 from mfd_cli.base.errors import InputError, OutputError, RunError
 from mfd_cli.base.stored_json import read_stored, write_stored
@@ -205,7 +206,7 @@ def test_a_run_without_an_evaluation_has_a_page_that_says_what_makes_one(project
     made = report(project / "run")
     text = made.page.read_text()
     assert made.sections == ["the run", "what the design can tell", "training curves", "limits"]
-    assert "Accuracy: there is no evaluation of these weights. What makes it: mfd evaluate" in text
+    assert "<li>accuracy: there is no evaluation of these weights. What makes it: mfd evaluate, which" in text
     assert "<h2>What is not on this page</h2>" in text and "Accuracy on the" not in text
 
 
@@ -227,7 +228,31 @@ def test_what_an_evaluation_could_not_measure_is_named(project: Path) -> None:
         "how far to trust the parts on the test bins",
         "explanations",
     ]
+    assert made.missing[0].line() == (
+        "independence of the groups on the test bins: no probes <b>here</b>"  # and no command would make it
+    )
     assert "no probes &lt;b&gt;here&lt;/b&gt;" in made.page.read_text()
+    file.write_text(json.dumps({**summary, "independence": [], "notes": []}))
+    assert report(project / "run").missing[0].command == "mfd evaluate --split test"
+
+
+@pytest.mark.parametrize(("head", "tracks"), [("mixed", 0), ("free", 4), ("conditioned", 4)])
+def test_any_kind_of_run_has_a_page(head: str, tracks: int, tmp_path: Path) -> None:
+    """Signals alone have no calibration and no parts; the parts of other heads than a mixed one cannot be judged."""
+    folder = tiny.written_project(tmp_path / "p", tracks=tracks, signals=2)
+    for words in (["train", "--head", head, "--epochs", "1", *CPU], ["evaluate", "--no-probes", *CPU]):
+        done = in_process(words, folder)
+        assert done.code == 0, done.told
+    made = report(folder / "run")
+    lacking = {each.section.removesuffix(" on the test bins"): each for each in made.missing}
+    assert "accuracy on the test bins" in made.sections and "training curves" in made.sections
+    assert ("calibration" in lacking) == (not tracks)
+    assert head == "mixed" or head in lacking["how far to trust the parts"].why
+    page = Tables(made.page)
+    measure = "AUROC" if tracks else "correlation"
+    scores = [row[measure] for row in page.under("By track")]
+    assert len(scores) == tracks + 2 and re.fullmatch(r"-?\d\.\d{3}", scores[0 if tracks else 1])
+    assert all(row["the model's"] for row in page.under("By target"))
 
 
 def test_of_several_seeds_the_first_is_shown(project: Path) -> None:

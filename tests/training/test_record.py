@@ -200,6 +200,17 @@ def test_without_the_package_it_is_refused_before_training(
     assert not (project / "run/model.json").exists() and not (project / "run/last").exists()
 
 
+def test_a_damaged_curve_is_told_of_before_a_training_goes_on(tmp_path: Path) -> None:
+    project, begun = tiny.project(tmp_path, train=OFTEN), list[str]()
+    tiny.dataset(project.dataset)
+    with pytest.raises(Interrupted):
+        training.train(project, gpus=0, progress=stopped_at(4))
+    (project.run / "metrics.jsonl").write_text("{\n")
+    with pytest.raises(RunError, match=r"metrics\.jsonl:1: is not JSON text"):
+        training.train(project, gpus=0, resume=True, progress=lambda what, *_: begun.append(what))
+    assert not begun
+
+
 # -- metrics.jsonl -----------------------------------------------------------------------------------------------------
 
 

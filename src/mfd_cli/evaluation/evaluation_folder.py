@@ -114,7 +114,7 @@ def read_evaluation(path: Path, summary: Mapping[str, Any], run: Run) -> Evaluat
         row["trained"] = row["trained"] == "True"
         row |= {name: int(row[name]) for name in counts if row[name].is_integer()}  # a signal has no positives
     counted = ("tracks", *LEVEL_SCORES)
-    levels = _rows(path / "levels.tsv", ("factor", "level", *counted), counted) if run.model.factors else []
+    levels = _rows(path / "levels.tsv", ("factor", "level", *counted), counted) if run.model.metadata.encoders else []
     compared = (*COMPARED, "pearson")
     columns = ("track", "kind", "baseline", *compared)
     baselines = _rows(path / "baselines.tsv", columns, compared) if summary.get("baselines") else []

@@ -82,11 +82,15 @@ HEADINGS = {
 
 @dataclass(frozen=True)
 class Missing:
-    """A section that the page does not have: why, and the command that makes what it needs."""
+    """A section that the page does not have: why, and the command that makes what it needs, None where no command would."""
 
     section: str
     why: str
-    command: str
+    command: str | None
+
+    def line(self) -> str:
+        """Return it in words."""
+        return f"{self.section}: {self.why}{f'. What makes it: {self.command}' if self.command else ''}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class RunReport:
 
     def lines(self) -> list[str]:
         """Return it in words."""
-        lacking = [f"not on it: {each.section} ({each.why}); {each.command}" for each in self.missing]
+        lacking = [f"not on it: {each.line()}" for each in self.missing]
         return [f"on the page: {', '.join(self.sections)}", *lacking, f"page: {self.page}"]
 
 
@@ -122,7 +126,7 @@ class Contents:
         self.sections.append(section)
         self.values |= values
 
-    def lack(self, section: str, why: str, command: str) -> None:
+    def lack(self, section: str, why: str, command: str | None) -> None:
         """Say that a section is missing."""
         self.missing.append(Missing(section, why, command))
 
@@ -243,9 +247,9 @@ def evaluation_values(contents: Contents, run: Run, read: EvaluationFolder) -> d
         "pictures": dict.fromkeys(CAPTIONS),
     }
     contents.show(f"accuracy {bins}")
-    for name, section, there, why in (
-        ("calibration", "calibration", "calibration" in summary, "no peak track had enough peaks to be rated"),
-        ("independence", "independence of the groups", bool(values["probes"]), "nothing was probed; the notes say why"),
+    for name, section, there in (
+        ("calibration", "calibration", "calibration" in summary),
+        ("independence", "independence of the groups", bool(values["probes"])),
     ):
         if there:
             check_picture(read.path / f"{name}.png")
@@ -253,15 +257,27 @@ def evaluation_values(contents: Contents, run: Run, read: EvaluationFolder) -> d
             values["pictures"][name] = pictures_in(read.path.parent, drawn)[0]
             contents.show(f"{section} {bins}")
         else:
-            contents.lack(f"{section} {bins}", why, f"mfd evaluate --split {summary['split']}")
+            contents.lack(f"{section} {bins}", *why_not(name, summary))
+    section = f"how far to trust the parts {bins}"
     if values["parts"]:
-        contents.show(f"how far to trust the parts {bins}")
+        contents.show(section)
+    elif run.model.settings.head == "mixed":
+        contents.lack(section, "it takes two peak tracks that train, and parts that vary", None)
     else:
-        why = f"only parts of a mixed head can be judged, and this head is {run.model.settings.head}"
-        if run.model.settings.head == "mixed":
-            why = "two peak tracks at least are needed, with parts that vary"
-        contents.lack(f"how far to trust the parts {bins}", why, "mfd train --head mixed, then mfd evaluate")
+        why = f"it is told of the parts of a mixed head, and this head is {run.model.settings.head}"
+        contents.lack(section, why, "mfd train --head mixed, then mfd evaluate")
     return values
+
+
+def why_not(name: str, summary: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return why an evaluation has no calibration or independence, and the command that would measure it, if one would."""
+    again = f"mfd evaluate --split {summary['split']}"
+    if name == "calibration":
+        if summary.get("training_tracks", {}).get("rated_tracks"):
+            return "this evaluation has not measured it", again
+        return "no peak track has enough peaks on these bins", None
+    notes = [note for note in summary.get("notes", []) if note.startswith("no probes")]
+    return (notes[0], None) if notes else ("this evaluation was made without probes", again)
 
 
 def average_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ def gain_line(metrics: Path) -> str:
 
     `metrics` is metrics.jsonl of its run: the best validations of either half are compared.
     """
-    lines = read_curve(metrics)
+    lines = read_curve(metrics) if metrics.exists() else []
     half = lines[-1]["windows"] / 2 if lines else 0
     first = [line["skill"] for line in lines if line["windows"] <= half and "loss" in line]
     if not first:

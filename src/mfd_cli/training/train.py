@@ -34,6 +34,7 @@ from mfd_cli.engine.processes import join_processes
 from mfd_cli.experiments.confounds import worst_confounds
 from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.batches import LabelledBins
+from mfd_cli.runs.curve import read_curve
 from mfd_cli.runs.folder import (
     DESCRIPTION,
     LAST,
@@ -309,6 +310,10 @@ def remove(path: Path) -> None:
 def go_on(trainer: Trainer, folder: Path, state: LastState, warn: Say | None) -> None:
     """Put the trainer where the stored state left off. ConfigError or RunError where it is not this training's."""
     restore(trainer, folder, *state)
+    if (folder / METRICS).exists():
+        read_curve(
+            folder / METRICS
+        )  # a curve that nothing can be added to is told of now, not after the first validation
     then, now = state[1]["threads"], torch.get_num_threads()
     if trainer.config.train.deterministic and then != now:
         raise ConfigError(
