@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -209,24 +208,3 @@ def test_a_damaged_curve_is_told_of_before_a_training_goes_on(tmp_path: Path) ->
     with pytest.raises(RunError, match=r"metrics\.jsonl:1: is not JSON text"):
         training.train(project, gpus=0, resume=True, progress=lambda what, *_: begun.append(what))
     assert not begun
-
-
-# -- metrics.jsonl -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", "is not JSON text"),
-        ("[1]", "is not a JSON object"),
-        ('{"windows": 3, "loss": 1}', "step is not a number"),
-        ('{"step": 3, "windows": 3, "loss": "low"}', "loss is not a number"),
-        ('{"step": true, "windows": 3}', "step is not a number"),
-    ],
-)
-def test_a_line_that_is_none_is_named(line: str, message: str, tmp_path: Path) -> None:
-    file = tmp_path / "metrics.jsonl"
-    file.write_text(json.dumps({"step": 1, "windows": 2}) + "\n" + line + "\n")
-    with pytest.raises(RunError, match=message) as caught:
-        read_curve(file)
-    assert str(caught.value) == f"{file}:2: {message}"
