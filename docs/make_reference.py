@@ -38,6 +38,7 @@ VERBS = {
     "preprocess": "dataset.preprocess.preprocess",
     "train": "training.train.train",
     "evaluate": "evaluation.evaluate.evaluate",
+    "report": "evaluation.run_report.report",
     "score-variants": "variants.score.score_variants",
     "background": "variants.background.background",
     "enrich": "enrichment.enrich.enrich",

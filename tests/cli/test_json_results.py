@@ -31,6 +31,7 @@ LINES = {
     "preprocess": ["--dataset", "again", "--threads", "1", "-q"],
     "train": ["--run", "again", *CPU],
     "evaluate": CPU,
+    "report": ["run"],
     "score-variants": ["input.vcf", *CPU],
     "background": ["-n", "100", *CPU],
     "enrich": ["input.mfd.parquet", "--labels", "labels.tsv", "-q"],

@@ -79,6 +79,13 @@ def test_two_processes_have_the_loss_of_one(project: Path, tmp_path: Path, words
             assert a[name] == pytest.approx(b[name], rel=1e-4), name
 
 
+def test_of_two_processes_one_writes_for_tensorboard(project: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    assert train(project, str(tmp_path / "run"), 2, *FEW, "--set", "train.tensorboard=true") == 0
+    assert len(list((tmp_path / "run/tensorboard").iterdir())) == 1
+    assert (tmp_path / "run/curves.png").is_file()
+
+
 LAUNCH_TWO = "from mfd_cli.engine.processes import launch; import sys; sys.exit(launch(2, sys.argv[1:]))"
 LONG = ("--epochs", "6", "--set", "train.windows_per_validation=64", "--set", "train.patience=1000")
 

@@ -31,12 +31,12 @@ def test_the_length_follows_from_the_bins(bins: int, epochs: int) -> None:
 )
 def test_what_a_longer_training_would_gain(tmp_path: Path, skills: list[float], said: str) -> None:
     file = tmp_path / "metrics.jsonl"
-    lines = [{"windows": 100 * (i + 1), "skill": skill, "loss": 1.0} for i, skill in enumerate(skills)]
+    lines = [{"step": i + 1, "windows": 100 * (i + 1), "skill": skill, "loss": 1.0} for i, skill in enumerate(skills)]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert said in gain_line(file) and bool(said) == bool(gain_line(file))
 
 
 def test_without_validation_bins_nothing_is_said_of_a_gain(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
-    file.write_text("".join(json.dumps({"windows": n, "skill": 0.0}) + "\n" for n in (10, 20, 30)))
+    file.write_text("".join(json.dumps({"step": n, "windows": n, "skill": 0.0}) + "\n" for n in (10, 20, 30)))
     assert gain_line(file) == ""

@@ -66,6 +66,7 @@ def test_the_four_lines_leave_what_they_promise(project: Path) -> None:
         "run/model.safetensors",
         "run/model.json",
         "run/metrics.jsonl",
+        "run/curves.png",
         "input.mfd.vcf.gz",
         "input.mfd.vcf.gz.tbi",
         "input.mfd.parquet",
@@ -90,6 +91,9 @@ def test_evaluate_info_verify_and_check_design(project: Path) -> None:
     told = json.loads(mfd("evaluate", "--json", "-q", folder=project).stdout)
     assert told["split"] == "test" and told["tracks"] == 14
     assert "AUROC" in call("evaluate", "-q", "--no-probes", folder=project).said.upper()
+    said = mfd("report", "--explanations", "explain", folder=project).stdout
+    assert said.endswith("page: run/report.html\n") and "accuracy on the test bins" in said
+    assert '<a href="../explain/assay/report.html">assay</a>' in (project / "run/report.html").read_text()
     info = mfd("info", folder=project).stdout
     assert "dataset: dataset" in info and "run: run" in info and "peak tracks: 12" in info
     assert "as it was written" in mfd("verify", folder=project).stdout

@@ -13,7 +13,7 @@ from mfd_cli import __version__
 from mfd_cli.cli.completion import ASKED_BY_BASH, INSTRUCTION, answer_bash
 from mfd_cli.cli.ending import ended
 from mfd_cli.cli.enrichment import enrich_command
-from mfd_cli.cli.evaluation import evaluate_command, impute_command
+from mfd_cli.cli.evaluation import evaluate_command, impute_command, report_command
 from mfd_cli.cli.explain import explain_command
 from mfd_cli.cli.help import Sections, WithExamples
 from mfd_cli.cli.inspection import doctor_command, info_command, verify_command
@@ -39,6 +39,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "preprocess": preprocess_command,
     "train": train_command,
     "evaluate": evaluate_command,
+    "report": report_command,
     "score-variants": score_variants_command,
     "background": background_command,
     "enrich": enrich_command,

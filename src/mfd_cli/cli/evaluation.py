@@ -1,4 +1,4 @@
-"""mfd evaluate and mfd impute."""
+"""mfd evaluate, report and impute."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ from mfd_cli.cli.shared import (
     Split,
     Threads,
     kind_or_default,
+    load,
     one_of,
     opened,
     say_all,
     say_json,
+    say_result,
     split_named,
 )
 
@@ -96,6 +98,38 @@ def evaluate_command(
         shown = ["of", "measure", "probe", "from", "to", "value", "low", "high", "chance"]
         table(shown, [[row[key] for key in shown] for row in result.probes])
     say_all([f"tables: {folder}"])
+
+
+def report_command(
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Run folder, or one of several seeds' runs: the first [default: the project's].", autocompletion=runs
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="HTML file to write [default: RUN/report.html].")
+    ] = None,
+    explanations: Annotated[
+        list[Path] | None,
+        typer.Option("--explanations", help="Folder of mfd explain, or a page of it, to link to; repeatable."),
+    ] = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write one HTML page of a run: curves, accuracy, calibration, what the design can tell, and what to trust."""
+    from mfd_cli.cli.console import note
+    from mfd_cli.evaluation.run_report import report
+    from mfd_cli.runs.folder import run_folders
+
+    folder = path if path is not None else load(config, sets).run
+    seeds = run_folders(folder)
+    if len(seeds) > 1 and not quiet:
+        note(f"{folder} holds {len(seeds)} runs: the page is of the first, {seeds[0].name}")
+    say_result(report(seeds[0], output, explanations=explanations or (), force=force), as_json)
 
 
 def impute_command(

@@ -8,7 +8,7 @@ from typer.core import TyperCommand, TyperGroup
 
 SECTIONS = {
     "Start": ("doctor", "init", "simulate", "settings", "check-design", "preprocess"),
-    "Model": ("train", "evaluate", "qc", "impute", "predict", "embed"),
+    "Model": ("train", "evaluate", "report", "qc", "impute", "predict", "embed"),
     "Variants": ("background", "score-variants", "enrich"),
     "Explain": ("explain", "view"),
     "Files": ("info", "verify"),
@@ -26,6 +26,7 @@ EXAMPLES = {
     "preprocess": ("mfd preprocess --dry-run", "mfd preprocess"),
     "train": ("mfd train --dry-run", "mfd train --set train.epochs=5 --run short"),
     "evaluate": ("mfd evaluate", "mfd evaluate --split validation --json"),
+    "report": ("mfd report", "mfd report --json"),
     "qc": ("mfd qc --factor target",),
     "impute": ("mfd impute --metadata wanted.tsv",),
     "predict": ("mfd predict -r chr1:1001-3000", "mfd predict -R regions.bed --fix technical=average -o debiased"),

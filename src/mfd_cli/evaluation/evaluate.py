@@ -33,7 +33,7 @@ from mfd_cli.core.predictor import Head, Predictor
 from mfd_cli.core.shares import covariance_of, variance_shares, whole_latent
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
-from mfd_cli.evaluation.calibration import Reliability, calibration_lines
+from mfd_cli.evaluation.calibration import Reliability
 from mfd_cli.evaluation.calibration_picture import draw_calibration
 from mfd_cli.evaluation.comparison import (
     Reading,
@@ -43,6 +43,7 @@ from mfd_cli.evaluation.comparison import (
     score_baselines,
     spread_of_seeds,
 )
+from mfd_cli.evaluation.in_words import finding_lines
 from mfd_cli.evaluation.independence import (
     MOST_BINS,
     contributions,
@@ -99,16 +100,7 @@ class Evaluation:
             counts.append(f"{overall['signal_tracks']} with signal")
         figures = [f"{name} {value:.4f}" for name, value in overall.items() if isinstance(value, float)]
         averaged = f"{self.split}, {self.bins:,} bins, {', '.join(counts)}: {', '.join(figures)}"
-        calibration = calibration_lines(self.summary["calibration"]) if "calibration" in self.summary else []
-        seeds = [
-            f"{name} over {row['runs']:.0f} seeds: {row['mean']:.4f}, standard deviation {row['sd']:.4f}"
-            for name, row in self.summary.get("seeds", {}).items()
-        ]
-        parts = [
-            f"{name} part: estimated correlation with the truth {row['reliability']:.2f}, error {row['error']:.2f} logits"
-            for name, row in self.summary.get("parts", {}).items()
-        ]
-        return [averaged, *seeds, *calibration, *parts, *(f"note: {note}" for note in self.notes)]
+        return [averaged, *finding_lines(self.summary), *(f"note: {note}" for note in self.notes)]
 
 
 def evaluate(

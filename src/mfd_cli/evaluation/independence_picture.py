@@ -40,7 +40,7 @@ def draw_independence(path: Path, probes: Sequence[Mapping[str, Any]], weights: 
                 {"value": row["accuracy"], "low": None, "high": None, "chance": row["untrained"]} for row in weights
             ]
             labels = [f"{row['factor']} from {row['group']} weights, within {row['within']}" for row in weights]
-            title = "Accuracy, a factor from another group's weights (crosses: an untrained network's)"
+            title = "A factor from another group's weights (x: untrained)"
             _dots(axes[-1, 0], labels, rows, title)
         axes[0, 0].legend(loc="upper right", bbox_to_anchor=(1, 1.25), ncols=2, frameon=False)
         save(figure, path.with_suffix(""))

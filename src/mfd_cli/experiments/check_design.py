@@ -11,6 +11,8 @@ occurs with one level of that only.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mfd_cli.base.errors import ConfigError
@@ -29,6 +31,7 @@ from mfd_cli.experiments.confounds import (
 )
 from mfd_cli.experiments.left_over import LeftOver, left_over
 from mfd_cli.experiments.sources import read_sources
+from mfd_cli.settings.config import FactorConfig
 from mfd_cli.settings.project import Project
 
 
@@ -46,21 +49,11 @@ def check_design(project: Project, *, output: Path | None = None, force: bool = 
     sources = read_sources(project)
     held_out = check_table(project.config, sources)
     rows = [source.row for source in sources.tracks if source.id not in held_out]
-    levels, values = levels_by_factor(rows, factors), values_by_factor(rows, factors)
-    pairs = pairs_of(values, factors)
-    technical = project.config.resolved_model().technical
-    left = left_over(values, labels_by_factor(rows, factors), factors, technical)
-    report = DesignReport(
-        len(rows),
-        left,
-        technical,
-        describe_factors(rows, factors),
-        pairs,
-        inseparable_sets(levels, factors),
-        suggestions(values, pairs),
-        sources.controls,
-        project.config.tracks.control,
-        output,
+    report = replace(
+        design_of(rows, factors, project.config.resolved_model().technical),
+        controls=sources.controls,
+        control_column=project.config.tracks.control,
+        folder=output,
     )
     if output is not None:
         from mfd_cli.experiments.confounds_picture import draw_design
@@ -68,8 +61,28 @@ def check_design(project: Project, *, output: Path | None = None, force: bool = 
 
         with whole_folder(output) as folder:
             write_json(folder / "design.json", report.to_json())
-            rows_left = [{**vars(one), "within": ",".join(one.within)} for one in left]
+            rows_left = [{**vars(one), "within": ",".join(one.within)} for one in report.left]
             write_tsv(folder / "left.tsv", rows_left, list(LeftOver.__dataclass_fields__))
-            write_tsv(folder / "design.tsv", [vars(pair) for pair in pairs], list(Pair.__dataclass_fields__))
-            draw_design(folder / "design", list(factors), pairs, values)
+            write_tsv(folder / "design.tsv", [vars(pair) for pair in report.pairs], list(Pair.__dataclass_fields__))
+            draw_design(folder / "design", list(factors), report.pairs, values_by_factor(rows, factors))
     return report
+
+
+def design_of(
+    rows: Sequence[Mapping[str, str]], factors: Mapping[str, FactorConfig], technical: Collection[str]
+) -> DesignReport:
+    """Return what some metadata rows, those of training tracks, say of their factors; `technical` are the technical groups.
+
+    Raises MetadataError for a cell that is not of its factor's type.
+    """
+    levels, values = levels_by_factor(rows, factors), values_by_factor(rows, factors)
+    pairs = pairs_of(values, factors)
+    return DesignReport(
+        len(rows),
+        left_over(values, labels_by_factor(rows, factors), factors, technical),
+        list(technical),
+        describe_factors(rows, factors),
+        pairs,
+        inseparable_sets(levels, factors),
+        suggestions(values, pairs),
+    )

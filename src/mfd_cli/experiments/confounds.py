@@ -117,15 +117,21 @@ class DesignReport:
             "suggestions": list(self.suggestions),
         }
 
+    def confounds(self) -> list[str]:
+        """Return a sentence on each set that cannot be told apart, number that goes with another factor, and nesting."""
+        return [
+            *(set_sentence(names, count, self.tracks) for names, count in self.sets),
+            *(pair.number_sentence(self.tracks) for pair in self.pairs if pair.numeric),
+            *(pair.nested_sentence() for pair in self.pairs if pair.nested and pair.across_groups),
+        ]
+
     def lines(self) -> list[str]:
         """Return the report in words."""
         lines = [f"{self.tracks} tracks", *controls_sentence(self.controls, self.control_column), ""]
         lines += [*sentences(self.left, self.technical), ""]
         lines += [factor_line(row) for row in self.factors]
         lines.append("")
-        lines += [set_sentence(names, count, self.tracks) for names, count in self.sets]
-        lines += [pair.number_sentence(self.tracks) for pair in self.pairs if pair.numeric]
-        lines += [pair.nested_sentence() for pair in self.pairs if pair.nested and pair.across_groups]
+        lines += self.confounds()
         lines += [pair.line(self.tracks) for pair in self.pairs[:SHOWN_PAIRS]]
         if self.suggestions:
             lines += ["", "experiments that would help most to tell them apart:"]

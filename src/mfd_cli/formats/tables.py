@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,8 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mfd_cli.base.errors import OutputError
-from mfd_cli.base.files import whole_file
+from mfd_cli.base.errors import InputError, OutputError
+from mfd_cli.base.files import check_input, whole_file
+
+NOT_OURS = "it is not as mfd wrote it"
+"""The hint where a table of ours has been changed."""
 
 
 def write_tsv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
@@ -52,6 +56,34 @@ def _text(value: Any) -> str:
         return str(value)
     clean = "".join(" " if ord(letter) < 32 or 127 <= ord(letter) < 160 else letter for letter in value)
     return f"'{clean}" if clean[:1] in ("=", "+", "-", "@") and not _is_number(clean) else clean
+
+
+def read_tsv(path: Path, columns: Sequence[str], numbers: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Return the rows of a table that `write_tsv` wrote, column to text, without the apostrophe before what a spreadsheet would
+    take for a formula; in the columns `numbers` to a number, NaN where the cell is empty.
+
+    InputError where the file is missing, empty or no text, or a row lacks one of `columns` or has no number where one is due.
+    """
+    check_input(path)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            header = next(lines, [])
+            rows = [dict(zip(header, (cell.removeprefix("'") for cell in line))) for line in lines]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError("is not a table of text", path=path, hint=NOT_OURS) from error
+    return [_checked(row, columns, numbers, path, line) for line, row in enumerate(rows, start=2)]
+
+
+def _checked(
+    row: dict[str, str], columns: Sequence[str], numbers: Collection[str], path: Path, line: int
+) -> dict[str, Any]:
+    """A row with numbers in place of their text; InputError where it lacks a column or a number."""
+    if missing := [name for name in columns if name not in row]:
+        raise InputError(f"has no {missing[0]}", path=path, line=line, hint=NOT_OURS)
+    if wrong := [name for name in numbers if row.get(name) and not _is_number(row[name])]:
+        raise InputError(f"{wrong[0]} is {row[wrong[0]][:60]!r}, no number", path=path, line=line, hint=NOT_OURS)
+    return {name: float(text or "nan") if name in numbers else text for name, text in row.items()}
 
 
 def _is_number(text: str) -> bool:

@@ -28,7 +28,7 @@ SMALL = 0.0005
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as a page holds it: the stem of its files, its caption, and its PNG in base64."""
+    """A picture as a page holds it: the stem of its files (empty where it has none), its caption, and its PNG in base64."""
 
     stem: str
     caption: str

@@ -21,10 +21,20 @@ STYLE: Any = {
 
 def save(figure: Figure, stem: Path) -> None:
     """As PNG and SVG, without a date, so that the same figure gives the same bytes; laid out once, for both."""
-    figure.savefig(stem.with_suffix(".png"), dpi=130, metadata={"Software": None})
+    _save_png(figure, stem.with_suffix(".png"))
     figure.set_layout_engine("none")
     figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
     plt.close(figure)
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """As PNG alone, whatever the name of the file, with the same bytes each time."""
+    _save_png(figure, path)
+    plt.close(figure)
+
+
+def _save_png(figure: Figure, path: Path) -> None:
+    figure.savefig(path, format="png", dpi=130, metadata={"Software": None})
 
 
 def plain(text: str, most: int = 28) -> str:

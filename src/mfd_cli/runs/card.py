@@ -67,33 +67,66 @@ def model_card(folder: Path) -> str:
         factor_section(stored, config),
         confound_section(stored, config),
         training_section(stored, config),
-        accuracy_section(own, others),
+        accuracy_section(list(own.values()), others),
         limit_section(stored, config),
     )
-    return "\n".join([*header(stored, own), *(line for section in sections for line in ["", *section])]) + "\n"
+    return (
+        "\n".join([*header(stored, list(own.values())), *(line for section in sections for line in ["", *section])])
+        + "\n"
+    )
 
 
-def evaluations_of(folder: Path, weights: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the summaries of the evaluations of these weights, and the names of the folders that are of others."""
+def evaluations_of(folder: Path, weights: str) -> tuple[dict[Path, dict[str, Any]], list[str]]:
+    """Return the evaluations of these weights, folder -> summary, and the names of the folders that are of other weights."""
     places = [folder, *([folder.parent] if folder.name.startswith("seed-") else [])]
-    own, others = list[dict[str, Any]](), list[str]()
+    own, others = dict[Path, dict[str, Any]](), list[str]()
     for file in (file for place in places for file in sorted(place.glob("evaluation-*/summary.json"))):
         summary = read_summary(file)
         if summary["model"] == weights:
-            own.append(summary)
+            own[file.parent] = summary
         else:
             others.append(file.parent.name)
     return own, others
 
 
+class StoredCalibration(Stored):
+    """What an evaluation's reliability curve says in numbers."""
+
+    tracks: Natural
+    predicted_over_observed: float | None
+    slope: float | None
+
+
+class StoredPart(Stored):
+    """Means over tracks of how far a part lies from the truth."""
+
+    deviation: float
+    error: float
+    reliability: float
+
+
+class StoredSeeds(Stored):
+    """How far a score spreads over runs that differ by the seed."""
+
+    runs: Natural
+    mean: float
+    sd: float
+
+
 class StoredEvaluation(Stored):
-    """What summary.json of an evaluation must hold, as far as a card shows it."""
+    """What summary.json of an evaluation must hold, as far as a card and a report show it."""
 
     split: str
     bins: Natural
     model: str
     training_tracks: Averages = Field(default_factory=dict)
+    held_out_tracks: Averages = Field(default_factory=dict)
     baselines: dict[str, dict[str, Averages]] = Field(default_factory=dict)
+    calibration: StoredCalibration | None = None
+    parts: dict[str, StoredPart] = Field(default_factory=dict)
+    seeds: dict[str, StoredSeeds] = Field(default_factory=dict)
+    independence: list[dict[str, Any]] = Field(default_factory=list)
+    weights: list[dict[str, Any]] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
 
 
@@ -150,36 +183,47 @@ def title_of(stored: Mapping[str, Any]) -> str:
 
 def introduction(stored: Mapping[str, Any], config: Config) -> list[str]:
     """Return the title and what the model does."""
+    return [f"# {title_of(stored)}", "", escaped(model_words(stored, config))]
+
+
+def model_words(stored: Mapping[str, Any], config: Config) -> str:
+    """Return what the model does, in sentences."""
     model, size, tracks = stored["model"], config.bins.size, len(stored["tracks"])
     if model["head"] == "free":
         telling = "with an ordinary output layer, which does not tell groups of factors apart"
     else:
         telling = f"and says which part of each prediction belongs to which group of factors: {listed(sorted(model['groups']))}"
-    return [
-        f"# {title_of(stored)}",
-        "",
+    return (
         f"This model predicts {counted(tracks, 'track')} from DNA sequence, {telling}. It reads {model['window']:,} bp "
         f"and predicts the {size} bp in their middle. It was trained with mfd {stored['about'].get('mfd_version', '')}, "
-        f"which carries {METHOD} further.",
-    ]
+        f"which carries {METHOD} further."
+    )
 
 
 def data_section(stored: Mapping[str, Any], config: Config) -> list[str]:
     """Return on what the model was trained, and what was kept from it."""
-    about, kinds = stored["about"], [track["kind"] for track in stored["tracks"]]
-    held_out = stored["trained"].count(False) or "none"
+    about = stored["about"]
     return [
         "## Data",
         "",
-        f"The genome has {counted(len(about['contigs']), 'contig')} and {sum(about['contigs'].values()):,} bp. The tracks are "
-        f"{counted(kinds.count('peaks'), 'peak set')} and {counted(kinds.count('signal'), 'signal')}, {held_out} of which "
-        f"{'were' if held_out != 1 else 'was'} held out of training. The model was trained on {listed(about['trained_on'])}. "
-        f"{kept('test', config.split.test)} {kept('validation', config.split.validation)}",
+        escaped(data_words(stored, config)),
         "",
         f"- digest of the genome: `{about['genome_digest']}`",
         f"- digest of the dataset: `{about['dataset_digest']}`",
         f"- sha256 of the weights: `{about['weights_sha256']}`",
     ]
+
+
+def data_words(stored: Mapping[str, Any], config: Config) -> str:
+    """Return on what the model was trained, and what was kept from it, in sentences."""
+    about, kinds = stored["about"], [track["kind"] for track in stored["tracks"]]
+    held_out = stored["trained"].count(False) or "none"
+    return (
+        f"The genome has {counted(len(about['contigs']), 'contig')} and {sum(about['contigs'].values()):,} bp. The tracks are "
+        f"{counted(kinds.count('peaks'), 'peak set')} and {counted(kinds.count('signal'), 'signal')}, {held_out} of which "
+        f"{'were' if held_out != 1 else 'was'} held out of training. The model was trained on {listed(about['trained_on'])}. "
+        f"{kept('test', config.split.test)} {kept('validation', config.split.validation)}"
+    )
 
 
 def kept(split: str, contigs: Any) -> str:
@@ -191,13 +235,20 @@ def kept(split: str, contigs: Any) -> str:
 
 def factor_section(stored: Mapping[str, Any], config: Config) -> list[str]:
     """Return the table of factors: where each stands in the metadata, and its levels."""
+    rows = factor_rows(stored, config)
     lines = ["## Factors", "", "| factor | column | group | type | levels |", "|---|---|---|---|---|"]
+    return [*lines, *(f"| {' | '.join(map(escaped, row.values()))} |" for row in rows)]
+
+
+def factor_rows(stored: Mapping[str, Any], config: Config) -> list[dict[str, str]]:
+    """Return one row per factor: its column, group and type, and its first levels."""
+    rows = []
     for name, factor in stored["metadata"].items():
         levels = factor.get("vocabulary")
         shown = "numbers" if levels is None else f"{len(levels):,}: {few(levels, SHOWN_LEVELS)}"
-        cells = (name, factor["column"], config.factors[name].group, factor["type"], shown)
-        lines.append(f"| {' | '.join(map(escaped, cells))} |")
-    return lines
+        own = {"column": factor["column"], "group": config.factors[name].group, "type": factor["type"]}
+        rows.append({"factor": name, **own, "levels": shown})
+    return rows
 
 
 def confound_section(stored: Mapping[str, Any], config: Config) -> list[str]:
@@ -218,17 +269,12 @@ def confound_section(stored: Mapping[str, Any], config: Config) -> list[str]:
 
 def training_section(stored: Mapping[str, Any], config: Config) -> list[str]:
     """Return the network, how long it was trained, and what validation chose it by."""
-    model, about = stored["model"], stored["about"]
-    of_groups = listed([f"{count} {group}" for group, count in model["groups"].items()])
-    latents = f" ({of_groups})" if config.has_subspaces else ""
+    about = stored["about"]
     figures = [f"| `{name}` | {value:.4g} |" for name, value in about["validation"].items()]
     return [
         "## Training",
         "",
-        f"The network is a {model['backbone']} backbone of width {model['width']} on {model['kmer']}-mers with "
-        f"{model['filters'] or 'no'} motif filters, a {model['head']} head and {model['latent']} latents{latents}. The weights "
-        f"were taken after {about['windows']:,} windows, with seed {config.train.seed}, a learning rate of "
-        f"{config.train.lr:g} and batches of {config.train.batch_size} bins.",
+        escaped(training_words(stored, config)),
         "",
         "These weights were chosen on the validation bins, where they measured what follows. That they were chosen there makes "
         "the figures a little too good.",
@@ -239,6 +285,19 @@ def training_section(stored: Mapping[str, Any], config: Config) -> list[str]:
     ]
 
 
+def training_words(stored: Mapping[str, Any], config: Config) -> str:
+    """Return what the network is and how long it was trained, in sentences."""
+    model = stored["model"]
+    of_groups = listed([f"{count} {group}" for group, count in model["groups"].items()])
+    latents = f" ({of_groups})" if config.has_subspaces else ""
+    return (
+        f"The network is a {model['backbone']} backbone of width {model['width']} on {model['kmer']}-mers with "
+        f"{model['filters'] or 'no'} motif filters, a {model['head']} head and {model['latent']} latents{latents}. The weights "
+        f"were taken after {stored['about']['windows']:,} windows, with seed {config.train.seed}, a learning rate of "
+        f"{config.train.lr:g} and batches of {config.train.batch_size} bins."
+    )
+
+
 def accuracy_section(evaluations: Sequence[Mapping[str, Any]], others: Sequence[str]) -> list[str]:
     """Return what `mfd evaluate` measured, split by split, with the baselines; or that nothing was."""
     lines = ["## Measured accuracy"]
@@ -247,7 +306,7 @@ def accuracy_section(evaluations: Sequence[Mapping[str, Any]], others: Sequence[
     for summary in evaluations:
         lines += ["", *evaluation_lines(summary)]
     if others:
-        lines += ["", f"Not shown, since they are of other weights: {listed(others)}."]
+        lines += ["", f"Not shown, since they are of other weights: {escaped(listed(others))}."]
     return lines
 
 
@@ -272,9 +331,9 @@ def evaluation_lines(summary: Mapping[str, Any]) -> list[str]:
     return [*lines, *([""] if notes else []), *notes]
 
 
-def measured(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
-    """Yield the averages over training tracks that were measured: their name, what they are in words, and the value."""
-    averages = summary.get("training_tracks", {})
+def measured(summary: Mapping[str, Any], tracks: str = "training_tracks") -> Iterator[tuple[str, str, float]]:
+    """Yield the averages over training (or held-out) tracks that were measured: name, what it is in words, value."""
+    averages = summary.get(tracks, {})
     for name, words in MEASURES.items():
         if averages.get(name) is not None:
             yield name, words, averages[name]
@@ -282,13 +341,18 @@ def measured(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
 
 def limit_section(stored: Mapping[str, Any], config: Config) -> list[str]:
     """Return what the model must not be taken for."""
+    return ["## Limits", "", *(f"- {sentence}" for sentence in limits(stored, config))]
+
+
+def limits(stored: Mapping[str, Any], config: Config) -> list[str]:
+    """Return sentences on what the model must not be taken for."""
     own = [f"Predictions are made for bins of {config.bins.size} bp."]
     if len({track["kind"] for track in stored["tracks"]}) > 1:
         own.append(
             "Peak tracks and signals were trained together: the parts of the signals are less to be trusted, since they have "
             "another scale."
         )
-    return ["## Limits", "", *(f"- {sentence}" for sentence in (*own, *LIMITS))]
+    return [*own, *LIMITS]
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
@@ -301,10 +365,9 @@ def counted(count: int, what: str) -> str:
 
 def listed(names: Sequence[str]) -> str:
     """Return names in a sentence: a, b and c; of many only the first."""
-    shown = [escaped(name) for name in names]
-    if len(shown) > SHOWN_LEVELS:
-        return f"{', '.join(shown[:SHOWN_LEVELS])} and {len(shown) - SHOWN_LEVELS:,} more"
-    return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else "".join(shown)
+    if len(names) > SHOWN_LEVELS:
+        return f"{', '.join(names[:SHOWN_LEVELS])} and {len(names) - SHOWN_LEVELS:,} more"
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
 def escaped(text: str) -> str:

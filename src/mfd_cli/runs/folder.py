@@ -2,7 +2,7 @@
 
 run/model.safetensors   best weights
     model.json          format version, configuration, vocabularies, tracks, digests: all that is needed to use it
-    metrics.jsonl       one line per validation
+    metrics.jsonl       one line per validation (runs/curve.py); curves.png beside it shows them (training/record.py)
     last/               everything needed to resume exactly: state.safetensors and state.json
 """
 

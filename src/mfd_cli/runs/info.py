@@ -50,15 +50,21 @@ def verify_run(folder: Path) -> None:
 
 def lines_of(description: Mapping[str, Any]) -> list[str]:
     """Return a description in words, one fact a line."""
-    lines = [f"{description['what']}: {description['folder']}"]
+    facts = facts_of(description)
+    return [f"{description['what']}: {description['folder']}", *(f"  {what}: {text}" for what, text in facts.items())]
+
+
+def facts_of(description: Mapping[str, Any]) -> dict[str, str]:
+    """Return the facts of a description in words, what each is about -> what it says."""
+    facts = {}
     for key, value in description.items():
         if key in ("what", "folder") or value == {}:  # such as the positives of peak tracks where there are none
             continue
         inner = (
             [f"{name} {_short(each)}" for name, each in value.items()] if isinstance(value, dict) else [_short(value)]
         )
-        lines.append(f"  {key.replace('_', ' ')}: {', '.join(inner)}")
-    return lines
+        facts[key.replace("_", " ")] = ", ".join(inner)
+    return facts
 
 
 def _short(value: Any) -> str:
@@ -119,6 +125,7 @@ def _describe_run(folder: Path) -> dict[str, Any]:
         "tracks": len(stored["tracks"]),
         "held_out_tracks": stored["trained"].count(False),
         "trained_on": ", ".join(about["trained_on"]),
+        "seed": stored["configuration"]["train"]["seed"],
         "windows": about["windows"],
         "validation": about["validation"],
         "genome_digest": about["genome_digest"],

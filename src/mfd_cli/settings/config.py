@@ -272,6 +272,9 @@ class TrainConfig(Node):
         description="training windows from one validation to the next; default: an epoch, or 250,000 where it has more",
         examples=[100_000],
     )
+    tensorboard: bool = Field(
+        False, description="write what metrics.jsonl has to the folder tensorboard of the run too; needs that extra"
+    )
     validation_bins: Count = Field(20_000, description="at most this many bins are used for each validation")
     held_out: tuple[str | dict[str, str], ...] = Field(
         (),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from mfd_cli.runs.curve import read_curve
 from mfd_cli.settings.config import Config
 
 BINS = 1_500_000
@@ -25,7 +25,7 @@ def gain_line(metrics: Path) -> str:
 
     `metrics` is metrics.jsonl of its run: the best validations of either half are compared.
     """
-    lines = [json.loads(text) for text in metrics.read_text("utf-8").splitlines()]
+    lines = read_curve(metrics) if metrics.exists() else []
     half = lines[-1]["windows"] / 2 if lines else 0
     first = [line["skill"] for line in lines if line["windows"] <= half and "loss" in line]
     if not first:

@@ -20,6 +20,7 @@ from mfd_cli.experiments.strands import strand_partners, swapped_signs
 from mfd_cli.runs.batches import GenomeOnDevice, LabelledBins, Partners, home_of
 from mfd_cli.runs.draws import Draw, Tiling, thinned_in_stretches
 from mfd_cli.settings.project import Project
+from mfd_cli.training.record import check_board
 from mfd_cli.training.setup import Trainer, build, check_batch, fit_scale, outputs_of, stretch_of
 from mfd_cli.training.step import draws
 
@@ -79,6 +80,7 @@ def prepare(project: Project, device: torch.device, processes: Processes = ALONE
     Raises DatasetError where there is too little to train on, ConfigError or MetadataError where the settings do not fit
     the dataset, the model or the number of processes.
     """
+    check_board(project.config)
     config, dataset = project.config, open_dataset(project.dataset)
     outputs = outputs_of(dataset)
     check_columns(config, list(outputs[0].metadata), READ_COLUMNS, project.dataset)

@@ -126,10 +126,10 @@ SHOWN = 4
 
 
 def plan_of(config: Config) -> dict[str, Any]:
-    """Return what makes a training what it is: everything but paths, the clock, and where data are kept."""
+    """Return what makes a training what it is: everything but paths, the clock, where data are kept, and TensorBoard."""
     plan = config.model_dump(mode="json", include={"factors", "model", "objective", "train"})
     plan[CHOSEN_BY] = SELECTION
-    for name in ("max_minutes", "memory"):
+    for name in ("max_minutes", "memory", "tensorboard"):
         plan["train"].pop(name)
     return plan
 

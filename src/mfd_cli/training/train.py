@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -34,6 +34,7 @@ from mfd_cli.engine.processes import join_processes
 from mfd_cli.experiments.confounds import worst_confounds
 from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.batches import LabelledBins
+from mfd_cli.runs.curve import read_curve
 from mfd_cli.runs.folder import (
     DESCRIPTION,
     LAST,
@@ -52,6 +53,7 @@ from mfd_cli.settings.project import Project
 from mfd_cli.training.not_finite import batches_named, check_gradients
 from mfd_cli.training.plan import TIMED_STEPS, FirstSteps, TrainingPlan, plan_left
 from mfd_cli.training.prepare import Ready, prepare
+from mfd_cli.training.record import BOARD, CURVES, Record, recording
 from mfd_cli.training.resume import Interrupted, LastState, restore, save_state
 from mfd_cli.training.setup import Trainer, outputs_of
 from mfd_cli.training.step import draws, learn, learn_variances
@@ -92,7 +94,7 @@ def train(
         ready = prepare(project, device, processes)
         if state is not None:
             go_on(ready.trainer, folder, state, warn)
-        course = Course(ready, ready.training_bins(), ready.validation_bins(), folder, progress, note)
+        course = Course(ready, ready.training_bins(), ready.validation_bins(), folder, progress, note, warn)
         if note:
             for factor, level in ready.trainer.model.metadata.sole_levels().items():
                 note(sole_level_words(factor, level))
@@ -142,7 +144,7 @@ def plan_training(
 
 @dataclass
 class Course:
-    """A training from the trainer's present step to its end. `progress` and `note` belong to the first process."""
+    """A training from the trainer's present step to its end. `progress`, `note` and `warn` belong to the first process."""
 
     ready: Ready
     training: LabelledBins
@@ -150,6 +152,7 @@ class Course:
     folder: Path
     progress: Progress | None
     note: Say | None
+    warn: Say | None
 
     def __post_init__(self) -> None:
         self.trainer = self.ready.trainer
@@ -163,13 +166,15 @@ class Course:
         # Genome and labels in the host's memory: a thread gathers the bytes of the next batches while this one is learnt.
         prefetch = trainer.config.train.memory == "host" or self.ready.home != trainer.device
         batches = self.training.stream(draws(trainer, self.training.tiling), prefetch)
-        with stop_signals() as stopped, batches_named(self.ready.draw_of, self.ready.bins, self.ready.dataset.contigs):
+        named = batches_named(self.ready.draw_of, self.ready.bins, self.ready.dataset.contigs)
+        kept = recording(self.folder, trainer.config, trainer.step, self.warn) if processes.first else nullcontext()
+        with kept as record, stop_signals() as stopped, named:
             started = self._begin_step()
             for batch in batches:
                 learn(trainer, batch, self.training.counts)
                 trainer.seconds += time.monotonic() - started
                 self._end_step()
-                done = self._validate_if_due()
+                done = self._validate_if_due(record)
                 # All processes hear of a signal, or of the end, that only one of them knows.
                 number = processes.agree(stopped())
                 if number:
@@ -198,18 +203,17 @@ class Course:
             self.note(self.plan.measured(self.first_steps).line())
             self.note = None
 
-    def _validate_if_due(self) -> bool:
+    def _validate_if_due(self, record: Record | None) -> bool:
         """Whether training should end, after a validation if one is due."""
         trainer, done = self.trainer, out_of_time(self.trainer)
         if due(trainer) or done:
             check_gradients(trainer)
             learn_variances(trainer)
-            first = trainer.processes.first
-            if first:
+            if record is not None:
                 dataset, scale = self.ready.dataset, self.ready.scale
-                done |= validate(trainer, self.validation, dataset, self.folder, scale, self.about)
+                done |= validate(trainer, self.validation, dataset, record, scale, self.about)
             trainer.sums.clear()  # before the state is saved: the curve of a resumed training begins anew here too
-            if first:
+            if record is not None:
                 save_state(trainer, self.folder)
         return done
 
@@ -285,7 +289,13 @@ def begin_run(trainer: Trainer, folder: Path, begun: bool) -> None:
             if not is_right(path):
                 remove(path)
         save_state(trainer, folder)
-    for name in (DESCRIPTION, WEIGHTS, METRICS):  # the description first: without it there is no model in the folder
+    for name in (
+        DESCRIPTION,
+        WEIGHTS,
+        METRICS,
+        CURVES,
+        BOARD,
+    ):  # without the first there is no model
         remove(folder / name)
 
 
@@ -300,6 +310,10 @@ def remove(path: Path) -> None:
 def go_on(trainer: Trainer, folder: Path, state: LastState, warn: Say | None) -> None:
     """Put the trainer where the stored state left off. ConfigError or RunError where it is not this training's."""
     restore(trainer, folder, *state)
+    if (folder / METRICS).exists():
+        read_curve(
+            folder / METRICS
+        )  # a curve that nothing can be added to is told of now, not after the first validation
     then, now = state[1]["threads"], torch.get_num_threads()
     if trainer.config.train.deterministic and then != now:
         raise ConfigError(

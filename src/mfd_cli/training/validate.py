@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mfd_cli.base.files import whole_file
 from mfd_cli.core.losses import SignalScale, prediction_loss
 from mfd_cli.core.metrics import auroc_auprc, correlation
 from mfd_cli.core.model import MfdModel, in_evaluation
 from mfd_cli.core.unseen import fill_held_out
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.runs.batches import LabelledBins
-from mfd_cli.runs.folder import METRICS, Run, save_run
+from mfd_cli.runs.folder import Run, save_run
+from mfd_cli.training.record import Record
 from mfd_cli.training.setup import Best, Trainer, outputs_of
 
 FEWEST_POSITIVES = 5
@@ -51,9 +48,10 @@ def out_of_time(trainer: Trainer) -> bool:
 
 
 def validate(
-    trainer: Trainer, data: LabelledBins, dataset: Dataset, folder: Path, scale: SignalScale, about: dict[str, Any]
+    trainer: Trainer, data: LabelledBins, dataset: Dataset, record: Record, scale: SignalScale, about: dict[str, Any]
 ) -> bool:
-    """Measure the averaged model, keep it if it is the best, add to metrics.jsonl; return whether training should end."""
+    """Measure the averaged model, record that, keep it in the record's folder if it is the best; return whether training
+    should end."""
     started = time.monotonic()
     fill_held_out(trainer.average, [track.kind for track in outputs_of(dataset)])
     predicted = predict_bins(trainer.average, data, trainer.config.objective.signal_weight, trainer.used)
@@ -75,11 +73,11 @@ def validate(
         **measured,
         "best": better,
     }
-    append_metrics(folder / METRICS, line)
+    record.add(line)
     if better:
         summary = {**about, "step": trainer.step, "windows": line["windows"], "validation": measured}
         calibrated = scale.calibrated(predicted.expected, predicted.signal) if predicted else scale
-        save_run(Run(folder, trainer.config, trainer.average, outputs_of(dataset), calibrated, summary))
+        save_run(Run(record.folder, trainer.config, trainer.average, outputs_of(dataset), calibrated, summary))
     return trainer.best.without_improvement >= trainer.config.train.patience
 
 
@@ -176,12 +174,3 @@ def _varies(signal: Tensor) -> Tensor:
     known = ~torch.isnan(signal)
     largest = signal.masked_fill(~known, -torch.inf).amax(0)
     return largest > signal.masked_fill(~known, torch.inf).amin(0)
-
-
-def append_metrics(path: Path, line: Mapping[str, Any]) -> None:
-    """Add a line to metrics.jsonl, dropping lines of a future that a resumed run has not reached yet."""
-    earlier = []
-    if path.is_file():
-        earlier = [text for text in path.read_text("utf-8").splitlines() if json.loads(text)["step"] < line["step"]]
-    with whole_file(path) as temporary:
-        temporary.write_text("\n".join([*earlier, json.dumps(line)]) + "\n", "utf-8")

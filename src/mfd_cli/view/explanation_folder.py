@@ -10,9 +10,10 @@ from typing import NamedTuple
 from mfd_cli.base.errors import InputError
 from mfd_cli.base.files import names_of_files
 from mfd_cli.formats.bigwig_reader import check_bigwig
+from mfd_cli.formats.tables import read_tsv
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.view.drawn import POSITIVE
-from mfd_cli.view.read_folder import read_runs, rows_of
+from mfd_cli.view.read_folder import read_runs
 from mfd_cli.view.shown import NumbersTrack, Table, Track, overlaps, written
 
 
@@ -59,7 +60,7 @@ class ExplanationFolder:
 def open_explanation(path: Path, top: int) -> ExplanationFolder:
     """Open a folder of `mfd explain`. InputError where regions.tsv is not as it was written, or a bigWig is missing."""
     table = path / "regions.tsv"
-    rows = rows_of(table, ("level", "contig", "start", "end", "score"))
+    rows = read_tsv(table, ("level", "contig", "start", "end", "score"))
     bins = [_explained(row, table, number) for number, row in enumerate(rows, start=2)]
     directions = list(dict.fromkeys(one.direction for one in bins))
     files = {name: path / f"{stem}.bw" for name, stem in zip(directions, names_of_files(directions))}

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 
 from mfd_cli.base.errors import InputError
 from mfd_cli.formats.bigwig_reader import check_bigwig
+from mfd_cli.formats.tables import read_tsv
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.settings.names import TOTAL
 from mfd_cli.view.drawn import axis_of, colour_of
-from mfd_cli.view.read_folder import read_runs, rows_of
+from mfd_cli.view.read_folder import read_runs
 from mfd_cli.view.shown import NumbersTrack, Table, Track, written
 
 
@@ -62,7 +63,7 @@ class PredictionFolder:
 
 def open_predictions(path: Path, top: int) -> PredictionFolder:
     """Open a folder of `mfd predict`. InputError where it has no bigWigs; SignalError where the first one is damaged."""
-    outputs = rows_of(path / "outputs.tsv", ("output", "file", "part", "scale"))
+    outputs = read_tsv(path / "outputs.tsv", ("output", "file", "part", "scale"))
     if not outputs or not all(row["file"] for row in outputs):
         raise InputError("holds no bigWigs to show", path=path, hint="mfd predict --bigwig writes them")
     return PredictionFolder(path, check_bigwig(path / outputs[0]["file"]), outputs, top)

@@ -1,0 +1,93 @@
+"""Where the numbers of each validation go: metrics.jsonl, the picture of its curves, and TensorBoard if that is wanted.
+
+run/metrics.jsonl    one line per validation
+    curves.png       the same as a picture, drawn anew after each validation
+    tensorboard/     the same for TensorBoard, with train.tensorboard
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mfd_cli.base.errors import ConfigError
+from mfd_cli.runs.curve import add_to_curve
+from mfd_cli.runs.folder import METRICS
+from mfd_cli.settings.config import Config
+
+CURVES, BOARD = "curves.png", "tensorboard"
+"""The names of the picture and of TensorBoard's folder in a run folder."""
+
+
+@dataclass
+class Record:
+    """The record of a training in its run folder. `writer` is TensorBoard's SummaryWriter, or None where none is wanted."""
+
+    folder: Path
+    warn: Callable[[str], None] | None = None
+    writer: Any = None
+    failed: set[str] = field(default_factory=set)
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Record the numbers of a validation, name -> number; they count from `step`."""
+        lines = add_to_curve(self.folder / METRICS, line)
+        self._beside(CURVES, lambda: draw(self.folder / CURVES, lines))
+        if self.writer is not None:
+            self._beside(BOARD, lambda: self._tell_board(line))
+
+    def _tell_board(self, line: Mapping[str, Any]) -> None:
+        """Write every number of a line but its step, which is where it stands."""
+        for name, value in line.items():
+            if name != "step":
+                self.writer.add_scalar(name, float(value), line["step"])
+        self.writer.flush()
+
+    def _beside(self, name: str, write: Callable[[], None]) -> None:
+        """Write something that the training can do without: a failure is a warning, once."""
+        try:
+            write()
+        except Exception as error:  # whatever a library raises, hours of training must not be lost by a picture
+            if self.warn and name not in self.failed:
+                self.warn(f"{self.folder / name} is not written, and training goes on: {' '.join(str(error).split())}")
+            self.failed.add(name)
+
+
+def draw(path: Path, lines: list[dict[str, Any]]) -> None:
+    """Write the picture of curves. Its libraries are loaded when the first validation is over, not when training begins."""
+    from mfd_cli.evaluation.curves_picture import write_curves
+
+    write_curves(path, lines)
+
+
+@contextmanager
+def recording(folder: Path, config: Config, step: int, warn: Callable[[str], None] | None) -> Iterator[Record]:
+    """Yield the record of a training that goes on from `step`; what TensorBoard has from behind it counts no more."""
+    writer = None
+    if config.train.tensorboard:
+        writer = summary_writer()(str(folder / BOARD), purge_step=step + 1 if step else None)
+    try:
+        yield Record(folder, warn, writer)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def check_board(config: Config) -> None:
+    """Raise ConfigError where TensorBoard is wanted and not installed."""
+    if config.train.tensorboard:
+        summary_writer()
+
+
+def summary_writer() -> Any:
+    """Return the class that writes for TensorBoard; ConfigError where its package is missing, or does not work."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError(
+            "train.tensorboard needs the package tensorboard, which is not installed here, or does not work",
+            hint="pip install 'mfd-cli[tensorboard]', or train without it",
+        ) from error
+    return SummaryWriter
