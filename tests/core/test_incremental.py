@@ -20,7 +20,10 @@ SHAPES = [(8, 128, 1), (8, 384, 2), (6, 640, 1), (8, 1152, 3), (4, 2176, 2)]
 def network(width: int, window: int, order: int, dtype: torch.dtype) -> tuple[DilatedBackbone, nn.BatchNorm1d]:
     """A network whose norms do something; large weights, so that a base in the middle matters."""
     torch.manual_seed(width + window)
-    backbone, norm = DilatedBackbone(width, window, order, 12).to(dtype), nn.BatchNorm1d(12, affine=False).to(dtype)
+    backbone, norm = (
+        DilatedBackbone(width, window, order, 12, filters=5).to(dtype),
+        nn.BatchNorm1d(12, affine=False).to(dtype),
+    )
     move_norms([*backbone.modules(), norm])
     return backbone.eval(), norm.eval()
 

@@ -28,7 +28,7 @@ FACTORS = {
     "assay": {"column": "Assay", "group": "technical", "role": "both"},
     "lab": {"column": "Lab", "group": "technical"},
 }
-MODEL = {"preset": "small", "head": "conditioned", "width": 8, "window": 384, "latent": 16, "hidden": 8}
+MODEL = {"preset": "small", "head": "conditioned", "width": 8, "window": 384, "latent": 16, "filters": 4, "hidden": 8}
 MOTIFS = {"CTCF": "CCA" * 10, "GATA1": "GATA" * 8}  # long and plain, so that a tiny model learns them in seconds
 TOML = """[factors.target]
 column = "Target"
@@ -41,6 +41,7 @@ group = "technical"
 [model]
 preset = "small"
 width = 8
+filters = 4
 window = 384
 latent = 16
 hidden = 8

@@ -25,16 +25,16 @@ _PLACE = BIN - 1
 
 
 def best_matches(x: Tensor, weight: Tensor, order: int) -> Tensor:
-    """Return the best match of each filter in each bin, (batch, filters, bins) float32, of one-hot k-mers.
+    """Return the best match of each filter in each bin, (batch, filters, bins) in its precision, of one-hot k-mers.
 
     `x` (batch, 4^k, bins x 128 + 2 x REACH), `weight` (filters, 4^k, KERNEL). A match belongs to the bin of its middle.
     """
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         place = places_of_best(x.detach(), weight.detach(), order)
         with torch.autocast(x.device.type, enabled=False):
-            return scores_at(x.float(), weight, order, place)
+            return scores_at(x.to(weight.dtype), weight, order, place)
     scores = match_scores(x, both_strands(weight, order))
-    return stronger_strand(scores.unflatten(1, (-1, BIN)).amax(2)).transpose(1, 2).float()
+    return stronger_strand(scores.unflatten(1, (-1, BIN)).amax(2)).transpose(1, 2).to(weight.dtype)
 
 
 def both_strands(weight: Tensor, order: int) -> Tensor:

@@ -292,7 +292,7 @@ def training_words(stored: Mapping[str, Any], config: Config) -> str:
     latents = f" ({of_groups})" if config.has_subspaces else ""
     return (
         f"The network is a {model['backbone']} backbone of width {model['width']} on {model['kmer']}-mers with "
-        f"{model['filters'] or 'no'} motif filters, a {model['head']} head and {model['latent']} latents{latents}. The weights "
+        f"{model.get('filters') or 'no'} motif filters, a {model['head']} head and {model['latent']} latents{latents}. The weights "
         f"were taken after {stored['about']['windows']:,} windows, with seed {config.train.seed}, a learning rate of "
         f"{config.train.lr:g} and batches of {config.train.batch_size} bins."
     )

@@ -114,7 +114,7 @@ def _describe_run(folder: Path) -> dict[str, Any]:
         "format_version": stored["version"],
         "head": model["head"],
         "backbone": f"{model['backbone']}, width {model['width']}, window {model['window']} bp, "
-        f"{model['kmer']}-mer input, {model['filters'] or 'no'} motif filters",
+        f"{model['kmer']}-mer input, {model.get('filters') or 'no'} motif filters",
         "latent": model["groups"],
         "factors": {
             name: f"has one level ({sole_levels[name]}) and contributes nothing"

@@ -367,7 +367,7 @@ class ResolvedModel(Node):
     window: int
     kmer: int
     latent: int
-    filters: int
+    filters: int = 0
     groups: dict[str, int]
     technical: list[str] = Field(default_factory=lambda: [TECHNICAL])
     hidden: int
