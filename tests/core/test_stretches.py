@@ -86,8 +86,8 @@ def test_a_bin_depends_on_the_bases_in_its_reach_and_on_no_other() -> None:
         for moved, edge, end in zip(bins_moved, edges, ends):
             assert not moved or edge <= position < end
     # Which of the bases near the edge matter depends on the maxima; that some do does not.
-    assert any(seen[position][0] for position in seen if position < edges[0] + 400)
-    assert any(seen[position][-1] for position in seen if position >= ends[-1] - 400)
+    assert any(seen[position][0] for position in seen if position < edges[0] + 600)
+    assert any(seen[position][-1] for position in seen if position >= ends[-1] - 600)
     for position in (edges[0] - 1, ends[-1]):
         assert changed(position) == [False] * bins
     middle = (backbone.margin + 1) * 128 + 64

@@ -290,11 +290,12 @@ def training_words(stored: Mapping[str, Any], config: Config) -> str:
     model = stored["model"]
     of_groups = listed([f"{count} {group}" for group, count in model["groups"].items()])
     latents = f" ({of_groups})" if config.has_subspaces else ""
+    filters = model.get("filters") or "no"
     return (
-        f"The network is a {model['backbone']} backbone of width {model['width']} on {model['kmer']}-mers with "
-        f"{model.get('filters') or 'no'} motif filters, a {model['head']} head and {model['latent']} latents{latents}. The weights "
-        f"were taken after {stored['about']['windows']:,} windows, with seed {config.train.seed}, a learning rate of "
-        f"{config.train.lr:g} and batches of {config.train.batch_size} bins."
+        f"The network is a {model['backbone']} backbone of width {model['width']} on {model['kmer']}-mers with {filters} motif "
+        f"filters, a {model['head']} head and {model['latent']} latents{latents}. The weights were taken after "
+        f"{stored['about']['windows']:,} windows, with seed {config.train.seed}, a learning rate of {config.train.lr:g} and "
+        f"batches of {config.train.batch_size} bins."
     )
 
 
