@@ -55,9 +55,13 @@ class ConvBlock(nn.Module):
         padding = (kernel - 1) // 2 * dilation
         self.conv = nn.Conv1d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False)
 
-    def forward(self, x: Tensor, multiple: int = 1) -> Tensor:
-        """(batch, inputs, length) to (batch, outputs, length), both filled up with channels of zeros to a `multiple`."""
-        return convolved(self.conv, F.gelu(self.norm(x), approximate="tanh"), multiple)
+    def forward(self, x: Tensor, multiple: int = 1, share: Tensor | None = None) -> Tensor:
+        """(batch, inputs, length) to (batch, outputs, length), both filled up with channels of zeros to a `multiple`.
+
+        `share` (batch, inputs, length) is what the activations are multiplied by.
+        """
+        active = F.gelu(self.norm(x), approximate="tanh")
+        return convolved(self.conv, active if share is None else active * share, multiple)
 
 
 def convolved(conv: nn.Conv1d, x: Tensor, multiple: int) -> Tensor:
@@ -146,10 +150,13 @@ class DilatedBackbone(nn.Module):
         """Whether the margin ends before what a bin depends on does."""
         return self.margin * BIN < self.reach
 
-    def forward(self, x: Tensor) -> Tensor:
-        """One-hot k-mers (batch, 4^k, (bins + 2 x margin) x 128) to (batch, latent, bins), not yet normalised."""
+    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """One-hot k-mers (batch, 4^k, (bins + 2 x margin) x 128) to (batch, latent, bins), not yet normalised.
+
+        `kept` (batch, filters, bins) is what each motif filter counts for in a step of training: see `kept_filters`.
+        """
         multiple = self.multiple or (TENSOR_CORE if x.is_cuda else 1)
-        of_motifs = self.motifs_pointwise(self.matches(x)) if self.filters else None
+        of_motifs = self.motifs_pointwise(self.matches(x), share=kept) if self.filters else None
         x = convolved(self.stem, x, multiple)  # (batch, width / 2, length)
         x = max_pool(x + self.stem_residual(x, multiple))
         for block, residual in zip(self.tower, self.tower_residual):

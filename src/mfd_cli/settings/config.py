@@ -247,6 +247,9 @@ class TrainConfig(Node):
     weight_decay: float = Field(
         0.03, ge=0, description="of weight matrices, per step and relative to the learning rate"
     )
+    dropout: float = Field(
+        0.3, ge=0, lt=1, description="share of the motif filters that each bin goes without in a step of training"
+    )
     precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto: bf16 on CUDA, float32 on a CPU")
     compile: bool = Field(
         False,

@@ -19,6 +19,8 @@ from mfd_cli.runs.draws import Draw, Tiling
 from mfd_cli.training.not_finite import any_not_finite, check_gradients, stop_not_finite
 from mfd_cli.training.setup import Later, Trainer
 
+DROPOUT = 1
+"""What tells the random numbers of dropout from others of the same seed and step."""
 EMA_DECAY = 0.999
 """Share of the running average that each step keeps, once training is some hundred steps old."""
 
@@ -53,8 +55,10 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
         group["lr"] = trainer.config.train.lr * rate(trainer.step, trainer.total_steps)
     trainer.model.train()
     own = trainer.processes.share(len(batch.codes))
+    kept = kept_filters(trainer, len(batch.codes), len(batch.peaks))
     with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.autocast):
-        features = one_row_a_bin(trainer.backbone(trainer.model.columns(batch.codes[own])))
+        columns = trainer.model.columns(batch.codes[own])
+        features = one_row_a_bin(trainer.backbone(columns, None if kept is None else kept[own]))
     # From here on every process computes the same, from the features of all.
     latent = trainer.model.norm(trainer.processes.gather(features).float())
     head = trainer.model.head
@@ -94,6 +98,21 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
         trainer.sums[name] = trainer.sums.get(name, 0.0) + value.double()
     trainer.sums["steps"] = trainer.sums.get("steps", 0.0) + 1
     trainer.step += 1
+
+
+def kept_filters(trainer: Trainer, stretches: int, bins: int) -> Tensor | None:
+    """Return what each motif filter counts for in the `bins` of a batch, (stretches, filters, bins of each): 0 or, so that the
+    mean is 1, a little more than 1. None where all are kept.
+
+    A function of seed and step, drawn on the host for the whole batch, so that neither a resumed training nor one of several
+    processes is another.
+    """
+    share, filters = trainer.config.train.dropout, trainer.model.settings.filters
+    if not share or not filters:
+        return None
+    rng = np.random.default_rng([trainer.config.train.seed, trainer.step, DROPOUT])
+    kept = rng.random((stretches, filters, bins // stretches), np.float32) >= share
+    return torch.from_numpy(kept / np.float32(1 - share)).to(trainer.device, non_blocking=True)
 
 
 def seen_by_penalties(trainer: Trainer, bins: int) -> Tensor | None:
