@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mfd_cli.base.errors import ConfigError, OutputError
-from mfd_cli.cli.completion import words
+from mfd_cli.cli.completion import runs, words
 from mfd_cli.cli.shared import (
     ConfigFile,
     DatasetFolder,
@@ -42,6 +42,10 @@ def train_command(
     gpus: Gpus = None,
     dataset: DatasetFolder = None,
     run: RunFolder = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Start from another run's backbone.", autocompletion=runs),
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
     seed: Seed = None,
     head: Annotated[
@@ -83,6 +87,7 @@ def train_command(
     flags = {
         "data.dataset": dataset,
         "data.run": run,
+        "data.start_from": start_from,
         "train.epochs": epochs,
         "train.seed": seed,
         "model.head": head,

@@ -228,7 +228,7 @@ def training_section(stored: Mapping[str, Any], config: Config) -> list[str]:
         f"The network is a {model['backbone']} backbone of width {model['width']} on {model['kmer']}-mers with a "
         f"{model['head']} head and {model['latent']} latents{latents}. The weights were taken after {about['windows']:,} "
         f"windows, with seed {config.train.seed}, a learning rate of {config.train.lr:g} and batches of "
-        f"{config.train.batch_size} bins.",
+        f"{config.train.batch_size} bins.{started_sentence(about, config)}",
         "",
         "These weights were chosen on the validation bins, where they measured what follows. That they were chosen there makes "
         "the figures a little too good.",
@@ -237,6 +237,19 @@ def training_section(stored: Mapping[str, Any], config: Config) -> list[str]:
         "|---|---|",
         *figures,
     ]
+
+
+def started_sentence(about: Mapping[str, Any], config: Config) -> str:
+    """Return a sentence on the run that the training started from, with the share of it in which the backbone stayed as it was;
+    empty where it started from none."""
+    source, thaw = about.get("source"), config.train.thaw
+    if source is None:
+        return ""
+    frozen = {0.0: "", 1.0: ", which stayed as it was"}.get(thaw, f", which stayed as it was for {thaw:.0%} of it")
+    return (
+        f" The training started from the backbone of {escaped(source['path'])} (sha256 of its weights "
+        f"`{source['weights_sha256']}`){frozen}."
+    )
 
 
 def accuracy_section(evaluations: Sequence[Mapping[str, Any]], others: Sequence[str]) -> list[str]:

@@ -50,6 +50,15 @@ class StoredScale(Stored):
     """Absent in a run that never measured it."""
 
 
+class StoredSource(Stored):
+    """The run that a training started from: its path as it was given, the digest of its weights, and what of the network's
+    shape was taken from it because no setting said it."""
+
+    path: str
+    weights_sha256: Sha256
+    shape: dict[str, int | str]
+
+
 class StoredAbout(Stored):
     """What the model was made from, and how good it was on the validation bins."""
 
@@ -60,6 +69,7 @@ class StoredAbout(Stored):
     trained_on: list[str]
     windows: Natural
     validation: dict[str, float]
+    source: StoredSource | None = None
 
 
 class Description(StoredTracks):
@@ -96,6 +106,7 @@ class State(Stored):
     threads: Annotated[int, Field(ge=1)]
     plan: dict[str, Any]
     dataset: Sha256
+    source: StoredSource | None = None
     file: Annotated[str, Field(pattern=r"^state-[0-9]{1,20}\.[a-z]{1,20}$")]  # a name, not a path to elsewhere
     sha256: Sha256
 

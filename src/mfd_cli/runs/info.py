@@ -120,11 +120,18 @@ def _describe_run(folder: Path) -> dict[str, Any]:
         "held_out_tracks": stored["trained"].count(False),
         "trained_on": ", ".join(about["trained_on"]),
         "windows": about["windows"],
+        "started_from": started_from(about),
         "validation": about["validation"],
         "genome_digest": about["genome_digest"],
         "dataset_digest": about["dataset_digest"],
         "weights_sha256": about["weights_sha256"],
     }
+
+
+def started_from(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return the path and the digest of the run that a run was started from; nothing where it was not."""
+    source = about.get("source")
+    return {} if source is None else {"run": source["path"], "weights_sha256": source["weights_sha256"]}
 
 
 def _size(factor: Mapping[str, Any]) -> str:

@@ -52,8 +52,14 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
     for group in trainer.optimiser.param_groups:
         group["lr"] = trainer.config.train.lr * rate(trainer.step, trainer.total_steps)
     trainer.model.train()
+    if trainer.frozen:  # running averages must not move either; weights without a gradient, the optimiser leaves alone
+        trainer.model.backbone.eval()
+        trainer.model.norm.eval()
     own = trainer.processes.share(len(batch.codes))
-    with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.autocast):
+    with (
+        torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.autocast),
+        torch.set_grad_enabled(not trainer.frozen),
+    ):
         features = one_row_a_bin(trainer.backbone(trainer.model.columns(batch.codes[own])))
     # From here on every process computes the same, from the features of all.
     latent = trainer.model.norm(trainer.processes.gather(features).float())
