@@ -279,6 +279,7 @@ class FreeHead(nn.Module):
         self.weight = nn.Parameter(torch.randn(len(bias), latent) * START / math.sqrt(3 * latent))
         used = torch.tensor(list(trained), dtype=torch.float32)
         self.register_buffer("centre", used / used.sum())
+        self.register_buffer("rows", torch.nonzero(used)[:, 0], persistent=False)
         self.groups = {"free": latent}
         self.slices = edges_of(self.groups)
         self.subspaces = self.slices
@@ -289,5 +290,6 @@ class FreeHead(nn.Module):
 
     def weights(self) -> HeadWeights:
         """Return the layer as the mean row over the training tracks and each track's difference from it."""
-        shared = self.get_buffer("centre") @ self.weight
+        rows = self.get_buffer("rows")
+        shared = self.get_buffer("centre")[rows] @ self.weight[rows]  # other rows do not touch its bits
         return HeadWeights(self.bias, shared, {"free": self.weight - shared}, self.slices)

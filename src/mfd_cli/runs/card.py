@@ -173,13 +173,25 @@ def data_section(stored: Mapping[str, Any], config: Config) -> list[str]:
         "",
         f"The genome has {counted(len(about['contigs']), 'contig')} and {sum(about['contigs'].values()):,} bp. The tracks are "
         f"{counted(kinds.count('peaks'), 'peak set')} and {counted(kinds.count('signal'), 'signal')}, {held_out} of which "
-        f"{'were' if held_out != 1 else 'was'} held out of training. The model was trained on {listed(about['trained_on'])}. "
+        f"{'were' if held_out != 1 else 'was'} held out of training. {added_sentence(stored)}"
+        f"The model was trained on {listed(about['trained_on'])}. "
         f"{kept('test', config.split.test)} {kept('validation', config.split.validation)}",
         "",
         f"- digest of the genome: `{about['genome_digest']}`",
         f"- digest of the dataset: `{about['dataset_digest']}`",
         f"- sha256 of the weights: `{about['weights_sha256']}`",
     ]
+
+
+def added_sentence(stored: Mapping[str, Any]) -> str:
+    """Return a sentence on tracks that were added to a run after its training, with a space behind it; empty where none was."""
+    other = stored["about"].get("added_to")
+    if other is None:
+        return ""
+    return (
+        f"{sum(stored['added'])} of the tracks were added after the training to the model of {escaped(other['path'])} (sha256 "
+        f"of its weights `{other['weights_sha256']}`): their output weights alone were fitted. "
+    )
 
 
 def kept(split: str, contigs: Any) -> str:

@@ -118,9 +118,10 @@ def _describe_run(folder: Path) -> dict[str, Any]:
         },
         "tracks": len(stored["tracks"]),
         "held_out_tracks": stored["trained"].count(False),
+        "added_tracks": origin(about, "added_to") | ({"count": sum(stored["added"])} if "added" in stored else {}),
         "trained_on": ", ".join(about["trained_on"]),
         "windows": about["windows"],
-        "started_from": started_from(about),
+        "started_from": origin(about, "source"),
         "validation": about["validation"],
         "genome_digest": about["genome_digest"],
         "dataset_digest": about["dataset_digest"],
@@ -128,10 +129,11 @@ def _describe_run(folder: Path) -> dict[str, Any]:
     }
 
 
-def started_from(about: Mapping[str, Any]) -> dict[str, str]:
-    """Return the path and the digest of the run that a run was started from; nothing where it was not."""
-    source = about.get("source")
-    return {} if source is None else {"run": source["path"], "weights_sha256": source["weights_sha256"]}
+def origin(about: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the path and the digest of the run that a run was started from (`source`) or has added tracks beside the tracks of
+    (`added_to`); nothing where there is none."""
+    other = about.get(name)
+    return {} if other is None else {"run": other["path"], "weights_sha256": other["weights_sha256"]}
 
 
 def _size(factor: Mapping[str, Any]) -> str:
