@@ -30,6 +30,7 @@ LINES = {
     "simulate": ["planted", "--size", "tiny", "-q"],
     "preprocess": ["--dataset", "again", "--threads", "1", "-q"],
     "train": ["--run", "again", *CPU],
+    "add-tracks": ["more", "--dataset", "new-dataset", *CPU],
     "evaluate": CPU,
     "score-variants": ["input.vcf", *CPU],
     "background": ["-n", "100", *CPU],
@@ -60,6 +61,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("json") / "p"
     trained_project(folder)
     (folder / "wanted.tsv").write_text("Target\tAssay\nCTCF\tChIP-seq\n")
+    harm.new_dataset(folder)
     return folder
 
 

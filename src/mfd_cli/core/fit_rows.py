@@ -23,7 +23,7 @@ from mfd_cli.core.mixed_head import MixedHead
 ITERATIONS = 1000
 """Steps of the search at most; it takes some dozens."""
 FLAT = 1e-4
-"""The largest gradient at the end, in steps that each change loss and penalty by about a half: what is left is next to nothing."""
+"""The largest gradient at the end, in steps that each change loss and penalty by about a half: next to nothing is left."""
 FLOOR = 1e-6
 """The least curvature of a direction, as a share of the mean: along others neither the data nor the penalty say anything."""
 
@@ -32,7 +32,8 @@ Penalty = Callable[[Tensor], Tensor]
 
 
 class Directions(NamedTuple):
-    """Steps (tracks, `size`) that are alike in what they change, and the change of the weights (tracks, latent) that they make."""
+    """Steps (tracks, `size`), each of which matters about as much as any other, and the `change` that they make of the weights
+    (tracks, latent)."""
 
     size: int
     change: Callable[[Tensor], Tensor]
@@ -102,7 +103,7 @@ def fit_rows(
             progress(steps)
         now, level = place()
         held = now.detach().requires_grad_(), level.detach().requires_grad_()
-        loss = data.losses(*held, lambda part: part.backward()).sum()  # type: ignore[no-untyped-call]
+        loss = data.losses(*held, lambda part: part.backward()).sum()
         prior = penalty(now)
         moved.grad = raised.grad = None
         # The gradient of the blocks, which were read one after the other, goes on from here.
@@ -124,7 +125,7 @@ def fit_rows(
 
 
 def whitening(metric: Tensor) -> Tensor:
-    """Return the matrix (latents, latents) that makes steps z, as z @ it, whose size in a `metric` (latents, latents) is theirs."""
+    """Return the matrix (latents, latents) by which steps are multiplied to have their size in a `metric` of that shape."""
     floor = FLOOR * float(metric.trace()) / len(metric) or 1.0
     return torch.linalg.inv(torch.linalg.cholesky(metric + floor * torch.eye(len(metric)).to(metric)))
 
@@ -162,7 +163,7 @@ def priors_of_added(head: MixedHead, device: torch.device) -> list[PriorOfSpace]
 
 
 def penalty_of(priors: Sequence[PriorOfSpace], mean: Tensor) -> Penalty:
-    """Return minus the log density of added tracks' weights, of which `mean` (added, latent) is expected, without its constant."""
+    """Return minus the log density of added tracks' weights, without its constant; they are expected at `mean` (added, latent)."""
 
     def penalty(weight: Tensor) -> Tensor:
         total = weight.new_zeros(())
