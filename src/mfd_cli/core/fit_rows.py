@@ -163,7 +163,7 @@ def priors_of_added(head: MixedHead, device: torch.device) -> list[PriorOfSpace]
 
 
 def penalty_of(priors: Sequence[PriorOfSpace], mean: Tensor) -> Penalty:
-    """Return minus the log density of added tracks' weights, without its constant; they are expected at `mean` (added, latent)."""
+    """Return minus the log density of added tracks' weights, up to a constant; they are expected at `mean` (added, latent)."""
 
     def penalty(weight: Tensor) -> Tensor:
         total = weight.new_zeros(())
