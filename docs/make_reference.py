@@ -37,6 +37,7 @@ VERBS = {
     "simulate": "simulate.simulate.simulate",
     "preprocess": "dataset.preprocess.preprocess",
     "train": "training.train.train",
+    "add-tracks": "training.add_tracks.add_tracks",
     "evaluate": "evaluation.evaluate.evaluate",
     "report": "evaluation.run_report.report",
     "score-variants": "variants.score.score_variants",

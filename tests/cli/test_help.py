@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from house.test_architecture import HEAVY
-from kit.harm import command, in_process, trained_project
+from kit.harm import command, in_process, new_dataset, trained_project
 from mfd_cli.cli.app import COMMANDS
 from mfd_cli.cli.help import EXAMPLES, SECTIONS, UNSORTED
 from mfd_cli.evaluation import qc
@@ -26,6 +26,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples") / "p"
     trained_project(folder)
     assert in_process(["score-variants", "input.vcf", "-q", "--gpus", "0"], folder).code == 0
+    new_dataset(folder)
     (folder / "regions.bed").write_text("chr1\t1000\t1100\nchr2\t5000\t5300\n")
     (folder / "wanted.tsv").write_text("Target\tAssay\nCTCF\tChIP-seq\n")
     rows = [line.split("\t") for line in (folder / "input.vcf").read_text().splitlines() if line[0] != "#"]

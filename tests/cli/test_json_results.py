@@ -30,6 +30,7 @@ LINES = {
     "simulate": ["planted", "--size", "tiny", "-q"],
     "preprocess": ["--dataset", "again", "--threads", "1", "-q"],
     "train": ["--run", "again", *CPU],
+    "add-tracks": ["more", "--dataset", "new-dataset", *CPU],
     "evaluate": CPU,
     "report": ["run"],
     "score-variants": ["input.vcf", *CPU],
@@ -61,6 +62,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("json") / "p"
     trained_project(folder)
     (folder / "wanted.tsv").write_text("Target\tAssay\nCTCF\tChIP-seq\n")
+    harm.new_dataset(folder)
     return folder
 
 

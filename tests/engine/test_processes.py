@@ -20,7 +20,7 @@ import torch
 from kit import harm, tiny
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.engine.processes import Processes, launch
-from mfd_cli.runs.folder import load_last
+from mfd_cli.runs.folder import load_last, load_run
 from mfd_cli.settings.project import load_project
 from mfd_cli.training import train as training
 from mfd_cli.training.resume import Interrupted
@@ -84,6 +84,21 @@ def test_of_two_processes_one_writes_for_tensorboard(project: Path, tmp_path: Pa
     assert train(project, str(tmp_path / "run"), 2, *FEW, "--set", "train.tensorboard=true") == 0
     assert len(list((tmp_path / "run/tensorboard").iterdir())) == 1
     assert (tmp_path / "run/curves.png").is_file()
+
+
+def test_two_processes_start_from_a_run_as_one_does(project: Path, tmp_path: Path) -> None:
+    """With a backbone that is frozen at first, and throughout."""
+    first = str(tmp_path / "first")
+    assert harm.in_process(["train", *CPU, "-q", "--run", first, *FEW], project).code == 0
+    for thaw in ("0.5", "1"):
+        words = ("--from", first, "--set", f"train.thaw={thaw}", *FEW)
+        assert harm.in_process(["train", *CPU, "-q", "--run", str(tmp_path / f"one-{thaw}"), *words], project).code == 0
+        assert train(project, str(tmp_path / f"two-{thaw}"), 2, *words) == 0
+        for a, b in zip(losses(tmp_path / f"one-{thaw}"), losses(tmp_path / f"two-{thaw}"), strict=True):
+            for name in ("train_loss", "train_covariance", "loss"):
+                assert a[name] == pytest.approx(b[name], rel=1e-4), name
+    weights = [load_run(Path(folder)).model.state_dict() for folder in (first, tmp_path / "two-1")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0] if name.startswith("backbone."))
 
 
 LAUNCH_TWO = "from mfd_cli.engine.processes import launch; import sys; sys.exit(launch(2, sys.argv[1:]))"

@@ -174,6 +174,15 @@ def trained_project(folder: Path) -> None:
         assert done.code == 0, done.told
 
 
+def new_dataset(folder: Path) -> None:
+    """A dataset of one more track, `new-dataset`, beside a project's own."""
+    lines = (folder / "metadata.tsv").read_text().splitlines()
+    (folder / "new.tsv").write_text(f"{lines[0]}\n{lines[1].replace('T1', 'T9', 1)}\n")
+    words = ["preprocess", "-q", "--threads", "1", "--metadata", "new.tsv", "--dataset", "new-dataset"]
+    done = in_process(words, folder)
+    assert done.code == 0, done.told
+
+
 # -- running a command -------------------------------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ from mfd_cli.cli.projects import (
     settings_command,
     simulate_command,
 )
-from mfd_cli.cli.training import train_command
+from mfd_cli.cli.training import add_tracks_command, train_command
 from mfd_cli.cli.variants import IndexAlone, background_command, score_variants_command
 from mfd_cli.cli.view import view_command
 
@@ -38,6 +38,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "simulate": simulate_command,
     "preprocess": preprocess_command,
     "train": train_command,
+    "add-tracks": add_tracks_command,
     "evaluate": evaluate_command,
     "report": report_command,
     "score-variants": score_variants_command,

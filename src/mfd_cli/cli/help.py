@@ -8,7 +8,7 @@ from typer.core import TyperCommand, TyperGroup
 
 SECTIONS = {
     "Start": ("doctor", "init", "simulate", "settings", "check-design", "preprocess"),
-    "Model": ("train", "evaluate", "report", "qc", "impute", "predict", "embed"),
+    "Model": ("train", "add-tracks", "evaluate", "report", "qc", "impute", "predict", "embed"),
     "Variants": ("background", "score-variants", "enrich"),
     "Explain": ("explain", "view"),
     "Files": ("info", "verify"),
@@ -25,6 +25,7 @@ EXAMPLES = {
     "check-design": ("mfd check-design", "mfd check-design -o design"),
     "preprocess": ("mfd preprocess --dry-run", "mfd preprocess"),
     "train": ("mfd train --dry-run", "mfd train --set train.epochs=5 --run short"),
+    "add-tracks": ("mfd add-tracks more --dataset new-dataset",),
     "evaluate": ("mfd evaluate", "mfd evaluate --split validation --json"),
     "report": ("mfd report", "mfd report --json"),
     "qc": ("mfd qc --factor target",),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mfd_cli.base.errors import ConfigError, OutputError
-from mfd_cli.cli.completion import words
+from mfd_cli.cli.completion import runs, words
 from mfd_cli.cli.shared import (
     ConfigFile,
     DatasetFolder,
@@ -26,9 +26,11 @@ from mfd_cli.cli.shared import (
     Threads,
     fields_of,
     load,
+    opened,
     process_number,
     say_all,
     say_json,
+    say_result,
     set_threads,
 )
 
@@ -42,6 +44,10 @@ def train_command(
     gpus: Gpus = None,
     dataset: DatasetFolder = None,
     run: RunFolder = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Start from another run's backbone.", autocompletion=runs),
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
     seed: Seed = None,
     head: Annotated[
@@ -83,6 +89,7 @@ def train_command(
     flags = {
         "data.dataset": dataset,
         "data.run": run,
+        "data.start_from": start_from,
         "train.epochs": epochs,
         "train.seed": seed,
         "model.head": head,
@@ -146,6 +153,44 @@ def train_command(
         say_all([f"run: {trained.path}", best_line, *chosen, *([gain] if gain else [])])
     if as_json and not process_number():
         say_json(results[0] if seeds is None else results)
+
+
+def add_tracks_command(
+    output: Annotated[Path, typer.Argument(metavar="NEW_RUN", help="Run folder to write.")],
+    config: ConfigFile = None,
+    sets: Sets = None,
+    gpus: Gpus = None,
+    dataset: DatasetFolder = None,
+    run: RunFolder = None,
+    ridge: Annotated[
+        float | None,
+        typer.Option("--ridge", min=0, help="Penalty of a free head's rows [default: the best on validation bins]."),
+    ] = None,
+    bins: Annotated[int, typer.Option("--bins", min=1, help="Most training bins that rows are fitted on.")] = 500_000,
+    threads: Threads = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Add the dataset's new tracks to a run in minutes; its own stay as they are, to the last bit.
+
+    Writes NEW_RUN, a run with both. Only the new tracks' output weights are fitted, on the run's backbone as it is."""
+    from mfd_cli.cli.console import Display
+    from mfd_cli.training.add_tracks import add_tracks
+
+    ready = opened(config, sets, dataset, run, threads, gpus)
+    with Display(quiet) as display:
+        result = add_tracks(
+            ready.project,
+            ready.run,
+            output,
+            device=ready.device,
+            ridge=ridge,
+            most_bins=bins,
+            force=force,
+            progress=display,
+        )
+    say_result(result, as_json)
 
 
 def _seeded(project: Project, seeds: str | None, several: bool, overrides: list[str]) -> list[Project]:

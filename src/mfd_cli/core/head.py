@@ -114,6 +114,7 @@ class GroupNetwork(nn.Module):
         # A list, not a ModuleDict: a factor may be called "type" or "keys", which a ModuleDict does not take.
         self.names, self.maps = list(maps), nn.ModuleList(module for module, _ in maps.values())
         self.direct_columns = {name: maps[name][1] for name in self.direct}
+        self.interact_columns = {name: maps[name][1] for name in self.interact}
         taken, inputs = sum(self.direct_columns.values()), sum(maps[name][1] for name in self.interact)
         rest = width - taken
         if rest < 0 or (rest == 0 and self.interact):
@@ -146,6 +147,11 @@ class GroupNetwork(nn.Module):
         elif self.rest:  # a group with direct factors only and room to spare: those latents weigh nothing
             parts.append(parts[0].new_zeros(len(parts[0]), self.rest))
         return torch.cat(parts, 1)
+
+    def offsets(self) -> dict[str, int]:
+        """Return where the columns of each interacting factor begin in what the linear map and the network read."""
+        ends = np.cumsum([0, *self.interact_columns.values()]).tolist()
+        return dict(zip(self.interact_columns, ends))
 
     @torch.no_grad()
     def start_at(self, size: float, codes: Mapping[str, Tensor], centre: Tensor) -> None:
@@ -273,6 +279,7 @@ class FreeHead(nn.Module):
         self.weight = nn.Parameter(torch.randn(len(bias), latent) * START / math.sqrt(3 * latent))
         used = torch.tensor(list(trained), dtype=torch.float32)
         self.register_buffer("centre", used / used.sum())
+        self.register_buffer("rows", torch.nonzero(used)[:, 0], persistent=False)
         self.groups = {"free": latent}
         self.slices = edges_of(self.groups)
         self.subspaces = self.slices
@@ -283,5 +290,6 @@ class FreeHead(nn.Module):
 
     def weights(self) -> HeadWeights:
         """Return the layer as the mean row over the training tracks and each track's difference from it."""
-        shared = self.get_buffer("centre") @ self.weight
+        rows = self.get_buffer("rows")
+        shared = self.get_buffer("centre")[rows] @ self.weight[rows]  # other rows do not touch its bits
         return HeadWeights(self.bias, shared, {"free": self.weight - shared}, self.slices)

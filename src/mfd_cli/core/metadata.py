@@ -105,7 +105,15 @@ class LevelEncoder:
     @property
     def sole_level(self) -> str:
         """The level, or the levels with commas, that all training rows have; empty where they differ."""
-        return ",".join(self.vocabulary) if (self.mean == 1).all() else ""
+        there = self.mean > 0  # a level that came with an added track is in no training row
+        levels = [level for level, known in zip(self.vocabulary, there.tolist()) if known]
+        return ",".join(levels) if (self.mean[there] == 1).all() else ""
+
+    def extended(self, values: Sequence[str]) -> Self:
+        """Return the encoder with the levels of more cells behind its own; the mean training row has none of them."""
+        new = sorted({level for value in values for level in self.split(value)} - set(self.vocabulary))
+        mean = np.concatenate([self.mean, np.zeros(len(new), np.float32)])
+        return type(self)(self.name, [*self.vocabulary, *new], mean)
 
     def encode(self, values: Sequence[str], unseen: Unseen) -> Matrix:
         """Return 1 where a cell has a level, else 0: (values, size). A cell with an unseen level has the mean training row,
@@ -296,6 +304,18 @@ class MetadataEncoder:
     def levels(self, factor: str) -> list[str]:
         """Return the names of a factor's levels, sorted."""
         return self.encoders[factor].levels
+
+    def extended(self, rows: Sequence[Mapping[str, str]]) -> MetadataEncoder:
+        """Return the encoders with the levels of more rows behind those of the training rows, whose codes stay the same.
+
+        MetadataError where a row has not the column of a factor, or what is no value of its type.
+        """
+        encoders = {}
+        for name, encoder in self.encoders.items():
+            cells = self._column(name, rows)
+            encoder.membership(cells)
+            encoders[name] = encoder.extended(cells) if isinstance(encoder, LevelEncoder) else encoder
+        return MetadataEncoder(encoders, self.columns)
 
     def sole_levels(self) -> dict[str, str]:
         """Return the factors in which all training rows are alike, with what they have: such a factor contributes nothing."""

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from mfd_cli.base.arrays import Bools, Doubles
 from mfd_cli.base.progress import Progress
+from mfd_cli.core.added_rows import Expected, expected_of_added
 from mfd_cli.core.head import START, HeadWeights, edges_of
 from mfd_cli.core.independent_components import independent_rotation
 from mfd_cli.core.terms import Term
@@ -74,6 +75,8 @@ class MixedHead(nn.Module):
     """Free weights (tracks, latent) with a prior. `kernels` has (tracks, tracks) for each term's name.
 
     `centre` maps a group to the weights (tracks,) that average its part before the average is moved to the shared part.
+    `trained` (tracks,) marks the tracks from which everything is learnt, `added` (tracks,) those whose weights were fitted
+    afterwards: nothing that is said of another track depends on them.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class MixedHead(nn.Module):
         centre: Mapping[str, np.ndarray],
         bias: Tensor,
         trained: Bools,
+        added: Bools | None = None,
     ) -> None:
         super().__init__()
         latent = sum(groups.values())
@@ -110,8 +114,10 @@ class MixedHead(nn.Module):
             self.register_buffer(f"duals_{space.name}", torch.zeros(axes, latents))
             self.register_buffer(f"axis_variances_{space.name}", torch.ones(count, axes))
         self.trained = torch.from_numpy(np.asarray(trained, bool))
+        self.added = torch.zeros_like(self.trained) if added is None else torch.from_numpy(np.asarray(added, bool))
         self.precision: dict[str, Tensor] = {}
         self.solved: dict[str, tuple[Tensor, Solved]] = {}
+        self.expected: dict[str, list[Expected]] = {}
         self.derive()
         self.register_load_state_dict_post_hook(lambda head, _: head.derive())
 
@@ -254,6 +260,7 @@ class MixedHead(nn.Module):
     def derive(self) -> None:
         """Compute the prior's precision from the variances, and forget what parts were made of before."""
         self.solved.clear()
+        self.expected.clear()
         for space in self.spaces:
             self.precision[space.name] = self.components(space).projection().to(self.weight)
 
@@ -268,19 +275,32 @@ class MixedHead(nn.Module):
     def part_variances(self, space: Space, group: str) -> Tensor:
         """Return the variance of a part given the data, along each axis of a subspace, (axes, tracks).
 
-        A group's part is that relative to the mean of the training tracks. See `part_deviations` for what it makes of logits.
+        A group's part is that relative to the mean of the training tracks. Of added tracks it is the variance before their own
+        data were seen, which is too large. See `part_deviations` for what it makes of logits.
         """
-        rows, found = self.get_buffer("rows").cpu(), []
-        components = self.components(space)
-        for variances in self.axis_variances(space).double().cpu().T:
-            kernel = self.kernel_of(space, group, variances)
-            if group != RESIDUAL:
-                kernel = kernel - self.centre[group] @ kernel
-                kernel = kernel - (kernel @ self.centre[group])[:, None]
-            cross = kernel[:, rows]  # what is the same for all tracks does not matter: the projection takes it out
-            explained = ((cross @ Components(components.kernels, variances, self.noise()).projection()) * cross).sum(1)
-            found.append((kernel.diagonal() - explained).clamp_min(0))
-        return torch.stack(found)
+        components, others = self.components(space), torch.nonzero(~self.added)[:, 0]
+        found = torch.zeros(self.axes(space).shape[1], len(self.bias), dtype=torch.float64)
+        for chosen in (others, torch.arange(len(self.bias))) if self.added.any() else (others,):
+            # Added tracks come second: sums without them leave the others' bits what they were.
+            kept = torch.ones(len(chosen), dtype=torch.bool) if chosen is others else self.added
+            for axis, variances in enumerate(self.axis_variances(space).double().cpu().T):
+                found[axis, chosen[kept]] = self.variance_of(components, space, group, variances, chosen)[kept]
+        return found
+
+    def variance_of(
+        self, components: Components, space: Space, group: str, variances: Tensor, chosen: Tensor
+    ) -> Tensor:
+        """Return the variance of a part of `chosen` tracks, all training tracks among them, for variances (terms + 1,)."""
+        kernel = self.kernel_of(space, group, variances)[chosen][:, chosen]
+        if group != RESIDUAL:
+            centre = self.centre[group][chosen]
+            kernel = kernel - centre @ kernel
+            kernel = kernel - (kernel @ centre)[:, None]
+        place = torch.full((len(self.bias),), -1)
+        place[chosen] = torch.arange(len(chosen))
+        cross = kernel[:, place[self.get_buffer("rows").cpu()]]  # what is the same for all tracks is projected out
+        explained = ((cross @ Components(components.kernels, variances, self.noise()).projection()) * cross).sum(1)
+        return (kernel.diagonal() - explained).clamp_min(0)
 
     def kernel_of(self, space: Space, group: str, variances: Tensor) -> Tensor:
         """Return the covariance (tracks, tracks) of a group's part, or of the residual, for variances (terms + 1,)."""
@@ -301,7 +321,9 @@ class MixedHead(nn.Module):
         total = latent.new_zeros(len(latent), len(self.bias))
         for space in self.spaces:
             along = latent[:, space.place] @ self.get_buffer(f"duals_{space.name}").T
-            total += along.pow(2) @ self.part_variances(space, group).to(latent)
+            variances = self.part_variances(space, group).to(latent)
+            for chosen in (~self.added, self.added):  # a product of other columns may round differently
+                total[:, chosen] += along.pow(2) @ variances[:, chosen]
         return total.sqrt()
 
     # -- what the weights are ------------------------------------------------------------------------------------------
@@ -321,7 +343,7 @@ class MixedHead(nn.Module):
     @torch.no_grad()
     def fill_held_out(self) -> None:
         """Set the weights of tracks that do not train to what their metadata say."""
-        held = ~self.trained
+        held = ~(self.trained | self.added)
         if held.any():
             self.weight[held] = self.weights().matrix()[held]
 
@@ -358,27 +380,90 @@ class MixedHead(nn.Module):
             for number, term in enumerate(space.terms)
         }
 
+    def own_parts(self, space: Space) -> dict[str, Tensor]:
+        """Return what each term contributes to the tracks' weights in a subspace, (tracks, latents), not centred, in float64.
+
+        Added tracks go through sums of their own, so that the others' have the same bits as without them.
+        """
+        rows, others = self.get_buffer("rows").cpu(), ~self.added
+        parts = {
+            term.name: torch.zeros(len(self.bias), space.place.stop - space.place.start).double()
+            for term in space.terms
+        }
+        for chosen in (others, self.added) if self.added.any() else (others,):
+            kernels = {term.name: self.kernels[term.name][chosen][:, rows] for term in space.terms}
+            for name, part in self.term_parts(space, kernels).items():
+                parts[name][chosen] = part
+        if self.added.any():
+            for name, part in self.parts_of_unexpected(space, parts).items():
+                parts[name][self.added] += part
+        return parts
+
     def group_parts(self, space: Space) -> dict[str, Tensor]:
         """Return what the groups contribute to the tracks' weights in a subspace, group -> (tracks, latents), not centred."""
-        terms, parts = self.term_parts(space, self.own_kernels()), dict[str, Tensor]()
+        terms, parts = self.own_parts(space), dict[str, Tensor]()
         for term in space.terms:
             parts[term.group] = parts[term.group] + terms[term.name] if term.group in parts else terms[term.name]
         return parts
 
-    def own_kernels(self) -> dict[str, Tensor]:
-        """Return how alike the tracks are to the training tracks, name -> (tracks, training tracks)."""
+    def middle(self, group: str, part: Tensor) -> Tensor:
+        """Return the mean (latents,) of a part of the weights (tracks, latents) over the training tracks."""
         rows = self.get_buffer("rows").cpu()
-        return {name: kernel[:, rows] for name, kernel in self.kernels.items()}
+        return self.centre[group][rows] @ part[rows]
 
     @torch.no_grad()
     def term_weights(self) -> dict[str, Tensor]:
         """Return what each term contributes to the tracks' weights, (tracks, size of its group), relative to the mean of the
         training tracks."""
-        kernels, result = self.own_kernels(), dict[str, Tensor]()
+        result = dict[str, Tensor]()
         for space in self.spaces:
-            for term, part in zip(space.terms, self.term_parts(space, kernels).values()):
-                result[term.name] = (part - self.centre[term.group] @ part).to(self.weight)
+            parts = self.own_parts(space)
+            for term in space.terms:
+                result[term.name] = (parts[term.name] - self.middle(term.group, parts[term.name])).to(self.weight)
         return result
+
+    # -- tracks that were added ------------------------------------------------------------------------------------------
+
+    def expectations(self, space: Space) -> list[Expected]:
+        """Return what is known of added tracks from the others: along each axis of a subspace, and last beside them."""
+        if space.name not in self.expected:
+            old, added = self.get_buffer("rows").cpu(), torch.nonzero(self.added)[:, 0]
+            empty = torch.zeros(0, len(self.bias), len(self.bias), dtype=torch.float64)
+            kernels = torch.stack([self.kernels[term.name] for term in space.terms]) if space.terms else empty
+            columns = [*self.axis_variances(space).double().cpu().T, self.variances(space).double().cpu()]
+            self.expected[space.name] = [expected_of_added(kernels, column, old, added) for column in columns]
+        return self.expected[space.name]
+
+    def weights_of_added(self, space: Space) -> Tensor:
+        """Return the added tracks' weights (added, latents) in a subspace, in float64 on the CPU."""
+        return self.weight.double().cpu()[self.added][:, space.place]
+
+    @torch.no_grad()
+    def expected_weights(self) -> Tensor:
+        """Return what the metadata say of the weights of added tracks (added, latent), in float64."""
+        rows, pieces = self.get_buffer("rows").cpu(), []
+        for space in self.spaces:
+            kernels = {term.name: self.kernels[term.name][self.added][:, rows] for term in space.terms}
+            parts = self.term_parts(space, kernels)
+            shared = self.solve(space).shared.expand(int(self.added.sum()), -1)
+            pieces.append(shared + sum(parts.values(), torch.zeros_like(shared)))
+        return torch.cat(pieces, 1)
+
+    def parts_of_unexpected(self, space: Space, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what each term has of the difference (added, latents) between the weights of added tracks and what is
+        `expected` of them: the terms' parts (tracks, latents)."""
+        mean = self.solve(space).shared + sum(
+            (part[self.added] for part in expected.values()), torch.zeros(()).double()
+        )
+        unexpected = self.weights_of_added(space) - mean
+        axes, duals = self.axes(space).double().cpu(), self.get_buffer(f"duals_{space.name}").double().cpu()
+        along = unexpected @ axes
+        *of_axes, beside = self.expectations(space)
+        shared_out = {}
+        for number, term in enumerate(space.terms):
+            own = [of.shares[number] @ along[:, axis] for axis, of in enumerate(of_axes)]
+            shared_out[term.name] = torch.stack(own, 1) @ duals + beside.shares[number] @ (unexpected - along @ duals)
+        return shared_out
 
     @torch.no_grad()
     def group_weights(self, rows: int, kernels: Mapping[str, Doubles]) -> dict[str, Tensor]:
@@ -390,7 +475,7 @@ class MixedHead(nn.Module):
         given = {name: torch.from_numpy(kernel) for name, kernel in kernels.items()}
         groups = {group: self.weight.new_zeros(rows, size) for group, size in self.groups.items()}
         for space in self.spaces:
-            middle = {group: self.centre[group] @ part for group, part in self.group_parts(space).items()}
+            middle = {group: self.middle(group, part) for group, part in self.group_parts(space).items()}
             total = {group: -row.expand(rows, -1) for group, row in middle.items()}
             for term, part in zip(space.terms, self.term_parts(space, given).values()):
                 total[term.group] = total[term.group] + part
@@ -403,8 +488,9 @@ class MixedHead(nn.Module):
         rows, groups, shared, own = self.get_buffer("rows").cpu(), dict[str, Tensor](), list[Tensor](), list[Tensor]()
         for space in self.spaces:
             solved, mean = self.solve(space), self.solve(space).shared
-            for group, part in self.group_parts(space).items():
-                middle = self.centre[group] @ part
+            of_groups = self.group_parts(space)
+            for group, part in of_groups.items():
+                middle = self.middle(group, part)
                 groups[group], mean = part - middle, mean + middle
             along, duals = (
                 self.axis_variances(space).double().cpu()[-1],
@@ -412,6 +498,9 @@ class MixedHead(nn.Module):
             )
             residual = torch.zeros(len(self.bias), solved.rest.shape[1], dtype=torch.float64)
             residual[rows] = (solved.asked * along) @ duals + self.variances(space).double().cpu()[-1] * solved.rest
+            if self.added.any():  # theirs is what the other parts leave
+                explained = sum((groups[group][self.added] for group in of_groups), mean)
+                residual[self.added] = self.weights_of_added(space) - explained
             shared.append(mean)
             own.append(residual)
         silent = {group: self.weight.new_zeros(len(self.bias), size) for group, size in self.groups.items()}

@@ -51,12 +51,15 @@ class MfdModel(nn.Module):
         rows: Sequence[Mapping[str, str]],
         trained: Bools,
         bias: Floats,
+        added: Bools | None = None,
     ) -> None:
         """Build with random weights (torch's generator). `rows` is the metadata of every track, `trained` says which
-        take part in training, `bias` (tracks,) is where the biases start."""
+        take part in training, `bias` (tracks,) is where the biases start. `added` (tracks,) says which of the trained ones came
+        after all others, whose numbers they leave alone."""
         super().__init__()
         self.settings, self.metadata, self.factors = settings, metadata, dict(factors)
         self.rows, self.trained = list(rows), trained
+        self.added = np.zeros_like(trained) if added is None else added
         self.stranded = False  # whether some tracks are pairs of strands; set by who knows the tracks
         self.backbone = BACKBONES[settings.backbone](
             settings.width, settings.window, settings.kmer, settings.latent, settings.filters
@@ -65,27 +68,33 @@ class MfdModel(nn.Module):
         start = torch.from_numpy(np.asarray(bias, np.float32))
         self.head: ConditionedHead | MixedHead | FreeHead
         if settings.head == "free":
-            self.head = FreeHead(settings.latent, start, trained.tolist())
+            self.head = FreeHead(settings.latent, start, self.first.tolist())
             return
-        centre = centre_weights(settings, self.factors, metadata, self.rows, trained)
+        centre = centre_weights(settings, self.factors, metadata, self.rows, self.first)
         if settings.head == "mixed":
-            training_rows = [row for row, used in zip(self.rows, trained.tolist()) if used]
+            training_rows = [row for row, used in zip(self.rows, self.first.tolist()) if used]
             terms = terms_of(self.factors, metadata, training_rows)
             kernels = {term.name: term_kernel(metadata, term, self.rows, self.rows) for term in terms}
             joint = settings.subspaces == "joint"
-            self.head = MixedHead(settings.groups, joint, terms, kernels, centre, start, trained)
+            self.head = MixedHead(settings.groups, joint, terms, kernels, centre, start, self.first, self.added)
         else:
             codes = metadata.encode(self.rows, unseen="mean")
             self.head = ConditionedHead(
                 settings.groups, self.factors, codes, centre, start, settings.hidden, settings.gain
             )
 
+    @property
+    def first(self) -> Bools:
+        """Which tracks (tracks,) the backbone, the prior and all averages are of: the trained ones that were not added."""
+        first: Bools = self.trained & ~self.added
+        return first
+
     def track_weights(self, groups: Sequence[str]) -> Doubles:
         """Return weights (tracks,) that sum to one and let each level of the factors of these groups weigh the same.
 
-        Held-out tracks weigh nothing.
+        Held-out and added tracks weigh nothing.
         """
-        return weights_of_tracks(self.factors, self.metadata, self.rows, self.trained, groups)
+        return weights_of_tracks(self.factors, self.metadata, self.rows, self.first, groups)
 
     @property
     def has_parts(self) -> bool:

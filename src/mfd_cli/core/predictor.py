@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mfd_cli.base.arrays import Bytes, Floats, Ints
+from mfd_cli.base.arrays import Bools, Bytes, Floats, Ints
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.threads import ahead
 from mfd_cli.core.head import HeadWeights
@@ -31,12 +31,17 @@ Precision = Literal["float32", "tf32", "bf16"]
 
 @dataclass(frozen=True)
 class Head:
-    """Output weights as arrays, computed once: bias (tracks,), shared (latent,), groups name -> (tracks, size)."""
+    """Output weights as arrays, computed once: bias (tracks,), shared (latent,), groups name -> (tracks, size).
+
+    `added` (tracks,) marks tracks that came after the others: products with their weights are computed apart, since the last
+    bits of a matrix product depend on how many columns it has.
+    """
 
     bias: Floats
     shared: Floats
     groups: Mapping[str, Floats]
     slices: Mapping[str, slice]
+    added: Bools | None = None
 
     def matrix(self) -> Floats:
         """Return the weights (tracks, latent) of one linear layer: logits are `latents @ matrix().T + bias`."""
@@ -47,7 +52,7 @@ class Head:
 
     def logits(self, latents: Floats) -> Floats:
         """Return the logits (bins, tracks) of latents (bins, latent)."""
-        return latents @ self.matrix().T + self.bias
+        return self._product(latents, self.matrix()) + self.bias
 
     def shared_part(self, latents: Floats) -> Floats:
         """Return <u, s> (bins,), what all tracks have in common, of latents (bins, latent)."""
@@ -55,7 +60,16 @@ class Head:
 
     def group_part(self, group: str, latents: Floats) -> Floats:
         """Return a_i,g <c_i,g, s_g> (bins, tracks), a group's part of each track's logit, of latents (bins, latent)."""
-        return latents[:, self.slices[group]] @ self.groups[group].T
+        return self._product(latents[:, self.slices[group]], self.groups[group])
+
+    def _product(self, latents: Floats, weights: Floats) -> Floats:
+        """Latents (bins, size) times weights (tracks, size), as (bins, tracks)."""
+        if self.added is None or not self.added.any():
+            return latents @ weights.T
+        product = np.empty((len(latents), len(weights)), np.float32)
+        for chosen in (~self.added, self.added):
+            product[:, chosen] = latents @ weights[chosen].T
+        return product
 
 
 def head_of(model: MfdModel) -> Head:
@@ -63,7 +77,8 @@ def head_of(model: MfdModel) -> Head:
     weights: HeadWeights = model.head.weights()
     # `bias` is the parameter itself, whose memory an array on the CPU would share.
     bias, shared = as_array(weights.bias.clone()), as_array(weights.shared.clone())
-    return Head(bias, shared, {group: as_array(w.clone()) for group, w in weights.groups.items()}, model.slices)
+    groups = {group: as_array(w.clone()) for group, w in weights.groups.items()}
+    return Head(bias, shared, groups, model.slices, model.added)
 
 
 class Predictor:

@@ -97,7 +97,7 @@ def years_of(encoder: LevelEncoder, cells: Sequence[str]) -> Doubles:
 def spread_of_years(encoder: LevelEncoder) -> tuple[float, float]:
     """Return mean and standard deviation of the training rows' years; a deviation of 1 where they are one."""
     years, share = years_of(encoder, encoder.vocabulary), encoder.mean.astype(float)
-    known = ~np.isnan(years)
+    known = ~np.isnan(years) & (share > 0)  # no training row has a level that came with an added track
     if not known.any():
         return 0.0, 1.0
     centre = float(np.average(years[known], weights=share[known]))

@@ -92,7 +92,7 @@ def weights_of_rows(model: MfdModel, rows: Sequence[Mapping[str, str]]) -> dict[
     the mean level, or with a mixed head as one that contributes nothing. Not for a free head."""
     head = model.head
     if isinstance(head, MixedHead):
-        training_rows = [row for row, used in zip(model.rows, model.trained.tolist()) if used]
+        training_rows = [row for row, used in zip(model.rows, model.first.tolist()) if used]
         return head.group_weights(
             len(rows), {term.name: term_kernel(model.metadata, term, rows, training_rows) for term in head.terms}
         )

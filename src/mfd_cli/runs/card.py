@@ -221,8 +221,20 @@ def data_words(stored: Mapping[str, Any], config: Config) -> str:
     return (
         f"The genome has {counted(len(about['contigs']), 'contig')} and {sum(about['contigs'].values()):,} bp. The tracks are "
         f"{counted(kinds.count('peaks'), 'peak set')} and {counted(kinds.count('signal'), 'signal')}, {held_out} of which "
-        f"{'were' if held_out != 1 else 'was'} held out of training. The model was trained on {listed(about['trained_on'])}. "
-        f"{kept('test', config.split.test)} {kept('validation', config.split.validation)}"
+        f"{'were' if held_out != 1 else 'was'} held out of training. {added_sentence(stored)}"
+        f"The model was trained on {listed(about['trained_on'])}. {kept('test', config.split.test)} "
+        f"{kept('validation', config.split.validation)}"
+    )
+
+
+def added_sentence(stored: Mapping[str, Any]) -> str:
+    """Return a sentence on tracks that were added to a run after its training, with a space behind it; empty where none was."""
+    other = stored["about"].get("added_to")
+    if other is None:
+        return ""
+    return (
+        f"{sum(stored['added'])} of the tracks were added after the training to the model of {other['path']} (sha256 "
+        f"of its weights {other['weights_sha256']}): their output weights alone were fitted. "
     )
 
 
@@ -295,7 +307,20 @@ def training_words(stored: Mapping[str, Any], config: Config) -> str:
         f"The network is a {model['backbone']} backbone of width {model['width']} on {model['kmer']}-mers with {filters} motif "
         f"filters, a {model['head']} head and {model['latent']} latents{latents}. The weights were taken after "
         f"{stored['about']['windows']:,} windows, with seed {config.train.seed}, a learning rate of {config.train.lr:g} and "
-        f"batches of {config.train.batch_size} bins."
+        f"batches of {config.train.batch_size} bins.{started_sentence(stored['about'], config)}"
+    )
+
+
+def started_sentence(about: Mapping[str, Any], config: Config) -> str:
+    """Return a sentence on the run that the training started from, with the share of it in which the backbone stayed as it was;
+    empty where it started from none."""
+    source, thaw = about.get("source"), config.train.thaw
+    if source is None:
+        return ""
+    frozen = {0.0: "", 1.0: ", which stayed as it was"}.get(thaw, f", which stayed as it was for {thaw:.0%} of it")
+    return (
+        f" The training started from the backbone of {source['path']} (sha256 of its weights "
+        f"{source['weights_sha256']}){frozen}."
     )
 
 

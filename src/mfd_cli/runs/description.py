@@ -50,6 +50,19 @@ class StoredScale(Stored):
     """Absent in a run that never measured it."""
 
 
+class StoredOrigin(Stored):
+    """Another run, from which this one was made: its path as it was given, and the digest of its weights."""
+
+    path: str
+    weights_sha256: Sha256
+
+
+class StoredSource(StoredOrigin):
+    """The run that a training started from, and what of the network's shape was taken from it because no setting said it."""
+
+    shape: dict[str, int | str]
+
+
 class StoredAbout(Stored):
     """What the model was made from, and how good it was on the validation bins."""
 
@@ -60,6 +73,8 @@ class StoredAbout(Stored):
     trained_on: list[str]
     windows: Natural
     validation: dict[str, float]
+    source: StoredSource | None = None
+    added_to: StoredOrigin | None = None
 
 
 class Description(StoredTracks):
@@ -69,6 +84,8 @@ class Description(StoredTracks):
     model: ResolvedModel
     metadata: dict[str, Annotated[StoredLevels | StoredNumber, Field(discriminator="type")]]
     trained: list[bool]
+    added: list[bool] | None = None
+    """Which of the trained tracks came after the training; absent where none did."""
     signal_scale: StoredScale
     about: StoredAbout
 
@@ -79,6 +96,11 @@ class Description(StoredTracks):
             raise ValueError("tracks: signals stand before peaks")
         if len(self.trained) != len(kinds) or not any(self.trained):
             raise ValueError("trained: is not one value per track, of which one is true")
+        added = self.added or [False] * len(kinds)
+        if len(added) != len(kinds) or any(late and not used for late, used in zip(added, self.trained)):
+            raise ValueError("added: is not one value per track, or true of one that is not trained")
+        if self.trained == added:
+            raise ValueError("added: leaves no track that the model was trained on")
         lists = (scale.floor, scale.mean, scale.sd, scale.counts, scale.ratio or scale.floor)
         if {len(values) for values in lists} != {kinds.count("signal")}:
             raise ValueError("signal_scale: is not one value per signal track")
@@ -96,6 +118,7 @@ class State(Stored):
     threads: Annotated[int, Field(ge=1)]
     plan: dict[str, Any]
     dataset: Sha256
+    source: StoredSource | None = None
     file: Annotated[str, Field(pattern=r"^state-[0-9]{1,20}\.[a-z]{1,20}$")]  # a name, not a path to elsewhere
     sha256: Sha256
 

@@ -83,6 +83,7 @@ def save_run(run: Run) -> None:
             "metadata": run.model.metadata.to_json(),
             "tracks": [asdict(track) for track in run.tracks],
             "trained": run.model.trained.tolist(),
+            **({"added": run.model.added.tolist()} if run.model.added.any() else {}),
             "signal_scale": run.signal_scale.to_json(),
             "about": {**run.about, "weights_sha256": sha256_of(weights)},
         }
@@ -139,6 +140,7 @@ def _described(path: Path, stored: Mapping[str, Any], numbers: int) -> Run:
         [track.metadata for track in tracks],
         trained,
         np.zeros(len(tracks), np.float32),
+        np.array(stored.get("added") or [False] * len(tracks), bool),
     )
     model.stranded = bool((strand_partners(tracks, config) != np.arange(len(tracks))).any())
     return Run(path, config, model.eval(), tracks, SignalScale.from_json(stored["signal_scale"]), stored["about"])

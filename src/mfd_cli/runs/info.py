@@ -124,14 +124,23 @@ def _describe_run(folder: Path) -> dict[str, Any]:
         },
         "tracks": len(stored["tracks"]),
         "held_out_tracks": stored["trained"].count(False),
+        "added_tracks": origin(about, "added_to") | ({"count": sum(stored["added"])} if "added" in stored else {}),
         "trained_on": ", ".join(about["trained_on"]),
         "seed": stored["configuration"]["train"]["seed"],
         "windows": about["windows"],
+        "started_from": origin(about, "source"),
         "validation": about["validation"],
         "genome_digest": about["genome_digest"],
         "dataset_digest": about["dataset_digest"],
         "weights_sha256": about["weights_sha256"],
     }
+
+
+def origin(about: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the path and the digest of the run that a run was started from (`source`) or has added tracks beside the tracks of
+    (`added_to`); nothing where there is none."""
+    other = about.get(name)
+    return {} if other is None else {"run": other["path"], "weights_sha256": other["weights_sha256"]}
 
 
 def _size(factor: Mapping[str, Any]) -> str:

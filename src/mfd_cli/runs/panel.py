@@ -45,11 +45,12 @@ class Panel:
         """Return the panel with the `chosen` (outputs,) alone."""
         head, indices = self.head, np.flatnonzero(chosen).tolist()
         groups = {group: weights[indices] for group, weights in head.groups.items()}
+        added = None if head.added is None else head.added[indices]
         return replace(
             self,
             ids=self.ids[indices],
             peaks=self.peaks[indices],
-            head=replace(head, bias=head.bias[indices], groups=groups),
+            head=replace(head, bias=head.bias[indices], groups=groups, added=added),
             rows=[self.rows[i] for i in indices],
             trained=self.trained[indices],
             support=[self.support[i] for i in indices],

@@ -45,6 +45,9 @@ class DataConfig(Node):
     )
     dataset: Text = Field("dataset", description="dataset folder that preprocess writes")
     run: Text = Field("run", description="run folder that train writes")
+    start_from: Text | None = Field(
+        None, description="run folder whose backbone, and what else fits, a training starts from", examples=["first"]
+    )
 
 
 class TracksConfig(Node):
@@ -267,6 +270,13 @@ class TrainConfig(Node):
     max_minutes: float | None = Field(None, gt=0, description="stop after this many minutes", examples=[60])
     max_windows: int | None = Field(
         None, ge=1, description="stop after this many training windows", examples=[1_000_000]
+    )
+    thaw: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="of a training that starts from another run, the share during which the backbone stays as it was; "
+        "1: throughout",
     )
     patience: Count = Field(5, description="validations without improvement before training stops")
     windows_per_validation: int | None = Field(

@@ -22,6 +22,7 @@ from mfd_cli.runs.draws import Draw, Tiling, thinned_in_stretches
 from mfd_cli.settings.project import Project
 from mfd_cli.training.record import check_board
 from mfd_cli.training.setup import Trainer, build, check_batch, fit_scale, outputs_of, stretch_of
+from mfd_cli.training.start import Start
 from mfd_cli.training.step import draws
 
 READ_COLUMNS = ("tracks.strand", "tracks.counts", "tracks.experiment")
@@ -74,8 +75,9 @@ class Ready:
         return next(draws(self.trainer, Tiling.of(self.bins, self.stretch, self.occupied), step))
 
 
-def prepare(project: Project, device: torch.device, processes: Processes = ALONE) -> Ready:
-    """Open the dataset and build the model and its optimisers at step 0; nothing is written.
+def prepare(project: Project, device: torch.device, processes: Processes = ALONE, start: Start | None = None) -> Ready:
+    """Open the dataset and build the model and its optimisers at step 0, from another run's weights where there is a `start`;
+    nothing is written.
 
     Raises DatasetError where there is too little to train on, ConfigError or MetadataError where the settings do not fit
     the dataset, the model or the number of processes.
@@ -94,7 +96,7 @@ def prepare(project: Project, device: torch.device, processes: Processes = ALONE
     partners = strand_partners(outputs, config)
     pairs = Partners(partners, swapped_signs(outputs, partners))
     scale = fit_scale(dataset, bins, config, pairs)
-    trainer = build(config, dataset, bins, trained, device, processes)
+    trainer = build(config, dataset, bins, trained, device, processes, start)
     home = home_of(dataset, bins, device, config.train.memory)
     model, settings = trainer.model, config.train
     genome = GenomeOnDevice(dataset, model.window, model.left, home, settings.shift, stretch)

@@ -53,6 +53,7 @@ def save_state(trainer: Trainer, folder: Path) -> None:
         "threads": torch.get_num_threads(),
         "plan": plan_of(trainer.config),
         "dataset": trainer.dataset,
+        "source": trainer.source,
     }
     save_last(folder, tensors, state)
 
@@ -93,6 +94,7 @@ def restore(trainer: Trainer, folder: Path, tensors: Mapping[str, Tensor], state
     skill, step, waited = state["best"]
     trainer.best = Best(-math.inf if skill is None else skill, step, waited)
     trainer.step, trainer.sums, trainer.seconds = state["step"], dict(state["sums"]), state["seconds"]
+    trainer.source = state.get("source")
 
 
 def _check_state(trainer: Trainer, tensors: Mapping[str, Tensor], file: Path) -> None:

@@ -31,6 +31,7 @@ from mfd_cli.runs.batches import Partners
 from mfd_cli.runs.draws import Tiling
 from mfd_cli.settings.config import Config, PenaltyConfig, PenaltyName
 from mfd_cli.training.length import epochs_of
+from mfd_cli.training.start import Start, Taken
 
 COMPILER = "inductor"
 """What makes a network into fused kernels (torch.compile's backend)."""
@@ -106,12 +107,21 @@ class Trainer:
     prior_loss: float
     dataset: str
     """Digest of the dataset: a training is resumed on the same one only."""
+    taken: Taken | None = None
+    """What was taken from another run, when this training was begun."""
+    source: dict[str, Any] | None = None
+    """That run, as the description of this one names it."""
     step: int = 0
     best: Best = field(default_factory=Best)
     sums: dict[str, float | Tensor] = field(default_factory=dict)
     seconds: float = 0.0
     doubt: Later | None = None
     """Whether the gradient of the last step was not finite; asked before the next one."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the backbone stays as it is in the present step."""
+        return self.step < self.config.train.thaw * self.total_steps
 
 
 def outputs_of(dataset: Dataset) -> tuple[Track, ...]:
@@ -126,11 +136,12 @@ def build(
     trained: Bools,
     device: torch.device,
     processes: Processes = ALONE,
+    start: Start | None = None,
 ) -> Trainer:
     """Return the model, its running average, the penalties and the optimisers, at step 0.
 
-    `trained` (tracks,) says which tracks take part; held-out ones start from an estimate. ConfigError or MetadataError where
-    the settings do not fit the tracks.
+    `trained` (tracks,) says which tracks take part; held-out ones start from an estimate. `start` is the run that weights are
+    taken from, where there is one. ConfigError or MetadataError where the settings do not fit the tracks.
     """
     settings, tracks = config.resolved_model(), outputs_of(dataset)
     pace = pace_of(config, Tiling.of(bins, stretch_of(config)))
@@ -140,7 +151,9 @@ def build(
     metadata = fit_metadata(rows, config.factors, trained.tolist())
     bias = start_bias(dataset)
     torch.manual_seed(config.train.seed)
-    model = MfdModel(settings, metadata, config.factors, rows, trained, bias).to(device)
+    model = MfdModel(settings, metadata, config.factors, rows, trained, bias)
+    taken = None if start is None else start.put_into(model, tracks)
+    model = model.to(device)
     fill_held_out(model, [track.kind for track in tracks])
     average = MfdModel(settings, metadata, config.factors, rows, trained, bias).to(device).eval()
     average.load_state_dict(model.state_dict())
@@ -175,6 +188,8 @@ def build(
         autocast=config.train.precision == "bf16" or (config.train.precision == "auto" and device.type == "cuda"),
         prior_loss=prior_loss(bias, trained, len(dataset.peak_tracks), objective.signal_weight),
         dataset=dataset.digest,
+        taken=taken,
+        source=None if start is None else start.source,
     )
 
 

@@ -54,9 +54,15 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
     for group in trainer.optimiser.param_groups:
         group["lr"] = trainer.config.train.lr * rate(trainer.step, trainer.total_steps)
     trainer.model.train()
+    if trainer.frozen:  # running averages must not move either; weights without a gradient, the optimiser leaves alone
+        trainer.model.backbone.eval()
+        trainer.model.norm.eval()
     own = trainer.processes.share(len(batch.codes))
     kept = kept_filters(trainer, len(batch.codes), len(batch.peaks))
-    with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.autocast):
+    with (
+        torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.autocast),
+        torch.set_grad_enabled(not trainer.frozen),
+    ):
         columns = trainer.model.columns(batch.codes[own])
         features = one_row_a_bin(trainer.backbone(columns, None if kept is None else kept[own]))
     # From here on every process computes the same, from the features of all.
@@ -102,13 +108,13 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
 
 def kept_filters(trainer: Trainer, stretches: int, bins: int) -> Tensor | None:
     """Return what each motif filter counts for in the `bins` of a batch, (stretches, filters, bins of each): 0 or, so that the
-    mean is 1, a little more than 1. None where all are kept.
+    mean is 1, a little more than 1. None where all are kept, as while the backbone is frozen.
 
     A function of seed and step, drawn on the host for the whole batch, so that neither a resumed training nor one of several
     processes is another.
     """
     share, filters = trainer.config.train.dropout, trainer.model.settings.filters
-    if not share or not filters:
+    if not share or not filters or trainer.frozen:
         return None
     rng = np.random.default_rng([trainer.config.train.seed, trainer.step, DROPOUT])
     kept = rng.random((stretches, filters, bins // stretches), np.float32) >= share

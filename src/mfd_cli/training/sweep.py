@@ -31,6 +31,7 @@ from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.folder import DESCRIPTION, LAST, Run, load_last, load_run
 from mfd_cli.settings.project import Project, load_project
 from mfd_cli.training.resume import plan_of
+from mfd_cli.training.start import started
 from mfd_cli.training.sweep_picture import draw_sweep
 from mfd_cli.training.train import train
 
@@ -197,6 +198,7 @@ def finished(project: Project) -> bool:
     if stored is None or not (project.run / DESCRIPTION).exists():
         return False
     state = stored[1]
+    project, _ = started(project, state)
     if state["plan"] != plan_of(project.config):  # more epochs are trained; anything else is refused with its name
         return False
     return bool(state["step"] >= state["total_steps"] or state["best"][2] >= project.config.train.patience)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -56,6 +56,7 @@ from mfd_cli.training.prepare import Ready, prepare
 from mfd_cli.training.record import BOARD, CURVES, Record, recording
 from mfd_cli.training.resume import Interrupted, LastState, restore, save_state
 from mfd_cli.training.setup import Trainer, outputs_of
+from mfd_cli.training.start import started
 from mfd_cli.training.step import draws, learn, learn_variances
 from mfd_cli.training.validate import due, out_of_time, validate
 
@@ -76,7 +77,8 @@ def train(
     """Train a model on the project's dataset and return the best one, saved in the project's run folder.
 
     `gpus` None takes a CUDA device if there is one. A run that `force` replaces stays as it is until the new one has its
-    first state. `note` is told the plan, with time and memory, after the first steps.
+    first state. `note` is told what was taken of another run (`data.start_from`), and after the first steps the plan, with time
+    and memory.
 
     Raises OutputError where a run is in the way (neither `resume` nor `force`), ConfigError or MetadataError where the
     settings do not fit the dataset, DatasetError, and Interrupted on SIGINT and SIGTERM.
@@ -91,11 +93,14 @@ def train(
         state = load_last(folder) if resume else None
         if processes.first and state is None:
             check_run(folder, force, resume)
-        ready = prepare(project, device, processes)
+        project, start = started(project, None if state is None else state[1])
+        ready = prepare(project, device, processes, start)
         if state is not None:
             go_on(ready.trainer, folder, state, warn)
         course = Course(ready, ready.training_bins(), ready.validation_bins(), folder, progress, note, warn)
         if note:
+            for line in [] if ready.trainer.taken is None else ready.trainer.taken.lines():
+                note(line)
             for factor, level in ready.trainer.model.metadata.sole_levels().items():
                 note(sole_level_words(factor, level))
         if warn:
@@ -126,7 +131,8 @@ def plan_training(
     if state is None:
         check_run(project.run, force, resume)
     with same_bits(project.config.train.deterministic):
-        ready = prepare(project, device)
+        project, start = started(project, None if state is None else state[1])
+        ready = prepare(project, device, start=start)
         trainer = ready.trainer
         if state is not None:
             restore(trainer, project.run, *state)
@@ -156,7 +162,7 @@ class Course:
 
     def __post_init__(self) -> None:
         self.trainer = self.ready.trainer
-        self.about = about_run(self.ready.dataset, self.ready.bins)
+        self.about = about_run(self.ready.dataset, self.ready.bins, self.trainer.source)
         self.first_steps = FirstSteps(self.trainer.device)
         self.plan = plan_left(self.trainer, self.training, self.validation)
 
@@ -362,9 +368,10 @@ def warn_of_penalties(config: Config, warn: Say) -> None:
         )
 
 
-def about_run(dataset: Dataset, bins: Bins) -> dict[str, Any]:
-    """Return what a model must remember of the data it was made from."""
-    return {
+def about_run(dataset: Dataset, bins: Bins, source: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a model must remember of the data it was made from, and of the run that it started from, if it did."""
+    started_from = {} if source is None else {"source": source}
+    return started_from | {
         "mfd_version": __version__,
         "genome_digest": dataset.manifest["genome_digest"],
         "dataset_digest": dataset.digest,
