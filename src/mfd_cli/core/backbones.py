@@ -25,6 +25,11 @@ STEM_KERNEL, TOWER_KERNEL = 15, 5
 """Positions that a convolution of the stem and one of the tower read."""
 
 
+RARE, FAINT = -2.0, 0.1
+"""Where motif filters start: standard deviations of its matches by which a bin has to be above the mean for a filter to be on,
+and their share of the usual weights to the latents."""
+
+
 class ChannelNorm(nn.BatchNorm1d):
     """BatchNorm1d of (batch, channels or more, length): channels beyond its own are zero and stay so."""
 
@@ -136,6 +141,11 @@ class DilatedBackbone(nn.Module):
         if filters:
             self.motifs = nn.Conv1d(4**order, filters, KERNEL, bias=False)  # never called: see best_matches
             self.motifs_pointwise = ConvBlock(filters, latent, 1)
+            # A filter that is on in half of the bins reads their composition, and tells bins by it. One that starts on in a
+            # few of them can only gain by matching better where it matches: it becomes a motif.
+            nn.init.constant_(self.motifs_pointwise.norm.bias, RARE)
+            with torch.no_grad():
+                self.motifs_pointwise.conv.weight.mul_(FAINT)
 
     @property
     def reach(self) -> int:
