@@ -8,12 +8,20 @@ from pathlib import Path
 import pytest
 
 from kit import tiny
-from mfd_cli.training.length import BINS, MOST_EPOCHS, epochs_of, gain_line
+from mfd_cli.training.length import BINS, EPOCHS_OF_FEW, FEW_BINS, MOST_EPOCHS, epochs_of, gain_line
 
 
 @pytest.mark.parametrize(
     ("bins", "epochs"),
-    [(64_000, -(-BINS // 64_000)), (800, MOST_EPOCHS), (20_000_000, 1), (BINS, 1), (BINS - 1, 2)],
+    [
+        (100_000, 15),
+        (16_000, MOST_EPOCHS),
+        (FEW_BINS // 30, 30),
+        (800, EPOCHS_OF_FEW),
+        (20_000_000, 1),
+        (BINS, 1),
+        (BINS - 1, 2),
+    ],
 )
 def test_the_length_follows_from_the_bins(bins: int, epochs: int) -> None:
     config = tiny.config(train={"epochs": None})

@@ -229,7 +229,8 @@ class TrainConfig(Node):
 
     epochs: Count | None = Field(
         None,
-        description="how often every training bin is used; default: as often as makes 1.5 million bins, from 1 to 60 times",
+        description="how often every training bin is used; default: as often as makes 1.5 million bins, but at most 20 times, "
+        "or as often as makes 300,000 bins and at most 60 times",
         examples=[20],
     )
     batch_size: Count = Field(128, description="bins in a step, all processes together")
@@ -251,7 +252,7 @@ class TrainConfig(Node):
         0.03, ge=0, description="of weight matrices, per step and relative to the learning rate"
     )
     dropout: float = Field(
-        0.3, ge=0, lt=1, description="share of the motif filters that each bin goes without in a step of training"
+        0.2, ge=0, lt=1, description="share of the motif filters that each bin goes without in a step of training"
     )
     precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto: bf16 on CUDA, float32 on a CPU")
     compile: bool = Field(

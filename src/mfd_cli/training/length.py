@@ -9,15 +9,22 @@ from mfd_cli.settings.config import Config
 
 BINS = 1_500_000
 """Training bins, counted as often as they are used, of a training whose length is not set: docs/training.md has the figures."""
-MOST_EPOCHS = 60
-"""The length that is proposed for few bins, which a network would learn by heart."""
+MOST_EPOCHS = 20
+"""How often each bin is used at most: more often, a network learns few bins by heart."""
+FEW_BINS, EPOCHS_OF_FEW = 300_000, 60
+"""Unless all of them together are fewer than it takes to learn single sites; then this is the most."""
 
 
 def epochs_of(config: Config, bins_an_epoch: int) -> int:
-    """Return the epochs of a training: those that are set, or as many as make BINS, from one to MOST_EPOCHS."""
+    """Return the epochs of a training: those that are set, or as many as make BINS, from one to MOST_EPOCHS.
+
+    Where that makes fewer than FEW_BINS, as many as make these, up to EPOCHS_OF_FEW.
+    """
     if config.train.epochs is not None:
         return config.train.epochs
-    return min(max(-(-BINS // max(bins_an_epoch, 1)), 1), MOST_EPOCHS)
+    bins = max(bins_an_epoch, 1)
+    most = max(MOST_EPOCHS, min(-(-FEW_BINS // bins), EPOCHS_OF_FEW))
+    return min(-(-BINS // bins), most)
 
 
 def gain_line(metrics: Path) -> str:
