@@ -14,6 +14,7 @@ padding of its convolution is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -110,8 +111,7 @@ class Reference:
 
     codes (stretches, bases); `extent` of each; latents (stretches x bins, latent) float32; `activations`, one per tower block:
     (stretches, positions, channels) from position `lows[i]` on, after norm and GELU, zero outside the layer; `top` (stretches,
-    positions, width), the last pooled layer; `scores` (stretches, bins x 128, filters) of the motif filters, the better of both
-    strands, None where there are none.
+    positions, width), the last pooled layer; `best`, of the motif filters, None where there are none.
     """
 
     codes: Tensor
@@ -120,7 +120,36 @@ class Reference:
     activations: Sequence[Tensor]
     lows: Sequence[int]
     top: Tensor
-    scores: Tensor | None
+    best: Best | None
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best scores of motif filters in a bin, but for a piece that a substitution changes.
+
+    `before[:, :, i]` is the best of the positions below i of the bin, and `after[:, :, i]` of those from i on: both
+    (stretches, bins, 129, filters). What is the best of none is -inf.
+    """
+
+    before: Tensor
+    after: Tensor
+
+    @classmethod
+    def of(cls, scores: Tensor) -> Best:
+        """Return them for scores (stretches, bins x 128, filters)."""
+        scores = scores.unflatten(1, (-1, BIN))
+        none = torch.full_like(scores[:, :, :1], -math.inf)
+        after = torch.cat([running_best(scores.flip(2)).flip(2), none], 2)
+        return cls(torch.cat([none, running_best(scores)], 2), after)
+
+    def whole(self) -> Tensor:
+        """Return the best of all positions, (stretches x bins, filters)."""
+        return self.before[:, :, -1].flatten(0, 1)
+
+    def without(self, bin_: Tensor, low: Tensor, count: int) -> Tensor:
+        """Return the best (bins, filters) of all positions but `count` from `low` on; `bin_` counts all stretches' bins."""
+        before, after = self.before.flatten(0, 1), self.after.flatten(0, 1)
+        return torch.maximum(before[bin_, low.clamp(0, BIN)], after[bin_, (low + count).clamp(0, BIN)])
 
 
 @dataclass(frozen=True)
@@ -224,18 +253,24 @@ class CentrePass:
 
     # -- windows and stretches -----------------------------------------------------------------------------------------
 
-    def latents(self, codes: Tensor) -> Tensor:
-        """Return the latents (stretches x bins, latent) float32 of codes (stretches, (bins + 2 x margin) x 128 + k - 1)."""
-        extent = self.extent(codes.shape[1] - self.order + 1)
-        return self._finish(self._climb(codes, extent), extent, best_of(self._scores(codes, extent)))
+    def latents(self, codes: Tensor, mirrored: bool = False) -> Tensor:
+        """Return the latents (stretches x bins, latent) float32 of codes (stretches, (bins + 2 x margin) x 128 + k - 1).
 
-    def reference(self, codes: Tensor, first: int, last: int) -> Reference:
+        `mirrored` says that the second half of the stretches is the other strand of the first.
+        """
+        extent, scores = self.extent(codes.shape[1] - self.order + 1), None
+        if self.motifs is not None:
+            scores = self._scores(codes, extent, mirrored).unflatten(1, (-1, BIN)).amax(2).flatten(0, 1)
+        return self._finish(self._climb(codes, extent), extent, scores)
+
+    def reference(self, codes: Tensor, first: int, last: int, mirrored: bool = False) -> Reference:
         """Return the pass over stretches, with what substitutions at the indexes `first` to `last` of a stretch need of it."""
         extent, activations = self.extent(codes.shape[1] - self.order + 1), list[Tensor]()
         spans = self._read_by(first, last, extent)
-        top, scores = self._climb(codes, extent, spans, activations), self._scores(codes, extent)
-        latents = self._finish(top, extent, best_of(scores))
-        return Reference(codes, extent, latents, activations, [span.low for span in spans], top, scores)
+        top = self._climb(codes, extent, spans, activations)
+        best = None if self.motifs is None else Best.of(self._scores(codes, extent, mirrored))
+        latents = self._finish(top, extent, None if best is None else best.whole())
+        return Reference(codes, extent, latents, activations, [span.low for span in spans], top, best)
 
     def _climb(
         self,
@@ -274,11 +309,15 @@ class CentrePass:
         x = convolve(columns.transpose(1, 2).contiguous(), self.stem_weight, self.stem_bias)
         return pool(x, self.stem_residual)
 
-    def _scores(self, codes: Tensor, extent: Extent) -> Tensor | None:
-        """Return the motif filters' scores (stretches, bins x 128, filters) at each position of the bins."""
-        if self.motifs is None:
-            return None
+    def _scores(self, codes: Tensor, extent: Extent, mirrored: bool) -> Tensor:
+        """Return the motif filters' scores (stretches, bins x 128, filters) at each position of the bins.
+
+        They are the same on the other strand, in the opposite order; of k-mers they are k - 1 positions further on.
+        """
         inner = Span(extent.kept[0] * BIN, (extent.kept[-1] + 1) * BIN)
+        if mirrored and self.order == 1:
+            half = self._match(self._cut(codes[: len(codes) // 2], inner, REACH))
+            return torch.cat([half, half.flip(1)])
         return self._match(self._cut(codes, inner, REACH))
 
     def _match(self, codes: Tensor) -> Tensor:
@@ -348,15 +387,17 @@ class CentrePass:
         self, reference: Reference, row: Tensor, position: Tensor, base: Tensor, variant: Tensor, place: Tensor
     ) -> Tensor | None:
         """Return the best matches (bins, filters) in the bins at `place` of their stretch, each with its `variant`."""
-        if reference.scores is None:
+        if reference.best is None:
             return None
-        first = position - REACH - (self.order - 1)  # the first middle of a filter that reads the base
+        low = position - REACH - (self.order - 1)  # the first middle of a filter that reads the base
         count = 2 * REACH + self.order
-        pieces = self._exchanged(reference, row, position, base, first - REACH, count + 2 * REACH + self.order - 1)
-        begin = row[variant] * reference.scores.shape[1] + place * BIN
-        below = reference.scores.flatten(0, 1)[steps(begin, BIN)]
-        in_bin = first[variant] - (reference.extent.kept[0] + place) * BIN
-        return overlaid(below, self._match(pieces)[variant], in_bin).amax(1)
+        pieces = self._exchanged(reference, row, position, base, low - REACH, count + 2 * REACH + self.order - 1)
+        kept = reference.extent.kept
+        in_bin = low[variant] - (kept[0] + place) * BIN
+        middles = steps(in_bin, count)
+        outside = ((middles < 0) | (middles >= BIN))[:, :, None]
+        changed = self._match(pieces)[variant].masked_fill(outside, -math.inf).amax(1)
+        return torch.maximum(changed, reference.best.without(row[variant] * len(kept) + place, in_bin, count))
 
     def _mutated(self, reference: Reference, row: Tensor, position: Tensor, base: Tensor) -> Tensor:
         """Return the bases that the changed stem positions read, with the new one: (variants, bases)."""
@@ -399,9 +440,13 @@ class CentrePass:
         return [Span(one.start - self.reach, other.start + other.count + self.reach) for one, other in pairs]
 
 
-def best_of(scores: Tensor | None) -> Tensor | None:
-    """Return the best of the scores (stretches, positions, filters) in each bin: (stretches x bins, filters)."""
-    return None if scores is None else scores.unflatten(1, (-1, BIN)).amax(2).flatten(0, 1)
+def running_best(x: Tensor) -> Tensor:
+    """Return the best of each position of a bin and of those before it; x (stretches, bins, 128, filters)."""
+    step = 1
+    while step < x.shape[2]:
+        x = torch.cat([x[:, :, :step], torch.maximum(x[:, :, step:], x[:, :, :-step])], 2)
+        step *= 2
+    return x
 
 
 def even(count: int) -> int:

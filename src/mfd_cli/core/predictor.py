@@ -177,7 +177,7 @@ class Predictor:
         both = (strands or self.strands) == "both"
         with float32_products(self.precision == "tf32"):
             # One pass over both strands: the batch is doubled, not the number of launches.
-            latents = self.backbone.latents(torch.cat([codes, other_strand(codes)]) if both else codes)
+            latents = self.backbone.latents(torch.cat([codes, other_strand(codes)]) if both else codes, mirrored=both)
         return mean_of_strands(latents, len(latents) // (2 * len(codes))) if both else latents
 
     @torch.inference_mode()
@@ -192,7 +192,7 @@ class Predictor:
             return passed, passed.latents
         codes, end = torch.cat([codes, other_strand(codes)]), codes.shape[1] - 1
         with float32_products(self.precision == "tf32"):
-            passed = self.backbone.reference(codes, min(first, end - last), max(last, end - first))
+            passed = self.backbone.reference(codes, min(first, end - last), max(last, end - first), mirrored=True)
         return passed, mean_of_strands(passed.latents, len(passed.extent.kept))
 
     @torch.inference_mode()
