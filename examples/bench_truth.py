@@ -158,9 +158,6 @@ def make_world(folder: Path, words: Sequence[str], seed: int) -> None:
     size = [] if "--world" in words else ["--size", "small"]
     simulate = ["mfd", "simulate", str(folder), *size, "--seed", str(seed), "-q", "--force", *words]
     subprocess.run(simulate, check=True, stdout=subprocess.DEVNULL)
-    path = folder / "mfd.toml"
-    settings = re.sub(r"\[model\].*?\n\n", '[model]\npreset = "default"\n\n', path.read_text(), flags=re.DOTALL)
-    path.write_text(re.sub(r"(epochs|batch_size) = .*\n", "", settings))
     subprocess.run(["mfd", "preprocess", "-q"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 

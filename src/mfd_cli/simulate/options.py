@@ -118,11 +118,6 @@ class SimulateOptions:
         }
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
-    @property
-    def uses_later_options(self) -> bool:
-        """Whether any of the options that came later is used: then the world is not made for one window."""
-        return any(option.metadata and option.name in self.stated() for option in fields(self))
-
 
 MOST = {
     **dict.fromkeys(("correlation", "overlap", "depth", "mislabelled", "interaction", "technique_interaction"), 1),

@@ -17,9 +17,6 @@ from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.sequence import decode
 from mfd_cli.simulate.world import World
 
-SETTINGS = {"tiny": (4, 32), "small": (20, 64), "medium": (10, 128)}
-"""Epochs and batch size of the worlds that are made for a window of one bin, by their size."""
-
 
 def write_track_files(folder: Path, world: World, rng: np.random.Generator) -> list[dict[str, Any]]:
     """Write track files to `folder / tracks`, and return the rows of the metadata table in ENCODE's columns.
@@ -143,14 +140,9 @@ def write_vcf(path: Path, genome: Mapping[str, Bytes], variants: Sequence[Mappin
     path.write_text("\n".join(lines) + "\n", "ascii")
 
 
-def model_and_training(size: str, world: World) -> tuple[str, str]:
-    """Return the lines of [model] and the first lines of [train]."""
-    if size not in SETTINGS or world.options.uses_later_options:
-        return 'preset = "default"\n', ""
-    epochs, batch_size = SETTINGS[size]
-    # Causes act within their bin, so the model reads no more than that; there is a filter for every motif on both strands.
-    model = "" if size == "tiny" else "width = 64\nwindow = 128\n"
-    return f'preset = "small"\n{model}', f"epochs = {epochs}\nbatch_size = {batch_size}\n"
+def model_and_training(size: str) -> tuple[str, str]:
+    """Return the lines of [model] and the first lines of [train]: tiny worlds are trained for a minute, by a small network."""
+    return ('preset = "small"\n', "epochs = 4\nbatch_size = 32\n") if size == "tiny" else ('preset = "default"\n', "")
 
 
 def configuration(size: str, world: World) -> str:
@@ -158,7 +150,7 @@ def configuration(size: str, world: World) -> str:
     contigs, tests = list(world.genome), world.test_contigs
     held_out = ["{" + ", ".join(f'{k} = "{v}"' for k, v in levels.items()) + "}" for levels in world.held_out]
     batch = "" if world.options.batch == "none" else 'batch = {column = "Batch", group = "technical"}\n'
-    model, train = model_and_training(size, world)
+    model, train = model_and_training(size)
     return f"""# A planted project: its causes are known, see truth/.
 [data]
 fasta = "genome.fa"
