@@ -35,6 +35,7 @@ from mfd_cli.simulate.planted_variants import true_change
 from mfd_cli.simulate.simulate import simulate
 from mfd_cli.simulate.true_parts import Tracks, true_parts
 from mfd_cli.simulate.world import make_world
+from mfd_cli.simulate.write_project import model_and_training
 
 BEFORE = "569ad5480fc8da72b66d3e857782fe311625fc64933bb95a8f38999cdbe92b42"
 """Digest of the tiny world of seed 1 as it was when nothing but sums of causes in their bins could be planted."""
@@ -292,7 +293,7 @@ def test_a_world_with_everything_on_states_its_truth_and_can_be_preprocessed(tmp
     assert causes["letters"] == {"MCM1": "ABF1", "PDR3": "REB1"}
     config = load_project(folder / "mfd.toml").config
     assert config.factors["batch"].group == "technical"
-    assert config.model.preset == "default" and config.model.window is config.train.epochs is None
+    assert config.model.preset == "small" and config.model.window is None
     outcome = harm.in_process(["preprocess", "-q", "--threads", "1"], folder)
     assert outcome.code == 0, outcome.told
     assert open_dataset(folder / "dataset").tracks[0].metadata["Batch"] == tracks["batch"][0]
@@ -322,14 +323,17 @@ def test_options_out_of_range_are_answered_with_one_line(tmp_path: Path, words: 
     assert outcome.code == 2 and message in outcome.told and not (tmp_path / "p").exists()
 
 
+@pytest.mark.parametrize(("size", "preset"), [("tiny", "small"), ("small", "default"), ("medium", "default")])
+def test_only_tiny_worlds_have_a_network_of_their_own(size: str, preset: str) -> None:
+    model, training = model_and_training(size)
+    assert model == f'preset = "{preset}"\n' and ("epochs" in training) == (size == "tiny")
+
+
 def test_the_page_on_planted_worlds_has_every_option_and_every_named_world() -> None:
     page = (ROOT / "docs" / "planted-worlds.md").read_text("utf-8")
     table = page.split("\n## What each option breaks\n")[1].split("\n## ")[0]
     for option in fields(SimulateOptions):
         assert f"`--{option.name.replace('_', '-')}" in table
-    later = {option.name for option in fields(SimulateOptions) if option.metadata} - {"batch_dose"}
-    told = page.split("\n## How a planted project is trained\n")[1].split("\n## ")[0]
-    assert {f"`--{name.replace('_', '-')}`" for name in later} <= set(re.findall(r"`--[a-z-]+`", told))
     for name, options in WORLDS.items():
         row = next(line for line in page.splitlines() if line.startswith(f"| `--world {name}`"))
         words = dict(re.findall(r"--([a-z-]+) ([0-9.]+)", row))
