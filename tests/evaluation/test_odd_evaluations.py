@@ -23,7 +23,7 @@ from mfd_cli.evaluation.qc import qc
 from mfd_cli.runs.folder import Run
 from mfd_cli.training.train import train
 
-SHORT = "train -q --threads 1 --set train.epochs=1 --set model.preset=small --set model.width=8"
+SHORT = "train -q --threads 1 --set train.epochs=1 --set model.preset=small --set model.width=8 --set model.filters=4"
 NOTHING = {"biological alone": "technical", "technical alone": "biological", "one factor": "technical"}
 """Shapes in which a group has no factors: that group."""
 TOLD = ("biological alone", "one track", "one level left")

@@ -105,6 +105,7 @@ group = "technical"
 [model]
 preset = "small"
 width = 8
+filters = 4
 window = 128
 latent = 16
 hidden = 8

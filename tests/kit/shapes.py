@@ -126,6 +126,7 @@ max_unknown = 0.5
 [model]
 preset = "small"
 width = 8
+filters = 4
 window = 128
 latent = 16
 hidden = 8

@@ -73,7 +73,7 @@ class Measured:
     def __init__(self, folder: Path, **sections: Any) -> None:
         self.dataset: Dataset = tiny.dataset(folder / "dataset", 12, 0, world=world(), called=called)
         settings = {"epochs": 40, "batch_size": 64, "lr": 0.01, "held_out": [HELD]}
-        model = {"window": 128, "width": 16, "latent": 24, **sections.pop("model", {})}
+        model = {"window": 128, "width": 16, "latent": 24, "filters": 16, **sections.pop("model", {})}
         self.run: Run = train(tiny.project(folder, train=settings, model=model, **sections), gpus=0)
         bins = self.dataset.split("test")
         self.labels = unpack_bits(bins.peaks, 12)
@@ -150,7 +150,7 @@ def test_the_motifs_of_the_targets_are_those_planted(tmp_path: Path, monkeypatch
     """
     motifs = {"CTCF": "ATCACGTGACTA", "GATA1": "GGCCGCTAATAG"}
     monkeypatch.setattr(tiny, "MOTIFS", motifs)
-    measured = Measured(tmp_path, model={"width": 32, "latent": 32, "head": "mixed"})
+    measured = Measured(tmp_path, model={"width": 32, "latent": 32, "filters": 32, "head": "mixed"})
     rng = np.random.default_rng(0)
     planted = {target: np.eye(4)[encode(motif)] for target, motif in motifs.items()}
     known = planted | {f"{name}.{i}": rng.permutation(table) for name, table in planted.items() for i in range(10)}

@@ -392,7 +392,7 @@ class ResolvedModel(Node):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "small": {"backbone": "dilated", "width": 32, "window": 2176, "kmer": 1, "hidden": 32, "filters": 64},
+    "small": {"backbone": "dilated", "width": 32, "window": 2176, "kmer": 1, "hidden": 32, "filters": 32},
     "paper-1152": {"backbone": "dilated", "width": 120, "window": 1152, "kmer": 2, "hidden": 128, "filters": 0},
     "wide-2176": {"backbone": "dilated", "width": 768, "window": 2176, "kmer": 2, "hidden": 256, "filters": 0},
     "default": {"backbone": "dilated", "width": 64, "window": 2176, "kmer": 1, "hidden": 64, "filters": 128},
