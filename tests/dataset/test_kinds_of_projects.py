@@ -247,7 +247,8 @@ def test_init_proposes_a_split_that_works_for_few_contigs(tmp_path: Path, number
         (folder / "tracks" / file).write_text("".join(line for line in lines if line.split("\t")[0] in names))
     write_signal(folder / "tracks/five.bw", {name: CONTIGS[name] for name in names})
     run(folder, "init", "--fasta", "genome.fa", "--metadata", "metadata.tsv", "--force")
-    small = [f"--set=model.{key}={value}" for key, value in (("preset", "small"), ("width", 8), ("filters", 4), ("window", 128))]
+    shape = {"preset": "small", "width": 8, "filters": 4, "window": 128}
+    small = [f"--set=model.{key}={value}" for key, value in shape.items()]
     said = run(folder, *PREPROCESS, *small)
     assert "no bins to test on" not in said
     plan = run(folder, "preprocess", "--dry-run", *small, "--dataset", "other")
@@ -293,5 +294,6 @@ def test_the_real_human_tracks(tmp_path: Path) -> None:
     assert "109 tracks" in said and "no factor is technical" in said
     said = run(tmp_path, *PREPROCESS)
     assert "tracks: 109 with peaks" in said and "780 validation, 780 test" in said
-    small = [f"--set=model.{key}={value}" for key, value in (("preset", "small"), ("width", 8), ("filters", 4), ("window", 384))]
+    shape = {"preset": "small", "width": 8, "filters": 4, "window": 384}
+    small = [f"--set=model.{key}={value}" for key, value in shape.items()]
     run(tmp_path, *TRAIN, "--set", "train.epochs=1", *small)

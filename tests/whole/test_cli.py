@@ -55,7 +55,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shrink(folder: Path) -> None:
     toml = (folder / "mfd.toml").read_text()
-    smaller = toml.replace('preset = "small"', 'preset = "small"\nwidth = 16\nwindow = 640\nlatent = 16\nhidden = 8\nfilters = 8')
+    shape = "width = 16\nwindow = 640\nlatent = 16\nhidden = 8\nfilters = 8"
+    smaller = toml.replace('preset = "small"', f'preset = "small"\n{shape}')
     (folder / "mfd.toml").write_text(smaller.replace("epochs = 4", "epochs = 2"))
     assert "width = 16" in smaller and "epochs = 4" in smaller
 
