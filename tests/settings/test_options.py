@@ -54,7 +54,7 @@ def test_an_error_of_the_file_names_its_line_beside_an_option(tmp_path: Path) ->
     file = folder / "mfd.toml"
     file.write_text(file.read_text().replace("epochs = 1", "epochs = 0"))
     done = in_process([*PREPROCESS, "--set", "train.lr=0.1"], folder)
-    assert done.code == 2 and "mfd.toml:32: train.epochs: Input should be greater" in done.told, done.told
+    assert done.code == 2 and "mfd.toml:33: train.epochs: Input should be greater" in done.told, done.told
 
 
 def test_an_error_of_a_flag_names_no_file(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_the_run_says_where_it_comes_from(project: Path) -> None:
     assert f"started from: run first, weights_sha256 {digest}" in told
     card = in_process(["info", "run", "--card"], project).said
     assert (
-        f"started from the backbone of first (sha256 of its weights `{digest}`), which stayed as it was for 50%" in card
+        f"started from the backbone of first (sha256 of its weights {digest}), which stayed as it was for 50%" in card
     )
     assert "started from" not in in_process(["info", "first"], project).said
     assert "started from" not in in_process(["info", "first", "--card"], project).said

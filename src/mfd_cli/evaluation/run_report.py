@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field, replace
 from html import unescape
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from mfd_cli.base.errors import InputError
 from mfd_cli.base.files import check_input, check_output
@@ -321,7 +320,7 @@ def add_explanations(contents: Contents, run: Run, page: Path, named: Sequence[P
     links = [
         {
             "title": each.title,
-            "address": quote(Path(os.path.relpath(each.path, page.parent)).as_posix()),
+            "address": Path(os.path.relpath(each.path, page.parent)).as_posix(),
             "other_model": each.model != run.digest[:12],
         }
         for each in {each.path.resolve(): each for each in found}.values()
