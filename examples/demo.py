@@ -35,7 +35,7 @@ def main() -> None:
     mfd("simulate", str(folder), "--size", "small")
     mfd("check-design", folder=folder)
     mfd("preprocess", folder=folder)
-    mfd("train", folder=folder)
+    mfd("train", "--epochs", "10", folder=folder)
     mfd("evaluate", folder=folder)
     mfd("impute", folder=folder)
     mfd("background", "--number", "2000", folder=folder)
