@@ -23,11 +23,9 @@ TENSOR_CORE = 8
 """Channels come in multiples of this on a CUDA device: 431 or 483 of them keep tensor cores from their work."""
 STEM_KERNEL, TOWER_KERNEL = 15, 5
 """Positions that a convolution of the stem and one of the tower read."""
-
-
 RARE, FAINT = -2.0, 0.1
-"""Where motif filters start: standard deviations of its matches by which a bin has to be above the mean for a filter to be on,
-and their share of the usual weights to the latents."""
+"""Where motif filters start: the bias in front of their GELU, in standard deviations of a filter's matches, and the share that
+their weights to the latents have of the usual ones."""
 
 
 class ChannelNorm(nn.BatchNorm1d):

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mfd_cli.core.backbones import TENSOR_CORE, ConvBlock, DilatedBackbone
-from mfd_cli.core.motif_filters import REACH, both_strands, stronger_strand
+from mfd_cli.core.motif_filters import REACH, Best, both_strands, match_scores, stronger_strand
 from mfd_cli.core.onehot import kmers, one_hot
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.sequence import UNKNOWN
@@ -124,35 +124,6 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Best:
-    """The best scores of motif filters in a bin, but for a piece that a substitution changes.
-
-    `before[:, :, i]` is the best of the positions below i of the bin, and `after[:, :, i]` of those from i on: both
-    (stretches, bins, 129, filters). What is the best of none is -inf.
-    """
-
-    before: Tensor
-    after: Tensor
-
-    @classmethod
-    def of(cls, scores: Tensor) -> Best:
-        """Return them for scores (stretches, bins x 128, filters)."""
-        scores = scores.unflatten(1, (-1, BIN))
-        none = torch.full_like(scores[:, :, :1], -math.inf)
-        after = torch.cat([running_best(scores.flip(2)).flip(2), none], 2)
-        return cls(torch.cat([none, running_best(scores)], 2), after)
-
-    def whole(self) -> Tensor:
-        """Return the best of all positions, (stretches x bins, filters)."""
-        return self.before[:, :, -1].flatten(0, 1)
-
-    def without(self, bin_: Tensor, low: Tensor, count: int) -> Tensor:
-        """Return the best (bins, filters) of all positions but `count` from `low` on; `bin_` counts all stretches' bins."""
-        before, after = self.before.flatten(0, 1), self.after.flatten(0, 1)
-        return torch.maximum(before[bin_, low.clamp(0, BIN)], after[bin_, (low + count).clamp(0, BIN)])
-
-
-@dataclass(frozen=True)
 class Extent:
     """What is computed of a stretch with `stem` positions in the stem.
 
@@ -243,7 +214,7 @@ class CentrePass:
         if backbone.filters:
             filters = both_strands(backbone.motifs.weight.detach().to(device), self.order)
             after = Block.of(backbone.motifs_pointwise, device, dtype)
-            self.motifs = (channels_last(filters, dtype), after)
+            self.motifs = (filters.to(dtype), after)
         self.scale, self.shift = affine(norm, device)
         self.window_extent = self.extent(window)
 
@@ -323,8 +294,7 @@ class CentrePass:
     def _match(self, codes: Tensor) -> Tensor:
         """Return the motif filters' scores (rows, positions, filters) of base codes that bring their margins."""
         assert self.motifs is not None
-        columns = kmers(one_hot(codes, self.dtype), self.order)
-        return stronger_strand(convolve(columns.transpose(1, 2).contiguous(), self.motifs[0]))
+        return stronger_strand(match_scores(kmers(one_hot(codes, self.dtype), self.order), self.motifs[0]))
 
     def _finish(self, top: Tensor, extent: Extent, matches: Tensor | None) -> Tensor:
         """Return the latents (stretches x bins, latent) float32 of the tower's output and the best matches (bins, filters).
@@ -438,15 +408,6 @@ class CentrePass:
         """Return per tower block the positions of its input that substitutions at these indexes of the stretch read."""
         pairs = zip(self._changes(first, extent), self._changes(last, extent))
         return [Span(one.start - self.reach, other.start + other.count + self.reach) for one, other in pairs]
-
-
-def running_best(x: Tensor) -> Tensor:
-    """Return the best of each position of a bin and of those before it; x (stretches, bins, 128, filters)."""
-    step = 1
-    while step < x.shape[2]:
-        x = torch.cat([x[:, :, :step], torch.maximum(x[:, :, step:], x[:, :, :-step])], 2)
-        step *= 2
-    return x
 
 
 def even(count: int) -> int:

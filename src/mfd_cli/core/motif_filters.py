@@ -9,6 +9,8 @@ many are needed.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from itertools import product
 
 import torch
@@ -90,3 +92,41 @@ def scores_at(x: Tensor, weight: Tensor, order: int, place: Tensor) -> Tensor:
     read = columns.unfold(1, kinds * KERNEL, kinds)[batch, place]  # (batch, bins, filters, KERNEL x 4^k)
     strands = both_strands(weight, order).transpose(1, 2).flatten(1).unflatten(0, (2, -1))
     return torch.einsum("nbfr,sfr->snfb", read, strands).amax(0)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best scores of motif filters in a bin, but for a piece that a substitution changes.
+
+    `before[:, :, i]` is the best of the positions below i of the bin, and `after[:, :, i]` of those from i on: both
+    (stretches, bins, 129, filters). What is the best of none is -inf.
+    """
+
+    before: Tensor
+    after: Tensor
+
+    @classmethod
+    def of(cls, scores: Tensor) -> Best:
+        """Return them for scores (stretches, bins x 128, filters)."""
+        scores = scores.unflatten(1, (-1, BIN))
+        none = torch.full_like(scores[:, :, :1], -math.inf)
+        after = torch.cat([running_best(scores.flip(2)).flip(2), none], 2)
+        return cls(torch.cat([none, running_best(scores)], 2), after)
+
+    def whole(self) -> Tensor:
+        """Return the best of all positions, (stretches x bins, filters)."""
+        return self.before[:, :, -1].flatten(0, 1)
+
+    def without(self, bin_: Tensor, low: Tensor, count: int) -> Tensor:
+        """Return the best (bins, filters) of all positions but `count` from `low` on; `bin_` counts all stretches' bins."""
+        before, after = self.before.flatten(0, 1), self.after.flatten(0, 1)
+        return torch.maximum(before[bin_, low.clamp(0, BIN)], after[bin_, (low + count).clamp(0, BIN)])
+
+
+def running_best(x: Tensor) -> Tensor:
+    """Return the best of each position of a bin and of those before it; x (stretches, bins, 128, filters)."""
+    step = 1
+    while step < x.shape[2]:
+        x = torch.cat([x[:, :, :step], torch.maximum(x[:, :, step:], x[:, :, :-step])], 2)
+        step *= 2
+    return x
