@@ -12,6 +12,7 @@ from kit import tiny
 from mfd_cli.core import mixed_head
 from mfd_cli.core.metadata import MetadataEncoder, fit_metadata
 from mfd_cli.core.mixed_head import MixedHead
+from mfd_cli.core.part_variances import Alike, part_variances
 from mfd_cli.core.terms import factor_kernel, term_kernel, terms_of
 from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.settings.config import FactorConfig
@@ -242,7 +243,8 @@ def test_intervals_contain_the_truth_as_often_as_they_say() -> None:
             found = head.weights().groups
             for group, truth in parts.items():
                 relative = truth if group == RESIDUAL else truth - truth[rows].mean(0)
-                deviation = head.part_variances(space, group).sqrt().T
+                variance = part_variances(head, {group: [group]}).variances[group][0]
+                deviation = torch.from_numpy(variance).sqrt().T
                 inside[group].append(((found[group] - relative).abs() <= 1.645 * deviation).float()[rows])
     for group, hits in inside.items():
         assert 0.88 < float(torch.stack(hits).mean()) < 0.92, group
@@ -252,12 +254,60 @@ def test_deviations_grow_with_the_change_of_the_latent() -> None:
     head = head_of(False)
     head.learn_variances()
     head.learn_axes(some_latents())
-    change = torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
-    once, twice = head.part_deviations("technical", change), head.part_deviations("technical", 2 * change)
-    assert torch.allclose(2 * once, twice) and (once[:, TRAINED] > 0).all()
-    elsewhere = change.clone()
+    change = np.random.default_rng(1).normal(size=(3, 8)).astype(np.float32)
+    known = part_variances(head, {"technical": ["technical"]})
+    once, twice = known.deviations("technical", change), known.deviations("technical", 2 * change)
+    assert np.allclose(2 * once, twice) and (once[:, TRAINED] > 0).all()
+    few = known.only(np.array([4, 0]))
+    assert np.allclose(few.deviations("technical", change), once[:, [4, 0]])
+    elsewhere = change.copy()
     elsewhere[:, head.slices["technical"]] = 0
-    assert (head.part_deviations("technical", elsewhere) == 0).all()  # a group acts in its own subspace alone
+    assert (known.deviations("technical", elsewhere) == 0).all()  # a group acts in its own subspace alone
+
+
+def test_variances_of_means_of_experiments_are_those_of_a_conditional_normal() -> None:
+    """Along one axis, against the textbook's conditional distribution of everything at once, the mean row with a wide prior.
+
+    The outputs: a track itself, an experiment that nobody did, and the mean of three.
+    """
+    head = head_of(True)
+    head.learn_variances()
+    head.learn_axes(some_latents())
+    space, rows = head.spaces[0], torch.from_numpy(np.flatnonzero(TRAINED))
+    new = [{"t": t, "s": "x", "a": a, "d": "7"} for t, a in (("A", "q"), ("B", "p"), ("E", "p"))]
+    everyone = [*ROWS, *new]
+    shares = np.zeros((3, len(everyone)))
+    shares[0, 4] = shares[1, len(ROWS)] = 1
+    shares[2, [len(ROWS), len(ROWS) + 2, 9]] = 0.25, 0.5, 0.25
+    kernels, across = kernels_of(everyone, everyone), kernels_of(everyone)
+    own = {name: torch.from_numpy(np.diag(shares @ kernel @ shares.T).copy()) for name, kernel in kernels.items()}
+    cross = {name: torch.from_numpy(shares @ kernel) for name, kernel in across.items()}
+    alike = Alike(own, cross, torch.tensor([4, -1, -1]))
+    parts = {"technical": ["technical"], "both": ["biological", "technical"], RESIDUAL: [RESIDUAL]}
+    found = part_variances(head, parts, alike)
+    axis, wide = 1, 1e6
+    variance = dict(zip([*(term.name for term in space.terms), RESIDUAL], head.axis_variances(space)[:, axis].tolist()))
+    of_tracks = np.eye(len(everyone))[rows]
+    residual = variance[RESIDUAL] * np.eye(len(everyone))
+    seen = sum(variance[name] * kernel for name, kernel in kernels.items()) + residual
+    observed = of_tracks @ seen @ of_tracks.T + np.diag(head.noise().numpy()) + wide
+    for part, groups in parts.items():
+        if part == RESIDUAL:  # of nobody's experiments it is that of a new track
+            covariance, relative = residual, shares * [[1], [0], [0]]
+        else:
+            covariance, relative = np.zeros_like(residual), shares - mean_row(everyone)
+            for term in (term for term in space.terms if term.group in groups):
+                covariance = covariance + variance[term.name] * kernels[term.name]
+        between = relative @ covariance @ of_tracks.T
+        expected = np.diag(relative @ covariance @ relative.T - between @ np.linalg.solve(observed, between.T)).copy()
+        if part == RESIDUAL:
+            expected[1:] = variance[RESIDUAL]
+        assert np.allclose(found.variances[part][0][axis], expected, rtol=1e-4), part
+
+
+def mean_row(everyone: list[dict[str, str]]) -> np.ndarray:
+    """The mean of the training tracks, as shares (1, rows)."""
+    return np.append(TRAINED / TRAINED.sum(), np.zeros(len(everyone) - len(ROWS)))[None]
 
 
 def world_of_motifs(own: float) -> tuple[MixedHead, Tensor, Tensor, Tensor]:

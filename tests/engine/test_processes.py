@@ -68,7 +68,7 @@ DISJOINT = ("--head", "mixed", "--set", "model.subspaces=disjoint")  # which pen
 
 @pytest.mark.parametrize("words", [(), (*STRETCHED, *DISJOINT)])
 def test_two_processes_have_the_loss_of_one(project: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
-    """Of the first steps. Rounding grows from step to step, thirty times in each: AdamW divides by gradients that are still tiny."""
+    """Of the first steps. Rounding grows thirty times from step to step: AdamW divides by gradients that are still tiny."""
     alone = harm.in_process(["train", *CPU, "-q", "--run", str(tmp_path / "one"), *FEW, *words], project)
     assert alone.code == 0, alone.told
     assert train(project, str(tmp_path / "two"), 2, *FEW, *words) == 0

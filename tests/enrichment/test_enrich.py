@@ -861,6 +861,7 @@ def test_places_and_ranks_are_no_features() -> None:
         "tss_distance",
         "haplotype",
         "MFD_BG_QUANTILE",
+        "MFD_BIO_SD",
         "quantile.MFD_BIO",
         "p.MFD_DEBIASED",
     ):

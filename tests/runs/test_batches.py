@@ -171,6 +171,7 @@ def test_validation_takes_whole_stretches(tiny_dataset: Dataset) -> None:
     rows = Tiling.of(few, 4).rows()
     assert 12 <= len(few) <= 20 and (rows != NO_BIN).sum(1).mean() > 3
     assert thinned_in_stretches(bins, len(bins), 4) is bins
+    assert len(thinned_in_stretches(bins, 3, 32)) == 3  # fewer than a stretch
     batches = [*stretched(tiny_dataset, 4, "validation").in_order(8)]
     labels = torch.cat([batch.peaks for batch in batches])
     assert labels.sum() >= unpack_bits(tiny_dataset.split("validation").peaks, 8).sum()

@@ -19,6 +19,7 @@ from mfd_cli.evaluation import curves_picture
 from mfd_cli.evaluation.curves_picture import PANELS, draw_curves, write_curves
 from mfd_cli.report.style import plt
 from mfd_cli.runs.curve import read_curve
+from mfd_cli.training import record
 from mfd_cli.training import train as training
 from mfd_cli.training.record import BOARD, CURVES
 from mfd_cli.training.resume import Interrupted
@@ -37,20 +38,25 @@ def stopped_at(step: int) -> Any:
     return terminate
 
 
-def test_the_curves_are_drawn_after_each_validation_and_when_a_training_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("takes", ["no time", "long"])
+def test_the_curves_are_drawn_as_often_as_time_allows_and_at_every_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, takes: str
 ) -> None:
     drawn: list[int] = []
     before = curves_picture.draw_curves
     monkeypatch.setattr(curves_picture, "draw_curves", lambda lines: (drawn.append(len(lines)), before(lines))[1])
+    monkeypatch.setattr(record, "DRAWING", 0.0 if takes == "no time" else 1e9)
+    monkeypatch.setattr(record, "SHARE", 1e9 if takes == "no time" else 1.0)
     project = tiny.project(tmp_path, train=OFTEN)
     tiny.dataset(project.dataset)
     with pytest.raises(Interrupted):
         training.train(project, gpus=0, progress=stopped_at(7))
+    of_half = len(read_curve(project.run / "metrics.jsonl"))
     half = (project.run / CURVES).read_bytes()
     training.train(project, gpus=0, resume=True)
     lines = read_curve(project.run / "metrics.jsonl")
-    assert drawn == list(range(1, len(lines) + 1)) and len(lines) > 3
+    every = list(range(1, len(lines) + 1))
+    assert len(lines) > of_half > 1 and drawn == (every if takes == "no time" else [of_half, len(lines)])
     write_curves(tmp_path / "again.png", lines)
     assert (tmp_path / "again.png").read_bytes() == (project.run / CURVES).read_bytes() != half
     training.train(project, gpus=0, force=True)

@@ -271,61 +271,6 @@ class MixedHead(nn.Module):
         self.solved.clear()
         return self
 
-    @torch.no_grad()
-    def part_variances(self, space: Space, group: str) -> Tensor:
-        """Return the variance of a part given the data, along each axis of a subspace, (axes, tracks).
-
-        A group's part is that relative to the mean of the training tracks. Of added tracks it is the variance before their own
-        data were seen, which is too large. See `part_deviations` for what it makes of logits.
-        """
-        components, others = self.components(space), torch.nonzero(~self.added)[:, 0]
-        found = torch.zeros(self.axes(space).shape[1], len(self.bias), dtype=torch.float64)
-        for chosen in (others, torch.arange(len(self.bias))) if self.added.any() else (others,):
-            # Added tracks come second: sums without them leave the others' bits what they were.
-            kept = torch.ones(len(chosen), dtype=torch.bool) if chosen is others else self.added
-            for axis, variances in enumerate(self.axis_variances(space).double().cpu().T):
-                found[axis, chosen[kept]] = self.variance_of(components, space, group, variances, chosen)[kept]
-        return found
-
-    def variance_of(
-        self, components: Components, space: Space, group: str, variances: Tensor, chosen: Tensor
-    ) -> Tensor:
-        """Return the variance of a part of `chosen` tracks, all training tracks among them, for variances (terms + 1,)."""
-        kernel = self.kernel_of(space, group, variances)[chosen][:, chosen]
-        if group != RESIDUAL:
-            centre = self.centre[group][chosen]
-            kernel = kernel - centre @ kernel
-            kernel = kernel - (kernel @ centre)[:, None]
-        place = torch.full((len(self.bias),), -1)
-        place[chosen] = torch.arange(len(chosen))
-        cross = kernel[:, place[self.get_buffer("rows").cpu()]]  # what is the same for all tracks is projected out
-        explained = ((cross @ Components(components.kernels, variances, self.noise()).projection()) * cross).sum(1)
-        return (kernel.diagonal() - explained).clamp_min(0)
-
-    def kernel_of(self, space: Space, group: str, variances: Tensor) -> Tensor:
-        """Return the covariance (tracks, tracks) of a group's part, or of the residual, for variances (terms + 1,)."""
-        if group == RESIDUAL:
-            return variances[-1] * torch.eye(len(self.bias), dtype=torch.float64)
-        total = torch.zeros(len(self.bias), len(self.bias), dtype=torch.float64)
-        for term, variance in zip(space.terms, variances):
-            if term.group == group:
-                total += variance * self.kernels[term.name]
-        return total
-
-    @torch.no_grad()
-    def part_deviations(self, group: str, latent: Tensor) -> Tensor:
-        """Return the standard deviation of a part of the logits given the data, (bins, tracks), of latents (bins, latent).
-
-        Also of a change of the latent, as a variant makes it. What is not counted is that the latents could be other ones.
-        """
-        total = latent.new_zeros(len(latent), len(self.bias))
-        for space in self.spaces:
-            along = latent[:, space.place] @ self.get_buffer(f"duals_{space.name}").T
-            variances = self.part_variances(space, group).to(latent)
-            for chosen in (~self.added, self.added):  # a product of other columns may round differently
-                total[:, chosen] += along.pow(2) @ variances[:, chosen]
-        return total.sqrt()
-
     # -- what the weights are ------------------------------------------------------------------------------------------
 
     def matrix(self) -> Tensor:

@@ -19,8 +19,8 @@ from mfd_cli.base.files import check_input
 from mfd_cli.enrichment.labels import WHERE
 from mfd_cli.genome.sequence import aliases
 
-NOT_SCORES = ("line", "position", "tss_distance", "haplotype", "MFD_BG_*", "quantile.*", "p.*")
-"""Numbers that are no scores, or the ranks of one that is there already."""
+NOT_SCORES = ("line", "position", "tss_distance", "haplotype", "MFD_BG_*", "MFD_*_SD", "quantile.*", "p.*")
+"""Numbers that are no scores, or the ranks or the error of one that is there already."""
 ROWS_AT_ONCE = 1 << 20
 """Rows whose names are joined together."""
 

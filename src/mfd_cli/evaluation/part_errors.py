@@ -22,11 +22,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from mfd_cli.base.arrays import Doubles
 from mfd_cli.base.long_array import LongArray
 from mfd_cli.core.mixed_head import MixedHead
+from mfd_cli.core.part_variances import part_variances
 from mfd_cli.core.predictor import Head
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.genome.grid import evenly
@@ -60,12 +60,13 @@ def part_errors(run: Run, head: Head, latents: LongArray, bins: Bins) -> list[di
     kernels = [own.kernels[term.name].numpy()[np.ix_(seen, seen)] for term in own.terms]
     missed = dict(zip((term.name for term in own.terms), missed_variances(labels, probability, kernels)))
     moved = some - some.mean(0)
-    rows = []
-    for group in (name for name in head.groups if name != RESIDUAL):
+    groups, rows = [name for name in head.groups if name != RESIDUAL], list[dict[str, Any]]()
+    split = part_variances(own, {group: [group] for group in groups})
+    for group in groups:
         kernel = np.zeros((len(run.tracks), len(run.tracks)))
         for term in (term for term in own.terms if term.group == group):
             kernel += missed[term.name] * own.kernels[term.name].numpy()
-        known = own.part_deviations(group, torch.from_numpy(moved)).double().numpy() ** 2
+        known = split.deviations(group, moved).astype(float) ** 2
         error = np.sqrt(relative_variance(kernel, own.centre[group].numpy()) + known.mean(0))
         deviation = head.group_part(group, moved).std(0)
         for track in range(run.peak_tracks):

@@ -34,11 +34,13 @@ from mfd_cli.base.stored_json import without_nan
 from mfd_cli.core.metadata import LevelEncoder, level_cell
 from mfd_cli.core.metrics import auroc_auprc
 from mfd_cli.core.refit import RefittedHead, refit_head
+from mfd_cli.core.stretches import STRETCH
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.enrichment.models import Likelihood, newton
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.at_work import bin_latents, check_same_tracks, labels_of
+from mfd_cli.runs.draws import thinned_in_stretches
 from mfd_cli.runs.folder import Run
 
 MOST_BINS = 12_000
@@ -135,7 +137,7 @@ def qc(
     trained = run.model.trained[: run.peak_tracks]
     rows, judged, bins, why = [], 0, 0, why_none(trained, chosen)
     if not why:
-        fit, measure = dataset.split("train").thinned(MOST_BINS), held_out_bins(dataset)
+        fit, measure = thinned_in_stretches(dataset.split("train"), MOST_BINS, STRETCH), held_out_bins(dataset)
         x, z = (bin_latents(run, dataset, part, device, batch_size, progress) for part in (fit, measure))
         y, t = (labels_of(run, part).numpy() for part in (fit, measure))
         enough = np.flatnonzero(trained & ((t == 1).sum(0) >= FEWEST_POSITIVES))
@@ -259,7 +261,7 @@ def held_out_bins(dataset: Dataset) -> Bins:
     for split in ("test", "validation"):
         bins = dataset.split(split)
         if len(bins) >= FEWEST_IN_BLOCK * BLOCKS:
-            return bins.thinned(MOST_BINS)
+            return thinned_in_stretches(bins, MOST_BINS, STRETCH)
     raise DatasetError(
         "has too few bins that were not trained on",
         path=dataset.path,

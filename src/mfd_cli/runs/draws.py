@@ -125,6 +125,7 @@ def thinned_in_stretches(bins: Bins, most: int, size: int) -> Bins:
     """Return at most this many of the bins, evenly spaced, in whole stretches of `size`; as they are where they are few."""
     if size == 1 or len(bins) <= most:
         return bins.thinned(most)
+    size = min(size, most)
     rows = Tiling.of(bins, size).rows()
-    chosen = rows[evenly(len(rows), max(most // size, 1))].flatten()
+    chosen = rows[evenly(len(rows), most // size)].flatten()
     return bins.taken(chosen[chosen != NO_BIN])

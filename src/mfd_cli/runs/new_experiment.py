@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from mfd_cli.base.errors import ConfigError, nearest
 from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.experiments.track import Kind
 from mfd_cli.runs.fixes import Fix, check_level, combinations_of, means_average, parse_assignment
 from mfd_cli.runs.folder import Run
-from mfd_cli.runs.panel import Panel
+from mfd_cli.runs.panel import Mixture, Panel
 from mfd_cli.runs.support import Backing, support_of_average
 
 
@@ -66,10 +67,12 @@ def experiment_panel(run: Run, levels: Mapping[str, str], kind: str = "peaks") -
     shown_row = rows[0] if len(rows) == 1 else {**rows[0], **{model.metadata.columns[n]: "" for n in others}}
     return Panel(
         np.array([name], object),
+        np.array([-1]),
         np.array([kind == "peaks"]),
         head,
         [shown_row],
         np.ones(1, bool),
         [support_of_average(support, [True] * len(support))],
         len(candidates) - len(rows),
+        Mixture(frozenset(model.groups), rows, [kind] * len(rows), csr_array(np.full((1, len(rows)), 1 / len(rows)))),
     )

@@ -10,16 +10,21 @@ A fixed factor replaces what the track's own level contributes; combinations tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-from mfd_cli.base.arrays import Bools, Doubles
+from mfd_cli.base.arrays import Bools, Doubles, Ints
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.metadata import level_balanced_weights, sole_level_words
+from mfd_cli.core.mixed_head import MixedHead
+from mfd_cli.core.part_variances import Alike, PartVariances, alike_tracks, part_variances
 from mfd_cli.core.predictor import Head
+from mfd_cli.core.terms import term_kernel
 from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.runs.fixes import combinations_of, parse_fix
 from mfd_cli.runs.folder import Run
@@ -28,11 +33,24 @@ from mfd_cli.runs.support import Backing, Row, Support, support_of_average
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """What outputs are means of in some `groups`: `rows` of metadata, each a condition, for tracks of `kinds` (rows,), and the
+    `shares` (outputs, rows) that they have in each. Columns that say nothing of the groups have any value."""
+
+    groups: frozenset[str]
+    rows: Sequence[Row]
+    kinds: Sequence[str]
+    shares: csr_array
+
+
+@dataclass(frozen=True)
 class Panel:
-    """`ids` (outputs,); `peaks` (outputs,) which are peak tracks; `head` their output weights; `rows` their metadata;
-    `trained` (outputs,) which of the tracks behind them took part in training; `support` of each combination of levels."""
+    """`ids` (outputs,) and `track` (outputs,), the numbers of the tracks behind them; `peaks` (outputs,) which are peak tracks;
+    `head` their output weights; `rows` their metadata; `trained` (outputs,) which of the tracks behind them took part in
+    training; `support` of each combination of levels."""
 
     ids: NDArray[np.object_]
+    track: Ints
     peaks: Bools
     head: Head
     rows: Sequence[Row]
@@ -40,6 +58,8 @@ class Panel:
     support: Sequence[Support]
     left_out: int = 0
     """Tracks whose fixed combination is impossible."""
+    mixture: Mixture | None = None
+    """What the outputs are means of, where factors are fixed."""
 
     def only(self, chosen: Bools) -> Panel:
         """Return the panel with the `chosen` (outputs,) alone."""
@@ -49,11 +69,13 @@ class Panel:
         return replace(
             self,
             ids=self.ids[indices],
+            track=self.track[indices],
             peaks=self.peaks[indices],
             head=replace(head, bias=head.bias[indices], groups=groups, added=added),
             rows=[self.rows[i] for i in indices],
             trained=self.trained[indices],
             support=[self.support[i] for i in indices],
+            mixture=None if self.mixture is None else replace(self.mixture, shares=self.mixture.shares[indices]),
         )
 
     def weights(self, run: Run, groups: Sequence[str]) -> Doubles:
@@ -76,6 +98,7 @@ def panel_of(run: Run, head: Head, tracks: str | None = None, fixes: Sequence[st
     known = Backing(model.metadata, model.rows, model.trained)
     panel = Panel(
         np.array([track.id for track in run.tracks], object),
+        np.arange(len(run.tracks)),
         np.array([track.kind == "peaks" for track in run.tracks]),
         head,
         rows,
@@ -136,36 +159,87 @@ def fixed(run: Run, panel: Panel, texts: Sequence[str], known: Backing) -> Panel
     possible = support != "impossible"
     if not possible.any():
         raise ConfigError(f"--fix {' '.join(texts)}: no track can be such an experiment")
-    head = averaged_head(run, panel, rows, possible, {run.model.factors[name].group for name in replaced})
+    mixture, before = mixture_of(run, panel, rows, possible, {run.model.factors[name].group for name in replaced})
+    head = averaged_head(run, panel, mixture, before)
     own = np.array(known.combinations(panel.rows), object)[:, None]
     others = np.array(known.combinations(rows), object).reshape(possible.shape) != own
     backing = [support_of_average(*of_track) for of_track in zip(support.tolist(), (others & possible).tolist())]
     shown_rows = [{**row, **(candidates[0] if len(candidates) == 1 else {})} for row in panel.rows]
-    whole = replace(panel, head=head, rows=shown_rows, support=backing, left_out=int((~possible.any(1)).sum()))
+    whole = replace(
+        panel,
+        head=head,
+        rows=shown_rows,
+        support=backing,
+        left_out=int((~possible.any(1)).sum()),
+        mixture=mixture,
+    )
     return whole.only(possible.any(1))
 
 
-def averaged_head(run: Run, panel: Panel, rows: Sequence[Row], possible: Bools, groups: set[str]) -> Head:
-    """Return the output weights of each track, averaged in `groups` over its possible `rows` (tracks x combinations).
+def mixture_of(
+    run: Run, panel: Panel, rows: Sequence[Row], possible: Bools, groups: set[str]
+) -> tuple[Mixture, list[Row]]:
+    """Return what the outputs are means of, where `groups` are fixed: each track's possible `rows` (tracks x combinations).
+    And the outputs' rows from before, with the same value in columns that say nothing of the groups.
 
-    The bias moves by as much as its estimate from the metadata does.
+    Rows that differ in nothing on which these groups' parts depend are one, or a thousand tracks of a thousand conditions would
+    be a million.
     """
-    kinds = [track.kind for track in run.tracks]
-    of = np.where(panel.peaks, "peaks", "signal")
+    columns = [run.model.metadata.columns[factor] for factor in factors_behind(run, groups)]
+    of = np.where(panel.peaks, "peaks", "signal").tolist()
     tracks, each = possible.shape
-    share = possible / np.maximum(possible.sum(1, keepdims=True), 1)
-    # Tracks of one condition share their rows: of a thousand combinations few are different.
     row_of_key: dict[tuple[str, ...], int] = {}
-    columns = list(run.model.metadata.columns.values())
     keys = [(kind, *(row[c] for c in columns)) for row, kind in zip(rows, np.repeat(of, each).tolist())]
-    which = [row_of_key.setdefault(key, len(row_of_key)) for key in keys]
-    distinct = [dict(zip(columns, key[1:])) for key in row_of_key]
-    replaced = head_of_rows(run.model, distinct, kinds, [key[0] for key in row_of_key])
-    own = head_of_rows(run.model, panel.rows, kinds, of.tolist())
-    bias = panel.head.bias + (replaced.bias[which].reshape(tracks, each) * share).sum(1) - own.bias
+    which = np.array([row_of_key.setdefault(key, len(row_of_key)) for key in keys])
+    rest = panel.rows[0]  # any one: what else a row says changes nothing
+    distinct = [{**rest, **dict(zip(columns, key[1:]))} for key in row_of_key]
+    share = possible / np.maximum(possible.sum(1, keepdims=True), 1)
+    number = np.repeat(np.arange(tracks), each)
+    shares = csr_array((share.flatten(), (number, which)), shape=(tracks, len(distinct)))
+    before: list[Row] = [{**rest, **{column: row[column] for column in columns}} for row in panel.rows]
+    return Mixture(frozenset(groups), distinct, [key[0] for key in row_of_key], shares), before
+
+
+def factors_behind(run: Run, groups: set[str]) -> list[str]:
+    """Return the factors on which the parts of these groups depend."""
+    head = run.model.head
+    if isinstance(head, MixedHead):
+        behind = {factor for term in head.terms if term.group in groups for factor in term.factors}
+        return [name for name, factor in run.model.factors.items() if factor.group in groups or name in behind]
+    return [name for name, factor in run.model.factors.items() if factor.group in groups]
+
+
+def averaged_head(run: Run, panel: Panel, mixture: Mixture, before: Sequence[Row]) -> Head:
+    """Return the output weights of each track, averaged over the conditions that it is a mixture of in the groups that are
+    fixed. The bias moves by as much as its estimate from the metadata does, from that for the rows of `before`."""
+    kinds, of = [track.kind for track in run.tracks], np.where(panel.peaks, "peaks", "signal")
+    replaced = head_of_rows(run.model, mixture.rows, kinds, mixture.kinds)
+    own = head_of_rows(run.model, before, kinds, of.tolist())
+    bias = panel.head.bias + mixture.shares @ replaced.bias - own.bias
     weights = dict(panel.head.groups)
-    for group in groups:
-        weights[group] = np.einsum("tek,te->tk", replaced.groups[group][which].reshape(tracks, each, -1), share).astype(
-            np.float32
-        )
+    for group in mixture.groups:
+        weights[group] = np.asarray(mixture.shares @ replaced.groups[group], np.float32)
     return replace(panel.head, bias=bias.astype(np.float32), groups=weights)
+
+
+def panel_variances(run: Run, panel: Panel, parts: Mapping[str, Sequence[str]]) -> PartVariances | None:
+    """Return how far parts of the outputs may lie from the truth, name -> the groups each is the sum of. None where the head
+    is not mixed."""
+    head, mixture = run.model.head, panel.mixture
+    if not isinstance(head, MixedHead):
+        return None
+    of_tracks = alike_tracks(head)
+    track = torch.from_numpy(panel.track)
+    own = {name: values[track] for name, values in of_tracks.own.items()}
+    cross = {name: values[track] for name, values in of_tracks.cross.items()}
+    if mixture is not None:
+        metadata = run.model.metadata
+        training = [row for row, used in zip(run.model.rows, run.model.first.tolist()) if used]
+        for term in (term for term in head.terms if term.group in mixture.groups):
+            among = term_kernel(metadata, term, mixture.rows, mixture.rows)
+            across = term_kernel(metadata, term, mixture.rows, training)
+            own[term.name] = torch.from_numpy(
+                np.asarray(mixture.shares.multiply(mixture.shares @ among).sum(1)).ravel()
+            )
+            cross[term.name] = torch.from_numpy(mixture.shares @ across)
+    return part_variances(head, parts, Alike(own, cross, track))

@@ -34,12 +34,14 @@ from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.shares import covariance_of
+from mfd_cli.core.stretches import STRETCH
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset, open_dataset
 from mfd_cli.experiments.held_out import levels_of_row, same_experiment
 from mfd_cli.experiments.strands import count_tracks, strand_partners
 from mfd_cli.experiments.track import Track
 from mfd_cli.runs.at_work import kept_latents
+from mfd_cli.runs.draws import thinned_in_stretches
 from mfd_cli.runs.folder import DESCRIPTION, LAST, METRICS, WEIGHTS, Run, load_run, save_run
 from mfd_cli.settings.project import Project
 from mfd_cli.training.setup import outputs_of, start_bias
@@ -47,7 +49,7 @@ from mfd_cli.training.start import FEW, Names, levels_by_name, shown
 from mfd_cli.training.train import remove
 
 MOST_BINS = 500_000
-"""Training bins that rows are fitted on, evenly spaced: a row has as many weights as there are latents."""
+"""Training bins that rows are fitted on, evenly spaced stretches of them: a row has as many weights as there are latents."""
 RIDGES = (1.0, 10.0, 100.0, 1000.0)
 """Penalties of a free head's rows that are tried, where none is set and there are validation bins to choose by."""
 USUAL_RIDGE = 10.0
@@ -119,7 +121,9 @@ def add_tracks(
     bins = dataset.split("train")
     if not len(bins):
         raise DatasetError("has no training bins", path=project.dataset, hint="look at [split] and [bins]")
-    chosen, validation = bins.thinned(most_bins), dataset.split("validation").thinned(most_bins)
+    chosen, validation = (
+        thinned_in_stretches(part, most_bins, STRETCH) for part in (bins, dataset.split("validation"))
+    )
     claim(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     model, tracks = with_rows_for(run, new)

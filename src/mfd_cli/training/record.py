@@ -1,12 +1,13 @@
 """Where the numbers of each validation go: metrics.jsonl, the picture of its curves, and TensorBoard if that is wanted.
 
 run/metrics.jsonl    one line per validation
-    curves.png       the same as a picture, drawn anew after each validation
+    curves.png       the same as a picture, drawn anew as the training goes on, and at its end
     tensorboard/     the same for TensorBoard, with train.tensorboard
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,23 +21,48 @@ from mfd_cli.settings.config import Config
 
 CURVES, BOARD = "curves.png", "tensorboard"
 """The names of the picture and of TensorBoard's folder in a run folder."""
+DRAWING, SHARE = 1.0, 0.02
+"""Seconds that the first picture is expected to take, with loading what draws it, and the share of the time that pictures may
+take."""
 
 
 @dataclass
 class Record:
-    """The record of a training in its run folder. `writer` is TensorBoard's SummaryWriter, or None where none is wanted."""
+    """The record of a training in its run folder. `writer` is TensorBoard's SummaryWriter, or None where none is wanted.
+
+    `undrawn` are the lines of the curves where the picture lacks some, `drawn_at` and `drawing` (s) when it was last drawn and
+    how long that took.
+    """
 
     folder: Path
     warn: Callable[[str], None] | None = None
     writer: Any = None
     failed: set[str] = field(default_factory=set)
+    undrawn: list[dict[str, Any]] = field(default_factory=list)
+    drawn_at: float = field(default_factory=time.monotonic)
+    drawing: float = field(default_factory=lambda: DRAWING)
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Record the numbers of a validation, name -> number; they count from `step`."""
-        lines = add_to_curve(self.folder / METRICS, line)
-        self._beside(CURVES, lambda: draw(self.folder / CURVES, lines))
+        self.undrawn = add_to_curve(self.folder / METRICS, line)
+        if time.monotonic() - self.drawn_at > self.drawing / SHARE:
+            self.draw()
         if self.writer is not None:
             self._beside(BOARD, lambda: self._tell_board(line))
+
+    def draw(self) -> None:
+        """Draw the curves, if the picture lacks a point."""
+        if self.undrawn:
+            lines, self.undrawn, started = self.undrawn, [], time.monotonic()
+            self._beside(CURVES, lambda: draw(self.folder / CURVES, lines))
+            self.drawn_at = time.monotonic()
+            self.drawing = self.drawn_at - started
+
+    def close(self) -> None:
+        """End the record."""
+        self.draw()
+        if self.writer is not None:
+            self.writer.close()
 
     def _tell_board(self, line: Mapping[str, Any]) -> None:
         """Write every number of a line but its step, which is where it stands."""
@@ -56,7 +82,7 @@ class Record:
 
 
 def draw(path: Path, lines: list[dict[str, Any]]) -> None:
-    """Write the picture of curves. Its libraries are loaded when the first validation is over, not when training begins."""
+    """Write the picture of curves. Its libraries are loaded when it is drawn, not when training begins."""
     from mfd_cli.evaluation.curves_picture import write_curves
 
     write_curves(path, lines)
@@ -68,11 +94,11 @@ def recording(folder: Path, config: Config, step: int, warn: Callable[[str], Non
     writer = None
     if config.train.tensorboard:
         writer = summary_writer()(str(folder / BOARD), purge_step=step + 1 if step else None)
+    record = Record(folder, warn, writer)
     try:
-        yield Record(folder, warn, writer)
+        yield record
     finally:
-        if writer is not None:
-            writer.close()
+        record.close()
 
 
 def check_board(config: Config) -> None:

@@ -27,6 +27,7 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.core.device import device_of
 from mfd_cli.core.metadata import sole_level_words
 from mfd_cli.core.mixed_head import AXIS_BINS, MixedHead
+from mfd_cli.core.stretches import STRETCH
 from mfd_cli.core.unseen import fill_held_out
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
@@ -35,6 +36,7 @@ from mfd_cli.experiments.confounds import worst_confounds
 from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.batches import LabelledBins
 from mfd_cli.runs.curve import read_curve
+from mfd_cli.runs.draws import thinned_in_stretches
 from mfd_cli.runs.folder import (
     DESCRIPTION,
     LAST,
@@ -352,7 +354,7 @@ def finish_parts(folder: Path, dataset: Dataset, device: torch.device, progress:
     run = load_run(folder)
     if isinstance(run.model.head, MixedHead):
         validation = dataset.split("validation")
-        bins = (validation if len(validation) else dataset.split("train")).thinned(AXIS_BINS)
+        bins = thinned_in_stretches(validation if len(validation) else dataset.split("train"), AXIS_BINS, STRETCH)
         latents = bin_latents(run, dataset, bins, device, progress=progress)
         run.model.head.learn_axes(torch.from_numpy(latents), progress)
         fill_held_out(run.model, [track.kind for track in run.tracks])

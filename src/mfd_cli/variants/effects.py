@@ -17,7 +17,8 @@ from mfd_cli.core.predictor import Precision, Predictor
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
-from mfd_cli.runs.panel import panel_of
+from mfd_cli.runs.panel import panel_of, panel_variances
+from mfd_cli.settings.names import DEBIASED
 from mfd_cli.variants.changes import LatentChanges, Placement
 
 
@@ -39,13 +40,16 @@ class Effects:
     """What alleles change, alternate minus reference on the logit scale, part by part.
 
     `reference` (alleles, outputs) logits of the reference; changes of the parts: `shared` (alleles,), `groups` name ->
-    (alleles, outputs); `levels` (alleles, levels) inner products of the levels' directions with the change of the latent.
+    (alleles, outputs); `levels` (alleles, levels) inner products of the levels' directions with the change of the latent;
+    `deviations` part -> (alleles, outputs) how far the change of a part may lie from the truth, given the data: a standard
+    deviation, which a mixed head knows.
     """
 
     reference: Floats
     shared: Floats
     groups: Mapping[str, Floats]
     levels: Floats
+    deviations: Mapping[str, Floats]
 
     def total(self) -> Floats:
         """Return the change of the logits, (alleles, outputs): the bias does not change, so the parts add up to it."""
@@ -66,6 +70,14 @@ class Member:
         self.panel = panel_of(run, self.predictor.head, settings.tracks, settings.fixes)
         self.decomposition: Decomposition | None = decompose(run.model) if run.model.has_parts else None
         self.level_names, self.level_matrix = self._levels()
+        self.variances = panel_variances(run, self.panel, self._parts())
+
+    def _parts(self) -> dict[str, list[str]]:
+        """Return the parts whose deviations are told, name -> groups. What is left without the technical groups is as far from
+        the truth as these are, since all parts add up to the logit."""
+        technical = self.run.model.settings.technical
+        groups = self.panel.head.groups
+        return {group: [group] for group in groups} | {DEBIASED: [group for group in groups if group in technical]}
 
     def _levels(self) -> tuple[list[str], Floats]:
         """Return the name `level.FACTOR=LEVEL` and the direction over the whole latent of every level of a training track."""
@@ -93,4 +105,6 @@ class Member:
         head = self.panel.head
         groups = {group: head.group_part(group, change)[rows] for group in head.groups}
         levels = change @ self.level_matrix.T
-        return Effects(head.logits(reference)[rows], head.shared_part(change)[rows], groups, levels[rows])
+        known = self.variances
+        deviations = {part: known.deviations(part, change)[rows] for part in known.variances} if known else {}
+        return Effects(head.logits(reference)[rows], head.shared_part(change)[rows], groups, levels[rows], deviations)

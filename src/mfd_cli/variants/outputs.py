@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from mfd_cli.variants.options import Index, ScoreFiles, ScoreOptions, output_pla
 from mfd_cli.variants.records import SKIP_COLUMNS, Allele, skip_row
 from mfd_cli.variants.scorer import Scorer
 from mfd_cli.variants.summary import ScoreSummary
-from mfd_cli.variants.vcf_fields import OTHER_FIELDS, info_columns, info_of
+from mfd_cli.variants.vcf_fields import info_columns, info_of
 
 LONGEST_OF_TBI = 1 << 29
 """Contigs of this length (bp) and more need a .csi index."""
@@ -60,14 +60,21 @@ class ScoreOutputs:
 
 @contextmanager
 def score_outputs(
-    files: ScoreFiles, scorer: Scorer, genome: Genome, schema: pa.Schema, index: Index, summary: ScoreSummary
+    files: ScoreFiles,
+    scorer: Scorer,
+    genome: Genome,
+    schema: pa.Schema,
+    own: Collection[str],
+    index: Index,
+    summary: ScoreSummary,
 ) -> Iterator[ScoreOutputs]:
-    """Open the outputs. When the block ends well the VCF is indexed and all files get their names together, else none does."""
+    """Open the outputs; `own` are the INFO fields that records of the input lose. When the block ends well the VCF is indexed
+    and all files get their names together, else none does."""
     paths = files.files()
     with whole_files(*paths) as temporary:
         at = dict(zip(paths, temporary))
         vcf = at[files.vcf] if files.vcf is not None else None
-        writer = VcfWriter(vcf, files.kind, (*scorer.fields, *OTHER_FIELDS))
+        writer = VcfWriter(vcf, files.kind, own)
         table = ParquetRows(at[files.table] if files.table is not None else None, schema)
         skipped = TsvRows(at[files.skipped] if files.skipped is not None else Path(os.devnull), SKIP_COLUMNS)
         with writer, table, skipped as skips:

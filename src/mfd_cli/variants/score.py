@@ -31,7 +31,7 @@ from mfd_cli.variants.records import naming, peeked
 from mfd_cli.variants.scorer import Scorer
 from mfd_cli.variants.summary import ScoreSummary
 from mfd_cli.variants.table import score_schema
-from mfd_cli.variants.vcf_fields import header_of
+from mfd_cli.variants.vcf_fields import header_of, own_names
 
 
 def score_variants(
@@ -65,7 +65,8 @@ def write_scores(
         parts = ScoreParts(files.vcf, parts_key(scorer, genome.digest(), options.per_track))
         schema = score_schema(scorer, genome, options, background)
         try:
-            with score_outputs(files, scorer, genome, schema, options.index, summary) as outputs:
+            own = own_names(scorer, variants.header)
+            with score_outputs(files, scorer, genome, schema, own, options.index, summary) as outputs:
                 first, variants = peeked(variants)
                 contig_name = naming(first.contig if first else "", genome)
                 outputs.vcf.write_header(

@@ -6,6 +6,7 @@ Scores are alternate minus reference on the logit scale, both strands averaged:
     MFD_SHARED                  signed change of what all tracks have in common
     MFD_BIO, MFD_TECH, ...      root mean square over tracks of a group's change, every level weighing the same
     MFD_DEBIASED                the same for everything but the technical groups (model.technical)
+    MFD_BIO_SD, ...             root mean square over tracks of how far the change may lie from the truth, given the data
 
 Each of these averages lets the levels of its own groups weigh the same. Two averages are compared under one set of weights.
 """
@@ -26,11 +27,13 @@ from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.panel import Panel
-from mfd_cli.settings.names import field_name
+from mfd_cli.settings.names import DEBIASED, field_name
 from mfd_cli.variants.effects import Effects, Member, ScoreSettings
 
 ROUNDING = 1e-6
 """Sizes below this are the rounding of float32."""
+ERROR = "_SD"
+"""End of the fields that say how far another one may lie from the truth."""
 MOSTLY_TECHNICAL, EXTRAPOLATED = "mostly_technical", "extrapolated"
 
 
@@ -85,11 +88,23 @@ class Scorer:
         return ["MFD_MAX_DLOGIT", *parts]
 
     @property
+    def error_fields(self) -> list[str]:
+        """Return the fields that say how far a part may lie from the truth, in order: of a mixed head."""
+        if not self.members[0].variances:
+            return []
+        return [f"{name}{ERROR}" for name in (*(self.field_of(g) for g in self.groups), "MFD_DEBIASED")]
+
+    @property
+    def info_fields(self) -> list[str]:
+        """Return all numeric INFO fields, in order."""
+        return [*self.fields, *self.error_fields]
+
+    @property
     def column_names(self) -> list[str]:
         """Return the names of the numeric columns of `columns`, without those of single tracks."""
         alone = [f"alt_probability.{part}" for part in ("shared", *self.groups)] if self.has_parts else []
         spread = [f"spread.{name}" for name in self.fields] if len(self.members) > 1 else []
-        return [*self.fields, "ref_probability", "alt_probability", *alone, *spread, *self.level_names]
+        return [*self.info_fields, "ref_probability", "alt_probability", *alone, *spread, *self.level_names]
 
     def scores(self, effects: Effects) -> tuple[dict[str, Floats], NDArray[np.intp]]:
         """Return the numeric fields, each (alleles,) float32, and (alleles,) the number of the most affected output."""
@@ -114,6 +129,7 @@ class Scorer:
             "MFD_TRACK": self.panel.ids[top],
             "MFD_FLAGS": self.flags(effects, top),
             **scores,
+            **self.errors(effects),
         }
         columns |= self.probabilities(effects, top)
         if len(of_members) > 1:
@@ -122,6 +138,16 @@ class Scorer:
         if per_track:
             columns |= {f"track.{name}": values for name, values in zip(self.panel.ids, effects.total().T)}
         return columns
+
+    def errors(self, effects: Effects) -> dict[str, Floats]:
+        """Return how far the parts may lie from the truth, (alleles,) for each of `error_fields`: the root mean square over
+        tracks, with the part's own weights. On average the square of a part's true size is that of its score plus that of this.
+        """
+        if not self.error_fields:
+            return {}
+        sizes = [_rms(effects.deviations[group], self.group_weights[group]) for group in self.groups]
+        sizes.append(_rms(effects.deviations[DEBIASED], self.debiased_weights))
+        return dict(zip(self.error_fields, sizes))
 
     def spread(self, of_members: Sequence[Effects], top: NDArray[np.intp]) -> dict[str, Floats]:
         """Return the standard deviation over the models of every field (alleles,); of MFD_MAX_DLOGIT in the track that is
@@ -179,7 +205,7 @@ def check_alike(runs: Sequence[Run]) -> None:
 
 
 def mean_effects(of_members: Sequence[Effects]) -> Effects:
-    """Return the mean of every part over models."""
+    """Return the mean of every part over models; of deviations the root mean square, as all learnt from the same data."""
     if len(of_members) == 1:
         return of_members[0]
     groups = {group: np.mean([one.groups[group] for one in of_members], axis=0) for group in of_members[0].groups}
@@ -188,6 +214,10 @@ def mean_effects(of_members: Sequence[Effects]) -> Effects:
         np.mean([one.shared for one in of_members], axis=0),
         groups,
         np.mean([one.levels for one in of_members], axis=0),
+        {
+            part: np.sqrt(np.mean([np.square(one.deviations[part]) for one in of_members], axis=0))
+            for part in of_members[0].deviations
+        },
     )
 
 

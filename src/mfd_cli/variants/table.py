@@ -23,9 +23,9 @@ def score_schema(scorer: Scorer, genome: Genome, options: ScoreOptions, backgrou
     columns += [(f"in.{elements.name}", text) for elements in options.elements]
     if options.phased:
         columns += [("phased_with", text), ("haplotype", pa.int64())]
-    columns += [(name, number) for name in scorer.fields]
+    columns += [(name, number) for name in scorer.info_fields]
     columns += [(name, number) for name in (background.column_names if background else ())]
-    columns += [(name, number) for name in scorer.column_names if name not in scorer.fields]
+    columns += [(name, number) for name in scorer.column_names if name not in scorer.info_fields]
     columns += [(f"track.{name}", number) for name in scorer.panel.ids if options.per_track]
     return pa.schema(columns, metadata=table_metadata(scorer, genome, background))
 

@@ -10,7 +10,7 @@ from mfd_cli import __version__
 from mfd_cli.formats.vcf_reader import VariantFile
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.variants.background import QUANTILE_FIELDS, Background
-from mfd_cli.variants.scorer import Scorer
+from mfd_cli.variants.scorer import ERROR, Scorer
 
 PLACEMENTS = {
     "centred": "variant in the middle of its bin",
@@ -41,7 +41,8 @@ def header_of(
 
     `contig_name` is what the file calls a contig of the genome; `note` says which other genome was used, `phased` which sample.
     """
-    older = (*own_fields(scorer), b"##mfd_")
+    fields = (f"##INFO=<ID={name},".encode() for name in own_names(scorer, variants.header))
+    older = (*fields, b"##mfd_")
     of_input = [line for line in variants.header[:-1] if not line.startswith(older)]
     added = [*field_lines(scorer, background), *provenance_lines(scorer, background, phased)]
     if note:
@@ -55,7 +56,11 @@ def field_lines(scorer: Scorer, background: Background | None) -> list[str]:
     """Return the header lines of our INFO fields."""
     group_of = {scorer.field_of(group): group for group in scorer.groups}
     lines = []
-    for name in scorer.fields:
+    for name in scorer.info_fields:
+        if name in scorer.error_fields:
+            text = f"Posterior standard deviation of the change behind {name.removesuffix(ERROR)}, root mean square over tracks"
+            lines.append(_info(name, "Float", text))
+            continue
         text = DESCRIPTIONS.get(name) or (
             f"Root mean square over tracks of the change of the {group_of[name]} part of the logit"
         )
@@ -85,10 +90,13 @@ def provenance_lines(scorer: Scorer, background: Background | None, phased: str 
     ]
 
 
-def own_fields(scorer: Scorer) -> tuple[bytes, ...]:
-    """Return how the header lines of our fields begin."""
-    names = (*scorer.fields, *OTHER_FIELDS)
-    return tuple(f"##INFO=<ID={name},".encode() for name in names)
+def own_names(scorer: Scorer, header: Sequence[bytes]) -> set[str]:
+    """Return the INFO fields that are ours: those of this model, and in the `header` of a file that was scored before, those
+    of that model too. Beside new scores they would be taken for this model's."""
+    names = {*scorer.info_fields, *OTHER_FIELDS}
+    if any(line.startswith(b"##mfd_") for line in header):
+        names |= {match.group(1).decode() for line in header if (match := re.match(rb"##INFO=<ID=(MFD_\w+),", line))}
+    return names
 
 
 def _info(name: str, kind: str, text: str) -> str:
@@ -103,7 +111,7 @@ def _plain(text: str) -> str:
 
 def info_columns(columns: Mapping[str, Any], scorer: Scorer) -> dict[str, list[str]]:
     """Return the texts of the INFO fields, one per scored allele; six digits are what float32 has."""
-    numbers = [*scorer.fields, *(name for name in QUANTILE_FIELDS.values() if name in columns)]
+    numbers = [*scorer.info_fields, *(name for name in QUANTILE_FIELDS.values() if name in columns)]
     texts = {name: [f"{value:.6g}" for value in columns[name].tolist()] for name in numbers}
     return texts | {
         "MFD_TRACK": [percent_encoded(name) for name in columns["MFD_TRACK"]],
