@@ -91,7 +91,7 @@ def test_a_fixed_level_that_all_tracks_have_changes_no_score(project: Path) -> N
         for name, text in IN_VAIN.items():
             assert remarks.count(text) == any(word.startswith(name) for word in fix)
     numbers = [name for name in tables[0] if name.startswith(("MFD_MAX", "MFD_BIO", "MFD_TECH", "MFD_SHARED"))]
-    assert len(numbers) == 4
+    assert len(numbers) == 6
     for table in tables[1:]:
         assert np.allclose(table[numbers], tables[0][numbers], atol=1e-6)
     of_level = [name for name in tables[0] if name.startswith(("level.lab", "level.reads"))]

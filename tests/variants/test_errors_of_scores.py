@@ -1,4 +1,4 @@
-"""MFD_*_SD: how far the parts behind a score may lie from the truth, of mixed heads alone."""
+"""MFD_*_SD: how sure the split behind a score is, of mixed heads alone."""
 
 from __future__ import annotations
 

@@ -355,6 +355,6 @@ def test_the_technical_part_and_the_rest_are_compared_with_the_same_weights(trai
     change[:6] *= uneven == uneven.max()
     for size, flag in ((0.97, "."), (1.03, "mostly_technical")):
         groups = {"biological": change, "technical": -np.float32(size) * change}
-        effects = Effects(np.zeros_like(change), np.zeros(12, np.float32), groups, np.zeros((12, 0), np.float32))
+        effects = Effects(np.zeros_like(change), np.zeros(12, np.float32), groups, np.zeros((12, 0), np.float32), {})
         flags = scorer.flags(effects, np.zeros(12, np.intp))
         assert [text.replace("&extrapolated", "") for text in flags] == [flag] * 12

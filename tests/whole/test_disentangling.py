@@ -25,12 +25,12 @@ from mfd_cli.training.train import train
 LAB_SIGN = {"A": 1.0, "B": -1.0, "": 0.0}
 HELD = {"target": "GATA1", "lab": "B"}
 # Thresholds, and beside each what ten seeds gave (mean and standard deviation): no seed may come near one.
-ACCURATE = 0.75  # 0.842, 0.004
-NOT_BEHIND = 0.03  # 0.001, 0.007
-LESS_LEAKAGE = 0.5  # -0.886, 0.041
-BIOLOGY_FOLLOWED = 0.5  # 0.971, 0.042
-TECHNIQUE_FOLLOWED = 0.7  # 0.976, 0.009
-BETTER_THAN_SAME_TARGET = 0.2  # 0.434, 0.015
+ACCURATE = 0.75  # 0.837, 0.003
+NOT_BEHIND = 0.05  # -0.007, 0.016
+LESS_LEAKAGE = 0.35  # -0.854, 0.103
+BIOLOGY_FOLLOWED = 0.5  # 0.958, 0.027
+TECHNIQUE_FOLLOWED = 0.7  # 0.963, 0.009
+BETTER_THAN_SAME_TARGET = 0.2  # 0.419, 0.012
 
 
 def world() -> Genome:
@@ -72,7 +72,7 @@ class Measured:
 
     def __init__(self, folder: Path, **sections: Any) -> None:
         self.dataset: Dataset = tiny.dataset(folder / "dataset", 12, 0, world=world(), called=called)
-        settings = {"epochs": 40, "batch_size": 64, "lr": 0.01, "held_out": [HELD]}
+        settings = {"epochs": 20, "batch_size": 64, "lr": 0.01, "held_out": [HELD]}
         model = {"window": 128, "width": 16, "latent": 24, "filters": 16, **sections.pop("model", {})}
         self.run: Run = train(tiny.project(folder, train=settings, model=model, **sections), gpus=0)
         bins = self.dataset.split("test")
@@ -145,8 +145,8 @@ def test_imputation_beats_the_mean_of_the_same_target(runs: dict[str, Measured])
 def test_the_motifs_of_the_targets_are_those_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Among both planted motifs and twenty with their columns shuffled, the one that fits a level best is its own.
 
-    A mixed head, whose weights learn at one pace: of twenty trainings (ten seeds, four of them under other kernels too, one
-    in two threads) all find both, at E values below 0.0007; of twelve with a conditioned head, three miss one target.
+    A mixed head, whose weights learn at one pace: ten seeds all find both, at E values below 0.0007. Of twelve trainings with
+    a conditioned head and without motif filters, three missed one target.
     """
     motifs = {"CTCF": "ATCACGTGACTA", "GATA1": "GGCCGCTAATAG"}
     monkeypatch.setattr(tiny, "MOTIFS", motifs)

@@ -1,4 +1,4 @@
-"""How far the parts of a mixed head's logits may lie from the truth: their variance given the data.
+"""How sure the split of a mixed head's logits into parts is: the variance of each part given the weights and the data.
 
 The weights along an axis of the latent are W = 1 u + G + others + E (see `variances`). A part G of the outputs o, with
 covariance K among them and with the training tracks t, has given W the variance (Henderson 1975)
@@ -6,7 +6,7 @@ covariance K among them and with the training tracks t, has given W the variance
     Var(G_o | W) = K_oo - K_ot P K_to
 
 Axes are independent of each other, so that a part of a logit has a variance that is a sum over axes, each weighed by the square
-of the latent along it. That the latents could be other ones is not counted.
+of the latent along it. That the latents could be other ones is not counted: what the network has not learnt is not here.
 """
 
 from __future__ import annotations

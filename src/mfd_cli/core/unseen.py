@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mfd_cli.base.arrays import Doubles
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.head import ConditionedHead, FreeHead
 from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.model import MfdModel
+from mfd_cli.core.part_variances import Alike
 from mfd_cli.core.predictor import Head, as_array
-from mfd_cli.core.terms import term_kernel
+from mfd_cli.core.terms import factor_kernel, term_kernel
 
 
 @torch.no_grad()
@@ -92,10 +94,7 @@ def weights_of_rows(model: MfdModel, rows: Sequence[Mapping[str, str]]) -> dict[
     the mean level, or with a mixed head as one that contributes nothing. Not for a free head."""
     head = model.head
     if isinstance(head, MixedHead):
-        training_rows = [row for row, used in zip(model.rows, model.first.tolist()) if used]
-        return head.group_weights(
-            len(rows), {term.name: term_kernel(model.metadata, term, rows, training_rows) for term in head.terms}
-        )
+        return head.group_weights(len(rows), kernels_with_training(model, head, rows))
     assert isinstance(head, ConditionedHead)
     codes = {n: torch.from_numpy(v).to(head.bias.device) for n, v in model.metadata.encode(rows, unseen="mean").items()}
     groups = {}
@@ -103,3 +102,22 @@ def weights_of_rows(model: MfdModel, rows: Sequence[Mapping[str, str]]) -> dict[
         own = {name: codes[name] for name in head.factors_of[group]}
         groups[group] = head.group_weights(group, own) if own else head.bias.new_zeros(len(rows), size)
     return groups
+
+
+def kernels_with_training(model: MfdModel, head: MixedHead, rows: Sequence[Mapping[str, str]]) -> dict[str, Doubles]:
+    """Return how alike metadata rows are to the training tracks, term -> (rows, training tracks)."""
+    training = [row for row, used in zip(model.rows, model.first.tolist()) if used]
+    return {term.name: term_kernel(model.metadata, term, rows, training) for term in head.terms}
+
+
+def alike_rows(model: MfdModel, head: MixedHead, rows: Sequence[Mapping[str, str]]) -> Alike:
+    """Return how alike experiments are, given by metadata rows: nobody's, so that each has a residual of its own.
+
+    A level that nobody measured is like no other, and like itself.
+    """
+    own = dict[str, Tensor]()
+    for term in head.terms:
+        alike = [factor_kernel(model.metadata, factor, rows, rows).diagonal() for factor in term.factors]
+        own[term.name] = torch.from_numpy(np.prod([np.where(values == 0, 1, values) for values in alike], axis=0))
+    cross = {name: torch.from_numpy(kernel) for name, kernel in kernels_with_training(model, head, rows).items()}
+    return Alike(own, cross, torch.full((len(rows),), -1))

@@ -1,7 +1,7 @@
 """`mfd impute`: predictions for experiments that were held out or never done, with their support and, where there is
 truth, their scores beside those of predictions made from other tracks.
 
-    impute/experiments.tsv      one row per experiment: levels, support, what is most like it, scores
+    impute/experiments.tsv      one row per experiment: levels, support, what is most like it, how sure it is, scores
            baselines.tsv        the same scores of every baseline, and what each needs to be known (label_baselines.py)
            predictions.parquet  contig, start and one column per experiment (probability, or signal on the log scale)
            summary.json         means over experiments with truth
@@ -31,6 +31,7 @@ from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation.baselines import from_other_tracks, share_a_level
 from mfd_cli.evaluation.evaluate import bins_to_measure
+from mfd_cli.evaluation.experiment_errors import experiment_errors
 from mfd_cli.evaluation.label_baselines import NEEDS, label_baselines
 from mfd_cli.evaluation.linear import Prediction, Scores
 from mfd_cli.evaluation.track_scores import rated, scores_of
@@ -137,9 +138,16 @@ def impute(
                 "why": reason,
                 **run.model.metadata.level_cells(row),
                 "most_like": ", ".join(most_like(run, row)),
+                **sure,
                 **scores,
             }
-            for item, row, (backed, reason), scores in zip(wanted, rows, backing, score(run, bins, wanted, prediction))
+            for item, row, (backed, reason), sure, scores in zip(
+                wanted,
+                rows,
+                backing,
+                experiment_errors(run, rows, head, latents),
+                score(run, bins, wanted, prediction),
+            )
         ]
         baselines = baseline_scores(run, bins, wanted, Prediction(latents, own.matrix(), own.bias), prediction)
         result = Imputation(experiments, baselines, without_nan(summarise(experiments, baselines)))

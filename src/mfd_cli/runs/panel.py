@@ -25,7 +25,7 @@ from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.part_variances import Alike, PartVariances, alike_tracks, part_variances
 from mfd_cli.core.predictor import Head
 from mfd_cli.core.terms import term_kernel
-from mfd_cli.core.unseen import head_of_rows
+from mfd_cli.core.unseen import head_of_rows, kernels_with_training
 from mfd_cli.runs.fixes import combinations_of, parse_fix
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.query import parse_query
@@ -223,8 +223,7 @@ def averaged_head(run: Run, panel: Panel, mixture: Mixture, before: Sequence[Row
 
 
 def panel_variances(run: Run, panel: Panel, parts: Mapping[str, Sequence[str]]) -> PartVariances | None:
-    """Return how far parts of the outputs may lie from the truth, name -> the groups each is the sum of. None where the head
-    is not mixed."""
+    """Return how sure the parts of the outputs are, name -> the groups each is the sum of. None where the head is not mixed."""
     head, mixture = run.model.head, panel.mixture
     if not isinstance(head, MixedHead):
         return None
@@ -233,11 +232,10 @@ def panel_variances(run: Run, panel: Panel, parts: Mapping[str, Sequence[str]]) 
     own = {name: values[track] for name, values in of_tracks.own.items()}
     cross = {name: values[track] for name, values in of_tracks.cross.items()}
     if mixture is not None:
-        metadata = run.model.metadata
-        training = [row for row, used in zip(run.model.rows, run.model.first.tolist()) if used]
+        across_all = kernels_with_training(run.model, head, mixture.rows)
         for term in (term for term in head.terms if term.group in mixture.groups):
-            among = term_kernel(metadata, term, mixture.rows, mixture.rows)
-            across = term_kernel(metadata, term, mixture.rows, training)
+            among = term_kernel(run.model.metadata, term, mixture.rows, mixture.rows)
+            across = across_all[term.name]
             own[term.name] = torch.from_numpy(
                 np.asarray(mixture.shares.multiply(mixture.shares @ among).sum(1)).ravel()
             )

@@ -41,8 +41,8 @@ class Effects:
 
     `reference` (alleles, outputs) logits of the reference; changes of the parts: `shared` (alleles,), `groups` name ->
     (alleles, outputs); `levels` (alleles, levels) inner products of the levels' directions with the change of the latent;
-    `deviations` part -> (alleles, outputs) how far the change of a part may lie from the truth, given the data: a standard
-    deviation, which a mixed head knows.
+    `deviations` part -> (alleles, outputs) the standard deviation of how much of the change belongs to a part, given the data,
+    which a mixed head knows.
     """
 
     reference: Floats
@@ -73,8 +73,8 @@ class Member:
         self.variances = panel_variances(run, self.panel, self._parts())
 
     def _parts(self) -> dict[str, list[str]]:
-        """Return the parts whose deviations are told, name -> groups. What is left without the technical groups is as far from
-        the truth as these are, since all parts add up to the logit."""
+        """Return the parts whose deviations are told, name -> groups. What is left without the technical groups is as uncertain
+        as these are, since all parts add up to the logit."""
         technical = self.run.model.settings.technical
         groups = self.panel.head.groups
         return {group: [group] for group in groups} | {DEBIASED: [group for group in groups if group in technical]}

@@ -6,7 +6,7 @@ Scores are alternate minus reference on the logit scale, both strands averaged:
     MFD_SHARED                  signed change of what all tracks have in common
     MFD_BIO, MFD_TECH, ...      root mean square over tracks of a group's change, every level weighing the same
     MFD_DEBIASED                the same for everything but the technical groups (model.technical)
-    MFD_BIO_SD, ...             root mean square over tracks of how far the change may lie from the truth, given the data
+    MFD_BIO_SD, ...             root mean square over tracks of the doubt about how much of the change belongs to the part
 
 Each of these averages lets the levels of its own groups weigh the same. Two averages are compared under one set of weights.
 """
@@ -33,7 +33,7 @@ from mfd_cli.variants.effects import Effects, Member, ScoreSettings
 ROUNDING = 1e-6
 """Sizes below this are the rounding of float32."""
 ERROR = "_SD"
-"""End of the fields that say how far another one may lie from the truth."""
+"""End of the fields that say how sure the split between parts is, behind the name of the field that it is about."""
 MOSTLY_TECHNICAL, EXTRAPOLATED = "mostly_technical", "extrapolated"
 
 
@@ -89,7 +89,7 @@ class Scorer:
 
     @property
     def error_fields(self) -> list[str]:
-        """Return the fields that say how far a part may lie from the truth, in order: of a mixed head."""
+        """Return the fields that say how sure the split between parts is, in order: of a mixed head."""
         if not self.members[0].variances:
             return []
         return [f"{name}{ERROR}" for name in (*(self.field_of(g) for g in self.groups), "MFD_DEBIASED")]
@@ -140,9 +140,8 @@ class Scorer:
         return columns
 
     def errors(self, effects: Effects) -> dict[str, Floats]:
-        """Return how far the parts may lie from the truth, (alleles,) for each of `error_fields`: the root mean square over
-        tracks, with the part's own weights. On average the square of a part's true size is that of its score plus that of this.
-        """
+        """Return the deviations of the parts, (alleles,) for each of `error_fields`: the root mean square over tracks, with the
+        part's own weights."""
         if not self.error_fields:
             return {}
         sizes = [_rms(effects.deviations[group], self.group_weights[group]) for group in self.groups]

@@ -58,7 +58,7 @@ def field_lines(scorer: Scorer, background: Background | None) -> list[str]:
     lines = []
     for name in scorer.info_fields:
         if name in scorer.error_fields:
-            text = f"Posterior standard deviation of the change behind {name.removesuffix(ERROR)}, root mean square over tracks"
+            text = f"Root mean square over tracks of the posterior SD of the split behind {name.removesuffix(ERROR)}"
             lines.append(_info(name, "Float", text))
             continue
         text = DESCRIPTIONS.get(name) or (
