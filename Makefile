@@ -8,8 +8,10 @@ TORCH       ?= torch
 TORCH_FLAGS ?=
 DEMO    ?= demo
 BIN     := $(VENV)/bin
-# Whole files to each worker, in the order of tests/conftest.py: what a file sets up is set up once.
-PYTEST  := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Whole files to each worker, in the order of tests/conftest.py: what a file sets up is set up once. One worker more than two
+# cores, because tests wait for processes that they start.
+WORKERS ?= 3
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test test-isa lint soak bench bench-gpu bench-truth bench-truth-full clean install

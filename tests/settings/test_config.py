@@ -58,6 +58,7 @@ def test_a_group_of_its_own_gets_room() -> None:
         ),
         ('[factors.share_lab]\ncolumn = "Lab"\ngroup = "technical"\n', 1, "(write [factors.my_share_lab])"),
         ("[model]\ngroups = {biological = 1, Shared = 1}\n", 2, "no group can be called 'Shared'"),
+        ("[model]\ngroups = {biological = 1, bio_sd = 1}\n", 2, "no group can be called 'bio_sd'"),
         ("[model]\ngroups = {lab-a = 1, lab_A = 1}\n", 2, "the names 'lab-a' and 'lab_A' are too much alike"),
         ("[trian]\nepochs = 3\n", 1, "unknown key trian; did you mean train?"),
         ("[train]\nepochs = 0\n", 2, "train.epochs: Input should be greater than or equal to 1 (0)"),

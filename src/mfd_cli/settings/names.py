@@ -19,7 +19,7 @@ SCORES = (
 """Columns of scores, in the table of tracks."""
 OTHER_COLUMNS = frozenset(
     ("track", "kind", "trained", "id", *SCORES)
-    + ("experiment", "bias", "support", "why", "most_like")
+    + ("experiment", "bias", "support", "why", "most_like", "deviation", "error", "reliability")
     + ("output", "file", "part", "scale")
 )
 """What tables of tracks, of experiments and of outputs, and queries, have beside one column per factor."""
@@ -48,6 +48,8 @@ SHORT_GROUPS = {BIOLOGICAL: "BIO", TECHNICAL: "TECH"}
 """Groups whose field of the scores has a short name: MFD_BIO, MFD_TECH."""
 FIELDS_OF_NO_PART = ("MAX_DLOGIT", "TRACK", "FLAGS", "BG_QUANTILE", "BG_DEBIASED")
 """Fields of the scores (MFD_MAX_DLOGIT ...) that belong to no part of a logit."""
+SURE = "_SD"
+"""End of the fields that say how sure the split between parts is, behind the name of the field that it is about."""
 TECHNICAL_BY_NAME = re.compile("tech|batch|protocol|platform|lab(oratory)?s?$|nuisance", re.IGNORECASE)
 """What a group of technical factors is often called."""
 
@@ -72,6 +74,10 @@ def check_group_names(names: Sequence[str]) -> None:
         if field in taken and name not in SHORT_GROUPS:
             raise ValueError(
                 f"model.groups: no group can be called {name!r}: its field of the scores would be that of {taken[field]}"
+            )
+        if field.endswith(SURE):
+            raise ValueError(
+                f"model.groups: no group can be called {name!r}: MFD_{field} would say how sure another score is"
             )
         other = groups.setdefault(field, name)
         if other != name:

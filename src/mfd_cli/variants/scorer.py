@@ -27,13 +27,11 @@ from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.panel import Panel
-from mfd_cli.settings.names import DEBIASED, field_name
+from mfd_cli.settings.names import DEBIASED, SURE, field_name
 from mfd_cli.variants.effects import Effects, Member, ScoreSettings
 
 ROUNDING = 1e-6
 """Sizes below this are the rounding of float32."""
-ERROR = "_SD"
-"""End of the fields that say how sure the split between parts is, behind the name of the field that it is about."""
 MOSTLY_TECHNICAL, EXTRAPOLATED = "mostly_technical", "extrapolated"
 
 
@@ -92,7 +90,7 @@ class Scorer:
         """Return the fields that say how sure the split between parts is, in order: of a mixed head."""
         if not self.members[0].variances:
             return []
-        return [f"{name}{ERROR}" for name in (*(self.field_of(g) for g in self.groups), "MFD_DEBIASED")]
+        return [f"{name}{SURE}" for name in (*(self.field_of(g) for g in self.groups), "MFD_DEBIASED")]
 
     @property
     def info_fields(self) -> list[str]:

@@ -9,8 +9,9 @@ from typing import Any
 from mfd_cli import __version__
 from mfd_cli.formats.vcf_reader import VariantFile
 from mfd_cli.genome.sequence import Genome
+from mfd_cli.settings.names import SURE
 from mfd_cli.variants.background import QUANTILE_FIELDS, Background
-from mfd_cli.variants.scorer import ERROR, Scorer
+from mfd_cli.variants.scorer import Scorer
 
 PLACEMENTS = {
     "centred": "variant in the middle of its bin",
@@ -58,7 +59,7 @@ def field_lines(scorer: Scorer, background: Background | None) -> list[str]:
     lines = []
     for name in scorer.info_fields:
         if name in scorer.error_fields:
-            text = f"Root mean square over tracks of the posterior SD of the split behind {name.removesuffix(ERROR)}"
+            text = f"Root mean square over tracks of the posterior SD of the split behind {name.removesuffix(SURE)}"
             lines.append(_info(name, "Float", text))
             continue
         text = DESCRIPTIONS.get(name) or (
