@@ -254,6 +254,13 @@ class TrainConfig(Node):
     dropout: float = Field(
         0.2, ge=0, lt=1, description="share of the motif filters that each bin goes without in a step of training"
     )
+    words: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="share of the motif filters that start as a word that the peaks of some training tracks are rich in; the "
+        "others start at random",
+    )
     precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto: bf16 on CUDA, float32 on a CPU")
     compile: bool = Field(
         False,

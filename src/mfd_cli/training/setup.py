@@ -30,6 +30,7 @@ from mfd_cli.genome.grid import BIN
 from mfd_cli.runs.batches import Partners
 from mfd_cli.runs.draws import Tiling
 from mfd_cli.settings.config import Config, PenaltyConfig, PenaltyName
+from mfd_cli.training.enriched_words import enriched_words, sets_of_tracks, start_as_words
 from mfd_cli.training.length import epochs_of
 from mfd_cli.training.start import Start, Taken
 
@@ -152,6 +153,8 @@ def build(
     bias = start_bias(dataset)
     torch.manual_seed(config.train.seed)
     model = MfdModel(settings, metadata, config.factors, rows, trained, bias)
+    if words := int(config.train.words * settings.filters):
+        start_as_words(model, enriched_words(dataset, bins, sets_of_tracks(dataset, metadata, trained), words))
     taken = None if start is None else start.put_into(model, tracks)
     model = model.to(device)
     fill_held_out(model, [track.kind for track in tracks])
