@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import mfd_cli.core.mixed_head as mixed
+from mfd_cli.core.part_variances import part_variances
 from mfd_cli.core.terms import Term
 
 LEVELS = {"target": 300, "tissue": 200, "assay": 8, "lab": 12, "year": 10}
@@ -35,6 +36,8 @@ def main() -> None:
     bins = torch.randn(mixed.AXIS_BINS, latent).pow(3)
     timed(f"{axes} axes with one iteration each, at the end (at most 30 each)", lambda: head.learn_axes(bins))
     timed("the parts of the weights, whenever a run is read", head.weights)
+    groups = {group: [group] for group in head.groups}
+    timed("how sure the parts are, whenever variants are scored", lambda: part_variances(head, groups))
 
 
 def random_head(tracks: int, latent: int) -> mixed.MixedHead:

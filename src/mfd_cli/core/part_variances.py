@@ -87,6 +87,11 @@ def part_variances(head: MixedHead, parts: Mapping[str, Sequence[str]], alike: A
     return PartVariances([space.place for space in head.spaces], duals, variances, added.numpy())
 
 
+def solved_by(root: Tensor, right: Tensor) -> Tensor:
+    """Return root^-1 right of a lower triangular root."""
+    return torch.linalg.solve_triangular(root, right, upper=False)
+
+
 def alike_tracks(head: MixedHead) -> Alike:
     """Return how alike the model's own tracks are."""
     rows = head.get_buffer("rows").cpu()
@@ -115,14 +120,18 @@ def variances_along(
     own.append(torch.ones(len(alike.track), dtype=torch.float64))
     cross.append((alike.track[:, None] == head.get_buffer("rows").cpu()).double())
     groups = [*(term.group for term in space.terms), RESIDUAL]
+    numbers = {part: tuple(n for n, group in enumerate(groups) if group in chosen) for part, chosen in parts.items()}
     axes = head.axis_variances(space).double().cpu().T
-    found = {part: torch.zeros(len(axes), len(alike.track), dtype=torch.float64) for part in parts}
+    made = {mine: torch.zeros(len(axes), len(alike.track), dtype=torch.float64) for mine in numbers.values()}
     for axis, variances in enumerate(axes):
-        projection = Components(components.kernels, variances, noise).projection()
-        for part, chosen in parts.items():
-            mine = [number for number, group in enumerate(groups) if group in chosen]
-            if mine:
-                across = sum(variances[number] * cross[number] for number in mine)
-                alone = sum(variances[number] * own[number] for number in mine)
-                found[part][axis] = (alone - ((across @ projection) * across).sum(1)).clamp_min(0)
-    return found
+        root = torch.linalg.cholesky(Components(components.kernels, variances, noise).covariance())
+        ones = solved_by(root, torch.ones_like(noise)[:, None])
+        for mine in filter(None, made):
+            alone = torch.stack([variances[number] * own[number] for number in mine]).sum(0)
+            across = torch.stack([variances[number] * cross[number] for number in mine]).sum(0)
+            half = solved_by(
+                root, across.T
+            )  # K_ot V^-1 K_to = half' half, less what the mean row takes: P is not formed
+            explained = half.square().sum(0) - (ones.T @ half)[0].square() / ones.square().sum()
+            made[mine][axis] = (alone - explained).clamp_min(0)
+    return {part: made[mine] for part, mine in numbers.items()}
