@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from kit.harm import in_process
+from kit.places import SOURCE
 from mfd_cli.base.errors import ConfigError, OutputError
 from mfd_cli.formats import h5ad
 from mfd_cli.formats.h5ad import H5adRows, check_h5ad
@@ -77,6 +82,34 @@ def test_names_that_cannot_be(tmp_path: Path) -> None:
             assert list(table[name].astype(str))[1] == f"{renamed.get(name, name)}1"
         assert set(renamed.values()) == {"a/b", "a_b", "/labs/x/", "", ".", "..", "_index"}
     assert list(read.var_names) == ["/", "_index", ""]
+
+
+CRASH = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np, pyarrow as pa
+from mfd_cli.formats.h5ad import H5adRows
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+rows = 40_000
+try:
+    var = pa.table({"x": ["y"] * 4})
+    with H5adRows(Path(sys.argv[2]), pa.schema([("n", pa.int64())]), list("abcd"), var, {}) as file:
+        for _ in range(3):
+            file.write(["r"] * rows, np.ones((rows, 4), np.float32), {"n": list(range(rows))})
+except OSError as error:
+    print(error.strerror)
+"""
+"""Writes a file of 2 MB of numbers and more where none may be larger than the first argument, in bytes."""
+
+
+@pytest.mark.parametrize("most", [100, 5000, 900_000, 1_930_000])
+def test_a_write_that_fails_is_an_error_and_no_crash(most: int, tmp_path: Path) -> None:
+    """HDF5 itself would end the program with a segmentation fault."""
+    words = [sys.executable, "-c", CRASH, str(most), str(tmp_path / "a.h5ad")]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(SOURCE.parent)})
+    assert (done.returncode, done.stdout.strip()) == (0, os.strerror(errno.EFBIG)), done.stderr
 
 
 def test_a_file_is_called_what_it_is(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ the disk in pieces, each element through anndata's own `write_elem`, so that wha
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -18,8 +20,8 @@ import pyarrow as pa
 from mfd_cli.base.arrays import Floats
 from mfd_cli.base.errors import ConfigError, OutputError
 
-CHUNK = 1 << 18
-"""float32 values of a chunk of the matrix on disk, 1 MiB: what a reader of a few rows has to read."""
+CHUNK = 1 << 16
+"""float32 values of a chunk of the matrix on disk, 256 KiB: what a reader of a few rows has to read."""
 EMPTY = ("layers", "obsm", "obsp", "varm", "varp")
 """Elements that every AnnData has and that are empty in ours."""
 RESERVED = ("", ".", "..", "_index")
@@ -40,6 +42,39 @@ def check_h5ad(path: Path | None) -> Path | None:
     return path
 
 
+class Sink(io.FileIO):
+    """A file to which every write seems to succeed; the first error is kept in `error`, and nothing is written after it.
+
+    HDF5 does not survive a write that fails, such as on a full disk: it fails again when the program ends, with a segmentation
+    fault. So it is not told, and who writes asks.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all bytes, or none after an error, and return how many there were."""
+        left = memoryview(data).cast("B")
+        size = len(left)
+        with self._kept():
+            while left and self.error is None:
+                left = left[super().write(left) :]
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size of the file, unless there was an error, and return it."""
+        with self._kept():
+            if self.error is None:
+                super().truncate(size)
+        return size or 0
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.error = error
+
+
 class H5adRows:
     """An AnnData file written in pieces, its matrix float32; nothing where `path` is None.
 
@@ -58,11 +93,15 @@ class H5adRows:
 
         self.obs, self.about, self.renamed = obs, dict(about), dict[str, dict[str, str]]()
         self.names, self.pieces = list[str](), list[pa.Table]()
-        self.file = h5py.File(path, "w")
-        shape = (0, len(names))
-        rows = max(CHUNK // max(len(names), 1), 1)
-        self._write("X", np.zeros(shape, np.float32), maxshape=(None, len(names)), chunks=(rows, len(names)))
-        self._write("var", self._frame("var", names, var))
+        self.sink = Sink(path, "w+")
+        self.file = h5py.File(self.sink, "w")
+        try:
+            nothing, rows = np.zeros((0, len(names)), np.float32), max(CHUNK // len(names), 1)
+            self._write("X", nothing, maxshape=(None, len(names)), chunks=(rows, len(names)))
+            self._write("var", self._frame("var", names, var))
+        except BaseException:
+            self._close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -74,6 +113,11 @@ class H5adRows:
             if error is None:
                 self._finish()
         finally:
+            self._close()
+
+    def _close(self) -> None:
+        """Close the file."""
+        with self.sink, self._first_error():
             self.file.close()
 
     def write(self, names: Sequence[str], matrix: Floats, columns: Mapping[str, Any]) -> None:
@@ -82,9 +126,10 @@ class H5adRows:
             return
         self.names += names
         self.pieces.append(pa.table({name: columns[name] for name in self.obs.names}, self.obs))
-        stored = self.file["X"]
-        stored.resize(len(self.names), axis=0)
-        stored[len(self.names) - len(names) :] = matrix
+        with self._first_error():
+            stored = self.file["X"]
+            stored.resize(len(self.names), axis=0)
+            stored[len(self.names) - len(names) :] = matrix
 
     def _finish(self) -> None:
         """Write what is told of the rows and of the whole."""
@@ -98,7 +143,20 @@ class H5adRows:
     def _write(self, name: str, value: Any, **layout: Any) -> None:
         from anndata.io import write_elem
 
-        write_elem(self.file, name, value, dataset_kwargs=layout)
+        with self._first_error():
+            write_elem(self.file, name, value, dataset_kwargs=layout)
+
+    @contextlib.contextmanager
+    def _first_error(self) -> Iterator[None]:
+        """Raise the error that a write has met, if one has, in place of those that follow from it: what HDF5 believes to have
+        written it does not find again."""
+        try:
+            yield
+        except Exception:
+            if self.sink.error is None:
+                raise
+        if self.sink.error is not None:
+            raise self.sink.error
 
     def _frame(self, element: str, names: Sequence[str], table: pa.Table) -> Any:
         """Return a table as pandas' frame with names for its rows, each once; texts that are repeated become categories."""
