@@ -2,8 +2,8 @@
 
 One row per interval of a BED file: line, contig, start, end, name, gc, and `GROUP.0`, `GROUP.1` ... for the subspace of every
 group, or `latent.0`, `latent.1` ... where all groups act on the whole latent. An AnnData file has the same: a row per interval,
-a column per latent, with the groups that act on it. The latent of an interval is the mean (or the largest value, sign kept) over
-the 128-bp bins that cover it, which are centred on it; an interval of 128 bp or less is one bin. Both strands averaged.
+a column per latent, with the groups that act on it. The latent of an interval is the mean (or the largest value, sign kept)
+over the 128-bp bins that cover it, which are centred on it; an interval of 128 bp or less is one bin. Both strands averaged.
 """
 
 from __future__ import annotations
