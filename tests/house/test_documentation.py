@@ -107,7 +107,7 @@ def check_call(words: str) -> None:
     name = words.split()[0]
     assert name in COMMANDS
     quoted = re.sub(r"'[^']*'", "", words)
-    assert set(re.findall(r"(?<=\s)--?[A-Za-z][A-Za-z-]*", quoted)) <= options_of(name)
+    assert set(re.findall(r"(?<=\s)--?[A-Za-z][A-Za-z0-9-]*", quoted)) <= options_of(name)
 
 
 @pytest.mark.parametrize("line", cases(TYPED))
@@ -353,7 +353,8 @@ def test_the_pages_that_are_generated(reference: ModuleType) -> None:
 def test_the_command_reference_is_complete(name: str, reference: ModuleType) -> None:
     section = re.search(rf"^## mfd {name}\n(.*?)(?=^## |\Z)", reference.command_reference(), re.MULTILINE | re.DOTALL)
     assert section is not None
-    listed = set(re.findall(r"--?[A-Za-z][A-Za-z-]*", " ".join(re.findall(r"^\| `([^`]*)`", section[1], re.MULTILINE))))
+    cells = " ".join(re.findall(r"^\| `([^`]*)`", section[1], re.MULTILINE))
+    listed = set(re.findall(r"--?[A-Za-z][A-Za-z0-9-]*", cells))
     assert options_of(name) - {"-h", "--help"} <= listed
     arguments = [p for p in COMMANDS[name].params if not p.opts[0].startswith("-")]
     assert section[1].count("| argument |") == bool(arguments)

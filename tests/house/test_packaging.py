@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
@@ -55,25 +56,46 @@ def test_wheel_and_sdist_are_complete_repeatable_and_run(tmp_path: Path) -> None
     with tarfile.open(next((tmp_path / "one/dist").glob("*.tar.gz"))) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "src/mfd_cli/cli/app.py"} <= packed
-    target = tmp_path / "installed"
+    program = installed(wheel, tmp_path)
+    place = subprocess.run(
+        [program.parent / "python", "-c", "import mfd_cli; print(mfd_cli.__file__)"],
+        cwd=tmp_path, env=ALONE, capture_output=True, text=True,
+    )  # fmt: skip
+    assert place.stdout.startswith(str(program.parents[1])), place.stderr
+    for words in (["--version"], ["simulate", "planted", "--size", "tiny", "-q"]):
+        done = subprocess.run([program, *words], cwd=tmp_path, env=ALONE, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "planted/truth/causes.json").is_file()
+
+
+ALONE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" and not name.startswith("PIP_")}
+"""The environment without a path to the sources, and without what says where pip looks."""
+
+
+def installed(wheel: Path, folder: Path) -> Path:
+    """Install a wheel as a user does, by its name, from an index in a folder (PEP 503); return the `mfd` that was installed.
+
+    The environment is a fresh one that finds all other packages where the tests find them.
+    """
+    index = folder / "simple" / "mfd-cli"
+    index.mkdir(parents=True)
+    (index / wheel.name).write_bytes(wheel.read_bytes())
+    (index / "index.html").write_text(
+        f'<!DOCTYPE html><html><body><a href="{wheel.name}">{wheel.name}</a></body></html>'
+    )
+    venv.create(folder / "fresh", with_pip=False)
+    python = folder / "fresh/bin/python"
+    (home,) = (folder / "fresh").glob("lib/python3*/site-packages")
+    (home / "others.pth").write_text("".join(f"{path}\n" for path in sys.path if path.endswith("site-packages")))
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(target), str(wheel)],
-        check=True,
-    )
-    done = subprocess.run(
         [
-            sys.executable,
-            "-c",
-            "import mfd_cli, sys; print(mfd_cli.__file__); from mfd_cli.cli.app import main; "
-            "sys.argv = ['mfd', 'simulate', 'planted', '--size', 'tiny', '-q']; main()",
+            *(sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"),
+            *("--no-cache-dir", "--ignore-installed", "--index-url", index.parent.as_uri(), "mfd-cli"),
         ],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(target)},
-        capture_output=True,
-        text=True,
+        check=True,
+        env={**ALONE, "PIP_CONFIG_FILE": os.devnull},
     )
-    assert done.returncode == 0, done.stderr
-    assert str(target) in done.stdout and (tmp_path / "planted/truth/causes.json").is_file()
+    return folder / "fresh/bin/mfd"
 
 
 def test_dependencies_have_floors_and_the_constraints_meet_them() -> None:

@@ -34,6 +34,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["-W", "none"],
         ["--skipped", "skipped.tsv"],
         ["--check-ref", "warn"],
+        ["--h5ad", "x.h5ad"],
     ],
     ids=lambda option: " ".join(option),
 )

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -49,12 +50,14 @@ def shell(script: str, folder: Path, **variables: str) -> subprocess.CompletedPr
 
 
 SCORE = "score-variants -q --gpus 0 --threads 1 input.vcf -o OUT/out"
+EMBED = "embed -q --gpus 0 --threads 1 chr1:1001-3000 -o OUT/out.parquet --h5ad OUT/out.h5ad"
 FULL = {
     "preprocess": (24, "preprocess -q --threads 1 --dataset OUT/dataset"),
     "train": (24, "train -q --gpus 0 --threads 1 --run OUT/run"),
     "explain": (24, "explain -q --gpus 0 --threads 1 --factor assay -o OUT/assay"),
     "predict": (24, "predict -q --gpus 0 --threads 1 -r all -o OUT/predictions"),
     **{f"score-variants, {size} kB": (size, f"{SCORE}.vcf.gz") for size in (4, 8, 12, 16, 20)},
+    **{f"embed, {size} kB": (size, EMBED) for size in (8, 24, 60, 200) if find_spec("anndata")},
     **{f"score-variants, BCF, {size} kB": (size, f"{SCORE}.bcf") for size in (4, 8, 12, 16, 20, 24)},
 }
 """What is run, and the size of the disk. Scores take little, and fail at another file with each size."""

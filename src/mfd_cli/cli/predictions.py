@@ -18,6 +18,7 @@ from mfd_cli.cli.shared import (
     Fixed,
     Force,
     Gpus,
+    H5adFile,
     Json,
     Quiet,
     RegionsFile,
@@ -127,6 +128,7 @@ def embed_command(
         str,
         typer.Option("--aggregate", help="mean or max over the bins of a region.", autocompletion=words("mean", "max")),
     ] = "mean",
+    h5ad: H5adFile = None,
     config: ConfigFile = None,
     sets: Sets = None,
     fasta: Fasta = None,
@@ -141,8 +143,10 @@ def embed_command(
 ) -> None:
     """Write the latents of regions, a named column each, for scikit-learn and the like."""
     from mfd_cli.cli.console import Display
+    from mfd_cli.formats.h5ad import check_h5ad
     from mfd_cli.predictions.embed import embed
 
+    check_h5ad(h5ad)
     model = opened(config, sets, dataset, run, threads, gpus)
     genome, _ = model.genome(fasta)
     with Display(quiet) as display:
@@ -152,6 +156,7 @@ def embed_command(
             regions,
             output,
             aggregate=one_of("--aggregate", aggregate, ("mean", "max")),
+            h5ad=h5ad,
             device=model.device,
             batch_size=batch_size,
             force=force,

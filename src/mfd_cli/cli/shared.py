@@ -45,6 +45,10 @@ RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder.", aut
 Split = Annotated[
     str, typer.Option("--split", help="test, validation or train.", autocompletion=words("test", "validation", "train"))
 ]
+H5adFile = Annotated[
+    Path | None,
+    typer.Option("--h5ad", help="AnnData file to write as well (pip install 'mfd-cli[h5ad]')."),
+]
 RegionsFile = Annotated[Path | None, typer.Option("-R", "--regions-file", help="The same from a BED file.")]
 Tracks = Annotated[
     str | None,

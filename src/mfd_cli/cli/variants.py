@@ -22,6 +22,7 @@ from mfd_cli.cli.shared import (
     Fixed,
     Force,
     Gpus,
+    H5adFile,
     Json,
     Quiet,
     RegionsFile,
@@ -96,6 +97,7 @@ def score_variants_command(
     skipped: Annotated[
         Path | None, typer.Option("--skipped", help="[default: IN.mfd.skipped.tsv; none where the VCF goes to stdout]")
     ] = None,
+    h5ad: H5adFile = None,
     per_track: Annotated[bool, typer.Option("--per-track", help="Every track's change in the table.")] = False,
     regions: Annotated[
         list[str] | None, typer.Option("-r", "--regions", help="Only records in chr1:1001-2000, chr2; repeatable.")
@@ -151,6 +153,7 @@ def score_variants_command(
         if output is not None and table is not None:
             raise ConfigError("--saturate writes one file", hint="name it with -o or with --table")
     from mfd_cli.cli.console import Display
+    from mfd_cli.formats.h5ad import check_h5ad
     from mfd_cli.variants.options import ScoreOptions, goes_to_standard_output
     from mfd_cli.variants.plan import plan_scores
     from mfd_cli.variants.saturate import parse_shard
@@ -172,8 +175,10 @@ def score_variants_command(
         (),
         phased,
         sample,
+        h5ad=h5ad,
         force=force,
     )
+    check_h5ad(h5ad)
     annotations = Annotations(gtf, elements_of(bed or ()), regions, regions_file)
     model = opened(config, sets, dataset, run, threads, gpus, ensemble)
     note_sole_levels(model.run, settings.fixes, quiet)
@@ -246,7 +251,7 @@ def elements_of(texts: Sequence[str]) -> dict[str, Path]:
 
 
 NOTHING_TO_SATURATION = (
-    "output_type", "index", "skipped", "regions", "regions_file", "check_ref", "phased", "gtf", "bed", "placement",
+    "output_type", "index", "skipped", "h5ad", "regions", "regions_file", "check_ref", "phased", "gtf", "bed", "placement",
 )  # fmt: skip
 """Parameters of score-variants that have no meaning for --saturate: there are no records, and the placement is `grid`."""
 

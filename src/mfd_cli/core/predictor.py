@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mfd_cli.base.arrays import Bools, Bytes, Floats, Ints
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.base.notebook import one_line
 from mfd_cli.base.threads import ahead
 from mfd_cli.core.head import HeadWeights
 from mfd_cli.core.incremental import CentrePass, Reference, Seen
@@ -42,6 +43,10 @@ class Head:
     groups: Mapping[str, Floats]
     slices: Mapping[str, slice]
     added: Bools | None = None
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{weights.shape[1]} {group}" for group, weights in self.groups.items())
+        return one_line(self, f"{len(self.bias):,} tracks, weights of {len(self.shared)} latents: {sizes}")
 
     def matrix(self) -> Floats:
         """Return the weights (tracks, latent) of one linear layer: logits are `latents @ matrix().T + bias`."""
@@ -113,6 +118,11 @@ class Predictor:
         with torch.no_grad():
             self.backbone = CentrePass(model.backbone, model.norm, settings.window, settings.kmer, dtype, self.device)
             self.head = head_of(model)
+
+    def __repr__(self) -> str:
+        tracks = f"{len(self.head.bias):,} tracks from {self.latent} latents"
+        how = f"windows of {self.window} bp, strands {self.strands}, {self.precision} on {self.device}"
+        return one_line(self, f"{tracks}, {how}")
 
     @torch.inference_mode()
     def latents(self, codes: Bytes, strands: Strands | None = None) -> Floats:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfd_cli.base.arrays import Bools, Bytes, Floats, Ints
+from mfd_cli.base.notebook import one_line
 from mfd_cli.genome.grid import evenly
 
 Value = TypeVar("Value", bound=np.generic)
@@ -36,6 +37,9 @@ class Bins:
 
     def __len__(self) -> int:
         return len(self.start)
+
+    def __repr__(self) -> str:
+        return one_line(self, f"{len(self):,} bins, {int((self.row != NO_DATA).sum()):,} with data")
 
     @property
     def peaks(self) -> Bytes:

@@ -28,11 +28,12 @@ from numpy.typing import NDArray
 from mfd_cli.base.arrays import Bytes, Floats, Ints
 from mfd_cli.base.errors import DatasetError
 from mfd_cli.base.files import sha256_of, sync
+from mfd_cli.base.notebook import facts_table, one_line
 from mfd_cli.base.stored_json import check_stored
 from mfd_cli.dataset.bins import NO_DATA, Bins
 from mfd_cli.dataset.manifest import AGAIN, SPLITS, read_manifest
 from mfd_cli.dataset.states import STATES, Runs
-from mfd_cli.experiments.track import StoredTracks, Track, tracks_of
+from mfd_cli.experiments.track import StoredTracks, Track, in_kinds, tracks_of
 from mfd_cli.genome.grid import BIN, BinGrid
 from mfd_cli.genome.sequence import Genome
 
@@ -66,6 +67,21 @@ class Dataset:
     def digest(self) -> str:
         """Names this dataset: sha256 of its manifest file."""
         return sha256_of(self.path / "manifest.json")
+
+    def __repr__(self) -> str:
+        return one_line(
+            self, f"{str(self.path)!r}: " + ", ".join(f"{name} {text}" for name, text in self._facts().items())
+        )
+
+    def _repr_html_(self) -> str:
+        columns = dict.fromkeys(column for track in self.tracks for column in track.metadata)
+        contigs = f"{len(self.contigs):,} contigs, {sum(self.genome.lengths.values()):,} bp"
+        return facts_table(f"Dataset {self.path}", self._facts() | {"genome": contigs, "metadata": ", ".join(columns)})
+
+    def _facts(self) -> dict[str, str]:
+        """Return what a line has room for."""
+        bins = ", ".join(f"{split['bins']:,} {name}" for name, split in self.manifest["splits"].items())
+        return {"tracks": in_kinds([track.kind for track in self.tracks]), "bins": bins}
 
     @cached_property
     def grid(self) -> BinGrid:

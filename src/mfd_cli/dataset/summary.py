@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mfd_cli.base.errors import few
+from mfd_cli.base.notebook import Told
 from mfd_cli.dataset.choose_bins import ChosenBins, UnknownContigs
 from mfd_cli.dataset.inputs import Inputs
 from mfd_cli.dataset.manifest import SPLITS
@@ -17,8 +18,8 @@ from mfd_cli.experiments.track import Track
 NO_TEST = "no bins to test on (split.test = 0.1 keeps a share): mfd evaluate needs --split validation"
 
 
-@dataclass(frozen=True)
-class PreprocessSummary:
+@dataclass(frozen=True, repr=False)
+class PreprocessSummary(Told):
     """What preprocess did, for the terminal (`lines`) and the manifest (`to_json`).
 
     `tracks` counts them by kind and `bins` by split, `with_data` those in which a track has a peak or a signal was measured;

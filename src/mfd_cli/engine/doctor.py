@@ -40,6 +40,7 @@ EXTRAS = {
     "motifs": (("modisco-lite",), "TF-MoDISco motifs: mfd explain --modisco"),
     "fast": (("isal",), "faster reading of bigWig files"),
     "view": (("igv-notebook",), "the genome browser of a page: mfd view"),
+    "h5ad": (("anndata",), "AnnData files of latents and scores: --h5ad"),
     "tensorboard": (("tensorboard",), "curves in TensorBoard while a training goes on: train.tensorboard"),
     "docs": (("mkdocs-material",), "the pages of the documentation: make docs"),
     "bench": (("pyranges", "pandas"), "what make bench compares with"),

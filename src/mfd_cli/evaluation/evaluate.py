@@ -26,6 +26,7 @@ from mfd_cli.base.arrays import Doubles, Floats
 from mfd_cli.base.errors import DatasetError, few
 from mfd_cli.base.files import check_output, existing_parent, whole_folder, write_json
 from mfd_cli.base.long_array import LongArray
+from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.stored_json import without_nan
 from mfd_cli.core.metrics import auroc_auprc
@@ -72,8 +73,8 @@ MOST_RANKED_BINS = 20_000
 """Bins in which the tracks are ranked against each other, spread evenly over the split."""
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Told):
     """Rows per track, per factor level, per track and baseline, per independence measure; the averages; notes; rows of the
     reliability curve; and rows per track and part.
 

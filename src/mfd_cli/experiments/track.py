@@ -57,6 +57,15 @@ class StoredTracks(Stored):
         return self
 
 
+def in_kinds(kinds: Sequence[Kind]) -> str:
+    """Return how many tracks there are of each kind, in words.
+
+    >>> in_kinds(["peaks", "peaks", "signal"])
+    '2 peaks, 1 signal'
+    """
+    return ", ".join(f"{kinds.count(kind):,} {kind}" for kind in dict.fromkeys(kinds))
+
+
 def tracks_of(stored: Sequence[Mapping[str, Any]]) -> tuple[Track, ...]:
     """Return tracks from plain values that have been checked."""
     return tuple(

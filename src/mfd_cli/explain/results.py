@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mfd_cli.base.arrays import Bools, Bytes, Doubles, Floats, Ints
+from mfd_cli.base.notebook import Told
 from mfd_cli.core.attribute import Method
 from mfd_cli.core.decompose import Decomposition
 from mfd_cli.core.motif_match import Match
@@ -178,8 +179,8 @@ class Overview:
     split: str
 
 
-@dataclass(frozen=True)
-class ExplainSummary:
+@dataclass(frozen=True, repr=False)
+class ExplainSummary(Told):
     """Where the results are, and the sentences that the report begins with."""
 
     folder: Path

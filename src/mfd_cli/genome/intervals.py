@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mfd_cli.base.arrays import Ints
 from mfd_cli.base.errors import GenomeError, RegionError, few
+from mfd_cli.base.notebook import one_line
 from mfd_cli.genome.sequence import Genome, contig_of, match_contigs
 
 
@@ -53,6 +54,9 @@ class Intervals:
 
     def __len__(self) -> int:
         return len(self.start)
+
+    def __repr__(self) -> str:
+        return one_line(self, f"{str(self.path)!r}: {len(self):,} intervals on {len(self.names):,} contigs")
 
     def on(self, lengths: Mapping[str, int]) -> dict[str, tuple[Ints, Ints]]:
         """Return starts and ends per contig of a genome, aliases resolved; those on other contigs are left out.

@@ -14,6 +14,7 @@ import numpy as np
 
 from mfd_cli.base.arrays import Bytes
 from mfd_cli.base.errors import GenomeError, few
+from mfd_cli.base.notebook import one_line
 
 UNKNOWN = 4
 """The code of a base that is not A, C, G or T; their codes are 0, 1, 2, 3."""
@@ -72,6 +73,9 @@ class Genome:
     source: str = "genome"
     known_digest: str = ""
     """The digest, where the file that the genome was read from has been checked against one: it is not computed again."""
+
+    def __repr__(self) -> str:
+        return one_line(self, f"{self.source!r}: {len(self.sequences):,} contigs, {sum(self.lengths.values()):,} bp")
 
     @cached_property
     def lengths(self) -> dict[str, int]:

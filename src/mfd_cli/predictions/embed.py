@@ -1,13 +1,14 @@
 """`mfd embed`: regions as latents with names, for whatever is to be learnt from them.
 
 One row per interval of a BED file: line, contig, start, end, name, gc, and `GROUP.0`, `GROUP.1` ... for the subspace of every
-group, or `latent.0`, `latent.1` ... where all groups act on the whole latent. The latent of an interval is the mean (or the
-largest value, sign kept) over the 128-bp bins that cover it, which are centred on it; an interval of 128 bp or less is one bin.
-Both strands averaged.
+group, or `latent.0`, `latent.1` ... where all groups act on the whole latent. An AnnData file has the same: a row per interval,
+a column per latent, with the groups that act on it. The latent of an interval is the mean (or the largest value, sign kept)
+over the 128-bp bins that cover it, which are centred on it; an interval of 128 bp or less is one bin. Both strands averaged.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +18,15 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from mfd_cli import __version__
 from mfd_cli.base.arrays import Floats, Ints
 from mfd_cli.base.errors import RegionError
-from mfd_cli.base.files import check_output, whole_file
+from mfd_cli.base.files import check_output, whole_files
+from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.formats.bed import read_intervals, read_names
+from mfd_cli.formats.h5ad import H5adRows, check_h5ad
 from mfd_cli.formats.tables import ParquetRows, parquet_name
 from mfd_cli.formats.text import standard_input_as_file
 from mfd_cli.genome.grid import covering_bins
@@ -31,23 +35,37 @@ from mfd_cli.genome.sequence import Genome, gc_share, match_contigs
 from mfd_cli.runs.folder import Run
 
 Aggregate = Literal["mean", "max"]
+WHERE = [
+    ("line", pa.int64()),
+    ("contig", pa.string()),
+    ("start", pa.int64()),
+    ("end", pa.int64()),
+    ("name", pa.string()),
+    ("gc", pa.float32()),
+]
+"""The columns that say what an interval is, with their types."""
 REGIONS_AT_ONCE = 1024
 """Intervals whose windows are held in memory together."""
 
 
-@dataclass(frozen=True)
-class EmbedSummary:
+@dataclass(frozen=True, repr=False)
+class EmbedSummary(Told):
     """What was written."""
 
     path: Path
     regions: int
     left_out: int
     latents: int
+    h5ad: Path | None = None
 
     def lines(self) -> list[str]:
         """Return the summary as lines for the terminal."""
         left_out = f"; {self.left_out:,} on contigs that the genome lacks left out" if self.left_out else ""
-        return [f"{self.regions:,} regions, {self.latents} latents each{left_out}", f"wrote {self.path}"]
+        files = [path for path in (self.path, self.h5ad) if path is not None]
+        return [
+            f"{self.regions:,} regions, {self.latents} latents each{left_out}",
+            *(f"wrote {file}" for file in files),
+        ]
 
 
 @dataclass(frozen=True)
@@ -68,6 +86,7 @@ def embed(
     output: Path,
     *,
     aggregate: Aggregate = "mean",
+    h5ad: Path | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = 256,
     force: bool = False,
@@ -75,36 +94,54 @@ def embed(
 ) -> EmbedSummary:
     """Write the latents of the intervals of a BED file, of standard input (`-`), or of one region such as `chr1:1001-2000`.
 
-    RegionError where an interval is broken or ends beyond its contig.
+    They go to the Parquet file `output` and, where it is named, to the AnnData file `h5ad` too. RegionError where an interval
+    is broken or ends beyond its contig.
     """
-    check_output(parquet_name(output), force)
+    files = [path for path in (parquet_name(output), check_h5ad(h5ad)) if path is not None]
+    for path in files:
+        check_output(path, force)
     chosen, left_out = embedded_regions(regions, genome)
     predictor = Predictor(run.model, device, batch_size)
     names = latent_names(run)
-    schema = pa.schema(
-        [
-            ("line", pa.int64()),
-            ("contig", pa.string()),
-            ("start", pa.int64()),
-            ("end", pa.int64()),
-            ("name", pa.string()),
-            ("gc", pa.float32()),
-            *((name, pa.float32()) for name in names),
-        ],
-        metadata={"mfd_model": run.digest, "aggregate": aggregate},
-    )
-    with whole_file(output) as temporary, ParquetRows(temporary, schema, 4) as table:
+    about = {"mfd_model": run.digest, "aggregate": aggregate}
+    schema = pa.schema([*WHERE, *((name, pa.float32()) for name in names)], metadata=about)
+    with (
+        whole_files(*files) as temporary,
+        ParquetRows(temporary[0], schema, 4) as table,
+        latents_file(temporary[1] if h5ad is not None else None, run, genome, aggregate) as matrix,
+    ):
         for low in range(0, len(chosen.contig), REGIONS_AT_ONCE):
             part = slice(low, low + REGIONS_AT_ONCE)
-            table.write(rows_of(predictor, genome, chosen, part, names, aggregate))
+            rows = rows_of(predictor, genome, chosen, part, names, aggregate)
+            table.write(rows)
+            matrix.write(shown_regions(rows), np.stack([rows[name] for name in names], axis=1), rows)
             if progress:
                 progress("embedding regions", min(low + REGIONS_AT_ONCE, len(chosen.contig)), len(chosen.contig))
-    return EmbedSummary(output, len(chosen.contig), left_out, len(names))
+    return EmbedSummary(output, len(chosen.contig), left_out, len(names), h5ad)
 
 
 def latent_names(run: Run) -> list[str]:
     """Return the names of the latents, in their order."""
     return [run.model.latent_name(number) for number in range(run.model.settings.latent)]
+
+
+def latents_file(path: Path | None, run: Run, genome: Genome, aggregate: Aggregate) -> H5adRows:
+    """Open the AnnData file of latents, or nothing where `path` is None; each latent's number and the groups that act on it are
+    told of its column."""
+    names, model = latent_names(run), run.model
+    acting = [
+        ",".join(group for group, place in model.slices.items() if place.start <= number < place.stop)
+        for number in range(len(names))
+    ]
+    var = pa.table({"latent": pa.array(range(len(names)), pa.int64()), "groups": pa.array(acting, pa.string())})
+    digest = genome.digest() if path is not None else ""
+    about = {"version": __version__, "model": run.digest, "genome": digest, "aggregate": aggregate}
+    return H5adRows(path, pa.schema(WHERE), names, var, about)
+
+
+def shown_regions(rows: Mapping[str, Any]) -> list[str]:
+    """Return the intervals of some rows as a user writes them: `chr1:1001-2000`."""
+    return [f"{contig}:{start + 1}-{end}" for contig, start, end in zip(rows["contig"], rows["start"], rows["end"])]
 
 
 def embedded_regions(source: Path | str, genome: Genome) -> tuple[EmbeddedRegions, int]:

@@ -29,6 +29,7 @@ from scipy.special import expit
 from mfd_cli.base.arrays import Floats, Ints
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.files import check_output, names_of_files, whole_folder
+from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.losses import bounded_exp
 from mfd_cli.core.predictor import Predictor
@@ -63,8 +64,8 @@ COMPRESSION_LEVEL = 3
 """Level of zstd for the table: predictions are noise in their last digits, and more effort gains little."""
 
 
-@dataclass(frozen=True)
-class PredictSummary:
+@dataclass(frozen=True, repr=False)
+class PredictSummary(Told):
     """What was predicted, and where it lies."""
 
     folder: Path

@@ -21,6 +21,7 @@ from torch import Tensor
 from mfd_cli.base.errors import MfdError, RunError
 from mfd_cli.base.files import sha256_of, whole_files
 from mfd_cli.base.locks import orphans
+from mfd_cli.base.notebook import facts_table, one_line
 from mfd_cli.base.stored_json import read_stored, write_stored
 from mfd_cli.core.backbones import BACKBONES
 from mfd_cli.core.losses import SignalScale
@@ -29,7 +30,7 @@ from mfd_cli.core.model import MfdModel
 from mfd_cli.core.motif_filters import KERNEL
 from mfd_cli.engine.store import check_tensors, load_tensors, save_tensors
 from mfd_cli.experiments.strands import strand_partners
-from mfd_cli.experiments.track import Track, tracks_of
+from mfd_cli.experiments.track import Track, in_kinds, tracks_of
 from mfd_cli.runs.description import Description, State
 from mfd_cli.settings.config import Config, ResolvedModel
 from mfd_cli.settings.parse import parse_config
@@ -38,6 +39,8 @@ FORMAT, VERSION = "mfd-run", 2
 WEIGHTS, DESCRIPTION, METRICS, LAST = "model.safetensors", "model.json", "metrics.jsonl", "last"
 STATE = "state.json"
 """In the folder LAST: the description of the state to resume from."""
+SHOWN_OF_DIGEST = 12
+"""Letters of a digest that tell models apart for a reader."""
 TURNS = 20
 """How often a reader looks again for weights that are being replaced, a tenth of a second apart."""
 
@@ -65,6 +68,25 @@ class Run:
     def digest(self) -> str:
         """Names this model: sha256 of its weights."""
         return str(self.about["weights_sha256"])
+
+    def __repr__(self) -> str:
+        return one_line(
+            self, f"{str(self.path)!r}: " + ", ".join(f"{name} {text}" for name, text in self._facts().items())
+        )
+
+    def _repr_html_(self) -> str:
+        factors = ", ".join(f"{name} ({factor.group})" for name, factor in self.config.factors.items())
+        more = {"factors": factors, "trained on": ", ".join(map(str, self.about["trained_on"]))}
+        return facts_table(f"Run {self.path}", self._facts() | more)
+
+    def _facts(self) -> dict[str, str]:
+        """Return what a line has room for."""
+        return {
+            "tracks": in_kinds([track.kind for track in self.tracks]),
+            "head": self.model.settings.head,
+            "latents": ", ".join(f"{size} {group}" for group, size in self.model.settings.groups.items()),
+            "model": self.digest[:SHOWN_OF_DIGEST],
+        }
 
 
 def save_run(run: Run) -> None:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.files import check_input
+from mfd_cli.base.notebook import one_line
 from mfd_cli.settings.config import Config, Node
 from mfd_cli.settings.parse import option_of, parse_config
 
@@ -31,6 +32,9 @@ class Project(Node):
     file: Path | None = None
     options: dict[str, str] = Field(default_factory=dict)
     """What the command line sets, by dotted key, as it was written there (empty for a flag of its own)."""
+
+    def __repr__(self) -> str:
+        return one_line(self, f"{str(self.file or self.folder)!r}: factors {', '.join(self.config.factors) or 'none'}")
 
     def path(self, value: str) -> Path:
         """Return a path of the configuration as seen from the current folder."""

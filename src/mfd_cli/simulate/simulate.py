@@ -14,6 +14,7 @@ import numpy as np
 
 from mfd_cli.base.errors import ConfigError, nearest
 from mfd_cli.base.files import check_output, whole_folder
+from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.simulate.options import SIZES, SimulateOptions
@@ -23,8 +24,8 @@ from mfd_cli.simulate.write_project import configuration, write_fasta, write_tra
 from mfd_cli.simulate.write_truth import write_truth
 
 
-@dataclass(frozen=True)
-class SimulateReport:
+@dataclass(frozen=True, repr=False)
+class SimulateReport(Told):
     """What was written. `ceilings` are the AUROCs of the true logits on the test contig per track, `ceiling` their mean."""
 
     folder: Path

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from mfd_cli.base.arrays import Floats
 from mfd_cli.base.errors import RunError, VariantError
 from mfd_cli.base.files import check_output, sha256_of, whole_file
+from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.formats.vcf_reader import open_variants
 from mfd_cli.genome.alleles import MISMATCH, Variant
@@ -98,8 +99,8 @@ class Background:
         ]
 
 
-@dataclass(frozen=True)
-class BackgroundSummary:
+@dataclass(frozen=True, repr=False)
+class BackgroundSummary(Told):
     """What was scored, and where it lies."""
 
     path: Path

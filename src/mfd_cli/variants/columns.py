@@ -54,7 +54,9 @@ class ChunkScorer:
             "ref": [record.ref for record in records],
             "alt": [allele.record.alts[allele.number] for allele in alleles],
             "key": keys,
-            **self.parts.columns(variants, lambda: self.scorer.columns(variants, self.genome, self.options.per_track)),
+            **self.parts.columns(
+                variants, lambda: self.scorer.columns(variants, self.genome, self.options.every_track)
+            ),
         }
         if self.background is not None:
             columns |= self.background.columns(columns)

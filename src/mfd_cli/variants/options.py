@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mfd_cli.base.errors import OutputError, VariantError
+from mfd_cli.formats.h5ad import check_h5ad
 from mfd_cli.formats.tables import parquet_name
 from mfd_cli.genome.genes import Elements, Genes
 from mfd_cli.genome.intervals import Interval
@@ -26,8 +27,9 @@ class ScoreOptions:
 
     `output` is a .vcf, .vcf.gz or .bcf file (default: IN.mfd.vcf.gz in the current folder), or `-`; with `output_type`, as in
     bcftools (v, z, b, u), it may have any name. `check_ref`: what a reference allele that is not in the genome does.
-    `regions`: only records that overlap them. `phased`: neighbours on a haplotype of `sample` are one change. To standard
-    output, table and list of skipped alleles are written where they are named only.
+    `regions`: only records that overlap them. `phased`: neighbours on a haplotype of `sample` are one change. `h5ad`: where an
+    AnnData file of each track's change goes, if anywhere. To standard output, table and list of skipped alleles are written
+    where they are named only.
     """
 
     output: Path | str | None = None
@@ -43,7 +45,13 @@ class ScoreOptions:
     genes: Genes | None = None
     elements: tuple[Elements, ...] = ()
     genome_note: str = ""
+    h5ad: Path | None = None
     force: bool = False
+
+    @property
+    def every_track(self) -> bool:
+        """Whether each track's change is wanted, in the table or in the AnnData file."""
+        return self.per_track or self.h5ad is not None
 
     def with_files(
         self, regions: tuple[Interval, ...], genes: Genes | None, elements: tuple[Elements, ...], genome_note: str
@@ -60,6 +68,7 @@ class ScoreFiles:
     table: Path | None
     skipped: Path | None
     kind: OutputType
+    h5ad: Path | None = None
 
     @property
     def indexes(self) -> list[Path]:
@@ -68,7 +77,7 @@ class ScoreFiles:
 
     def files(self) -> list[Path]:
         """Return all files that are, or could be, written."""
-        return [path for path in (self.vcf, self.table, self.skipped, *self.indexes) if path is not None]
+        return [path for path in (self.vcf, self.table, self.skipped, self.h5ad, *self.indexes) if path is not None]
 
 
 def output_places(source: str | Path, options: ScoreOptions) -> ScoreFiles:
@@ -76,14 +85,15 @@ def output_places(source: str | Path, options: ScoreOptions) -> ScoreFiles:
 
     The format is `output_type` where it is given, as in bcftools, and the name may then be any; otherwise the name's suffix
     says it. Raises VariantError for a suffix that says nothing, and for an index that the format cannot have; OutputError for
-    a table that is not called Parquet.
+    a table that is not called Parquet, or an AnnData file of another name; ConfigError where none can be written.
     """
     output, kind = options.output, options.output_type
+    h5ad = check_h5ad(options.h5ad)
     if options.table is not None:
         parquet_name(options.table)
     if goes_to_standard_output(source, output):
         _check_index_of_type(options.index, kind or "v", piped=True)
-        return distinct(ScoreFiles(None, options.table, options.skipped, kind or "v"))
+        return distinct(ScoreFiles(None, options.table, options.skipped, kind or "v", h5ad))
     if output is None:
         name = "stdin" if str(source) == "-" else Path(source).name
         output = f"{_stem(name)}.mfd{SUFFIX_OF_TYPE[kind or 'z']}"
@@ -92,7 +102,7 @@ def output_places(source: str | Path, options: ScoreOptions) -> ScoreFiles:
     _check_index_of_type(options.index, kind, piped=False)
     stem = _stem(vcf.name)
     table, skipped = vcf.with_name(f"{stem}.parquet"), vcf.with_name(f"{stem}.skipped.tsv")
-    return distinct(ScoreFiles(vcf, options.table or table, options.skipped or skipped, kind))
+    return distinct(ScoreFiles(vcf, options.table or table, options.skipped or skipped, kind, h5ad))
 
 
 def goes_to_standard_output(source: str | Path, output: str | Path | None) -> bool:

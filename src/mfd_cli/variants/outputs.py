@@ -1,4 +1,4 @@
-"""The files that scores go to: the annotated VCF and its index, the Parquet table, the list of skipped alleles."""
+"""The files that scores go to: the annotated VCF and its index, the Parquet table, the AnnData file, the skipped alleles."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mfd_cli.formats.tables import ParquetRows, TsvRows
 from mfd_cli.formats.vcf_reader import Record
 from mfd_cli.formats.vcf_writer import VcfWriter
 from mfd_cli.genome.sequence import Genome
+from mfd_cli.variants.h5ad_scores import H5adScores
 from mfd_cli.variants.options import Index, ScoreFiles, ScoreOptions, output_places
 from mfd_cli.variants.records import SKIP_COLUMNS, Allele, skip_row
 from mfd_cli.variants.scorer import Scorer
@@ -45,6 +46,7 @@ class ScoreOutputs:
     vcf: VcfWriter
     table: ParquetRows
     skipped: TsvRows
+    h5ad: H5adScores
 
     def write(self, alleles: Sequence[Allele], records: Sequence[Record], columns: Mapping[str, Any]) -> None:
         """Write a chunk: `columns` are those of the alleles that were scored, in order."""
@@ -55,6 +57,7 @@ class ScoreOutputs:
             rows = [row_of.get((record.line, number)) for number in range(len(record.alts))]
             self.vcf.write(record, info_of(rows, infos) if any(row is not None for row in rows) else {})
         self.table.write(columns)
+        self.h5ad.write(columns)
         self.skipped.write(skip_row(allele) for allele in alleles if allele.reason is not None)
 
 
@@ -77,8 +80,9 @@ def score_outputs(
         writer = VcfWriter(vcf, files.kind, own)
         table = ParquetRows(at[files.table] if files.table is not None else None, schema)
         skipped = TsvRows(at[files.skipped] if files.skipped is not None else Path(os.devnull), SKIP_COLUMNS)
-        with writer, table, skipped as skips:
-            yield ScoreOutputs(scorer, writer, table, skips)
+        h5ad = H5adScores(at[files.h5ad] if files.h5ad is not None else None, scorer.panel, schema)
+        with writer, table, h5ad.rows, skipped as skips:
+            yield ScoreOutputs(scorer, writer, table, skips, h5ad)
         if vcf is not None and files.kind in ("z", "b"):
             indexes = {path.suffix[1:]: at[path] for path in files.indexes}
             summary.warnings += write_index(writer, vcf, indexes, index, files.kind, genome)

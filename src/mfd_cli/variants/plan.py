@@ -53,8 +53,9 @@ def plan_scores(
         for _, alleles in CheckedRecords(variants, genome, options, counts, progress, "reading records"):
             missing = TIMED - len(timed)
             timed += [allele.variant for allele in alleles if allele.variant is not None][:missing]
-    seconds = seconds_of_scoring(scorer, timed, genome, options.per_track) * counts.scored
-    return ScorePlan(counts, seconds, [path for path in (files.vcf, files.table, files.skipped) if path is not None])
+    seconds = seconds_of_scoring(scorer, timed, genome, options.every_track) * counts.scored
+    named = (files.vcf, files.table, files.h5ad, files.skipped)
+    return ScorePlan(counts, seconds, [path for path in named if path is not None])
 
 
 def seconds_of_scoring(scorer: Scorer, variants: Sequence[Variant], genome: Genome, per_track: bool) -> float:

@@ -19,6 +19,7 @@ import torch
 
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.files import check_output, names_of_files, whole_files
+from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.threads import ahead, in_background
 from mfd_cli.formats.tables import ParquetRows, parquet_name
@@ -46,8 +47,8 @@ class Stretch:
     end: int
 
 
-@dataclass
-class SaturationSummary:
+@dataclass(repr=False)
+class SaturationSummary(Told):
     """What was scored, and where it lies."""
 
     path: Path

@@ -4,7 +4,8 @@ Records are read, scored and written at the same time, in chunks, so that memory
 
     checked.py   the chunks of the input, counted; whether it belongs to the genome
     columns.py   a chunk's columns of the table, with scorer.py, effects.py, phasing.py and background.py
-    outputs.py   the VCF (vcf_fields.py says what it tells), the table (table.py) and the list of skipped alleles
+    outputs.py   the VCF (vcf_fields.py says what it tells), the table (table.py), the AnnData file (h5ad_scores.py) and the
+                 list of skipped alleles
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def write_scores(
     files, background = free_places(source, options), _background_of(scorer, genome, summary)
     with checked_header(source, genome, options, summary) as (variants, sample):
         sample_name = variants.header[-1].split(b"\t")[sample].decode("utf-8", "replace") if sample else None
-        parts = ScoreParts(files.vcf, parts_key(scorer, genome.digest(), options.per_track))
+        parts = ScoreParts(files.vcf, parts_key(scorer, genome.digest(), options.every_track))
         schema = score_schema(scorer, genome, options, background)
         try:
             own = own_names(scorer, variants.header)

@@ -23,6 +23,7 @@ from scipy.special import expit
 
 from mfd_cli.base.arrays import Doubles, Floats
 from mfd_cli.base.errors import RunError
+from mfd_cli.base.notebook import one_line
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
@@ -69,6 +70,10 @@ class Scorer:
         self.top = peaks if len(peaks) else np.arange(len(self.panel.ids))
         self.probable = bool(len(peaks))  # a signal has no probability
         self.extrapolated = np.array([value == "extrapolated" for value in self.panel.support])
+
+    def __repr__(self) -> str:
+        models = "1 model" if len(self.members) == 1 else f"{len(self.members)} models"
+        return one_line(self, f"{models} on {self.device}, {len(self.panel.ids):,} outputs, {self.settings}")
 
     @property
     def strands(self) -> str:

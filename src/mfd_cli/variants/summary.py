@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mfd_cli.base.notebook import Told
 
-@dataclass
-class ScoreSummary:
+
+@dataclass(repr=False)
+class ScoreSummary(Told):
     """What was scored and what was not. Counts are of alleles but for `records`; `seconds` is the time that all of it took.
 
     `skipped` counts by reason, `flagged` by flag; `phased` were scored together with others of their haplotype, `close` have
