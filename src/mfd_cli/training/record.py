@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mfd_cli.base.errors import ConfigError
-from mfd_cli.runs.curve import add_to_curve
+from mfd_cli.runs.curve import add_to_curve, read_curve
 from mfd_cli.runs.folder import METRICS
 from mfd_cli.settings.config import Config
 
@@ -91,10 +91,11 @@ def draw(path: Path, lines: list[dict[str, Any]]) -> None:
 @contextmanager
 def recording(folder: Path, config: Config, step: int, warn: Callable[[str], None] | None) -> Iterator[Record]:
     """Yield the record of a training that goes on from `step`; what TensorBoard has from behind it counts no more."""
-    writer = None
+    writer, metrics = None, folder / METRICS
     if config.train.tensorboard:
         writer = summary_writer()(str(folder / BOARD), purge_step=step + 1 if step else None)
-    record = Record(folder, warn, writer)
+    # Of a training that goes on, the picture may lack what was recorded just before it was killed.
+    record = Record(folder, warn, writer, undrawn=read_curve(metrics) if step and metrics.exists() else [])
     try:
         yield record
     finally:

@@ -153,7 +153,8 @@ def build(
     bias = start_bias(dataset)
     torch.manual_seed(config.train.seed)
     model = MfdModel(settings, metadata, config.factors, rows, trained, bias)
-    if words := int(config.train.words * settings.filters):
+    words = int(config.train.words * settings.filters)
+    if words and start is None:  # another run's filters are there already
         start_as_words(model, enriched_words(dataset, bins, sets_of_tracks(dataset, metadata, trained), words))
     taken = None if start is None else start.put_into(model, tracks)
     model = model.to(device)
