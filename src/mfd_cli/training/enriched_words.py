@@ -5,8 +5,8 @@ the labels point at them before any training: a word of eight bases that stands 
 peaks, more often than where others have them, is part of what that target binds. Words are counted with a gap between their
 halves too, as van Helden, Rios & Collado-Vides (Nucleic Acids Research 2000) look for dyads.
 
-A word's surplus in a set of tracks, such as those of a target or a single one, is z = (O - E) / sqrt(E): O counts pairs of a
-bin with the word and a peak of these tracks in it, and E is what O would be if they had the same share in the peaks of all
+A word's surplus in a set of tracks, such as those of a target or a single one, is z = (O - E) / sqrt(E + 1): O counts pairs of
+a bin with the word and a peak of these tracks in it, and E is what O would be if they had the same share in the peaks of all
 bins. So words of peaks in general do not crowd out those that tell tracks apart; the peaks of all tracks together are asked
 for the former. Nothing but training bins and training tracks is looked at.
 """
@@ -72,7 +72,7 @@ def enriched_words(dataset: Dataset, bins: Bins, sets: Bools, most: int) -> list
     together, beside all of them together.
     """
     some = thinned_in_stretches(bins, MOST_BINS, STRETCH)
-    peaks = csr_array(some.labels(np.arange(len(sets))).astype(np.float32))
+    peaks = csr_array(some.labels(np.arange(len(sets)))).astype(np.float32)
     counts = peaks @ csr_array(sets.astype(np.float32))
     if counts.nnz > MOST_COUNTS:
         few = evenly(len(some), int(len(some) * MOST_COUNTS / counts.nnz))
