@@ -224,3 +224,18 @@ def test_the_support_of_many_rows_is_that_of_each() -> None:
     ]
     one_by_one = [known.of(row)[0] for row in asked]
     assert known.of_all(asked) == one_by_one and len(set(one_by_one)) == 4
+
+
+def test_tracks_of_one_condition_share_the_rows_that_an_average_is_made_of(trained: tuple[Run, Dataset]) -> None:
+    """Rows that differ in what says nothing of the fixed group are one: else there were as many as tracks times conditions."""
+    run = trained[0]
+    panel = panel_of(run, Predictor(run.model).head, fixes=("technical=average",))
+    columns = [
+        run.model.metadata.columns[name] for name, factor in run.model.factors.items() if factor.group == "technical"
+    ]
+    used = {tuple(row[column] for column in columns) for row, keep in zip(run.model.rows, run.model.trained) if keep}
+    assert panel.mixture is not None and len(panel.ids) > len(used) > 1
+    kinds = len(set(panel.peaks.tolist()))
+    assert len(panel.mixture.rows) <= len(used) * kinds
+    assert np.allclose(panel.mixture.shares.sum(1), 1)
+    assert {tuple(row[column] for column in columns) for row in panel.mixture.rows} == used
