@@ -12,14 +12,14 @@ of the latent along it. That the latents could be other ones is not counted: wha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mfd_cli.base.arrays import Bools, Floats, Ints
+from mfd_cli.base.arrays import Bools, Floats
 from mfd_cli.core.mixed_head import MixedHead, Space
 from mfd_cli.core.variances import Components
 from mfd_cli.settings.names import RESIDUAL
@@ -58,11 +58,6 @@ class PartVariances:
                     total[:, chosen] += along @ variances[:, chosen]
         result: Floats = np.sqrt(total)
         return result
-
-    def only(self, outputs: Ints) -> PartVariances:
-        """Return the variances of some outputs, given by their indices."""
-        variances = {part: [values[:, outputs] for values in given] for part, given in self.variances.items()}
-        return replace(self, variances=variances, added=self.added[outputs])
 
 
 @torch.no_grad()
@@ -129,9 +124,8 @@ def variances_along(
         for mine in filter(None, made):
             alone = torch.stack([variances[number] * own[number] for number in mine]).sum(0)
             across = torch.stack([variances[number] * cross[number] for number in mine]).sum(0)
-            half = solved_by(
-                root, across.T
-            )  # K_ot V^-1 K_to = half' half, less what the mean row takes: P is not formed
+            # K_ot P K_to is half' half, less what the mean row takes: P is not formed.
+            half = solved_by(root, across.T)
             explained = half.square().sum(0) - (ones.T @ half)[0].square() / ones.square().sum()
             made[mine][axis] = (alone - explained).clamp_min(0)
     return {part: made[mine] for part, mine in numbers.items()}
