@@ -51,6 +51,7 @@ VERBS = {
     "view": "view.view.view",
     "info": "runs.info.describe",
     "verify": "runs.info.verify",
+    "gather": "engine.jobs.at_work",
 }
 """The plain function behind each command."""
 MORE_VERBS = {

@@ -88,6 +88,8 @@ def test_every_example_works_inside_a_project(
         (folder / made).unlink()
     for rest in folder.glob("input.mfd.*") if name == "score-variants" else ():
         rest.unlink()
+    if name == "gather":
+        assert in_process(["predict", "-r", "chr1:1001-3000", "--shard", "1/1"], folder).code == 0
     quick = ["-n", "100"] if name == "background" else []
     done = in_process([name, *words, *quick], folder)
     assert done.code == 0, done.told

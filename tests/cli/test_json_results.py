@@ -44,6 +44,7 @@ LINES = {
     "qc": CPU,
     "info": [],
     "verify": [],
+    "gather": ["shared.vcf", "-q"],
 }
 """Words that each command is called with."""
 MORE_LINES = [
@@ -77,6 +78,10 @@ def strict(text: str) -> Any:
 
 def prepared(name: str, project: Path) -> None:
     """What a command reads that others write."""
+    if name == "gather":
+        assert (
+            in_process(["score-variants", "input.vcf", "-o", "shared.vcf", "--shard", "1/1", *CPU], project).code == 0
+        )
     if name != "enrich":
         return
     if not (project / "input.mfd.parquet").exists():

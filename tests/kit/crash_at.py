@@ -30,11 +30,11 @@ def main() -> None:
 
     os.fsync = counted(os.fsync)
     Path.replace = counted(Path.replace)  # type: ignore[method-assign]
-    import mfd_cli.variants.parts
+    import mfd_cli.engine.jobs
     import mfd_cli.variants.records
     from mfd_cli.cli import app as cli
 
-    mfd_cli.variants.records.CHUNK, mfd_cli.variants.parts.WORTH = 4, 0.0
+    mfd_cli.variants.records.CHUNK, mfd_cli.engine.jobs.WORTH = 4, 0.0
     sys.argv = ["mfd", *sys.argv[2:]]
     try:
         cli.main()

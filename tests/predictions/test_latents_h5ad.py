@@ -63,14 +63,14 @@ def test_both_files_or_none(trained: tuple[Run, Dataset], tmp_path: Path, monkey
     run, dataset = trained
     (tmp_path / "r.bed").write_text(BED)
     monkeypatch.setattr(module, "REGIONS_AT_ONCE", 3)
-    whole, turns = module.rows_of, iter(range(9))
+    whole, turns = module.embedded, iter(range(9))
 
     def failing(*words: object) -> object:
         if next(turns):
             raise RegionError("the second time")
         return whole(*words)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "rows_of", failing)
+    monkeypatch.setattr(module, "embedded", failing)
     with pytest.raises(RegionError, match="the second time"):
         embed(run, dataset.genome, tmp_path / "r.bed", tmp_path / "l.parquet", h5ad=tmp_path / "l.h5ad")
     assert [path.name for path in tmp_path.iterdir()] == ["r.bed"]

@@ -96,9 +96,10 @@ def test_an_experiment_that_nobody_did(trained: tuple[Run, Dataset], tmp_path: P
 
 def test_bins_of_regions(trained: tuple[Run, Dataset]) -> None:
     genome = trained[1].genome
-    ((contig, starts),) = grid([Interval("chr1", 127, 129), Interval("chr1", 600, 640)], genome)
+    (piece,) = grid([Interval("chr1", 127, 129), Interval("chr1", 600, 640)], genome)
+    contig, starts = piece.what
     assert contig == "chr1" and starts.tolist() == [0, 128, 512]
-    whole = [starts for contig, starts in grid([Interval("chr2", 0, 30_000)], genome)]
+    whole = [piece.what[1] for piece in grid([Interval("chr2", 0, 30_000)], genome)]
     assert np.concatenate(whole).tolist() == list(range(0, 30_000 // 128 * 128, 128))
     names = ["a b", "a/b", "x=y,z", "..", "é", "A b", "a_b_2"]
     assert names_of_files(names) == ["a_b", "a_b_2", "x=y,z", "unnamed", "unnamed_2", "A_b_3", "a_b_2_2"]

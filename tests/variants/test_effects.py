@@ -18,7 +18,7 @@ from mfd_cli.genome.sequence import Genome, encode
 from mfd_cli.runs.folder import Run
 from mfd_cli.variants.effects import ScoreSettings
 from mfd_cli.variants.options import ScoreOptions
-from mfd_cli.variants.saturate import Stretch, cut, parse_shard, saturate, stretches_of
+from mfd_cli.variants.saturate import Stretch, cut, saturate, stretches_of
 from mfd_cli.variants.score import score_variants
 from mfd_cli.variants.scorer import Scorer
 from variants.test_changes import member, substitution
@@ -151,18 +151,6 @@ def test_saturation_is_every_substitution_in_grid_placement(trained: tuple[Run, 
         assert told == list(columns[name]) if words else np.allclose(told, columns[name], atol=1e-5)
 
 
-def test_shards_make_up_the_whole(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
-    run, dataset = trained
-    saturate(run, dataset.genome, "chr2:100-1500", tmp_path / "whole.parquet")
-    for i in range(1, 4):
-        saturate(run, dataset.genome, "chr2:100-1500", tmp_path / f"{i}.parquet", shard=(i, 3))
-    whole, *parts = (pq.read_table(tmp_path / f"{name}.parquet").to_pydict() for name in ("whole", 1, 2, 3))
-    for name in ("position", "alt"):
-        assert whole[name] == [value for part in parts for value in part[name]]
-    together = [value for part in parts for value in part["MFD_MAX_DLOGIT"]]
-    assert np.allclose(whole["MFD_MAX_DLOGIT"], together, atol=1e-5)
-
-
 def test_regions() -> None:
     genome = tiny.genome()
     assert cut("chr1", 100, 300) == [Stretch("chr1", 100, 128), Stretch("chr1", 128, 256), Stretch("chr1", 256, 300)]
@@ -174,10 +162,6 @@ def test_regions() -> None:
     for wrong in ("chr9", "chr1:0-5", "chr1:9-5", "chr1:", ":1-2"):
         with pytest.raises(GenomeError, match="region"):
             stretches_of(wrong, genome)
-    assert parse_shard("2/7") == (2, 7)
-    for wrong in ("0/3", "4/3", "a/b", "3"):
-        with pytest.raises(ConfigError, match="--shard"):
-            parse_shard(wrong)
 
 
 # -- two things at once ------------------------------------------------------------------------------------------------

@@ -66,6 +66,11 @@ def check_output(path: Path, force: bool) -> Path:
     Raises OutputError otherwise, and where another command is about to write it.
     """
     claim(path)
+    return check_free(path, force)
+
+
+def check_free(path: Path, force: bool) -> Path:
+    """Return the path if it may be written, as `check_output` does, for a result that this process does not write itself."""
     if path.exists() and not force:
         raise OutputError("exists already", path=path, hint="--force replaces it")
     if path.is_dir() and not (path / MARK).is_file() and any(path.iterdir()):

@@ -28,6 +28,7 @@ from mfd_cli.cli.projects import (
 from mfd_cli.cli.training import add_tracks_command, train_command
 from mfd_cli.cli.variants import IndexAlone, background_command, score_variants_command
 from mfd_cli.cli.view import view_command
+from mfd_cli.cli.workplace import gather_command
 
 # In the order of a project's life; `mfd --help` shows them in the sections of cli/help.py.
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -52,6 +53,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "view": view_command,
     "info": info_command,
     "verify": verify_command,
+    "gather": gather_command,
 }
 
 app = typer.Typer(

@@ -11,7 +11,7 @@ SECTIONS = {
     "Model": ("train", "add-tracks", "evaluate", "report", "qc", "impute", "predict", "embed"),
     "Variants": ("background", "score-variants", "enrich"),
     "Explain": ("explain", "view"),
-    "Files": ("info", "verify"),
+    "Files": ("info", "verify", "gather"),
 }
 """Commands by section. Those that no section names are shown in one of their own, the last."""
 UNSORTED = "More"
@@ -39,6 +39,7 @@ EXAMPLES = {
     "view": ("mfd view", "mfd view input.mfd.vcf.gz --variants 50"),
     "info": ("mfd info", "mfd info --card"),
     "verify": ("mfd verify", "mfd verify dataset"),
+    "gather": ("mfd gather predictions",),
 }
 """Lines that work inside a project, by command: at most two, the most common one first."""
 
@@ -57,8 +58,17 @@ class Sections(TyperGroup):
                 formatter.write_dl([(name.ljust(longest), text) for name, text in shown])
 
 
+WORDS = "mfd.words"
+"""Under this name a command's context has the words of its line, as they were typed."""
+
+
 class WithExamples(TyperCommand):
-    """A command whose help ends with examples."""
+    """A command whose help ends with examples, and that knows the words it was typed with."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words of the command line, and keep them."""
+        ctx.meta[WORDS] = [ctx.info_name, *args]
+        return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the command's examples as they are typed; nothing where it has none."""

@@ -35,9 +35,11 @@ from mfd_cli.cli.shared import (
     say_json,
     say_result,
 )
+from mfd_cli.cli.workplace import Address, AllGpus, EngineName, Shard, Workers, threads_of, workplace_of
 
 
 def predict_command(
+    context: typer.Context,
     regions: Annotated[
         list[str] | None, typer.Option("-r", "--regions", help="chr1:1001-200000, chr2, or all; repeatable.")
     ] = None,
@@ -65,12 +67,16 @@ def predict_command(
     hub_genome: Annotated[
         str | None, typer.Option("--hub-genome", help="UCSC's name of the genome, for the hub.")
     ] = None,
+    workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = "auto",
+    shard: Shard = None,
     config: ConfigFile = None,
     sets: Sets = None,
     fasta: Fasta = None,
     dataset: DatasetFolder = None,
     run: RunFolder = None,
-    gpus: Gpus = None,
+    gpus: AllGpus = None,
     threads: Threads = None,
     batch_size: BatchSize = 256,
     force: Force = False,
@@ -91,7 +97,8 @@ def predict_command(
         raise ConfigError("--experiment takes the place of the tracks: it goes without --tracks and --fix")
     if kind is not None and not experiment:
         raise ConfigError("--kind goes with --experiment", hint="--tracks 'kind == signal' chooses among the tracks")
-    model = opened(config, sets, dataset, run, threads, gpus)
+    workplace, gpus = workplace_of(context, workers, engine, address, shard, gpus)
+    model = opened(config, sets, dataset, run, threads_of(workplace, threads), gpus)
     note_sole_levels(model.run, [*(fix or ()), *(experiment or ())], quiet)
     genome, _ = model.genome(fasta)
     if regions == ["all"]:
@@ -113,6 +120,7 @@ def predict_command(
             hub_genome=hub_genome,
             device=model.device,
             batch_size=batch_size,
+            workplace=workplace,
             force=force,
             progress=display,
         )
@@ -120,6 +128,7 @@ def predict_command(
 
 
 def embed_command(
+    context: typer.Context,
     regions: Annotated[
         str, typer.Argument(metavar="REGIONS", help="BED file, - for standard input, or chr1:1001-2000.")
     ],
@@ -129,12 +138,16 @@ def embed_command(
         typer.Option("--aggregate", help="mean or max over the bins of a region.", autocompletion=words("mean", "max")),
     ] = "mean",
     h5ad: H5adFile = None,
+    workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = "auto",
+    shard: Shard = None,
     config: ConfigFile = None,
     sets: Sets = None,
     fasta: Fasta = None,
     dataset: DatasetFolder = None,
     run: RunFolder = None,
-    gpus: Gpus = None,
+    gpus: AllGpus = None,
     threads: Threads = None,
     batch_size: BatchSize = 256,
     force: Force = False,
@@ -147,7 +160,8 @@ def embed_command(
     from mfd_cli.predictions.embed import embed
 
     check_h5ad(h5ad)
-    model = opened(config, sets, dataset, run, threads, gpus)
+    workplace, gpus = workplace_of(context, workers, engine, address, shard, gpus)
+    model = opened(config, sets, dataset, run, threads_of(workplace, threads), gpus)
     genome, _ = model.genome(fasta)
     with Display(quiet) as display:
         summary = embed(
@@ -159,6 +173,7 @@ def embed_command(
             h5ad=h5ad,
             device=model.device,
             batch_size=batch_size,
+            workplace=workplace,
             force=force,
             progress=display,
         )

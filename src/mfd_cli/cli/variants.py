@@ -21,7 +21,6 @@ from mfd_cli.cli.shared import (
     Fasta,
     Fixed,
     Force,
-    Gpus,
     H5adFile,
     Json,
     Quiet,
@@ -38,6 +37,7 @@ from mfd_cli.cli.shared import (
     parse_named_file,
     say_json,
 )
+from mfd_cli.cli.workplace import Address, AllGpus, EngineName, Shard, Workers, threads_of, workplace_of
 
 if TYPE_CHECKING:
     from mfd_cli.genome.sequence import Genome
@@ -125,13 +125,16 @@ def score_variants_command(
     saturate: Annotated[
         str | None, typer.Option("--saturate", help="No IN: all substitutions of chr1:1001-2000, of chr1, of all.")
     ] = None,
-    shard: Annotated[str, typer.Option("--shard", help="With --saturate: part i of n.")] = "1/1",
+    workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = "auto",
+    shard: Shard = None,
     config: ConfigFile = None,
     sets: Sets = None,
     fasta: Fasta = None,
     dataset: DatasetFolder = None,
     run: RunFolder = None,
-    gpus: Gpus = None,
+    gpus: AllGpus = None,
     threads: Threads = None,
     batch_size: BatchSize = 256,
     force: Force = False,
@@ -142,8 +145,6 @@ def score_variants_command(
     """Score variants: writes IN.mfd.vcf.gz and its index, IN.mfd.parquet and IN.mfd.skipped.tsv."""
     if (source is None) == (saturate is None):
         raise ConfigError("give either a file of variants or --saturate REGION")
-    if source is not None and shard != "1/1":
-        raise ConfigError("--shard goes with --saturate", hint="-r takes a part of a file")
     if source is None and dry_run:
         raise ConfigError("--dry-run goes with a file of variants")
     if sample is not None and not phased:
@@ -156,14 +157,14 @@ def score_variants_command(
     from mfd_cli.formats.h5ad import check_h5ad
     from mfd_cli.variants.options import ScoreOptions, goes_to_standard_output
     from mfd_cli.variants.plan import plan_scores
-    from mfd_cli.variants.saturate import parse_shard
     from mfd_cli.variants.saturate import saturate as saturate_region
     from mfd_cli.variants.score import write_scores
     from mfd_cli.variants.scorer import Scorer
 
     if as_json and source is not None and goes_to_standard_output(source, output):
         raise ConfigError("--json and the VCF would both go to standard output", hint="-o FILE is where the VCF goes")
-    settings, part = _settings(placement, precision, tracks, fix), parse_shard(shard)
+    settings = _settings(placement, precision, tracks, fix)
+    workplace, gpus = workplace_of(context, workers, engine, address, shard, gpus)
     options = ScoreOptions(
         output,
         one_of("-O", output_type, ("v", "z", "b", "u")) if output_type else None,
@@ -180,15 +181,18 @@ def score_variants_command(
     )
     check_h5ad(h5ad)
     annotations = Annotations(gtf, elements_of(bed or ()), regions, regions_file)
-    model = opened(config, sets, dataset, run, threads, gpus, ensemble)
+    model = opened(config, sets, dataset, run, threads_of(workplace, threads), gpus, ensemble)
     note_sole_levels(model.run, settings.fixes, quiet)
     genome, remark = model.genome(fasta)
+    summary: Summary
     with Display(quiet) as display:
         if saturate is None:
             options = annotations.add_to(options, genome, remark)
-            score = plan_scores if dry_run else write_scores
             scorer = Scorer(model.runs, model.device, batch_size, settings)
-            summary: Summary = score(scorer, genome, str(source), options, display)
+            if dry_run:
+                summary = plan_scores(scorer, genome, str(source), options, display)
+            else:
+                summary = write_scores(scorer, genome, str(source), options, workplace, display)
         else:
             summary = saturate_region(
                 model.runs,
@@ -196,10 +200,10 @@ def score_variants_command(
                 saturate,
                 table or output,
                 settings=settings,
-                shard=part,
                 per_track=per_track,
                 device=model.device,
                 batch_size=batch_size,
+                workplace=workplace,
                 force=force,
                 progress=display,
             )
@@ -212,7 +216,7 @@ class Summary(Protocol):
     """What a command about variants ends with."""
 
     @property
-    def warnings(self) -> list[str]:
+    def warnings(self) -> Sequence[str]:
         """Return what the user should know of the results."""
 
     def lines(self) -> list[str]:
@@ -278,6 +282,7 @@ def _note_summary(warnings: Iterable[str], lines: Iterable[str]) -> None:
 
 
 def background_command(
+    context: typer.Context,
     source: Annotated[
         str | None,
         typer.Argument(metavar="[IN]", help="VCF or BCF of common variants [default: random substitutions]."),
@@ -292,13 +297,17 @@ def background_command(
     ensemble: Ensemble = False,
     placement: Placed = "centred",
     precision: Precise = "float32",
+    workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = "auto",
+    shard: Shard = None,
     config: ConfigFile = None,
     sets: Sets = None,
     fasta: Fasta = None,
     dataset: DatasetFolder = None,
     run: RunFolder = None,
     seed: Seed = None,
-    gpus: Gpus = None,
+    gpus: AllGpus = None,
     threads: Threads = None,
     batch_size: BatchSize = 256,
     force: Force = False,
@@ -313,7 +322,8 @@ def background_command(
     if source is not None and match is not None:
         raise ConfigError("--match goes with random substitutions, not with a file of variants")
     settings = _settings(placement, precision, tracks, fix)
-    model = opened(config, sets, dataset, run, threads, gpus, ensemble)
+    workplace, gpus = workplace_of(context, workers, engine, address, shard, gpus)
+    model = opened(config, sets, dataset, run, threads_of(workplace, threads), gpus, ensemble)
     note_sole_levels(model.run, settings.fixes, quiet)
     genome, _ = model.genome(fasta)
     with Display(quiet) as display:
@@ -327,6 +337,7 @@ def background_command(
             count=count,
             match=match,
             seed=seed or 0,
+            workplace=workplace,
             force=force,
             progress=display,
         )

@@ -8,8 +8,9 @@ over the 128-bp bins that cover it, which are centred on it; an interval of 128 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,10 +22,12 @@ from numpy.typing import NDArray
 from mfd_cli import __version__
 from mfd_cli.base.arrays import Floats, Ints
 from mfd_cli.base.errors import RegionError
-from mfd_cli.base.files import check_output, whole_files
+from mfd_cli.base.files import whole_files
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.predictor import Predictor
+from mfd_cli.engine.jobs import HERE, Piece, ShardSummary, Workplace, at_work
+from mfd_cli.engine.parts import Columns
 from mfd_cli.formats.bed import read_intervals, read_names
 from mfd_cli.formats.h5ad import H5adRows, check_h5ad
 from mfd_cli.formats.tables import ParquetRows, parquet_name
@@ -33,6 +36,7 @@ from mfd_cli.genome.grid import covering_bins
 from mfd_cli.genome.intervals import is_region, parse_region
 from mfd_cli.genome.sequence import Genome, gc_share, match_contigs
 from mfd_cli.runs.folder import Run
+from mfd_cli.runs.sources import Sources
 
 Aggregate = Literal["mean", "max"]
 WHERE = [
@@ -78,6 +82,47 @@ class EmbeddedRegions:
     line: Ints
     name: list[str]
 
+    def columns(self, part: slice) -> dict[str, Any]:
+        """Return where some of the intervals are, and what they are called, as columns."""
+        return {
+            "line": self.line[part],
+            "contig": self.contig[part],
+            "start": self.start[part],
+            "end": self.end[part],
+            "name": self.name[part],
+        }
+
+    def pieces(self) -> list[Piece]:
+        """Return the intervals as pieces of work: contigs, starts and ends of some of them."""
+        pieces = []
+        for low in range(0, len(self.contig), REGIONS_AT_ONCE):
+            part = slice(low, low + REGIONS_AT_ONCE)
+            own = self.contig[part], self.start[part].tolist(), self.end[part].tolist()
+            key = "\n".join(f"{contig}:{start}-{end}" for contig, start, end in zip(*own))
+            lines = self.line[part]
+            pieces.append(Piece(own, key, f"lines {lines[0]}-{lines[-1]}", len(lines)))
+        return pieces
+
+
+@dataclass(frozen=True)
+class EmbedJob:
+    """Latents of regions as work in pieces."""
+
+    sources: Sources
+    aggregate: Aggregate
+    device: str
+    batch_size: int
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """Return what latents depend on besides the regions."""
+        return self.sources.plan(self.device, **{"aggregate": self.aggregate, "batch size": self.batch_size})
+
+    def start(self, device: str) -> Callable[[Any], Columns]:
+        """Open model and genome and return what embeds a piece."""
+        runs, genome = self.sources.open()
+        return partial(embedded, Predictor(runs[0].model, device, self.batch_size), genome, self.aggregate)
+
 
 def embed(
     run: Run,
@@ -89,34 +134,43 @@ def embed(
     h5ad: Path | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = 256,
+    workplace: Workplace = HERE,
     force: bool = False,
     progress: Progress | None = None,
-) -> EmbedSummary:
+) -> EmbedSummary | ShardSummary:
     """Write the latents of the intervals of a BED file, of standard input (`-`), or of one region such as `chr1:1001-2000`.
 
-    They go to the Parquet file `output` and, where it is named, to the AnnData file `h5ad` too. RegionError where an interval
-    is broken or ends beyond its contig.
+    They go to the Parquet file `output` and, where it is named, to the AnnData file `h5ad` too. `workplace` says where they are
+    made. RegionError where an interval is broken or ends beyond its contig.
     """
     files = [path for path in (parquet_name(output), check_h5ad(h5ad)) if path is not None]
     for path in files:
-        check_output(path, force)
+        workplace.check_result(path, force)
     chosen, left_out = embedded_regions(regions, genome)
+    pieces = chosen.pieces()
     predictor = Predictor(run.model, device, batch_size)
     names = latent_names(run)
     about = {"mfd_model": run.digest, "aggregate": aggregate}
     schema = pa.schema([*WHERE, *((name, pa.float32()) for name in names)], metadata=about)
-    with (
-        whole_files(*files) as temporary,
-        ParquetRows(temporary[0], schema, 4) as table,
-        latents_file(temporary[1] if h5ad is not None else None, run, genome, aggregate) as matrix,
-    ):
-        for low in range(0, len(chosen.contig), REGIONS_AT_ONCE):
-            part = slice(low, low + REGIONS_AT_ONCE)
-            rows = rows_of(predictor, genome, chosen, part, names, aggregate)
-            table.write(rows)
-            matrix.write(shown_regions(rows), np.stack([rows[name] for name in names], axis=1), rows)
-            if progress:
-                progress("embedding regions", min(low + REGIONS_AT_ONCE, len(chosen.contig)), len(chosen.contig))
+    job = EmbedJob(Sources.of(run, genome), aggregate, str(device), batch_size)
+    with at_work(job, partial(embedded, predictor, genome, aggregate), output, workplace) as work:
+        if workplace.shard is not None:
+            return work.make_shard(output, pieces)
+        with (
+            whole_files(*files) as temporary,
+            ParquetRows(temporary[0], schema, 4) as table,
+            latents_file(temporary[1] if h5ad is not None else None, run, genome, aggregate) as matrix,
+        ):
+            done = 0
+            for piece, made in work.parts_of((piece, piece) for piece in pieces):
+                part = slice(done, done + piece.size)
+                done += piece.size
+                rows = chosen.columns(part) | {"gc": made["gc"]}
+                latents = [made[str(number)] for number in range(len(names))]
+                table.write(rows | dict(zip(names, latents)))
+                matrix.write(shown_regions(rows), np.stack(latents, axis=1), rows)
+                if progress:
+                    progress("embedding regions", done, len(chosen.contig))
     return EmbedSummary(output, len(chosen.contig), left_out, len(names), h5ad)
 
 
@@ -188,11 +242,11 @@ def latents_on_contigs(predictor: Predictor, genome: Genome, contigs: NDArray[np
     return latents
 
 
-def rows_of(
-    predictor: Predictor, genome: Genome, regions: EmbeddedRegions, part: slice, names: list[str], aggregate: Aggregate
-) -> dict[str, Any]:
-    """Return the columns of the table for some of the intervals."""
-    contigs, starts, ends = regions.contig[part], regions.start[part].tolist(), regions.end[part].tolist()
+def embedded(
+    predictor: Predictor, genome: Genome, aggregate: Aggregate, regions: tuple[list[str], list[int], list[int]]
+) -> Columns:
+    """Return the GC share and the latents, by number, of intervals (contigs, starts, ends), a column each."""
+    contigs, starts, ends = regions
     bins, owner = list[int](), list[int]()
     for number, (start, end) in enumerate(zip(starts, ends)):
         covered = list(covering_bins(start, end))
@@ -201,15 +255,8 @@ def rows_of(
     latents = latents_on_contigs(predictor, genome, np.array(contigs)[owner], np.array(bins))
     latents = pooled_latents(latents, np.array(owner), len(contigs), aggregate)
     gc = [gc_share(genome.codes(contig, start, end)) for contig, start, end in zip(contigs, starts, ends)]
-    where = {
-        "line": regions.line[part],
-        "contig": contigs,
-        "start": starts,
-        "end": ends,
-        "name": regions.name[part],
-        "gc": np.array(gc, np.float32),
-    }
-    return where | {name: latents[:, i] for i, name in enumerate(names)}
+    columns = {str(number): np.ascontiguousarray(latents[:, number]) for number in range(latents.shape[1])}
+    return {"gc": np.array(gc, np.float32)} | columns
 
 
 def pooled_latents(latents: Floats, owner: Ints, count: int, aggregate: Aggregate) -> Floats:

@@ -17,8 +17,9 @@ its own: see `experiment_scale` in predicted_columns.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ from scipy.special import expit
 
 from mfd_cli.base.arrays import Floats, Ints
 from mfd_cli.base.errors import ConfigError
-from mfd_cli.base.files import check_output, names_of_files, whole_folder
+from mfd_cli.base.files import names_of_files, whole_folder
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.losses import bounded_exp
 from mfd_cli.core.predictor import Predictor
+from mfd_cli.engine.jobs import HERE, Piece, ShardSummary, Workplace, at_work
+from mfd_cli.engine.parts import Columns
 from mfd_cli.experiments.track import Kind
 from mfd_cli.formats.bigwig_writer import BigWigs
 from mfd_cli.formats.tables import ParquetRows, write_tsv
@@ -54,6 +57,7 @@ from mfd_cli.predictions.predicted_columns import (
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.new_experiment import experiment_kind, experiment_panel
 from mfd_cli.runs.panel import Panel, panel_of
+from mfd_cli.runs.sources import Sources
 from mfd_cli.settings.names import DEBIASED, SHARED, TOTAL
 
 PREDICTED_AT_ONCE = 4096
@@ -94,49 +98,94 @@ def predict(
     hub_genome: str | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = 256,
+    workplace: Workplace = HERE,
     force: bool = False,
     progress: Progress | None = None,
-) -> PredictSummary:
+) -> PredictSummary | ShardSummary:
     """Predict the bins of the genome's grid that overlap the regions, both strands averaged, and write a folder, whole.
 
-    `experiment` (factor -> level) takes the place of the run's tracks, and is of `kind` (see `experiment_kind`). Raises
-    ConfigError for a part that the model does not have, and for more bigWigs than can be open together.
+    `experiment` (factor -> level) takes the place of the run's tracks, and is of `kind` (see `experiment_kind`). `workplace`
+    says where bins are predicted. Raises ConfigError for a part that the model does not have, and for more bigWigs than can be
+    open together.
     """
-    check_output(output, force)
+    workplace.check_result(output, force)
     if hub_genome is not None:
         check_assembly(hub_genome)
-    predictor = Predictor(run.model, device, batch_size)
-    if experiment is not None:
-        panel = experiment_panel(run, experiment, experiment_kind(run, kind))
-    else:
-        panel = panel_of(run, predictor.head, tracks, fixes)
-    columns = predicted_columns(run, panel, parts, experiment is not None)
+    question = Question(tracks, tuple(fixes), tuple(experiment.items()) if experiment else None, kind, tuple(parts))
+    along = question.of(run, genome, device, batch_size)
+    columns, panel = along.columns, along.panel
     if bigwig and len(columns) > MOST_FILES:
         raise ConfigError(
             f"{len(columns)} bigWigs are too many for one folder, {MOST_FILES} can be written",
             hint="--tracks chooses some, --no-bigwig writes the table only",
         )
     pieces = list(grid(regions, genome))
-    count = sum(len(starts) for _, starts in pieces)
+    count = sum(piece.size for piece in pieces)
     if not count:
         raise ConfigError("there is no whole 128-bp bin in these regions")
     names = names_of_files([column.name for column in columns])
     assembly = hub_genome or known_assembly(genome.lengths)
-    with whole_folder(output) as folder:
-        bigwigs = [folder / f"{name}.bw" for name in names] if bigwig else []
-        ModelAlongGenome(run, predictor, panel, columns, genome).write(folder, bigwigs, pieces, progress)
-        write_tsv(
-            folder / "outputs.tsv",
-            [described(run, panel, column, f"{name}.bw" if bigwig else "") for column, name in zip(columns, names)],
-        )
-        if bigwig and assembly:
-            # A probability has a natural axis from 0 to 1; the browser scales everything else by itself.
-            full = [column.scale == PROBABILITY for column in columns]
-            write_hub(folder, [column.name for column in columns], names, full, assembly)
+    job = PredictJob(Sources.of(run, genome), question, str(device), batch_size)
+    with at_work(job, along.predicted, output, workplace) as work:
+        if workplace.shard is not None:
+            return work.make_shard(output, pieces)
+        with whole_folder(output) as folder:
+            bigwigs = [folder / f"{name}.bw" for name in names] if bigwig else []
+            along.write(folder, bigwigs, work.parts_of((piece, piece) for piece in pieces), count, progress)
+            write_tsv(
+                folder / "outputs.tsv",
+                [described(run, panel, column, f"{name}.bw" if bigwig else "") for column, name in zip(columns, names)],
+            )
+            if bigwig and assembly:
+                # A probability has a natural axis from 0 to 1; the browser scales everything else by itself.
+                full = [column.scale == PROBABILITY for column in columns]
+                write_hub(folder, [column.name for column in columns], names, full, assembly)
     remarks = [support_of(panel, experiment is not None)]
     if bigwig and not assembly:
         remarks.append("no hub for the UCSC browser (--hub-genome tells its name of this genome)")
     return PredictSummary(output, count, len(columns), "; ".join(text for text in remarks if text))
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is predicted: the run's tracks or some of them, with factors fixed, or an `experiment` of a `kind`; and which parts.
+    Plain values that can be sent to a worker."""
+
+    tracks: str | None
+    fixes: tuple[str, ...]
+    experiment: tuple[tuple[str, str], ...] | None
+    kind: Kind | None
+    parts: tuple[str, ...]
+
+    def of(self, run: Run, genome: Genome, device: torch.device | str, batch_size: int) -> ModelAlongGenome:
+        """Return the model at work on the question. ConfigError for a part or a level that it does not know."""
+        predictor = Predictor(run.model, device, batch_size)
+        if self.experiment is not None:
+            panel = experiment_panel(run, dict(self.experiment), experiment_kind(run, self.kind))
+        else:
+            panel = panel_of(run, predictor.head, self.tracks, self.fixes)
+        columns = predicted_columns(run, panel, self.parts, self.experiment is not None)
+        return ModelAlongGenome(run, predictor, panel, columns, genome)
+
+
+@dataclass(frozen=True)
+class PredictJob:
+    """Predictions along a genome as work in pieces, see `grid`."""
+
+    sources: Sources
+    question: Question
+    device: str
+    batch_size: int
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """Return what predictions depend on besides the bins."""
+        return self.sources.plan(self.device, **asdict(self.question), **{"batch size": self.batch_size})
+
+    def start(self, device: str) -> Callable[[Any], Columns]:
+        """Open model and genome and return what predicts a piece."""
+        runs, genome = self.sources.open()
+        return self.question.of(runs[0], genome, device, self.batch_size).predicted
 
 
 def support_of(panel: Panel, of_experiment: bool) -> str:
@@ -149,10 +198,10 @@ def support_of(panel: Panel, of_experiment: bool) -> str:
     return ", ".join([*backed, *left_out])
 
 
-def grid(regions: Sequence[Interval], genome: Genome) -> Iterator[tuple[str, Ints]]:
-    """Yield the starts of the whole bins that overlap the regions, each once, in pieces of one contig, in the genome's order.
+def grid(regions: Sequence[Interval], genome: Genome) -> Iterator[Piece]:
+    """Yield the whole bins that overlap the regions, each once, in pieces of one contig, in the genome's order.
 
-    An unfinished bin at the end of a contig is left out, as in training.
+    What a piece is: the contig, and where its bins start. An unfinished bin at the end of a contig is left out, as in training.
     """
     for contig, length in genome.lengths.items():
         chosen = np.zeros(length // BIN, bool)
@@ -161,7 +210,9 @@ def grid(regions: Sequence[Interval], genome: Genome) -> Iterator[tuple[str, Int
                 chosen[region.start // BIN : -(-region.end // BIN)] = True
         starts = np.flatnonzero(chosen) * BIN
         for low in range(0, len(starts), PREDICTED_AT_ONCE):
-            yield contig, starts[low : low + PREDICTED_AT_ONCE]
+            own = starts[low : low + PREDICTED_AT_ONCE]
+            name = f"{contig}:{own[0] + 1:,}-{own[-1] + BIN:,}"
+            yield Piece((contig, own), f"{name} {hashlib.sha256(own.tobytes()).hexdigest()}", name, len(own))
 
 
 @dataclass(frozen=True)
@@ -175,23 +226,34 @@ class ModelAlongGenome:
     genome: Genome
 
     def write(
-        self, folder: Path, bigwigs: Sequence[Path], pieces: Sequence[tuple[str, Ints]], progress: Progress | None
+        self,
+        folder: Path,
+        bigwigs: Sequence[Path],
+        predicted: Iterable[tuple[Piece, Columns]],
+        count: int,
+        progress: Progress | None,
     ) -> None:
-        """Write predictions.parquet, and a bigWig per output where their paths are given, of (contig, starts of bins)."""
-        done, count = 0, sum(len(starts) for _, starts in pieces)
-        schema = schema_of_columns(self.columns)
+        """Write predictions.parquet, and a bigWig per output where their paths are given, of `count` bins predicted in
+        pieces."""
+        done = 0
         with (
-            ParquetRows(folder / "predictions.parquet", schema, COMPRESSION_LEVEL) as table,
+            ParquetRows(folder / "predictions.parquet", schema_of_columns(self.columns), COMPRESSION_LEVEL) as table,
             BigWigs(bigwigs, self.genome.lengths) as files,
         ):
-            for contig, starts in pieces:
-                values = self.values(contig, starts)
+            for piece, values in predicted:
+                contig, starts = piece.what
                 bins: dict[str, Any] = {"contig": [contig] * len(starts), "start": starts, "end": starts + BIN}
-                table.write(bins | {column.name: values[:, i] for i, column in enumerate(self.columns)})
-                files.write(contig, starts, values, BIN)
+                table.write(bins | values)
+                if bigwigs:
+                    files.write(contig, starts, np.stack([values[column.name] for column in self.columns], 1), BIN)
                 done += len(starts)
                 if progress:
                     progress("predicting bins", done, count)
+
+    def predicted(self, piece: tuple[str, Ints]) -> Columns:
+        """Return a column of predictions per output, (bins,) each, of a contig's bins that begin at some starts."""
+        values = self.values(*piece)
+        return {column.name: np.ascontiguousarray(values[:, i]) for i, column in enumerate(self.columns)}
 
     def values(self, contig: str, starts: Ints) -> Floats:
         """Return the predictions (bins, outputs) of the bins of a contig that begin at `starts`.

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,18 @@ from numpy.typing import NDArray
 
 from mfd_cli.base.arrays import Floats
 from mfd_cli.base.errors import RunError, VariantError
-from mfd_cli.base.files import check_output, sha256_of, whole_file
+from mfd_cli.base.files import sha256_of, whole_file
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
+from mfd_cli.engine.jobs import HERE, Piece, ShardSummary, Workplace, at_work
+from mfd_cli.engine.parts import Columns
 from mfd_cli.formats.vcf_reader import open_variants
 from mfd_cli.genome.alleles import MISMATCH, Variant
 from mfd_cli.genome.grid import evenly
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.variants.random_substitutions import draw, draw_like, spectrum
 from mfd_cli.variants.records import CHUNK, MOST_MISMATCHES, alleles_of
+from mfd_cli.variants.score_job import score_job, scored_variants
 from mfd_cli.variants.scorer import Scorer
 
 FOLDER = "background"
@@ -159,16 +163,17 @@ def background(
     count: int = 20_000,
     match: str | Path | None = None,
     seed: int = 0,
+    workplace: Workplace = HERE,
     force: bool = False,
     progress: Progress | None = None,
-) -> BackgroundSummary:
-    """Score a background set and store it in the run folder.
+) -> BackgroundSummary | ShardSummary:
+    """Score a background set and store it in the run folder. `workplace` says where pieces of it are scored.
 
     `source` is a VCF of common variants (at most `count` of its records, evenly spread, if there are more); otherwise `count`
     random substitutions, with the contexts of the substitutions in `match` if that is given. VariantError for fewer than 100.
     """
     path = folder / FOLDER / f"{settings_digest(scorer, genome_digest)}.parquet"
-    check_output(path, force)
+    workplace.check_result(path, force)
     rng, missing = np.random.default_rng(seed), 0
     if source is not None:
         known = known_variants(source, genome)
@@ -183,7 +188,13 @@ def background(
             f"{len(variants)} background variants are too few, {FEWEST_VARIANTS} are needed",
             path=source or match or genome.source,
         )
-    columns = scored(variants, scorer, genome, progress)
+    pieces = pieces_of(variants)
+    with at_work(
+        score_job(scorer, genome, False), partial(scored_variants, scorer, genome, False), path, workplace
+    ) as work:
+        if workplace.shard is not None:
+            return work.make_shard(path, pieces)
+        columns = columns_of(variants, scorer.fields, work.parts_of((piece, piece) for piece in pieces), progress)
     metadata = {"mfd_settings": json.dumps(asdict(scorer.settings)), "mfd_source": origin, "mfd_genome": genome_digest}
     with whole_file(path) as temporary:
         pq.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary)
@@ -191,24 +202,37 @@ def background(
     return BackgroundSummary(path, len(variants), origin, missing, largest)
 
 
-def scored(
-    variants: Sequence[Variant], scorer: Scorer, genome: Genome, progress: Progress | None
-) -> dict[str, NDArray[Any]]:
-    """Return the columns of the background file: where each variant is, and every numeric field."""
+def pieces_of(variants: Sequence[Variant]) -> list[Piece]:
+    """Return background variants in pieces of CHUNK."""
     pieces = []
     for low in range(0, len(variants), CHUNK):
-        chunk = variants[low : low + CHUNK]
-        columns = scorer.columns(chunk, genome)
-        pieces.append({name: columns[name] for name in scorer.fields})
+        own = variants[low : low + CHUNK]
+        pieces.append(
+            Piece(own, "\n".join(map(str, own)), f"background variants {low + 1:,}-{low + len(own):,}", len(own))
+        )
+    return pieces
+
+
+def columns_of(
+    variants: Sequence[Variant],
+    fields: Sequence[str],
+    scored: Iterable[tuple[Piece, Columns]],
+    progress: Progress | None,
+) -> dict[str, NDArray[Any]]:
+    """Return the columns of the background file: where each variant is, and every numeric field."""
+    scores, done = [], 0
+    for piece, columns in scored:
+        scores.append({name: columns[name] for name in fields})
+        done += piece.size
         if progress:
-            progress("scoring background variants", low + len(chunk), len(variants))
+            progress("scoring background variants", done, len(variants))
     where: dict[str, Any] = {
         "contig": [v.contig for v in variants],
         "position": [v.position for v in variants],
         "ref": [v.ref for v in variants],
         "alt": [v.alt for v in variants],
     }
-    return where | {name: np.concatenate([piece[name] for piece in pieces]) for name in scorer.fields}
+    return where | {name: np.concatenate([columns[name] for columns in scores]) for name in fields}
 
 
 def known_variants(source: str | Path, genome: Genome) -> list[Variant]:

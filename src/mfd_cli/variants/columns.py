@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from mfd_cli.engine.jobs import Piece
+from mfd_cli.formats.vcf_reader import Record
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.variants.background import Background
 from mfd_cli.variants.effects import ScoreSettings
 from mfd_cli.variants.options import ScoreOptions
-from mfd_cli.variants.parts import ScoreParts
 from mfd_cli.variants.phasing import FIRST_SAMPLE, Group, carried_by, groups_of, neighbours, together
 from mfd_cli.variants.records import Allele
 from mfd_cli.variants.scorer import Scorer
@@ -25,45 +26,67 @@ FEW_SAMPLES = 8
 """Samples whose haplotypes are looked at for variants that lie close together."""
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """Records, all their alleles, and of those that are scored what is needed around their scores: `own` variants one by one,
+    `variants` as they are scored, and the groups in which some are scored together."""
+
+    records: Sequence[Record]
+    alleles: Sequence[Allele]
+    scored: Sequence[Allele]
+    own: Sequence[Variant]
+    variants: Sequence[Variant]
+    groups: Mapping[int, Group]
+
+    def piece(self) -> Piece:
+        """Return what is to be scored."""
+        lines = [record.line for record in self.records]
+        name = f"lines {lines[0]}-{lines[-1]}" if lines else "no lines"
+        return Piece(self.variants, "\n".join(map(str, self.variants)), name, len(self.variants))
+
+
 @dataclass
-class ChunkScorer:
-    """Scores the alleles of one chunk after the other. `sample` is the column of the VCF whose haplotypes count; None without
-    --phased. What was phased or could have been is counted in `summary`."""
+class ChunkTable:
+    """Makes the table's columns of one chunk after the other. `sample` is the column of the VCF whose haplotypes count; None
+    without --phased. What was phased or could have been is counted in `summary`."""
 
     scorer: Scorer
     genome: Genome
     options: ScoreOptions
     background: Background | None
     sample: int | None
-    parts: ScoreParts
     summary: ScoreSummary
 
-    def columns(self, alleles: Sequence[Allele]) -> dict[str, Any]:
-        """Return the table's columns, one value per allele; all alleles have to be such as can be scored."""
-        own = [allele.variant for allele in alleles if allele.variant is not None]
-        written = [allele.written for allele in alleles if allele.written is not None]
-        variants, groups = together(written, own, self._groups(alleles, written), self.genome)
+    def chunk(self, records: Sequence[Record], alleles: Sequence[Allele]) -> Chunk:
+        """Return a chunk of records with what is to be scored of it."""
+        scored = [allele for allele in alleles if allele.reason is None]
+        own = [allele.variant for allele in scored if allele.variant is not None]
+        written = [allele.written for allele in scored if allele.written is not None]
+        variants, groups = together(written, own, self._groups(scored, written), self.genome)
         self.summary.phased += len(groups)
-        records = [allele.record for allele in alleles]
-        keys = [variant.key(self.genome) for variant in own]
+        return Chunk(records, alleles, scored, own, variants, groups)
+
+    def columns(self, chunk: Chunk, scores: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the table's columns, one value per allele, around the scores of a chunk."""
+        records = [allele.record for allele in chunk.scored]
+        keys = [variant.key(self.genome) for variant in chunk.own]
         columns: dict[str, Any] = {
             "line": [record.line for record in records],
             "contig": [record.contig for record in records],
             "position": [record.position for record in records],
             "id": [record.cells[2].decode("utf-8", "replace") for record in records],
             "ref": [record.ref for record in records],
-            "alt": [allele.record.alts[allele.number] for allele in alleles],
+            "alt": [allele.record.alts[allele.number] for allele in chunk.scored],
             "key": keys,
-            **self.parts.columns(
-                variants, lambda: self.scorer.columns(variants, self.genome, self.options.every_track)
-            ),
+            **scores,
         }
         if self.background is not None:
             columns |= self.background.columns(columns)
         if self.options.phased:
-            columns["phased_with"] = [_company(i, groups, keys) for i in range(len(own))]
-            columns["haplotype"] = [groups[i].haplotype if i in groups else None for i in range(len(own))]
-        return columns | self._annotations(own)
+            groups, count = chunk.groups, len(chunk.own)
+            columns["phased_with"] = [_company(i, groups, keys) for i in range(count)]
+            columns["haplotype"] = [groups[i].haplotype if i in groups else None for i in range(count)]
+        return columns | self._annotations(chunk.own)
 
     def agreement(self, alleles: Sequence[Allele], columns: Mapping[str, Any]) -> list[str]:
         """Say how far scores in less than float32 agree with those in float32, on the first alleles; nothing for float32."""

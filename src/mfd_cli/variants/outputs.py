@@ -11,8 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from mfd_cli.base.errors import OutputError, VariantError
-from mfd_cli.base.files import check_output, whole_files
+from mfd_cli.base.errors import ConfigError, OutputError, VariantError
+from mfd_cli.base.files import whole_files
+from mfd_cli.engine.jobs import HERE, Workplace
 from mfd_cli.formats.tables import ParquetRows, TsvRows
 from mfd_cli.formats.vcf_reader import Record
 from mfd_cli.formats.vcf_writer import VcfWriter
@@ -28,11 +29,14 @@ LONGEST_OF_TBI = 1 << 29
 """Contigs of this length (bp) and more need a .csi index."""
 
 
-def free_places(source: str | Path, options: ScoreOptions) -> ScoreFiles:
-    """Return where the outputs go. OutputError where something is in the way, or it is the input."""
+def free_places(source: str | Path, options: ScoreOptions, workplace: Workplace = HERE) -> ScoreFiles:
+    """Return where the outputs go. OutputError where something is in the way, or it is the input; ConfigError for shares of
+    what goes to standard output."""
     files = output_places(source, options)
+    if files.vcf is None and (workplace.shard is not None or workplace.gather):
+        raise ConfigError("--shard goes with an output file, beside which its parts lie", hint="-o FILE")
     for path in files.files():
-        check_output(path, options.force)
+        workplace.check_result(path, options.force)
         if path.exists() and Path(source).exists() and path.samefile(source):
             raise OutputError("is the input itself", path=path, hint="-o FILE writes to another file")
     return files

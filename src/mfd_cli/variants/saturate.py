@@ -1,27 +1,29 @@
 """`mfd score-variants --saturate`: every substitution of a region or of the whole genome, as a table.
 
-Bins of the genome's grid share their reference passes (placement `grid`). Shards are runs of bins: those of all shards, one
-after the other, are the whole.
+Bins of the genome's grid share their reference passes (placement `grid`). A piece of the work is a run of bins.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 
 from mfd_cli.base.errors import ConfigError
-from mfd_cli.base.files import check_output, names_of_files, whole_files
+from mfd_cli.base.files import names_of_files, whole_files
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.threads import ahead, in_background
+from mfd_cli.engine.jobs import HERE, Piece, ShardSummary, Workplace, at_work
+from mfd_cli.engine.parts import Columns
 from mfd_cli.formats.tables import ParquetRows, parquet_name
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.grid import BIN
@@ -30,11 +32,14 @@ from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
 from mfd_cli.variants.effects import ScoreSettings
 from mfd_cli.variants.options import TYPE_OF_SUFFIX
+from mfd_cli.variants.score_job import score_job
 from mfd_cli.variants.scorer import Scorer
 from mfd_cli.variants.table import table_metadata
 
 SATURATED_AT_ONCE = 16
 """Bins whose substitutions (384 each) are scored together."""
+PIECE = 256
+"""Bins of a piece of the work: some hundred thousand files are the whole human genome."""
 WHOLE_GENOME = "all"
 
 
@@ -75,60 +80,77 @@ def saturate(
     output: Path | None = None,
     *,
     settings: ScoreSettings | None = None,
-    shard: tuple[int, int] = (1, 1),
     per_track: bool = False,
     device: torch.device | str = "cpu",
     batch_size: int = 256,
+    workplace: Workplace = HERE,
     force: bool = False,
     progress: Progress | None = None,
-) -> SaturationSummary:
+) -> SaturationSummary | ShardSummary:
     """Score all substitutions of a region (`chr1:1001-2000`, 1-based, both ends included; `chr1`; `all`) into a Parquet file.
 
-    `shard` (i, n) takes the i-th of n parts. Raises GenomeError where the region is not on the genome.
+    `workplace` says where pieces are scored. Raises GenomeError where the region is not on the genome.
     """
     started = time.monotonic()
-    stretches = part_of(stretches_of(region, genome), *shard)
-    path = check_output(table_path(output, region, shard), force)
+    stretches = stretches_of(region, genome)
+    path = workplace.check_result(table_path(output, region), force)
     settings = replace(settings or ScoreSettings(), placement="grid")
     scorer, summary = Scorer(runs, device, batch_size, settings), SaturationSummary(path)
-    with whole_files(path) as (temporary,), ParquetRows(temporary, schema_of(scorer, genome, per_track), 4) as table:
-        pieces = [stretches[low : low + SATURATED_AT_ONCE] for low in range(0, len(stretches), SATURATED_AT_ONCE)]
-        with in_background() as later:
-            for done, variants in enumerate(ahead(substitutions(piece, genome) for piece in pieces), start=1):
-                later(table.write, substitution_columns(variants, scorer, genome, per_track))
-                summary.scored += len(variants)
+    pieces = pieces_of(stretches, SATURATED_AT_ONCE if per_track else PIECE)
+    job = score_job(scorer, genome, per_track, saturated)
+    with at_work(job, partial(saturated, scorer, genome, per_track), path, workplace) as work:
+        if workplace.shard is not None:
+            return work.make_shard(path, pieces)
+        with (
+            whole_files(path) as (temporary,),
+            ParquetRows(temporary, schema_of(scorer, genome, per_track), 4) as table,
+            in_background() as later,
+        ):
+            done = 0
+            for piece, columns in work.parts_of((piece, piece) for piece in pieces):
+                later(table.write, columns)
+                summary.scored += len(columns["position"])
+                done += len(piece.what)
                 if progress:
-                    progress("scoring bins", min(done * SATURATED_AT_ONCE, len(stretches)), len(stretches))
+                    progress("scoring bins", done, len(stretches))
     summary.positions = summary.scored // 3
     summary.unknown = sum(stretch.end - stretch.start for stretch in stretches) - summary.positions
     summary.seconds = time.monotonic() - started
     return summary
 
 
-def table_path(output: Path | None, region: str, shard: tuple[int, int]) -> Path:
-    """Return the table's file: `output`, or a name made of the region and the shard. ConfigError for a name of a VCF, and
-    for standard output, where a Parquet file cannot go; OutputError for another name that is none of a Parquet file."""
+def pieces_of(stretches: Sequence[Stretch], size: int) -> list[Piece]:
+    """Return runs of `size` bins as pieces of work."""
+    pieces = []
+    for low in range(0, len(stretches), size):
+        own = tuple(stretches[low : low + size])
+        first, last = own[0], own[-1]
+        end = f"{last.end:,}" if first.contig == last.contig else f"{last.contig}:{last.end:,}"
+        key = "\n".join(f"{stretch.contig}:{stretch.start}-{stretch.end}" for stretch in own)
+        pieces.append(Piece(own, key, f"{first.contig}:{first.start + 1:,}-{end}"))
+    return pieces
+
+
+def saturated(scorer: Scorer, genome: Genome, per_track: bool, stretches: Sequence[Stretch]) -> Columns:
+    """Return the table's columns of all substitutions of some bins, one value per substitution."""
+    runs = [stretches[low : low + SATURATED_AT_ONCE] for low in range(0, len(stretches), SATURATED_AT_ONCE)]
+    made = [
+        substitution_columns(variants, scorer, genome, per_track)
+        for variants in ahead(substitutions(run, genome) for run in runs)
+    ]
+    return {name: np.concatenate([columns[name] for columns in made]) for name in made[0]}
+
+
+def table_path(output: Path | None, region: str) -> Path:
+    """Return the table's file: `output`, or a name made of the region. ConfigError for a name of a VCF, and for standard
+    output, where a Parquet file cannot go; OutputError for another name that is none of a Parquet file."""
     if output is None:
-        suffix = "" if shard == (1, 1) else f".{shard[0]}-of-{shard[1]}"
-        return Path(f"saturate.{names_of_files([region])[0]}{suffix}.parquet")
+        return Path(f"saturate.{names_of_files([region])[0]}.parquet")
     if str(output) == "-" or output.name.lower().endswith(tuple(chain(*TYPE_OF_SUFFIX))):
         raise ConfigError(
             f"--saturate writes a Parquet table, not {str(output)!r}", hint="-o FILE.parquet; a VCF comes from a VCF"
         )
     return parquet_name(output)
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """Return `3/10` as (3, 10); ConfigError where it is no part of a whole."""
-    match = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise ConfigError(f"--shard {text!r} is not i/n with i from 1 to n")
-    return int(match[1]), int(match[2])
-
-
-def part_of(stretches: Sequence[Stretch], part: int, parts: int) -> Sequence[Stretch]:
-    """Return one of several parts of about the same size; all parts, one after the other, are the whole."""
-    return stretches[len(stretches) * (part - 1) // parts : len(stretches) * part // parts]
 
 
 def stretches_of(region: str, genome: Genome) -> list[Stretch]:

@@ -86,7 +86,7 @@ class OfRun:
         parts = (TOTAL, SHARED, *panel.head.groups, DEBIASED) if self.run.model.has_parts else (TOTAL,)
         columns = predicted_columns(self.run, panel, parts, False)
         model = ModelAlongGenome(self.run, predictor, panel, columns, self.genome)
-        pieces = [(contig, starts, model.values(contig, starts)) for contig, starts in grid(regions, self.genome)]
+        pieces = [(*piece.what, model.values(*piece.what)) for piece in grid(regions, self.genome)]
         for number, column in enumerate(columns):
             runs = [Runs(contig, starts, starts + BIN, values[:, number]) for contig, starts, values in pieces]
             track_id = str(panel.ids[column.number])
