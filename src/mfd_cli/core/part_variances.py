@@ -66,7 +66,8 @@ def part_variances(head: MixedHead, parts: Mapping[str, Sequence[str]], alike: A
     """Return the variances of parts, name -> the groups that it is the sum of. The residual and `shared` may be among them.
 
     A group's part is that relative to the mean of the training tracks, which is in the shared part: shared and all groups
-    together are the whole logit, but for its bias. Without `alike` the outputs are the model's own tracks. Of added tracks it is the variance before their own data were seen, which is too large.
+    together are the whole logit, but for its bias. Without `alike` the outputs are the model's own tracks. Of added tracks it
+    is the variance before their own data were seen, which is too large.
     """
     alike = alike or alike_tracks(head)
     added = (alike.track >= 0) & head.added[alike.track]

@@ -7,7 +7,8 @@ predict/predictions.parquet     contig, start, end and one column per output
 
 An output is a track, or an experiment that nobody did, or a part of either: `total` (a probability for peaks, the signal in
 its own units), `shared`, a group's part, or `debiased` (everything but the technical groups). Parts are on the scale on which
-the model adds up: logits of peaks, standardised logs of signals. There
+the model adds up: logits of peaks, standardised logs of signals. With `sd` each output is followed by OUTPUT.sd, how sure it is
+on that scale. There
 
     bias + shared + the parts of all groups = debiased + the parts of the technical groups = the total before it gets its units
 
@@ -32,6 +33,7 @@ from mfd_cli.base.files import check_output, names_of_files, whole_folder
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.losses import bounded_exp
+from mfd_cli.core.part_variances import PartVariances
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.experiments.track import Kind
 from mfd_cli.formats.bigwig_writer import BigWigs
@@ -40,6 +42,7 @@ from mfd_cli.formats.track_hub import check_assembly, known_assembly, write_hub
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import Genome
+from mfd_cli.predictions.part_deviations import part_deviations
 from mfd_cli.predictions.predicted_columns import (
     MEAN_COUNT,
     MEAN_SIGNAL,
@@ -54,7 +57,7 @@ from mfd_cli.predictions.predicted_columns import (
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.new_experiment import experiment_kind, experiment_panel
 from mfd_cli.runs.panel import Panel, panel_of
-from mfd_cli.settings.names import DEBIASED, SHARED, TOTAL
+from mfd_cli.settings.names import DEBIASED, SHARED, SURE_COLUMN, TOTAL
 
 PREDICTED_AT_ONCE = 4096
 """Bins that are held in memory, and written, together."""
@@ -90,6 +93,7 @@ def predict(
     experiment: dict[str, str] | None = None,
     kind: Kind | None = None,
     parts: Sequence[str] = (TOTAL,),
+    sd: bool = False,
     bigwig: bool = True,
     hub_genome: str | None = None,
     device: torch.device | str = "cpu",
@@ -99,8 +103,9 @@ def predict(
 ) -> PredictSummary:
     """Predict the bins of the genome's grid that overlap the regions, both strands averaged, and write a folder, whole.
 
-    `experiment` (factor -> level) takes the place of the run's tracks, and is of `kind` (see `experiment_kind`). Raises
-    ConfigError for a part that the model does not have, and for more bigWigs than can be open together.
+    `experiment` (factor -> level) takes the place of the run's tracks, and is of `kind` (see `experiment_kind`). With `sd`
+    each output is followed by its standard deviation given the data. Raises ConfigError for a part that the model does not
+    have, for `sd` of a head that is not mixed, and for more bigWigs than can be open together.
     """
     check_output(output, force)
     if hub_genome is not None:
@@ -110,7 +115,7 @@ def predict(
         panel = experiment_panel(run, experiment, experiment_kind(run, kind))
     else:
         panel = panel_of(run, predictor.head, tracks, fixes)
-    columns = predicted_columns(run, panel, parts, experiment is not None)
+    columns = predicted_columns(run, panel, parts, experiment is not None, sd)
     if bigwig and len(columns) > MOST_FILES:
         raise ConfigError(
             f"{len(columns)} bigWigs are too many for one folder, {MOST_FILES} can be written",
@@ -120,11 +125,12 @@ def predict(
     count = sum(len(starts) for _, starts in pieces)
     if not count:
         raise ConfigError("there is no whole 128-bp bin in these regions")
+    deviations = part_deviations(run, panel, parts) if sd else None
     names = names_of_files([column.name for column in columns])
     assembly = hub_genome or known_assembly(genome.lengths)
     with whole_folder(output) as folder:
         bigwigs = [folder / f"{name}.bw" for name in names] if bigwig else []
-        ModelAlongGenome(run, predictor, panel, columns, genome).write(folder, bigwigs, pieces, progress)
+        ModelAlongGenome(run, predictor, panel, columns, genome, deviations).write(folder, bigwigs, pieces, progress)
         write_tsv(
             folder / "outputs.tsv",
             [described(run, panel, column, f"{name}.bw" if bigwig else "") for column, name in zip(columns, names)],
@@ -166,13 +172,15 @@ def grid(regions: Sequence[Interval], genome: Genome) -> Iterator[tuple[str, Int
 
 @dataclass(frozen=True)
 class ModelAlongGenome:
-    """A model at work on bins of a genome; `columns` are the outputs that are wanted of its panel."""
+    """A model at work on bins of a genome; `columns` are the outputs that are wanted of its panel, `deviations` how sure
+    it is of their parts, where that is wanted."""
 
     run: Run
     predictor: Predictor
     panel: Panel
     columns: Sequence[PredictedColumn]
     genome: Genome
+    deviations: PartVariances | None = None
 
     def write(
         self, folder: Path, bigwigs: Sequence[Path], pieces: Sequence[tuple[str, Ints]], progress: Progress | None
@@ -199,8 +207,10 @@ class ModelAlongGenome:
         Of the sum logit = bias + shared + parts of the groups, only what the outputs need is computed.
         """
         latents = self.predictor.latents_at(starts, self.predictor.cutter(self.genome, contig))
-        head, parts = self.panel.head, {column.part for column in self.columns}
-        computed: dict[str, Floats] = {}  # part -> (bins, tracks)
+        head, computed = self.panel.head, dict[str, Floats]()  # part -> (bins, tracks)
+        if (known := self.deviations) is not None:
+            computed |= {f"{part}{SURE_COLUMN}": known.deviations(part, latents) for part in known.variances}
+        parts = {column.part for column in self.columns} - set(computed)
         if parts - {TOTAL, SHARED}:
             computed |= {group: head.group_part(group, latents) for group in head.groups}
         if parts - {TOTAL}:
