@@ -22,10 +22,13 @@ from mfd_cli.core.terms import term_kernel
 from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation.experiment_errors import experiment_errors
+from mfd_cli.genome.intervals import Interval
 from mfd_cli.predictions.part_deviations import part_deviations
 from mfd_cli.runs.folder import Run, load_run
 from mfd_cli.runs.new_experiment import experiment_panel
 from mfd_cli.runs.panel import Panel, panel_of
+from mfd_cli.view.prediction_folder import open_predictions
+from mfd_cli.view.shown import NumbersTrack
 
 TRACKS, LATENT, NOISE = 12, 8, 0.25
 PARTS = ("total", "shared", "biological", "technical", "residual", "debiased")
@@ -249,6 +252,15 @@ def test_fixed_factors_and_experiments_have_them_too(project: Path, tmp_path: Pa
     _, own, _ = predict(project, tmp_path / "o", "--sd", "--no-bigwig", "--tracks", "id == T3")
     # T3 is such an experiment, and was made: of another one the data say no more, and what is peculiar to it they do not say.
     assert (asked["target=CTCF,assay=CUT&RUN.sd"] > 0.9999 * own["T3.sd"]).all()
+
+
+def test_a_page_shows_them_beside_the_parts_and_lists_the_parts(project: Path, tmp_path: Path) -> None:
+    predict(project, tmp_path / "p", "--part", "technical", "--sd", "--tracks", "id == T1")
+    folder = open_predictions(tmp_path / "p", 3)
+    assert [row["output"] for row in folder.tables()[0].rows] == ["T1.technical"] * 3
+    part, deviation = folder.tracks([Interval("chr1", 1024, 4096)])
+    assert isinstance(part, NumbersTrack) and isinstance(deviation, NumbersTrack)
+    assert deviation.name == "T1.technical.sd" and (deviation.colour, deviation.axis) == (part.colour, part.axis)
 
 
 def test_the_interval_of_a_signal_is_that_of_its_log(project: Path, tmp_path: Path) -> None:
