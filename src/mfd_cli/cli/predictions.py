@@ -63,6 +63,9 @@ def predict_command(
             "--part", help="total [default], shared, debiased, or a group; repeatable.", autocompletion=part_names
         ),
     ] = None,
+    sd: Annotated[
+        bool, typer.Option("--sd", help="Beside each output how sure it is, as OUTPUT.sd (mixed head).")
+    ] = False,
     bigwig: Annotated[bool, typer.Option("--bigwig/--no-bigwig", help="A bigWig per output, and a track hub.")] = True,
     hub_genome: Annotated[
         str | None, typer.Option("--hub-genome", help="UCSC's name of the genome, for the hub.")
@@ -116,6 +119,7 @@ def predict_command(
             experiment=parse_experiment(model.run, experiment) if experiment else None,
             kind=kind_or_default(kind),
             parts=part or (TOTAL,),
+            sd=sd,
             bigwig=bigwig,
             hub_genome=hub_genome,
             device=model.device,

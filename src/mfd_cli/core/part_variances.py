@@ -1,9 +1,10 @@
 """How sure the split of a mixed head's logits into parts is: the variance of each part given the weights and the data.
 
-The weights along an axis of the latent are W = 1 u + G + others + E (see `variances`). A part G of the outputs o, with
-covariance K among them and with the training tracks t, has given W the variance (Henderson 1975)
+The weights along an axis of the latent are W = 1 u + G + others + E (see `variances`). A part m u + G of the outputs o, where G
+has the covariance K among them and with the training tracks t, and m is 1 for parts with the mean row u and else 0, has given W
+the variance (Henderson 1975)
 
-    Var(G_o | W) = K_oo - K_ot P K_to
+    Var(m u + G_o | W) = K_oo - K_ot V^-1 K_to + (m - 1' V^-1 K_to)^2 / 1' V^-1 1
 
 Axes are independent of each other, so that a part of a logit has a variance that is a sum over axes, each weighed by the square
 of the latent along it. That the latents could be other ones is not counted: what the network has not learnt is not here.
@@ -22,7 +23,7 @@ from torch import Tensor
 from mfd_cli.base.arrays import Bools, Floats
 from mfd_cli.core.mixed_head import MixedHead, Space
 from mfd_cli.core.variances import Components
-from mfd_cli.settings.names import RESIDUAL
+from mfd_cli.settings.names import RESIDUAL, SHARED
 
 
 class Alike(NamedTuple):
@@ -62,10 +63,11 @@ class PartVariances:
 
 @torch.no_grad()
 def part_variances(head: MixedHead, parts: Mapping[str, Sequence[str]], alike: Alike | None = None) -> PartVariances:
-    """Return the variances of parts, name -> the groups that it is the sum of, one of which may be the residual.
+    """Return the variances of parts, name -> the groups that it is the sum of. The residual and `shared` may be among them.
 
-    A group's part is that relative to the mean of the training tracks. Without `alike` the outputs are the model's own tracks.
-    Of added tracks it is the variance before their own data were seen, which is too large.
+    A group's part is that relative to the mean of the training tracks, which is in the shared part: shared and all groups
+    together are the whole logit, but for its bias. Without `alike` the outputs are the model's own tracks. Of added tracks it
+    is the variance before their own data were seen, which is too large.
     """
     alike = alike or alike_tracks(head)
     added = (alike.track >= 0) & head.added[alike.track]
@@ -101,31 +103,47 @@ def only(alike: Alike, outputs: Tensor) -> Alike:
     return Alike(own, cross, alike.track[outputs])
 
 
+class Held(NamedTuple):
+    """What a part holds of a subspace, how often (0, 1 or -1): the mean row (`shared`); of each term, and last of the residual,
+    its own part (`own`), and the mean of that over the training tracks (`mean`)."""
+
+    shared: int
+    own: tuple[int, ...]
+    mean: tuple[int, ...]
+
+
+def held_by(space: Space, groups: Sequence[str]) -> Held:
+    """Return what the sum of some groups holds of a subspace. The mean of a group's part is shared, and not the group's."""
+    shared, of_terms = int(SHARED in groups), [int(term.group in groups) for term in space.terms]
+    return Held(shared, (*of_terms, int(RESIDUAL in groups)), (*(shared - own for own in of_terms), 0))
+
+
 def variances_along(
     head: MixedHead, space: Space, parts: Mapping[str, Sequence[str]], alike: Alike
 ) -> dict[str, Tensor]:
     """Return the variance of each part along each axis of a subspace, (axes, outputs)."""
-    components, noise = head.components(space), head.noise()
-    own, cross = list[Tensor](), list[Tensor]()
-    for number, term in enumerate(space.terms):  # relative to the mean of the training tracks
-        inside, across = components.kernels[number], alike.cross[term.name]
-        centre = head.centre[term.group][head.get_buffer("rows").cpu()]
-        cross.append(across - centre @ inside)
-        own.append(alike.own[term.name] - 2 * across @ centre + centre @ inside @ centre)
-    own.append(torch.ones(len(alike.track), dtype=torch.float64))
-    cross.append((alike.track[:, None] == head.get_buffer("rows").cpu()).double())
-    groups = [*(term.group for term in space.terms), RESIDUAL]
-    numbers = {part: tuple(n for n, group in enumerate(groups) if group in chosen) for part, chosen in parts.items()}
+    components, noise, rows = head.components(space), head.noise(), head.get_buffer("rows").cpu()
+    own = [*(alike.own[term.name] for term in space.terms), torch.ones(len(alike.track), dtype=torch.float64)]
+    cross = [*(alike.cross[term.name] for term in space.terms), (alike.track[:, None] == rows).double()]
+    means = [*(head.centre[term.group][rows] for term in space.terms), torch.zeros_like(noise)]
+    holds = {part: held_by(space, groups) for part, groups in parts.items()}
+    nothing = torch.zeros(len(alike.track), dtype=torch.float64)
     axes = head.axis_variances(space).double().cpu().T
-    made = {mine: torch.zeros(len(axes), len(alike.track), dtype=torch.float64) for mine in numbers.values()}
+    made = {held: nothing.repeat(len(axes), 1) for held in holds.values()}
     for axis, variances in enumerate(axes):
         root = torch.linalg.cholesky(Components(components.kernels, variances, noise).covariance())
         ones = solved_by(root, torch.ones_like(noise)[:, None])
-        for mine in filter(None, made):
-            alone = torch.stack([variances[number] * own[number] for number in mine]).sum(0)
-            across = torch.stack([variances[number] * cross[number] for number in mine]).sum(0)
-            # K_ot P K_to is half' half, less what the mean row takes: P is not formed.
+        for held in made:
+            alone, across = nothing, nothing[:, None].expand(-1, len(noise))
+            for number, (mine, mean) in enumerate(zip(held.own, held.mean)):
+                if mine or mean:  # of mine G_o + mean c' G, with the weights c of the mean
+                    of_mean = means[number] @ components.kernels[number]
+                    with_mean = cross[number] @ means[number]
+                    size = mine * own[number] + 2 * mine * mean * with_mean + mean**2 * of_mean @ means[number]
+                    alone = alone + variances[number] * size
+                    across = across + variances[number] * (mine * cross[number] + mean * of_mean)
+            # V is not inverted: with L L' = V, K_ot V^-1 K_to is half' half.
             half = solved_by(root, across.T)
-            explained = half.square().sum(0) - (ones.T @ half)[0].square() / ones.square().sum()
-            made[mine][axis] = (alone - explained).clamp_min(0)
-    return {part: made[mine] for part, mine in numbers.items()}
+            unexplained = (held.shared - (ones.T @ half)[0]).square() / ones.square().sum()
+            made[held][axis] = (alone - half.square().sum(0) + unexplained).clamp_min(0)
+    return {part: made[held] for part, held in holds.items()}

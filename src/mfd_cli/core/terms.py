@@ -73,6 +73,20 @@ def term_kernel(metadata: MetadataEncoder, term: Term, rows: Rows, others: Rows)
     return kernel
 
 
+def kernel_among(metadata: MetadataEncoder, term: Term, rows: Rows) -> Doubles:
+    """Return how alike rows are to each other in a term, (rows, rows), where a level that nobody measured is like itself.
+
+    Its effect is not 0: it is unknown.
+    """
+    kernel = np.ones((len(rows), len(rows)))
+    for name in term.factors:
+        alike = factor_kernel(metadata, name, rows, rows)
+        cells = np.array([row[metadata.columns[name]] for row in rows])
+        unseen = alike.diagonal() == 0
+        kernel *= np.where(unseen[:, None] & (cells[:, None] == cells), 1, alike)
+    return kernel
+
+
 def factor_kernel(metadata: MetadataEncoder, factor: str, rows: Rows, others: Rows) -> Doubles:
     """Return how alike rows are to others in one factor, (rows, others). MetadataError where a cell is wrong."""
     encoder, column = metadata.encoders[factor], metadata.columns[factor]

@@ -15,7 +15,7 @@ from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.part_variances import Alike
 from mfd_cli.core.predictor import Head, as_array
-from mfd_cli.core.terms import factor_kernel, term_kernel
+from mfd_cli.core.terms import kernel_among, term_kernel
 
 
 @torch.no_grad()
@@ -115,9 +115,8 @@ def alike_rows(model: MfdModel, head: MixedHead, rows: Sequence[Mapping[str, str
 
     A level that nobody measured is like no other, and like itself.
     """
-    own = dict[str, Tensor]()
-    for term in head.terms:
-        alike = [factor_kernel(model.metadata, factor, rows, rows).diagonal() for factor in term.factors]
-        own[term.name] = torch.from_numpy(np.prod([np.where(values == 0, 1, values) for values in alike], axis=0))
+    own = {
+        term.name: torch.from_numpy(kernel_among(model.metadata, term, rows).diagonal().copy()) for term in head.terms
+    }
     cross = {name: torch.from_numpy(kernel) for name, kernel in kernels_with_training(model, head, rows).items()}
     return Alike(own, cross, torch.full((len(rows),), -1))

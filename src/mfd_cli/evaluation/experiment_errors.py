@@ -19,6 +19,7 @@ from mfd_cli.core.unseen import alike_rows
 from mfd_cli.genome.grid import evenly
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.support import Row
+from mfd_cli.settings.names import SHARED
 
 MOST_BINS = 20_000
 """Bins that are read, spread evenly."""
@@ -36,7 +37,7 @@ def experiment_errors(run: Run, rows: Sequence[Row], head: Head, latents: LongAr
     own = run.model.head
     if not isinstance(own, MixedHead):
         return [{} for _ in rows]
-    known = part_variances(own, {WHOLE: list(own.groups)}, alike_rows(run.model, own, rows))
+    known = part_variances(own, {WHOLE: [SHARED, *own.groups]}, alike_rows(run.model, own, rows))
     some = latents.rows(evenly(len(latents), MOST_BINS))
     moved = some - some.mean(0)
     deviations = (moved @ head.matrix().T).std(0)

@@ -7,7 +7,8 @@ predict/predictions.parquet     contig, start, end and one column per output
 
 An output is a track, or an experiment that nobody did, or a part of either: `total` (a probability for peaks, the signal in
 its own units), `shared`, a group's part, or `debiased` (everything but the technical groups). Parts are on the scale on which
-the model adds up: logits of peaks, standardised logs of signals. There
+the model adds up: logits of peaks, standardised logs of signals. With `sd` each output is followed by OUTPUT.sd, how sure it is
+on that scale. There
 
     bias + shared + the parts of all groups = debiased + the parts of the technical groups = the total before it gets its units
 
@@ -33,6 +34,7 @@ from mfd_cli.base.files import names_of_files, whole_folder
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.losses import bounded_exp
+from mfd_cli.core.part_variances import PartVariances
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.engine.jobs import HERE, Piece, ShardSummary, Workplace, at_work
 from mfd_cli.engine.parts import Columns
@@ -43,6 +45,7 @@ from mfd_cli.formats.track_hub import check_assembly, known_assembly, write_hub
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import Genome
+from mfd_cli.predictions.part_deviations import part_deviations
 from mfd_cli.predictions.predicted_columns import (
     MEAN_COUNT,
     MEAN_SIGNAL,
@@ -58,7 +61,7 @@ from mfd_cli.runs.folder import Run
 from mfd_cli.runs.new_experiment import experiment_kind, experiment_panel
 from mfd_cli.runs.panel import Panel, panel_of
 from mfd_cli.runs.sources import Sources
-from mfd_cli.settings.names import DEBIASED, SHARED, TOTAL
+from mfd_cli.settings.names import DEBIASED, SHARED, SURE_COLUMN, TOTAL
 
 PREDICTED_AT_ONCE = 4096
 """Bins that are held in memory, and written, together."""
@@ -94,6 +97,7 @@ def predict(
     experiment: dict[str, str] | None = None,
     kind: Kind | None = None,
     parts: Sequence[str] = (TOTAL,),
+    sd: bool = False,
     bigwig: bool = True,
     hub_genome: str | None = None,
     device: torch.device | str = "cpu",
@@ -104,14 +108,15 @@ def predict(
 ) -> PredictSummary | ShardSummary:
     """Predict the bins of the genome's grid that overlap the regions, both strands averaged, and write a folder, whole.
 
-    `experiment` (factor -> level) takes the place of the run's tracks, and is of `kind` (see `experiment_kind`). `workplace`
-    says where bins are predicted. Raises ConfigError for a part that the model does not have, and for more bigWigs than can be
+    `experiment` (factor -> level) takes the place of the run's tracks, and is of `kind` (see `experiment_kind`). With `sd`
+    each output is followed by its standard deviation given the data. `workplace` says where bins are predicted. Raises
+    ConfigError for a part that the model does not have, for `sd` of a head that is not mixed, and for more bigWigs than can be
     open together.
     """
     workplace.check_result(output, force)
     if hub_genome is not None:
         check_assembly(hub_genome)
-    question = Question(tracks, tuple(fixes), tuple(experiment.items()) if experiment else None, kind, tuple(parts))
+    question = Question(tracks, tuple(fixes), tuple(experiment.items()) if experiment else None, kind, tuple(parts), sd)
     along = question.of(run, genome, device, batch_size)
     columns, panel = along.columns, along.panel
     if bigwig and len(columns) > MOST_FILES:
@@ -156,6 +161,7 @@ class Question:
     experiment: tuple[tuple[str, str], ...] | None
     kind: Kind | None
     parts: tuple[str, ...]
+    sd: bool = False
 
     def of(self, run: Run, genome: Genome, device: torch.device | str, batch_size: int) -> ModelAlongGenome:
         """Return the model at work on the question. ConfigError for a part or a level that it does not know."""
@@ -164,8 +170,9 @@ class Question:
             panel = experiment_panel(run, dict(self.experiment), experiment_kind(run, self.kind))
         else:
             panel = panel_of(run, predictor.head, self.tracks, self.fixes)
-        columns = predicted_columns(run, panel, self.parts, self.experiment is not None)
-        return ModelAlongGenome(run, predictor, panel, columns, genome)
+        columns = predicted_columns(run, panel, self.parts, self.experiment is not None, self.sd)
+        deviations = part_deviations(run, panel, self.parts) if self.sd else None
+        return ModelAlongGenome(run, predictor, panel, columns, genome, deviations)
 
 
 @dataclass(frozen=True)
@@ -217,13 +224,15 @@ def grid(regions: Sequence[Interval], genome: Genome) -> Iterator[Piece]:
 
 @dataclass(frozen=True)
 class ModelAlongGenome:
-    """A model at work on bins of a genome; `columns` are the outputs that are wanted of its panel."""
+    """A model at work on bins of a genome; `columns` are the outputs that are wanted of its panel, `deviations` how sure
+    it is of their parts, where that is wanted."""
 
     run: Run
     predictor: Predictor
     panel: Panel
     columns: Sequence[PredictedColumn]
     genome: Genome
+    deviations: PartVariances | None = None
 
     def write(
         self,
@@ -261,8 +270,10 @@ class ModelAlongGenome:
         Of the sum logit = bias + shared + parts of the groups, only what the outputs need is computed.
         """
         latents = self.predictor.latents_at(starts, self.predictor.cutter(self.genome, contig))
-        head, parts = self.panel.head, {column.part for column in self.columns}
-        computed: dict[str, Floats] = {}  # part -> (bins, tracks)
+        head, computed = self.panel.head, dict[str, Floats]()  # part -> (bins, tracks)
+        if (known := self.deviations) is not None:
+            computed |= {f"{part}{SURE_COLUMN}": known.deviations(part, latents) for part in known.variances}
+        parts = {column.part for column in self.columns} - set(computed)
         if parts - {TOTAL, SHARED}:
             computed |= {group: head.group_part(group, latents) for group in head.groups}
         if parts - {TOTAL}:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.panel import Panel
-from mfd_cli.settings.names import DEBIASED, SHARED, TOTAL
+from mfd_cli.settings.names import DEBIASED, SHARED, SURE_COLUMN, TOTAL
 
 PROBABILITY, LOGIT = "probability of a peak", "logit"
 MEAN_SIGNAL, STANDARD_LOG = "mean signal", "standardised log signal"
@@ -28,7 +28,10 @@ PLACE = ("contig", "start", "end")
 
 @dataclass(frozen=True)
 class PredictedColumn:
-    """One output: its name, the number of its track in the panel, which part of it, and what its numbers are."""
+    """One output: its name, the number of its track in the panel, which part of it, and what its numbers are.
+
+    Of a column that says how sure a part is, `part` is the part's name with `.sd` behind it.
+    """
 
     name: str
     number: int
@@ -52,9 +55,13 @@ def experiment_scale(run: Run, kind: str) -> str:
     return RELATIVE_COUNT if counts.any() else STANDARD_LOG
 
 
-def predicted_columns(run: Run, panel: Panel, parts: Sequence[str], of_experiment: bool) -> list[PredictedColumn]:
-    """Return every output in order, named `track` or `track.part`. ConfigError for an unknown part, and where two columns of
-    the table would have one name."""
+def predicted_columns(
+    run: Run, panel: Panel, parts: Sequence[str], of_experiment: bool, sure: bool = False
+) -> list[PredictedColumn]:
+    """Return every output in order, named `track` or `track.part`, with `sure` each followed by how sure it is (`.sd`).
+
+    ConfigError for an unknown part, and where two columns of the table would have one name.
+    """
     groups = list(panel.head.groups) if run.model.has_parts else []
     known = [TOTAL, SHARED, DEBIASED, *groups] if groups else [TOTAL]
     for part in parts:
@@ -68,6 +75,8 @@ def predicted_columns(run: Run, panel: Panel, parts: Sequence[str], of_experimen
         for number, name in enumerate(panel.ids)
         for part in dict.fromkeys(parts)
     ]
+    if sure:
+        columns = [one for column in columns for one in (column, deviation_of(column))]
     names = [*PLACE, *(column.name for column in columns)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -76,6 +85,17 @@ def predicted_columns(run: Run, panel: Panel, parts: Sequence[str], of_experimen
             hint="--tracks leaves out a track; another id in the metadata table tells them apart",
         )
     return columns
+
+
+def deviation_of(column: PredictedColumn) -> PredictedColumn:
+    """Return the column that says how sure another one is: a standard deviation on the scale on which parts add up."""
+    scale = SCALE_OF_PARTS.get(column.scale, column.scale)
+    return PredictedColumn(
+        f"{column.name}{SURE_COLUMN}",
+        column.number,
+        f"{column.part}{SURE_COLUMN}",
+        f"standard deviation of the {scale}",
+    )
 
 
 SCALE_OF_PARTS = {

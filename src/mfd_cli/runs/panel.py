@@ -22,10 +22,10 @@ from mfd_cli.base.arrays import Bools, Doubles, Ints
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.metadata import level_balanced_weights, sole_level_words
 from mfd_cli.core.mixed_head import MixedHead
-from mfd_cli.core.part_variances import Alike, PartVariances, alike_tracks, part_variances
+from mfd_cli.core.part_variances import Alike, PartVariances, part_variances
 from mfd_cli.core.predictor import Head
-from mfd_cli.core.terms import term_kernel
-from mfd_cli.core.unseen import head_of_rows, kernels_with_training
+from mfd_cli.core.terms import kernel_among
+from mfd_cli.core.unseen import alike_rows, head_of_rows, kernels_with_training
 from mfd_cli.runs.fixes import combinations_of, parse_fix
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.query import parse_query
@@ -227,17 +227,14 @@ def panel_variances(run: Run, panel: Panel, parts: Mapping[str, Sequence[str]]) 
     head, mixture = run.model.head, panel.mixture
     if not isinstance(head, MixedHead):
         return None
-    of_tracks = alike_tracks(head)
-    track = torch.from_numpy(panel.track)
-    own = {name: values[track] for name, values in of_tracks.own.items()}
-    cross = {name: values[track] for name, values in of_tracks.cross.items()}
+    own, cross, _ = alike_rows(run.model, head, [run.model.rows[track] for track in panel.track])
+    own, cross = dict(own), dict(cross)
     if mixture is not None:
         across_all = kernels_with_training(run.model, head, mixture.rows)
         for term in (term for term in head.terms if term.group in mixture.groups):
-            among = term_kernel(run.model.metadata, term, mixture.rows, mixture.rows)
-            across = across_all[term.name]
+            among = kernel_among(run.model.metadata, term, mixture.rows)
             own[term.name] = torch.from_numpy(
                 np.asarray(mixture.shares.multiply(mixture.shares @ among).sum(1)).ravel()
             )
-            cross[term.name] = torch.from_numpy(mixture.shares @ across)
-    return part_variances(head, parts, Alike(own, cross, track))
+            cross[term.name] = torch.from_numpy(mixture.shares @ across_all[term.name])
+    return part_variances(head, parts, Alike(own, cross, torch.from_numpy(panel.track)))

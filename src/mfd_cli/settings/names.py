@@ -50,6 +50,8 @@ FIELDS_OF_NO_PART = ("MAX_DLOGIT", "TRACK", "FLAGS", "BG_QUANTILE", "BG_DEBIASED
 """Fields of the scores (MFD_MAX_DLOGIT ...) that belong to no part of a logit."""
 SURE = "_SD"
 """End of the fields that say how sure the split between parts is, behind the name of the field that it is about."""
+SURE_COLUMN = ".sd"
+"""End of the columns of predictions that say how sure a part is, behind the name of the column that it is about."""
 TECHNICAL_BY_NAME = re.compile("tech|batch|protocol|platform|lab(oratory)?s?$|nuisance", re.IGNORECASE)
 """What a group of technical factors is often called."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from mfd_cli.predictions.predicted_columns import PROBABILITY
-from mfd_cli.settings.names import BIOLOGICAL, DEBIASED, SHARED, TECHNICAL, TOTAL
+from mfd_cli.settings.names import BIOLOGICAL, DEBIASED, SHARED, SURE_COLUMN, TECHNICAL, TOTAL
 
 DATA, POSITIVE, OTHER = "#666666", "#0072b2", "#cc79a7"
 COLOURS = {TOTAL: "#1d2733", SHARED: "#999933", BIOLOGICAL: "#009e73", TECHNICAL: "#d55e00", DEBIASED: "#0072b2"}
 
 
 def colour_of(part: str) -> str:
-    """Return the colour of a part of a prediction; other groups than the two usual ones share one."""
-    return COLOURS.get(part, OTHER)
+    """Return the colour of a part of a prediction, or of how sure it is; other groups than the two usual ones share one."""
+    return COLOURS.get(part.removesuffix(SURE_COLUMN), OTHER)
 
 
 def axis_of(track: str, part: str, scale: str) -> str:

@@ -14,7 +14,7 @@ from mfd_cli.base.errors import InputError
 from mfd_cli.formats.bigwig_reader import check_bigwig
 from mfd_cli.formats.tables import read_tsv
 from mfd_cli.genome.intervals import Interval
-from mfd_cli.settings.names import TOTAL
+from mfd_cli.settings.names import SURE_COLUMN, TOTAL
 from mfd_cli.view.drawn import axis_of, colour_of
 from mfd_cli.view.read_folder import read_runs
 from mfd_cli.view.shown import NumbersTrack, Table, Track, written
@@ -32,7 +32,7 @@ class PredictionFolder:
     def tables(self, within: Sequence[Interval] = ()) -> list[Table]:
         """Return the table of the bins in which the totals (or, without any, the parts) are highest."""
         totals = [row["output"] for row in self.outputs if row["part"] == TOTAL]
-        names = totals or [row["output"] for row in self.outputs]
+        names = totals or [row["output"] for row in self.outputs if not row["part"].endswith(SURE_COLUMN)]
         table = pq.read_table(self.path / "predictions.parquet", columns=["contig", "start", "end", *names])
         rows, places = [], []
         for name in names:
