@@ -26,6 +26,7 @@ from mfd_cli.base.errors import RunError, VariantError
 from mfd_cli.base.files import check_output, sha256_of, whole_file
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
+from mfd_cli.base.urls import name_of
 from mfd_cli.formats.vcf_reader import open_variants
 from mfd_cli.genome.alleles import MISMATCH, Variant
 from mfd_cli.genome.grid import evenly
@@ -172,7 +173,7 @@ def background(
     rng, missing = np.random.default_rng(seed), 0
     if source is not None:
         known = known_variants(source, genome)
-        variants, origin = [known[i] for i in evenly(len(known), count)], f"variants of {Path(source).name}"
+        variants, origin = [known[i] for i in evenly(len(known), count)], f"variants of {name_of(source)}"
     elif match is not None:
         variants = draw_like(spectrum(known_variants(match, genome), genome), genome, count, rng)
         missing, origin = count - len(variants), f"random substitutions in the contexts of {Path(match).name}"
