@@ -280,7 +280,7 @@ def fetch_one(remote: Remote, folder: Path, meter: Meter, again: bool, pause: fl
     Raises InputError where it cannot be fetched or has another md5 than the table tells, OutputError as `fetch` does.
     """
     part = Partial.of(remote.url, folder)
-    with disk_errors(part.file), _alone(remote.url, part):
+    with _writing(part), _alone(remote.url, part):
         found = None if again else fetched(remote.url, folder)
         if found is not None and remote.md5 in (None, found.md5):  # another process has just brought it
             return found

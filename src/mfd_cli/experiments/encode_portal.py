@@ -257,9 +257,12 @@ def with_local_files(choice: Choice, table: Table) -> Choice:
             missing.append((row[column], "its file is not here"))
     if not rows:
         first = few(accession for accession, _ in missing)
+        fetching = "xargs -L 1 curl -O -J -L < files.txt downloads them there"
+        if any(url_of_row(row) for row in choice.rows):
+            fetching = f"mfd fetch-inputs --from-metadata {table.path} fetches them"
         raise MetadataError(
             f"none of the {len(missing)} files that were chosen is beside the table ({first})",
             path=table.path,
-            hint=f"mfd fetch-inputs --from-metadata {table.path} fetches them; then run mfd init again",
+            hint=f"{fetching}; then run mfd init again",
         )
     return replace(choice, rows=tuple(rows), left_out=(*choice.left_out, *missing))
