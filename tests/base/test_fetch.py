@@ -18,7 +18,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from kit.harm import in_process
+from kit.harm import in_process, in_subprocess
 from kit.web import Web, web
 from mfd_cli.base import remote_streams
 from mfd_cli.base.errors import ConfigError, InputError, InputErrors, MfdError, OutputError
@@ -91,6 +91,15 @@ def test_servers_that_can_or_tell_less(options: dict[str, bool], server: Web) ->
     url = server.put("/a.bw", DATA, **options)
     got(url)
     assert content(url) == DATA
+
+
+def test_it_follows_where_a_portal_leads(server: Web) -> None:
+    store = server.put("/store/1234.bw", DATA, drop=300_000)
+    url = server.put("/files/E/@@download/E.bw", b"", status=307, to=f"{store}?X-Amz-Signature=1")
+    got(url)
+    found = fetched(url)
+    assert content(url) == DATA and found is not None and found.path.name == "E.bw" and fetched(store) is None
+    assert server.reads("/store/1234.bw")[:2] == ["", "bytes=299999-"]
 
 
 def test_without_ranges_a_drop_begins_again_and_is_given_up(server: Web, folder: Path) -> None:
@@ -311,6 +320,8 @@ def test_secrets_are_neither_shown_nor_stored(server: Web, folder: Path) -> None
     plain = server.put("/a.bw", DATA)
     url = plain.replace("//", "//me:HIDDEN@") + "?X-Amz-Signature=HIDDEN2&token=HIDDEN3"
     missing = url.replace("a.bw", "b.bw")
+    debugged = in_subprocess(["--debug", "fetch-inputs", missing], folder.parent)
+    assert debugged.code == 1 and "Traceback" in debugged.told and "HIDDEN" not in debugged.told
     done = in_process(["fetch-inputs", url, missing], folder.parent)
     assert done.code == 2 and f"{plain.replace('a.bw', 'b.bw')}?...: no such file (404)" in done.told
     assert content(url) == DATA and content(url.replace("HIDDEN2", "OTHER")) == DATA

@@ -14,8 +14,8 @@ from typing import Any
 
 @dataclass
 class Page:
-    """What a path holds. `drop` ends each connection after so many bytes; `ranges` and `sized` are what the server can do and
-    tell; `status` is its answer instead; `wait` holds an answer back, after `drop` bytes, until it is set."""
+    """What a path holds. `drop` ends each connection after so many bytes; `ranges`, `sized` and `tagged` are what the server can
+    do and tell; `status` is its answer instead, and `to` where that leads; `wait` holds what comes after `drop` bytes back."""
 
     content: bytes
     ranges: bool = True
@@ -23,6 +23,7 @@ class Page:
     tagged: bool = True
     drop: int | None = None
     status: int = 200
+    to: str = ""
     wait: threading.Event | None = None
 
 
@@ -66,6 +67,8 @@ def web() -> Iterator[Web]:
             page = running.pages.get(path, Page(b"", status=404))
             if page.status != 200:
                 self.send_response(page.status)
+                if page.to:
+                    self.send_header("Location", page.to)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return

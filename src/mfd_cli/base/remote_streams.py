@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mfd_cli.base.errors import ConfigError, InputError, MfdError
-from mfd_cli.base.urls import scheme_of, without_secrets
+from mfd_cli.base.urls import has_secret, scheme_of, without_secrets
 
 PIECE = 8 << 20
 """Bytes that a store is asked for at once."""
@@ -138,16 +138,17 @@ def _faults(url: str) -> Iterator[None]:
     except (MfdError, Interrupted):
         raise
     except Exception as error:
+        shown_cause = None if has_secret(url) else error  # `mfd --debug` shows it, and it may hold the URL
         cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ is not None else error
         status = getattr(cause, "status", None)
         if isinstance(status, int) and status:
             if status >= 500 or status in _LATER:
-                raise Interrupted(f"the server answers {status}") from error
-            raise InputError(_ANSWERS.get(status, f"the server answers {status}"), path=url) from error
+                raise Interrupted(f"the server answers {status}") from shown_cause
+            raise InputError(_ANSWERS.get(status, f"the server answers {status}"), path=url) from shown_cause
         message, again = _in_words(cause)
         if again:
-            raise Interrupted(message) from error
-        raise InputError(message, path=url) from error
+            raise Interrupted(message) from shown_cause
+        raise InputError(message, path=url) from shown_cause
 
 
 def _in_words(error: BaseException) -> tuple[str, bool]:

@@ -83,6 +83,8 @@ def without_secrets(value: Any) -> Any:
     {'a': 'see https://x.org/a?... and https://x.org/b?c=2'}
     """
     if isinstance(value, str):
+        if ":/" not in value:
+            return value
         if is_url(value) and has_secret(value):  # a name in it may hold a blank
             return shown(value)
         return _IN_TEXT.sub(lambda match: shown(match[0]) if has_secret(match[0]) else match[0], value)

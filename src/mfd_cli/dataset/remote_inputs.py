@@ -11,7 +11,14 @@ from mfd_cli.base.fetch import PAUSE, FetchPlan, FetchSummary, Remote, fetch, pl
 from mfd_cli.base.fetched import fetched
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.urls import is_url
-from mfd_cli.experiments.encode_portal import choose_files, find_column, is_encode, read_any_table, url_of_row
+from mfd_cli.experiments.encode_portal import (
+    Columns,
+    choose_files,
+    columns_of,
+    is_encode,
+    read_any_table,
+    url_of_row,
+)
 from mfd_cli.experiments.sources import check_columns, is_control
 from mfd_cli.formats.metadata_table import read_table
 from mfd_cli.settings.project import Project
@@ -64,10 +71,11 @@ def remote_inputs(project: Project, folder: Path | None = None) -> list[Remote]:
     found = fetched(config.data.metadata, folder) if table_url(project) else None
     table = read_table(found.path if found is not None else project.path(config.data.metadata))
     check_columns(config, table.columns, ("tracks.path", "tracks.assayed", "tracks.control"), table.path, line=1)
+    known = columns_of(table)
     for row, line in zip(table.rows, table.lines):
         if not is_control(row, columns):
             assayed = row[columns.assayed] if columns.assayed else ""
-            named += [remote_of(row, row[columns.path], table.path, line)] if is_url(row[columns.path]) else []
+            named += [remote_of(row, row[columns.path], known, table.path, line)] if is_url(row[columns.path]) else []
             named += [Remote(assayed)] if is_url(assayed) else []
     return named
 
@@ -79,25 +87,24 @@ def chosen_inputs(metadata: Path, assembly: str | None = None) -> list[Remote]:
     or the table has no column of URLs.
     """
     table = read_any_table(metadata)
-    column = find_column("path", table.columns)
+    columns = columns_of(table)
     if is_encode(table):
-        rows = choose_files(table, assembly).rows
-        if not any(url_of_row(row) for row in rows):
+        named = [(row, url_of_row(row, columns)) for row in choose_files(table, assembly).rows]
+        if not any(url for _, url in named):
             hint = "ENCODE's column is called File download URL"
             raise MetadataError("tells no URL of the files that were chosen", path=metadata, line=1, hint=hint)
-        named = [(row, url_of_row(row)) for row in rows]
     else:
-        named = [(row, row[column]) for row in table.rows if column is not None]
+        named = [(row, columns.cell(row, "path")) for row in table.rows]
     line_of = {id(row): line for row, line in zip(table.rows, table.lines)}
-    return [remote_of(row, url, metadata, line_of[id(row)]) for row, url in named if is_url(url)]
+    return [remote_of(row, url, columns, metadata, line_of[id(row)]) for row, url in named if is_url(url)]
 
 
-def remote_of(row: Mapping[str, str], url: str, path: Path, line: int) -> Remote:
+def remote_of(row: Mapping[str, str], url: str, columns: Columns, path: Path, line: int) -> Remote:
     """Return the file that a row of the table at `path` names, with the md5 and the size that it tells, if it does.
 
     Raises MetadataError where the md5 is none.
     """
-    md5, size = (row[column].strip() if (column := find_column(what, list(row))) else "" for what in ("md5", "size"))
+    md5, size = columns.cell(row, "md5"), columns.cell(row, "size")
     if md5 and not re.fullmatch("[0-9a-f]{32}", md5.lower()):
         raise MetadataError(
             f"{md5[:40]!r} is no md5",

@@ -80,13 +80,6 @@ def read_any_table(path: Path) -> Table:
     return read_table(path, header_line=2 if report else 1)
 
 
-def url_of_row(row: Row) -> str:
-    """Return the URL that the file of a row is fetched from; nothing where the table tells none."""
-    column = find_column("url", list(row))
-    cell = row[column].strip() if column else ""
-    return f"{PORTAL}{cell}" if cell.startswith("/") else cell
-
-
 @dataclass(frozen=True)
 class Choice:
     """Which rows of a table are used: `rows` with their local files in the column `path`, and why others are not."""
@@ -120,6 +113,17 @@ class Columns:
         return row[column].strip() if column else ""
 
 
+def columns_of(table: Table) -> Columns:
+    """Return the columns of a table that hold the things of NAMES."""
+    return Columns({what: find_column(what, table.columns) for what in NAMES})
+
+
+def url_of_row(row: Row, columns: Columns) -> str:
+    """Return the URL that the file of a row is fetched from; nothing where the table tells none."""
+    cell = columns.cell(row, "url")
+    return f"{PORTAL}{cell}" if cell.startswith("/") else cell
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A row that may be chosen: peaks or signal, and the place of its output type in the order of preference."""
@@ -134,7 +138,7 @@ def choose_files(table: Table, assembly: str | None) -> Choice:
 
     `assembly` None is that of most files. Raises MetadataError where nothing is left, saying what the table holds.
     """
-    columns = Columns({what: find_column(what, table.columns) for what in NAMES})
+    columns = columns_of(table)
     left_out: list[tuple[str, str]] = []
     released = list[Row]()
     for row in table.rows:
@@ -239,13 +243,13 @@ def with_local_files(choice: Choice, table: Table) -> Choice:
     Raises MetadataError where not one of the chosen files is there.
     """
     column = find_column("id", table.columns) or "File accession"
-    columns = Columns({what: find_column(what, table.columns) for what in NAMES})
+    columns = columns_of(table)
     base = table.path.parent
     present = {path.name: path for path in sorted(base.rglob("*")) if path.name.endswith(SUFFIXES)}
     rows, missing = list[Row](), list[tuple[str, str]]()
     for row in choice.rows:
         name = next((row[column] + suffix for suffix in SUFFIXES if row[column] + suffix in present), None)
-        url = url_of_row(row)
+        url = url_of_row(row, columns)
         if name is not None:
             signal = name.endswith((".bw", ".bigWig"))
             path = str(present[name].relative_to(base))
@@ -258,7 +262,7 @@ def with_local_files(choice: Choice, table: Table) -> Choice:
     if not rows:
         first = few(accession for accession, _ in missing)
         fetching = "xargs -L 1 curl -O -J -L < files.txt downloads them there"
-        if any(url_of_row(row) for row in choice.rows):
+        if any(url_of_row(row, columns) for row in choice.rows):
             fetching = f"mfd fetch-inputs --from-metadata {table.path} fetches them"
         raise MetadataError(
             f"none of the {len(missing)} files that were chosen is beside the table ({first})",
