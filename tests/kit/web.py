@@ -14,8 +14,8 @@ from typing import Any
 
 @dataclass
 class Page:
-    """What a path holds. `drop` ends each connection after so many bytes; `ranges`, `sized` and `tagged` are what the server can
-    do and tell; `status` is its answer instead, and `to` where that leads; `wait` holds what comes after `drop` bytes back."""
+    """What a path holds. `drop` ends each connection after so many bytes; `ranges`, `sized` and `tagged` are what the server
+    can do and tell; `status` is its answer instead, and `to` where that leads; `wait` holds the rest back after `drop`."""
 
     content: bytes
     ranges: bool = True
