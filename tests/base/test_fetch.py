@@ -270,6 +270,41 @@ def test_an_object_store_is_read_from_where_it_ended(folder: Path, monkeypatch: 
         fsspec.register_implementation("s3", "s3fs.S3FileSystem", clobber=True)
 
 
+class NoCredentialsError(Exception):
+    """As botocore calls it."""
+
+
+class EndpointConnectionError(Exception):
+    """As botocore calls it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError("Access Denied"), r"^s3://bucket/a\.bw: it may not be read \(403\)"),
+        (OSError("(NoSuchBucket) when calling"), r"^s3://bucket/a\.bw: no such file \(404\)"),
+        (NoCredentialsError(), "FSSPEC_S3_ANON=true reads what is public"),
+        (EndpointConnectionError("https://me:HIDDEN@s3"), "given up after 5 attempts: the store takes no connection"),
+        (TimeoutError(), "given up after 5 attempts: nothing came for 60 s"),
+        (
+            RuntimeError("https://me:HIDDEN@s3/a went wrong"),
+            r"cannot be read \(RuntimeError: https://s3/a went wrong\)",
+        ),
+    ],
+)
+def test_what_stores_raise_is_told_in_a_sentence(
+    error: Exception, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def info(self, url: str) -> None:
+            raise error
+
+    monkeypatch.setattr(remote_streams, "_file_system", lambda url: Broken())
+    with pytest.raises(InputError, match=message) as told:
+        got("s3://bucket/a.bw")
+    assert "HIDDEN" not in str(told.value)
+
+
 class Noted:
     """A file that notes where reading begins."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ _LATER = (408, 425, 429)
 """Answers of a server, besides those from 500 on, that may be others a little later."""
 _AFTER_THE_END = 416
 _ANSWERS = {401: "it wants a name and a password (401)", 403: "it may not be read (403)", 404: "no such file (404)"}
+
+
+_TALKATIVE = ("fsspec", "s3fs", "gcsfs", "botocore", "aiobotocore", "google", "asyncio")
+"""Libraries that write tracebacks to the terminal, URLs in them, of what they raise as well."""
 
 
 class Interrupted(Exception):
@@ -75,6 +80,9 @@ def version_of(url: str) -> Version:
 def _file_system(url: str) -> Any:
     """Return fsspec's file system for a URL. ConfigError where a package is not installed."""
     scheme = scheme_of(url)
+    for name in _TALKATIVE:
+        if not (logger := logging.getLogger(name)).handlers:
+            logger.addHandler(logging.NullHandler())
     try:
         import fsspec
 
@@ -161,7 +169,7 @@ def _in_words(error: BaseException) -> tuple[str, bool]:
         return "is no URL that can be read", False
     if names & {"ClientConnectorCertificateError", "ClientSSLError", "SSLError"}:
         return f"no safe connection ({reason})", False
-    if "FileNotFoundError" in names:
+    if "FileNotFoundError" in names or "NoSuchBucket" in reason:
         return _ANSWERS[404], False
     if "PermissionError" in names:
         return _ANSWERS[403], False
@@ -171,6 +179,8 @@ def _in_words(error: BaseException) -> tuple[str, bool]:
         return "the connection ended early", True
     if "ClientConnectorError" in names:
         return "the host takes no connection", True
+    if names & {"EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError"}:
+        return "the store takes no connection, or there is no network", True
     if isinstance(error, TimeoutError) or "FSTimeoutError" in names:
         return f"nothing came for {_SILENCE} s", True
     if isinstance(error, OSError) or "ClientError" in names:
