@@ -32,6 +32,7 @@ from mfd_cli.settings.reference import sections, settings_of
 VERBS = {
     "doctor": "engine.doctor.examine",
     "init": "experiments.init.init_project",
+    "fetch-inputs": "dataset.remote_inputs.fetch_inputs",
     "settings": "settings.reference.settings",
     "check-design": "experiments.check_design.check_design",
     "simulate": "simulate.simulate.simulate",
@@ -56,6 +57,7 @@ VERBS = {
 """The plain function behind each command."""
 MORE_VERBS = {
     "doctor": "engine.doctor.examine",
+    "fetch-inputs URL": "base.fetch.fetch",
     "train --sweep": "training.sweep.sweep",
     "score-variants --saturate": "variants.saturate.saturate",
     "explain --factor all": "explain.overview.explain_all",

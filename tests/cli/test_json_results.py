@@ -25,6 +25,7 @@ CPU = ["--gpus", "0", "--threads", "1", "-q"]
 LINES = {
     "doctor": [],
     "init": ["--fasta", "genome.fa", "--metadata", "metadata.tsv", "-o", "new.toml"],
+    "fetch-inputs": ["-q"],
     "settings": ["train"],
     "check-design": [],
     "simulate": ["planted", "--size", "tiny", "-q"],
@@ -48,6 +49,7 @@ LINES = {
 }
 """Words that each command is called with."""
 MORE_LINES = [
+    ["fetch-inputs", "--from-metadata", "metadata.tsv", "--dry-run"],
     ["preprocess", "--dry-run", "--force"],
     ["train", "--dry-run", "--force", *CPU],
     ["train", "--seeds", "1,2", "--run", "seeds", *CPU],

@@ -58,9 +58,8 @@ def test_they_are_root_mean_squares_of_the_tracks_deviations(mixed: Run, trained
     assert np.allclose(effects.deviations["technical"], deviations) and (deviations > 0).all()
     weights = panel_of(mixed, Predictor(mixed.model).head).weights(mixed, ["technical"])
     assert np.allclose(columns["MFD_TECH_SD"], np.sqrt(deviations**2 @ weights), rtol=1e-5)
-    # Of what is left without technique it is technique's, averaged over other factors' levels.
-    rest = scorer.debiased_weights
-    assert np.allclose(columns["MFD_DEBIASED_SD"], np.sqrt(deviations**2 @ rest), rtol=1e-5)
+    left = part_variances(mixed.model.head, {"left": ["shared", "biological", "residual"]}).deviations("left", change)
+    assert np.allclose(columns["MFD_DEBIASED_SD"], np.sqrt(left**2 @ scorer.debiased_weights), rtol=1e-5)
 
 
 def test_only_a_mixed_head_knows_them(trained: tuple[Run, Dataset]) -> None:

@@ -22,11 +22,14 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
+from mfd_cli.base.urls import is_url, shown
+
 
 class MfdError(Exception):
     """What is wrong, where, and what to do about it.
 
-    `str(error)` is `PATH:LINE: message` with the parts that are known; `hint` is a sentence of advice or None.
+    `str(error)` is `PATH:LINE: message` with the parts that are known; `hint` is a sentence of advice or None. A URL loses its
+    secrets.
     """
 
     def __init__(
@@ -34,7 +37,7 @@ class MfdError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.path = path
+        self.path = shown(path) if path is not None and is_url(path) else path
         self.line = line
         self.hint = hint
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from mfd_cli.base.errors import InputError, MfdError, OutputError
+from mfd_cli.base.fetched import fetched
 from mfd_cli.base.locks import claim, mark_of_process, renewed
+from mfd_cli.base.urls import SCHEMES, is_url, scheme_of
 
 MARK = ".mfd-folder"
 """A file in every folder that may be replaced by a later result: we wrote it, and all that is in it."""
@@ -35,14 +37,11 @@ def sha256_of(path: Path) -> str:
 def check_input(path: Path, error: type[MfdError] = InputError, piped: str | None = None) -> Path:
     """Return the path, if it is a regular, readable, non-empty file; otherwise raise an error of this class.
 
-    `piped` is the hint for a pipe, where the command reads one in another way. A URL, a folder, a FIFO or a device would make
-    the libraries behind us hang or reach for the network.
+    Of a URL this is the path of what was fetched from it. `piped` is the hint for a pipe, where the command reads one in
+    another way. A URL, a folder, a FIFO or a device would make the libraries behind us hang or reach for the network.
     """
+    path = local(path, error)
     text = os.fspath(path)
-    if re.match(r"^[A-Za-z][A-Za-z0-9+.-]+:", text):
-        # A Path has lost slashes: "https://x" became "https:/x", and "file:///x" became "file:/x".
-        written = re.sub("^([^/]+):/+", r"\1:///" if text.lower().startswith("file:") else r"\1://", text)
-        raise error("is a URL; only local files are read", path=written, hint="download the file first")
     try:
         info = path.stat()
     except FileNotFoundError:
@@ -58,6 +57,23 @@ def check_input(path: Path, error: type[MfdError] = InputError, piped: str | Non
     if not os.access(path, os.R_OK):
         raise error("may not be read (permission denied)", path=text)
     return path
+
+
+def local(path: Path, error: type[MfdError] = InputError) -> Path:
+    """Return a path as it is, and of a URL where its content lies. An error of this class where it has not been fetched.
+
+    Nothing is ever fetched here: `mfd fetch-inputs` does so, when it is asked to.
+    """
+    if not is_url(path):
+        return path
+    if scheme_of(path) not in SCHEMES:
+        known = ", ".join(SCHEMES)
+        raise error(f"is a URL that is not read (known: {known})", path=path, hint="give the path of a local file")
+    found = fetched(path)
+    if found is None:
+        hint = "mfd fetch-inputs fetches what mfd.toml and its table name, mfd fetch-inputs URL any other file"
+        raise error("is a URL, and has not been fetched", path=path, hint=hint)
+    return found.path
 
 
 def check_output(path: Path, force: bool) -> Path:

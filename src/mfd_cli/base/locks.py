@@ -92,6 +92,17 @@ def claim(path: Path) -> None:
     tidy(path)
 
 
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the name of a result inside the block, in a notebook too. Raises OutputError where another process holds it."""
+    own = _claimed(Path(os.path.realpath(path)), path)
+    try:
+        yield
+    finally:
+        if own is not None:
+            own.end()
+
+
 def _claimed(resolved: Path, path: Path) -> _Claim | None:
     """Claim a result: beside it, or, where nothing can be written there, for this machine alone; None where that fails too.
 

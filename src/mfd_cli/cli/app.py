@@ -20,6 +20,7 @@ from mfd_cli.cli.inspection import doctor_command, info_command, verify_command
 from mfd_cli.cli.predictions import embed_command, predict_command, qc_command
 from mfd_cli.cli.projects import (
     check_design_command,
+    fetch_inputs_command,
     init_command,
     preprocess_command,
     settings_command,
@@ -34,6 +35,7 @@ from mfd_cli.cli.workplace import gather_command
 COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor_command,
     "init": init_command,
+    "fetch-inputs": fetch_inputs_command,
     "settings": settings_command,
     "check-design": check_design_command,
     "simulate": simulate_command,

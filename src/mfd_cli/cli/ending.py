@@ -15,6 +15,7 @@ from typing import NoReturn
 from mfd_cli.base.errors import MfdError, OutputError
 from mfd_cli.base.files import is_full
 from mfd_cli.base.locks import claims
+from mfd_cli.base.urls import without_secrets
 from mfd_cli.cli.shared import process_number
 
 OUR_FAULT, USER_CAN_MEND = 1, 2
@@ -103,12 +104,13 @@ def _leave_at_fault(error: Exception, as_json: bool) -> NoReturn:
 
     from mfd_cli.cli.console import note, show_error
 
-    message = f"internal error: {type(error).__name__}: {error}"
+    message = without_secrets(f"internal error: {type(error).__name__}: {error}")
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="mfd-error-", suffix=".txt", delete=False, encoding="utf-8"
         ) as report:
-            report.write(f"mfd {' '.join(sys.argv[1:])}\n{''.join(traceback.format_exception(error))}")
+            text = f"mfd {' '.join(sys.argv[1:])}\n{''.join(traceback.format_exception(error))}"
+            report.write(without_secrets(text))
         reported = f"the file {report.name}"
     except (OSError, MemoryError):
         reported = "the output of mfd --debug ..."

@@ -7,7 +7,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 SECTIONS = {
-    "Start": ("doctor", "init", "simulate", "settings", "check-design", "preprocess"),
+    "Start": ("doctor", "init", "fetch-inputs", "simulate", "settings", "check-design", "preprocess"),
     "Model": ("train", "add-tracks", "evaluate", "report", "qc", "impute", "predict", "embed"),
     "Variants": ("background", "score-variants", "enrich"),
     "Explain": ("explain", "view"),
@@ -20,6 +20,7 @@ UNSORTED = "More"
 EXAMPLES = {
     "doctor": ("mfd doctor", "mfd doctor --json"),
     "init": ("mfd init --fasta genome.fa --metadata metadata.tsv",),
+    "fetch-inputs": ("mfd fetch-inputs --dry-run", "mfd fetch-inputs --from-metadata metadata.tsv"),
     "simulate": ("mfd simulate planted --size tiny", "mfd simulate harder --size tiny --interaction 1"),
     "settings": ("mfd settings train", "mfd settings model.preset --json"),
     "check-design": ("mfd check-design", "mfd check-design -o design"),

@@ -1,12 +1,13 @@
-"""mfd init, check-design, simulate, preprocess: from a metadata table to a dataset."""
+"""mfd init, fetch-inputs, check-design, simulate, preprocess: from a metadata table to a dataset."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mfd_cli.base.errors import ConfigError
 from mfd_cli.cli.completion import setting_names, words
 from mfd_cli.cli.shared import (
     ConfigFile,
@@ -26,6 +27,9 @@ from mfd_cli.cli.shared import (
     say_result,
 )
 
+if TYPE_CHECKING:
+    from mfd_cli.settings.project import Project
+
 
 def init_command(
     fasta: Annotated[Path, typer.Option("--fasta", help="Reference genome.")],
@@ -39,6 +43,67 @@ def init_command(
     from mfd_cli.experiments.init import init_project
 
     say_result(init_project(fasta, metadata, output, assembly=assembly, force=force), as_json)
+
+
+def fetch_inputs_command(
+    urls: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="URL", help="Files to fetch [default: what mfd.toml and its table name by URLs]."),
+    ] = None,
+    from_metadata: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-metadata", metavar="TABLE", help="Fetch the files that mfd init chooses from a table of ENCODE's."
+        ),
+    ] = None,
+    assembly: Annotated[str | None, typer.Option(help="Assembly to take from it [default: the most common].")] = None,
+    limit: Annotated[
+        str | None, typer.Option("--limit", metavar="SIZE", help="Fetch no more than this, such as 50GB.")
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", help="Folder for what is fetched [default: MFD_INPUTS, or ~/.cache/mfd/inputs]."),
+    ] = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again what is there already.")] = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch inputs that are named by URLs (https, s3, gs), whole and checked. No other command uses the network."""
+    from mfd_cli.base.fetch import Remote, bytes_of, fetch, plan_fetch
+    from mfd_cli.cli.console import Display
+    from mfd_cli.dataset.remote_inputs import chosen_inputs, fetch_inputs, plan_fetch_inputs
+
+    most = bytes_of(limit) if limit is not None else None
+    if not urls and from_metadata is None:
+        project = project_to_fetch(config, sets)
+        if dry_run:
+            say_result(plan_fetch_inputs(project, folder=cache, again=force), as_json)
+            return
+        with Display(quiet) as display:
+            done = fetch_inputs(project, folder=cache, limit=most, again=force, progress=display)
+    else:
+        wanted = [Remote(url) for url in urls or ()]
+        wanted += chosen_inputs(from_metadata, assembly) if from_metadata is not None else []
+        if dry_run:
+            say_result(plan_fetch(wanted, folder=cache, again=force), as_json)
+            return
+        with Display(quiet) as display:
+            done = fetch(wanted, folder=cache, limit=most, again=force, progress=display)
+    say_result(done, as_json)
+
+
+def project_to_fetch(config: Path | None, sets: list[str] | None) -> Project:
+    """Return the project whose inputs are fetched. ConfigError where there is none, and nothing is set."""
+    project = load(config, sets)
+    if project.file is None and not sets:
+        raise ConfigError(
+            "there is no mfd.toml here that names inputs",
+            hint="mfd fetch-inputs URL fetches a file, --from-metadata metadata.tsv what ENCODE's table names",
+        )
+    return project
 
 
 def settings_command(

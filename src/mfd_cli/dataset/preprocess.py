@@ -17,6 +17,7 @@ from mfd_cli.base.errors import MfdError, few
 from mfd_cli.base.files import check_output, sha256_of, whole_folder
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.threads import usable_cores
+from mfd_cli.base.urls import is_url, shown, without_secrets
 from mfd_cli.dataset.choose_bins import ChosenBins, choose_bins
 from mfd_cli.dataset.folder import write_genome, write_runs, write_shard, write_tracks
 from mfd_cli.dataset.inputs import Inputs, check_inputs
@@ -161,7 +162,7 @@ def write_dataset(
     write_manifest(
         folder,
         # Where the files were is of no use to another reader, and would make the bytes differ from place to place.
-        configuration=config.model_copy(update={"data": type(config.data)()}).model_dump(mode="json"),
+        configuration=without_secrets(config.model_copy(update={"data": type(config.data)()}).model_dump(mode="json")),
         genome=inputs.genome,
         bins=summary.bins,
         shards=shards,
@@ -202,6 +203,8 @@ def digests(inputs: Inputs, parsed: Sequence[Parsed]) -> list[dict[str, Any]]:
     rows = []
     for name in inputs.files():
         path = inputs.project.path(name)
-        rows.append({"name": name, "sha256": sha256_of(path), "bytes": path.stat().st_size})
+        rows.append(
+            {"name": shown(name) if is_url(name) else name, "sha256": sha256_of(path), "bytes": path.stat().st_size}
+        )
     tracks = zip(inputs.sources, parsed)
     return rows + [{"name": source.name, "sha256": track.sha256, "bytes": track.bytes} for source, track in tracks]

@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mfd_cli.base.errors import MetadataError, few
+from mfd_cli.base.fetched import fetched
 from mfd_cli.base.files import check_input
+from mfd_cli.base.urls import is_url
 from mfd_cli.formats.metadata_table import Table, read_table
 from mfd_cli.formats.text import read_lines
 
@@ -28,6 +30,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "target": ("Experiment target", "Target label", "Target", "Target of assay"),
     "replicates": ("Biological replicate(s)", "Biological replicates"),
     "strand": ("Strand",),
+    "url": ("File download URL", "Download URL", "URL"),
+    "md5": ("md5sum", "MD5"),
+    "size": ("Size", "File size"),
 }
 PEAKS = (
     "optimal idr thresholded peaks", "idr thresholded peaks", "conservative idr thresholded peaks", "replicated peaks",
@@ -40,6 +45,8 @@ SIGNALS = (
 SUFFIXES = (".bed.gz", ".bed", ".narrowPeak.gz", ".narrowPeak", ".broadPeak.gz", ".broadPeak", ".bigWig", ".bw")
 
 
+PORTAL = "https://www.encodeproject.org"
+"""What the addresses in ENCODE's reports are relative to."""
 Row = Mapping[str, str]
 
 
@@ -106,6 +113,17 @@ class Columns:
         return row[column].strip() if column else ""
 
 
+def columns_of(table: Table) -> Columns:
+    """Return the columns of a table that hold the things of NAMES."""
+    return Columns({what: find_column(what, table.columns) for what in NAMES})
+
+
+def url_of_row(row: Row, columns: Columns) -> str:
+    """Return the URL that the file of a row is fetched from; nothing where the table tells none."""
+    cell = columns.cell(row, "url")
+    return f"{PORTAL}{cell}" if cell.startswith("/") else cell
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A row that may be chosen: peaks or signal, and the place of its output type in the order of preference."""
@@ -120,7 +138,7 @@ def choose_files(table: Table, assembly: str | None) -> Choice:
 
     `assembly` None is that of most files. Raises MetadataError where nothing is left, saying what the table holds.
     """
-    columns = Columns({what: find_column(what, table.columns) for what in NAMES})
+    columns = columns_of(table)
     left_out: list[tuple[str, str]] = []
     released = list[Row]()
     for row in table.rows:
@@ -219,27 +237,36 @@ def pooled(replicates: str) -> int:
 
 
 def with_local_files(choice: Choice, table: Table) -> Choice:
-    """Add a File path to every chosen row, looked for beside the table and in its sub-folders; leave out what is not there.
+    """Add a File path to every chosen row: that of the file beside the table or in its sub-folders, or else the URL that it was
+    fetched from. Leave out what is not there.
 
     Raises MetadataError where not one of the chosen files is there.
     """
     column = find_column("id", table.columns) or "File accession"
+    columns = columns_of(table)
     base = table.path.parent
     present = {path.name: path for path in sorted(base.rglob("*")) if path.name.endswith(SUFFIXES)}
     rows, missing = list[Row](), list[tuple[str, str]]()
     for row in choice.rows:
         name = next((row[column] + suffix for suffix in SUFFIXES if row[column] + suffix in present), None)
-        if name is None:
-            missing.append((row[column], "its file is not here"))
-        else:
+        url = url_of_row(row, columns)
+        if name is not None:
             signal = name.endswith((".bw", ".bigWig"))
             path = str(present[name].relative_to(base))
             rows.append({**row, "File path": path, "Kind": "signal" if signal else "peaks"})
+        elif is_url(url) and fetched(url) is not None:
+            kind = kind_of_row(columns.cell(row, "format"), columns.cell(row, "output"))
+            rows.append({**row, "File path": url, "Kind": str(kind)})
+        else:
+            missing.append((row[column], "its file is not here"))
     if not rows:
         first = few(accession for accession, _ in missing)
+        fetching = "xargs -L 1 curl -O -J -L < files.txt downloads them there"
+        if any(url_of_row(row, columns) for row in choice.rows):
+            fetching = f"mfd fetch-inputs --from-metadata {table.path} fetches them"
         raise MetadataError(
             f"none of the {len(missing)} files that were chosen is beside the table ({first})",
             path=table.path,
-            hint="download them there (xargs -L 1 curl -O -J -L < files.txt), then run mfd init again",
+            hint=f"{fetching}; then run mfd init again",
         )
     return replace(choice, rows=tuple(rows), left_out=(*choice.left_out, *missing))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mfd_cli.base.errors import MetadataError, few
 from mfd_cli.base.files import check_output, whole_file
+from mfd_cli.base.urls import is_url, written
 from mfd_cli.core.metadata import ENCODERS, MISSING, level_cell
 from mfd_cli.experiments.confounds import describe_factors, worst_confounds
 from mfd_cli.experiments.encode_portal import (
@@ -141,7 +142,8 @@ def init_project(
     """
     check_output(output, force)
     table, genome = read_any_table(metadata), read_fasta(fasta)
-    chosen = choose_table(table, assembly or assembly_of(genome.lengths))
+    beside = output.parent if is_url(metadata) else metadata.parent
+    chosen = choose_table(table, assembly or assembly_of(genome.lengths), beside)
     if chosen.new:
         check_output(chosen.file, force)
     factors, others = propose_factors(chosen.rows, chosen.columns)
@@ -185,8 +187,10 @@ def assembly_of(lengths: Mapping[str, int]) -> str | None:
     return next((ASSEMBLY_BY_LENGTH[length] for length in lengths.values() if length in ASSEMBLY_BY_LENGTH), None)
 
 
-def choose_table(table: Table, assembly: str | None) -> ChosenTable:
+def choose_table(table: Table, assembly: str | None, folder: Path) -> ChosenTable:
     """Return all rows of a table that says where its files are, or a choice from one of ENCODE's that does not.
+
+    The choice is a table of its own in `folder`.
 
     Raises MetadataError where nothing can be chosen, or a column is missing.
     """
@@ -195,7 +199,7 @@ def choose_table(table: Table, assembly: str | None) -> ChosenTable:
     if is_encode(table):
         choice = with_local_files(choose_files(table, assembly), table)
         rows, left_out, chosen_assembly = choice.rows, choice.reasons(), choice.assembly
-        file, new = table.path.parent / "metadata.mfd.tsv", True
+        file, new = folder / "metadata.mfd.tsv", True
     columns = list(rows[0])
     identity, path = find_column("id", columns), find_column("path", columns)
     if identity is None or path is None:
@@ -381,7 +385,9 @@ def toml_text(
 
 
 def relative_to(folder: Path, file: Path) -> str:
-    """Return a file's path as seen from a folder where it lies below it, else its whole path."""
+    """Return a file's path as seen from a folder where it lies below it, else its whole path; a URL as it is."""
+    if is_url(file):
+        return written(file)
     whole = file.absolute()
     return str(whole.relative_to(folder)) if whole.is_relative_to(folder) else str(whole)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mfd_cli.base.errors import ConfigError, InputErrors, MetadataError, MfdError, RegionError, few, nearest
 from mfd_cli.base.files import check_input
+from mfd_cli.base.urls import is_url, key_of, name_of, shown, without_secrets
 from mfd_cli.experiments.track import Kind
 from mfd_cli.formats.bigwig_reader import check_bigwig
 from mfd_cli.formats.metadata_table import read_table
@@ -26,7 +27,8 @@ NO_CONTROL = ("", "no", "false", "0")
 class Source:
     """One row of the metadata table: a track and its file.
 
-    `name` is the file as the table names it, `path` where it is; `assayed` is the BED of where the track was measured.
+    `name` is the file as the table names it, `path` where it is, `file` the same for two names of one file; `assayed` is the
+    BED of where the track was measured.
     """
 
     id: str
@@ -36,6 +38,7 @@ class Source:
     assayed: Path | None
     row: Mapping[str, str]
     line: int
+    file: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def read_sources(project: Project) -> Sources:
     columns = project.config.tracks
     sources, controls = list[Source](), list[str]()
     for row, line in zip(table.rows, table.lines):
-        if columns.control and row[columns.control].strip().lower() not in NO_CONTROL:
+        if is_control(row, columns):
             controls.append(row[columns.id])
         else:
             sources.append(_source_of(row, line, columns, table.path))
@@ -78,6 +81,11 @@ def read_sources(project: Project) -> Sources:
         )
     _check_names(sources, table.path)
     return Sources(table.path, sorted(sources, key=lambda source: source.kind != "peaks"), controls)
+
+
+def is_control(row: Mapping[str, str], columns: TracksConfig) -> bool:
+    """Return whether a row of the metadata table is marked as a control, which is no track."""
+    return columns.control is not None and row[columns.control].strip().lower() not in NO_CONTROL
 
 
 def check_columns(
@@ -106,14 +114,17 @@ def columns_named(config: Config) -> list[tuple[str, str]]:
 
 
 def _source_of(row: Mapping[str, str], line: int, columns: TracksConfig, path: Path) -> Source:
-    """The track of a row of the table at `path`; its files are named relative to the table."""
+    """The track of a row of the table at `path`; its files are named relative to the table, or by URLs."""
     name, file = row[columns.id], row[columns.path]
     if not name or not file:
         raise MetadataError(f"has no {'id' if not name else 'file'}", path=path, line=line)
-    kind = kind_of(row[columns.kind] if columns.kind else "", file, path, line)
+    kind = kind_of(row[columns.kind] if columns.kind else "", name_of(file) if is_url(file) else file, path, line)
     assayed = row[columns.assayed] if columns.assayed else ""
     beside = located(path.parent, assayed) if assayed else None
-    return Source(name, kind, located(path.parent, file), file, beside, row, line)
+    where = located(path.parent, file)
+    # Two experiments may have the same content, which is fetched once: they are two files all the same.
+    plain, same = (shown(file), key_of(file)) if is_url(file) else (file, os.path.normpath(where))
+    return Source(name, kind, where, plain, beside, without_secrets(row), line, same)
 
 
 def controls_sentence(controls: Sequence[str], column: str | None) -> list[str]:
@@ -130,7 +141,7 @@ def _check_names(sources: Sequence[Source], path: Path) -> None:
     for source in sources:
         for what, name, same in (
             ("track", source.id, source.id),
-            ("file", source.name, os.path.normpath(source.path)),
+            ("file", source.name, source.file),
         ):
             if len(name) > LONGEST_NAME or any(unicodedata.category(letter)[0] == "C" for letter in name):
                 raise MetadataError(

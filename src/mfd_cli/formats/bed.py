@@ -43,7 +43,7 @@ def read_intervals(path: Path, size: int = BLOCK) -> Intervals:
     separated by tabs, blanks or both; an interval without bases (start equal to end, which the specification allows) is left
     out and counted in `Intervals.empty`. Raises RegionError with the line and the value where a row is not an interval.
     """
-    check_input(path, RegionError)
+    path = check_input(path, RegionError)
     names: dict[bytes, int] = {}
     pieces, empty, before, number = list[_Columns](), 0, b"", 1
     for block in whole_lines(path, RegionError, size):

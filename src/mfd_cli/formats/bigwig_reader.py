@@ -195,7 +195,7 @@ def _together(pieces: list[Values]) -> Values:
 
 def open_bigwig(path: Path) -> BigWig:
     """Open a bigWig and read its header and contigs; the caller closes `file`. SignalError where they are damaged."""
-    check_input(path, SignalError)
+    path = check_input(path, SignalError)
     file, size = path.open("rb"), path.stat().st_size
     try:
         header = file.read(64)

@@ -32,7 +32,7 @@ def read_fasta(path: Path, size: int = BLOCK) -> Genome:
     Names are the first word of each header. Raises GenomeError with the line for an empty, repeated or missing name, an
     empty contig, a letter that is not IUPAC DNA, a damaged or cut file; and where a .fai beside the file disagrees.
     """
-    check_input(path, GenomeError)
+    path = check_input(path, GenomeError)
     sequences: dict[str, Bytes] = {}
     name, begun, parts = "", 0, list[bytes]()
     for number, is_header, text in _stretches(path, size):

@@ -22,7 +22,7 @@ def read_gtf(path: Path, genome: Genome) -> Genes:
     their transcripts, and in a file without either from exons and CDS. RegionError with the line where the file is
     broken or reaches beyond a contig; GenomeError where no contig is shared.
     """
-    check_input(path, RegionError)
+    path = check_input(path, RegionError)
     features = list(read_features(path, ("gene", "transcript", "region")))
     chromosomes = [feature for feature in features if feature.kind == "region"]
     features = [feature for feature in features if feature.kind != "region"]

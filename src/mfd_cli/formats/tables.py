@@ -64,7 +64,7 @@ def read_tsv(path: Path, columns: Sequence[str], numbers: Collection[str] = ()) 
 
     InputError where the file is missing, empty or no text, or a row lacks one of `columns` or has no number where one is due.
     """
-    check_input(path)
+    path = check_input(path)
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)

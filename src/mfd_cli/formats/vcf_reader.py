@@ -25,6 +25,7 @@ from typing import BinaryIO
 
 from mfd_cli.base.errors import VariantError
 from mfd_cli.base.files import check_input
+from mfd_cli.base.urls import is_url
 from mfd_cli.formats.text import BGZF_EOF, LONGEST_LINE, check_bgzf_end
 
 _CONTIG = re.compile(rb"##contig=<(?:.*,)?ID=([^,>]+)")
@@ -81,6 +82,7 @@ def open_variants(source: str | Path) -> Iterator[VariantFile]:
             yield variants
         return
     path = check_input(Path(source), VariantError, "standard input is read with -: bcftools view ... | mfd ... -")
+    name = str(path) if is_url(name) else name
     with path.open("rb") as file:
         magic = file.read(18)
     packed = magic[:2] == b"\x1f\x8b"

@@ -23,6 +23,7 @@ from mfd_cli.base.files import sha256_of, whole_files
 from mfd_cli.base.locks import orphans
 from mfd_cli.base.notebook import facts_table, one_line
 from mfd_cli.base.stored_json import read_stored, write_stored
+from mfd_cli.base.urls import without_secrets
 from mfd_cli.core.backbones import BACKBONES
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metadata import MetadataEncoder
@@ -100,7 +101,7 @@ def save_run(run: Run) -> None:
         stored = {
             "format": FORMAT,
             "version": VERSION,
-            "configuration": run.config.model_dump(mode="json"),
+            "configuration": without_secrets(run.config.model_dump(mode="json")),
             "model": run.model.settings.model_dump(mode="json"),
             "metadata": run.model.metadata.to_json(),
             "tracks": [asdict(track) for track in run.tracks],

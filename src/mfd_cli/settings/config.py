@@ -38,7 +38,7 @@ class DataConfig(Node):
     """Where things are."""
 
     fasta: Text | None = Field(
-        None, description="reference genome: FASTA, plain, gzip or bgzip", examples=["genome.fa.gz"]
+        None, description="reference genome: FASTA, plain, gzip or bgzip; a file or a URL", examples=["genome.fa.gz"]
     )
     metadata: Text | None = Field(
         None, description="table of tracks, one row per file, tab-separated with a header", examples=["metadata.tsv"]
@@ -54,7 +54,7 @@ class TracksConfig(Node):
     """Which columns of the metadata table say what."""
 
     id: Text = Field("File accession", description="column with a unique name per track")
-    path: Text = Field("File path", description="column with the file of each track, relative to the table")
+    path: Text = Field("File path", description="column with the file of each track, relative to the table, or its URL")
     kind: Text | None = Field(
         None, description="column saying peaks or signal; without it the file name decides", examples=["Kind"]
     )

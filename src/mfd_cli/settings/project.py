@@ -13,8 +13,10 @@ from typing import Any
 from pydantic import Field
 
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.base.fetched import fetched
 from mfd_cli.base.files import check_input
 from mfd_cli.base.notebook import one_line
+from mfd_cli.base.urls import is_url, written
 from mfd_cli.settings.config import Config, Node
 from mfd_cli.settings.parse import option_of, parse_config
 
@@ -52,8 +54,14 @@ class Project(Node):
 
 
 def located(folder: Path, name: str) -> Path:
-    """Return a path that is relative to a folder. A URL stays as it is, so that `check_input` can say what it is."""
-    return Path(name) if re.match("[A-Za-z][A-Za-z0-9+.-]+:", name) else folder / name
+    """Return a path that is relative to a folder; of a URL where its content lies.
+
+    A URL that has not been fetched stays as it is, so that `check_input` can say so.
+    """
+    if not is_url(name):
+        return folder / name
+    found = fetched(name)
+    return found.path if found is not None else Path(name)
 
 
 @contextmanager
@@ -93,10 +101,15 @@ def load_project(
     options = {key: f"--set {override}" for (key, _), override in zip(settings, overrides)}
     for key, value in (flags or {}).items():
         if value is not None:
-            _put(tree, key, str(value.absolute()) if isinstance(value, Path) else value)
+            _put(tree, key, _as_text(value) if isinstance(value, Path) else value)
             options[key] = ""
     config = parse_config(tree, path, lines, options)
     return Project(config=config, folder=path.parent, file=path if path.is_file() else None, options=options)
+
+
+def _as_text(path: Path) -> str:
+    """Return a path of the command line as it may stand in a file elsewhere."""
+    return written(path) if is_url(path) else str(path.absolute())
 
 
 def _read_text(path: Path) -> str:

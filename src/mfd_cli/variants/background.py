@@ -27,6 +27,7 @@ from mfd_cli.base.errors import RunError, VariantError
 from mfd_cli.base.files import sha256_of, whole_file
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
+from mfd_cli.base.urls import name_of
 from mfd_cli.engine.jobs import HERE, Piece, ShardSummary, Workplace, at_work
 from mfd_cli.engine.parts import Columns
 from mfd_cli.formats.vcf_reader import open_variants
@@ -177,7 +178,7 @@ def background(
     rng, missing = np.random.default_rng(seed), 0
     if source is not None:
         known = known_variants(source, genome)
-        variants, origin = [known[i] for i in evenly(len(known), count)], f"variants of {Path(source).name}"
+        variants, origin = [known[i] for i in evenly(len(known), count)], f"variants of {name_of(source)}"
     elif match is not None:
         variants = draw_like(spectrum(known_variants(match, genome), genome), genome, count, rng)
         missing, origin = count - len(variants), f"random substitutions in the contexts of {Path(match).name}"

@@ -18,7 +18,7 @@ from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.panel import panel_of, panel_variances
-from mfd_cli.settings.names import DEBIASED
+from mfd_cli.settings.names import DEBIASED, SHARED
 from mfd_cli.variants.changes import LatentChanges, Placement
 
 
@@ -73,11 +73,12 @@ class Member:
         self.variances = panel_variances(run, self.panel, self._parts())
 
     def _parts(self) -> dict[str, list[str]]:
-        """Return the parts whose deviations are told, name -> groups. What is left without the technical groups is as uncertain
-        as these are, since all parts add up to the logit."""
+        """Return the parts whose deviations are told, name -> groups: each group's, and what is left without the technical ones."""
         technical = self.run.model.settings.technical
         groups = self.panel.head.groups
-        return {group: [group] for group in groups} | {DEBIASED: [group for group in groups if group in technical]}
+        return {group: [group] for group in groups} | {
+            DEBIASED: [SHARED, *(group for group in groups if group not in technical)]
+        }
 
     def _levels(self) -> tuple[list[str], Floats]:
         """Return the name `level.FACTOR=LEVEL` and the direction over the whole latent of every level of a training track."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mfd_cli.base.errors import OutputError, VariantError
+from mfd_cli.base.urls import name_of
 from mfd_cli.formats.h5ad import check_h5ad
 from mfd_cli.formats.tables import parquet_name
 from mfd_cli.genome.genes import Elements, Genes
@@ -95,7 +96,7 @@ def output_places(source: str | Path, options: ScoreOptions) -> ScoreFiles:
         _check_index_of_type(options.index, kind or "v", piped=True)
         return distinct(ScoreFiles(None, options.table, options.skipped, kind or "v", h5ad))
     if output is None:
-        name = "stdin" if str(source) == "-" else Path(source).name
+        name = "stdin" if str(source) == "-" else name_of(source)
         output = f"{_stem(name)}.mfd{SUFFIX_OF_TYPE[kind or 'z']}"
     vcf = Path(output)
     kind = kind or _type_by_name(vcf)
