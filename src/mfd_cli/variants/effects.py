@@ -73,7 +73,7 @@ class Member:
         self.variances = panel_variances(run, self.panel, self._parts())
 
     def _parts(self) -> dict[str, list[str]]:
-        """Return the parts whose deviations are told, name -> groups: each group's, and what is left without the technical ones."""
+        """Return the parts whose deviations are told, name -> groups: each group, and all but the technical ones."""
         technical = self.run.model.settings.technical
         groups = self.panel.head.groups
         return {group: [group] for group in groups} | {
