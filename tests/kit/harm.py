@@ -269,19 +269,9 @@ def in_process(words: Sequence[str], folder: Path) -> Outcome:
 
 
 def in_subprocess(words: Sequence[str], folder: Path) -> Outcome:
-    """The same in a process of its own; one that does not import everything again, but in `make soak`."""
-    if not SOAK:
-        done = warm.run(["-m", "mfd_cli", *words], folder, timeout=LIMIT * 2)
-        return Outcome(done.returncode, done.stderr, done.stdout)
-    cold = subprocess.run(
-        [sys.executable, "-m", "mfd_cli", *words],
-        cwd=folder,
-        capture_output=True,
-        timeout=LIMIT * 2,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-    )
-    return Outcome(cold.returncode, *(text.decode("utf-8", "replace") for text in (cold.stderr, cold.stdout)))
+    """The same in a process of its own."""
+    done = warm.run(["-m", "mfd_cli", *words], folder, timeout=LIMIT * 2)
+    return Outcome(done.returncode, done.stderr, done.stdout)
 
 
 def snapshot(folder: Path) -> dict[str, str]:

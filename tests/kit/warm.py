@@ -1,8 +1,8 @@
 """`mfd` in a process of its own without the two seconds that importing torch takes: the process is a fork of one that has it.
 
-It is a process as any other: its own arguments, folder, environment, standard streams and signals, and an end that a shell would
-see. Only the imports are not its own. What is about them, about memory, or about how the program is started has to start it
-itself. tests/whole/test_cli.py starts every command so, and `make soak` all of them.
+It is a process as any other: its own arguments, folder, environment, standard streams and signals, and an end that a shell
+would see. Only the imports are not its own. A test that is about them, about memory, or about how the program is started has to
+start it itself. tests/whole/test_cli.py starts every command so; with MFD_SOAK (`make soak`) nothing here is a fork.
 
 This file is the server too: `python warm.py NUMBER` serves the socket of that number.
 """
@@ -37,7 +37,7 @@ class Started:
 
     def __init__(self, server: socket.socket, words: Sequence[str], folder: Path, stdin: str) -> None:
         self.server, self.words = server, list(words)
-        self.streams: list[IO[bytes]] = [tempfile.TemporaryFile() for _ in range(3)]
+        self.streams: list[IO[bytes]] = [tempfile.TemporaryFile() for _ in range(3)]  # noqa: SIM115
         self.streams[0].write(stdin.encode())
         self.streams[0].seek(0)
         request = {"words": self.words, "folder": str(folder), "environment": {**os.environ, **ENVIRONMENT}}
@@ -116,20 +116,33 @@ def server() -> socket.socket:
     return ours
 
 
-def start(words: Sequence[str], folder: Path, stdin: str = "") -> Started:
+def start(words: Sequence[str], folder: Path, stdin: str = "") -> Started | subprocess.Popen[bytes]:
     """Start `python words` in a folder: a script and its arguments, or `-m` and a module."""
-    return Started(server(), words, folder, stdin)
+    if "MFD_SOAK" not in os.environ:
+        return Started(server(), words, folder, stdin)
+    with tempfile.TemporaryFile() as given:
+        given.write(stdin.encode())
+        given.seek(0)
+        return subprocess.Popen(
+            [sys.executable, *words],
+            cwd=folder,
+            env={**os.environ, **ENVIRONMENT},
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
 
-def run(
-    words: Sequence[str], folder: Path, stdin: str = "", timeout: float = 300
-) -> subprocess.CompletedProcess[str]:
+def run(words: Sequence[str], folder: Path, stdin: str = "", timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Run `python words` to its end, as subprocess.run does with its output captured as text."""
     started = start(words, folder, stdin)
-    said, told = started.communicate(timeout)
-    return subprocess.CompletedProcess(
-        list(words), started.wait(0), *(text.decode("utf-8", "replace") for text in (said, told))
-    )
+    try:
+        said, told = (text.decode("utf-8", "replace") for text in started.communicate(timeout=timeout))
+    except subprocess.TimeoutExpired:
+        started.send_signal(signal.SIGKILL)
+        raise
+    assert started.returncode is not None
+    return subprocess.CompletedProcess(list(words), started.returncode, said, told)
 
 
 # -- the server --------------------------------------------------------------------------------------------------------

@@ -102,25 +102,12 @@ def fresh(template: Path, folder: Path, command: Command) -> Path:
 
 
 def run(moment: int, words: tuple[str, ...], project: Path) -> subprocess.CompletedProcess[str]:
-    if not harm.SOAK:
-        return warm.run([AT, str(moment), *words], project)
-    command = [sys.executable, AT, str(moment), *words]
-    return subprocess.run(command, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    return warm.run([AT, str(moment), *words], project)
 
 
 def killed_after(seconds: float, number: int, words: tuple[str, ...], project: Path) -> tuple[int, bytes]:
     """How a command ends that gets a signal after a while: its exit code, and what it said on standard error."""
-    process = (
-        subprocess.Popen(
-            [sys.executable, AT, "0", *words],
-            cwd=project,
-            env=ENVIRONMENT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        if harm.SOAK
-        else warm.start([AT, "0", *words], project)
-    )
+    process = warm.start([AT, "0", *words], project)
     time.sleep(seconds)
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
