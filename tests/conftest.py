@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # Tests run side by side: one thread each. `make test-isa` asks for two, which is another machine: sums come in another order.
@@ -21,15 +22,20 @@ from mfd_cli.runs.folder import Run, load_run
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
+# Long pauses between collections of garbage: what libraries keep for ever would be looked through again and again.
+gc.set_threshold(20_000, 20, 20)
+
+LONG_FILES = ("test_shapes", "test_bad_inputs", "test_cli", "test_processes", "test_disentangling", "test_crashes")
+"""Files that take longest of all, longest first."""
 LONG_ROOMS = ("whole", "training", "engine", "cli", "view", "evaluation", "explain", "simulate")
-"""Rooms of tests whose files take longest, longest first. `make test` deals whole files to its workers in this order, so that
-what a file sets up is set up once, and no worker is left with a long file at the end."""
+"""Rooms of tests whose other files take longest, longest first. `make test` deals whole files to its workers in this order,
+so that what a file sets up is set up once, and no worker is left with a long file at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the rooms that take longest come first; those marked gpu are skipped where there is no CUDA device."""
-    rank = {room: number for number, room in enumerate(LONG_ROOMS)}
-    items.sort(key=lambda item: rank.get(item.path.parent.name, len(rank)))
+    """Tests of the files and rooms that take longest come first; those marked gpu are skipped without a CUDA device."""
+    rank = {name: number for number, name in enumerate((*LONG_FILES, *LONG_ROOMS))}
+    items.sort(key=lambda item: rank.get(item.path.stem, rank.get(item.path.parent.name, len(rank))))
     for item in items:
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))

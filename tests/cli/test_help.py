@@ -78,6 +78,7 @@ def test_every_example_works_inside_a_project(
     line: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(qc, "FEWEST_IN_BLOCK", 1)  # the project has a small test contig
+    monkeypatch.setattr(qc, "STEPS", 40)  # which level fits best is test_qc's
     folder = tmp_path / "p"
     shutil.copytree(project, folder)
     _, name, *words = shlex.split(line)

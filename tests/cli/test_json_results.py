@@ -101,6 +101,7 @@ def test_every_command_is_tried() -> None:
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_prints_one_document(name: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qc, "FEWEST_IN_BLOCK", 1)  # the project has a small test contig
+    monkeypatch.setattr(qc, "STEPS", 40)  # which level fits best is test_qc's
     prepared(name, project)
     done = in_process([name, *LINES[name], "--json"], project)
     assert done.code == 0, done.told

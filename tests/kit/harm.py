@@ -7,6 +7,7 @@ read. test_bad_inputs.py runs all of them; harm_*.py hold the kinds.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gzip
 import hashlib
@@ -17,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +28,8 @@ from typing import Any, Literal
 import numpy as np
 import pyBigWig
 import pysam
+
+from kit import warm
 
 Expected = Literal["refused", "read", "either"]
 LONGEST = 700
@@ -126,6 +130,26 @@ METADATA = [
 
 def good_project(folder: Path) -> None:
     """FASTA, four peak tracks, a bigWig, a table, an mfd.toml, a VCF; everything small and right."""
+    shutil.copytree(good_template(), folder, dirs_exist_ok=True)
+
+
+@cache
+def templates() -> Path:
+    """A folder for what is made once and copied; it goes with this process."""
+    folder = Path(tempfile.mkdtemp(prefix="mfd-templates-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def good_template() -> Path:
+    """The good project that all others are copies of."""
+    make_good_project(templates() / "good")
+    return templates() / "good"
+
+
+def make_good_project(folder: Path) -> None:
+    """Write the files of the good project."""
     rng = np.random.default_rng(7)
     (folder / "tracks").mkdir(parents=True)
     sequences = {name: "".join(rng.choice(list("ACGT"), length)) for name, length in CONTIGS.items()}
@@ -169,10 +193,18 @@ def wrapped(text: str, width: int = 60) -> str:
 
 def trained_project(folder: Path) -> None:
     """The same, preprocessed and trained for a moment."""
+    shutil.copytree(trained_template(), folder, dirs_exist_ok=True)
+
+
+@cache
+def trained_template() -> Path:
+    """The trained project that all others are copies of."""
+    folder = templates() / "trained"
     good_project(folder)
     for words in (["preprocess", "-q", "--threads", "1"], ["train", "-q", "--gpus", "0", "--threads", "1"]):
         done = in_process(words, folder)
         assert done.code == 0, done.told
+    return folder
 
 
 def new_dataset(folder: Path) -> None:
@@ -238,15 +270,8 @@ def in_process(words: Sequence[str], folder: Path) -> Outcome:
 
 def in_subprocess(words: Sequence[str], folder: Path) -> Outcome:
     """The same in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "mfd_cli", *words],
-        cwd=folder,
-        capture_output=True,
-        timeout=LIMIT * 2,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-    )
-    return Outcome(done.returncode, *(text.decode("utf-8", "replace") for text in (done.stderr, done.stdout)))
+    done = warm.run(["-m", "mfd_cli", *words], folder, timeout=LIMIT * 2)
+    return Outcome(done.returncode, done.stderr, done.stdout)
 
 
 def snapshot(folder: Path) -> dict[str, str]:

@@ -227,6 +227,7 @@ def test_the_result_says_what_was_added(template: Path) -> None:
 @pytest.mark.parametrize("words", [["evaluate"], ["explain", "--factor", "all"], ["verify", "mixed-more"], ["qc"]])
 def test_commands_read_the_new_run(project: Path, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mfd_cli.evaluation.qc.FEWEST_IN_BLOCK", 1)
+    monkeypatch.setattr("mfd_cli.evaluation.qc.STEPS", 40)  # which level fits best is test_qc's
     more = [] if words[0] == "verify" else ["--run", "mixed-more", *CPU]
     done = in_process([*words, *more], project)
     assert done.code == 0 and "Traceback" not in done.told, done.told

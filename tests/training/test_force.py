@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kit import harm, tiny
+from kit import harm, tiny, warm
 from kit.places import TESTS
 from mfd_cli.runs.folder import load_last, load_run
 
@@ -101,9 +98,7 @@ def test_odd_things_in_the_run_folder_are_replaced_too(template: Path, tmp_path:
 
 def killed_at(moment: int, folder: Path, *words: str) -> int:
     """`mfd train`, killed before the N-th moment at which something reaches the disk for good; its exit code."""
-    command = [sys.executable, str(TESTS / "kit/crash_at.py"), str(moment), *CPU, *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=120).returncode
+    return warm.run([str(TESTS / "kit/crash_at.py"), str(moment), *CPU, *words], folder, timeout=120).returncode
 
 
 @pytest.mark.parametrize("older_state", ["the last", "the first"])

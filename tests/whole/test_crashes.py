@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit import harm
+from kit import harm, warm
 from kit.places import TESTS
 from mfd_cli.base.errors import OutputError
 from mfd_cli.base.files import whole_folder
@@ -30,7 +30,7 @@ from mfd_cli.dataset.folder import open_dataset
 from mfd_cli.runs.folder import load_run
 from mfd_cli.runs.info import verify
 
-AT = [sys.executable, str(TESTS / "kit" / "crash_at.py")]
+AT = str(TESTS / "kit" / "crash_at.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -102,9 +102,17 @@ def fresh(template: Path, folder: Path, command: Command) -> Path:
 
 
 def run(moment: int, words: tuple[str, ...], project: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*AT, str(moment), *words], cwd=project, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
-    )
+    return warm.run([AT, str(moment), *words], project)
+
+
+def killed_after(seconds: float, number: int, words: tuple[str, ...], project: Path) -> tuple[int, bytes]:
+    """How a command ends that gets a signal after a while: its exit code, and what it said on standard error."""
+    process = warm.start([AT, "0", *words], project)
+    time.sleep(seconds)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode is not None
+    return process.returncode, said
 
 
 def made(project: Path, command: Command) -> dict[str, bytes]:
@@ -183,17 +191,9 @@ def test_killed_at_any_time(name: str, template: Path, references: dict[str, Ref
     for turn in range(30 if harm.SOAK else 1):
         number = (signal.SIGTERM, signal.SIGKILL)[turn % 2]
         project = fresh(template, tmp_path / f"time-{turn}", COMMANDS[name])
-        process = subprocess.Popen(
-            [*AT, "0", *COMMANDS[name].words],
-            cwd=project,
-            env=ENVIRONMENT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        time.sleep(told.seconds * rng.uniform(0.35, 1.0))
-        process.send_signal(number)
-        _, said = process.communicate(timeout=60)
-        assert process.returncode in (0, -number, 128 + number), said
+        seconds = told.seconds * rng.uniform(0.35, 1.0)
+        code, said = killed_after(seconds, number, COMMANDS[name].words, project)
+        assert code in (0, -number, 128 + number), said
         assert b"Traceback" not in said
         check_whole(name, project, told)
         check_again(name, project, told)

@@ -221,6 +221,7 @@ def strongest_stretch(values: np.ndarray, width: int) -> int:
 
 _FONT = FontProperties(family="DejaVu Sans Mono", weight="bold")
 _LETTERS = {base: TextPath((0, 0), base, size=1, prop=_FONT) for base in "ACGT"}
+_BOXES = {base: letter.get_extents() for base, letter in _LETTERS.items()}
 
 
 def draw_logo(axes: Axes, heights: np.ndarray | Sequence[Sequence[float]]) -> None:
@@ -238,7 +239,8 @@ def draw_logo(axes: Axes, heights: np.ndarray | Sequence[Sequence[float]]) -> No
             up, down = (up + height, down) if height > 0 else (up, down + height)
     for base, paths in letters.items():  # one patch a base: a patch a letter takes a second for some logos
         if paths:
-            axes.add_patch(PathPatch(Outline.make_compound_path(*paths), color=BASE_COLOURS[base], linewidth=0))
+            # As an artist: a patch would be asked for the extents of all its curves, and the limits are set below.
+            axes.add_artist(PathPatch(Outline.make_compound_path(*paths), color=BASE_COLOURS[base], linewidth=0))
     tops, bottoms = np.maximum(table, 0).sum(0), np.minimum(table, 0).sum(0)
     span = max(float(tops.max() - bottoms.min()), 1e-9)
     axes.set_xlim(-0.5, table.shape[1] - 0.5)
@@ -249,7 +251,6 @@ def draw_logo(axes: Axes, heights: np.ndarray | Sequence[Sequence[float]]) -> No
 
 def _letter(base: str, position: int, bottom: float, height: float) -> Outline:
     """Return the outline of one letter of a logo, stretched to a height."""
-    path = _LETTERS[base]
-    box = path.get_extents()
+    path, box = _LETTERS[base], _BOXES[base]
     scale = Affine2D().translate(-box.x0, -box.y0).scale(0.9 / box.width, height / box.height)
     return path.transformed(scale.translate(position - 0.45, bottom))
