@@ -184,7 +184,7 @@ def test_an_interrupted_run_is_taken_up(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         preprocess(project, threads=1, progress=stop)
     assert not project.dataset.exists()
-    work = tmp_path / ".dataset.work"
+    work = tmp_path / ".dataset.parts"
     before = {path: path.stat().st_mtime_ns for path in work.glob("*.npy")}
     assert len(before) == 4
     (tmp_path / "tracks" / "a.bed").write_text("chr1\t0\t256\n")  # this one has to be read again

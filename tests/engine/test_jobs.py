@@ -22,7 +22,7 @@ from mfd_cli.base.errors import OutputError, RunError
 from mfd_cli.base.locks import claims
 from mfd_cli.engine import jobs
 from mfd_cli.engine import parts as parts_module
-from mfd_cli.engine.jobs import HERE, Piece, ShardSummary, WorkerLost, Workplace, at_work
+from mfd_cli.engine.jobs import HERE, Piece, ShardMade, ShardSummary, WorkerLost, Workplace, at_work
 from mfd_cli.engine.local import local_processes
 from mfd_cli.engine.parts import Parts, parts_folder
 
@@ -39,7 +39,9 @@ def result(job: Squares, place: Path | None, workplace: Workplace = HERE, of: li
 
 def shard(job: Squares, place: Path, number: int, shards: int, workplace: Workplace = HERE) -> ShardSummary:
     with at_work(job, job.here, place, replace(workplace, shard=(number, shards), command={"words": ["x"]})) as work:
-        return work.make_shard(place, pieces())
+        with pytest.raises(ShardMade) as made:
+            work.make_shard(place, pieces())
+        return made.value.summary
 
 
 @pytest.fixture(autouse=True)

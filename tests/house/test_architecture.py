@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "experiments": TABLES,
     "enrichment": READING,
     "simulate": READING,
-    "dataset": READING | {"core", "experiments"},
+    "dataset": READING | {"core", "engine", "experiments"},
     "runs": READING | {"core", "engine", "experiments", "dataset"},
     "evaluation": TRAINED | {"enrichment"},
     "explain": TRAINED,

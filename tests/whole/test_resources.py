@@ -79,7 +79,7 @@ def test_a_full_disk(name: str, template: Path, tmp_path: Path) -> None:
     assert done.returncode == 2, done.stderr
     last = [line for line in done.stderr.splitlines() if not line.startswith("hint")][-1]
     assert last.startswith("mfd: error: ") and "no space left" in last
-    assert ".work" in done.stdout or not [line for line in done.stdout.splitlines() if "/OUT/" in line]
+    assert ".parts" in done.stdout or not [line for line in done.stdout.splitlines() if "/OUT/" in line]
 
 
 @DISK

@@ -9,6 +9,7 @@ import pytest
 
 from kit.harm import in_process, snapshot, trained_project
 from mfd_cli.predictions import embed, predict
+from mfd_cli.runs import at_work
 from mfd_cli.variants import background, records, saturate
 
 CPU = ["--gpus", "0", "--threads", "1", "-q"]
@@ -19,6 +20,7 @@ LINES = {
     "score-variants": ["score-variants", "input.vcf", "-o", "OUT.vcf.gz", "--per-track"],
     "saturate": ["score-variants", "--saturate", "chr2:900-2500", "-o", "OUT.parquet"],
     "background": ["background", "-n", "100"],
+    "evaluate": ["evaluate", "--beside", "other", "--kmer", "-o", "OUT"],
 }
 """Words of each command, and OUT where its result goes."""
 
@@ -27,6 +29,7 @@ LINES = {
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shared") / "p"
     trained_project(folder)
+    assert in_process(["train", "--run", "other", "--seed", "2", *CPU], folder).code == 0
     lines = [f"chr{1 + n % 2}\t{300 * n}\t{300 * n + 100 + 7 * n}\tr{n}" for n in range(1, 20)]
     (folder / "regions.bed").write_text("\n".join(lines) + "\n")
     return folder
@@ -40,6 +43,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "CHUNK", 4)
     monkeypatch.setattr(background, "CHUNK", 30)
     monkeypatch.setattr(saturate, "PIECE", 3)
+    monkeypatch.setattr(at_work, "PIECE", 20)
 
 
 def copied(template: Path, folder: Path) -> Path:
@@ -79,6 +83,21 @@ def test_the_same_bytes_by_one_process_by_two_and_by_shards(name: str, template:
     done = in_process(["gather", result, "-q"], shards)
     assert done.code == 0, done.told
     assert snapshot(shards) == expected
+
+
+def test_track_files_are_read_by_shards(template: Path, tmp_path: Path) -> None:
+    folder = copied(template, tmp_path / "p")
+    words = ["preprocess", "--dataset", "again", "-q"]
+    assert in_process([*words, "--shard", "3/3"], folder).code == 0
+    assert in_process([*words, "--shard", "1/3"], folder).code == 0
+    done = in_process(["gather", "again"], folder)
+    assert done.code == 2 and "2 tracks have not been read: two.narrowPeak, five.bw" in done.told
+    assert in_process([*words, "--shard", "2/3"], folder).code == 0
+    done = in_process([*words, "--set", "bins.min_overlap=100", "--shard", "2/3"], folder)
+    assert done.code == 2 and "another bins.min_overlap" in done.told
+    done = in_process(["gather", "again"], folder)
+    assert done.code == 0, done.told
+    assert snapshot(folder / "again") == snapshot(template / "dataset") and not (folder / ".again.parts").exists()
 
 
 def test_a_gathering_is_told_what_does_not_fit(template: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@
     ├── RunError                the run folder
     └── OutputError             something is in the way of writing
 
-Everything else that is raised is a bug of ours: exit code 1.
+Everything else that is raised is a bug of ours: exit code 1. Only `Ended` is no error.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import os
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from mfd_cli.base.urls import is_url, shown
 
@@ -109,6 +110,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if match:
         return f"; did you mean {words[match[0]]}?"
     return f"; known: {few(sorted(words.values()), 20)}" if words else ""
+
+
+class Ended(Exception):
+    """A command has ended well without its result, as one that makes a share of the work does: `summary` says what it made."""
+
+    def __init__(self, summary: Any) -> None:
+        super().__init__(*summary.lines())
+        self.summary = summary
 
 
 def few(names: Iterable[str], most: int = 5) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from mfd_cli import __version__
+from mfd_cli.base.errors import Ended
 from mfd_cli.cli.completion import ASKED_BY_BASH, INSTRUCTION, answer_bash
 from mfd_cli.cli.ending import ended
 from mfd_cli.cli.enrichment import enrich_command
@@ -26,6 +27,7 @@ from mfd_cli.cli.projects import (
     settings_command,
     simulate_command,
 )
+from mfd_cli.cli.shared import say_result
 from mfd_cli.cli.training import add_tracks_command, train_command
 from mfd_cli.cli.variants import IndexAlone, background_command, score_variants_command
 from mfd_cli.cli.view import view_command
@@ -105,6 +107,10 @@ def _run(as_json: bool) -> None:
 
     With --json a command line that cannot be understood is an error as any other; otherwise typer shows it, with the usage.
     """
-    exit_code = app(prog_name="mfd", standalone_mode=not as_json)
+    try:
+        exit_code = app(prog_name="mfd", standalone_mode=not as_json)
+    except Ended as end:
+        say_result(end.summary, as_json)
+        return
     if exit_code:
         sys.exit(exit_code)

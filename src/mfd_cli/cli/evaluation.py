@@ -31,9 +31,11 @@ from mfd_cli.cli.shared import (
     say_result,
     split_named,
 )
+from mfd_cli.cli.workplace import Address, AllGpus, EngineName, Shard, Workers, threads_of, workplace_of
 
 
 def evaluate_command(
+    context: typer.Context,
     config: ConfigFile = None,
     sets: Sets = None,
     dataset: DatasetFolder = None,
@@ -50,7 +52,11 @@ def evaluate_command(
         bool, typer.Option("--probes/--no-probes", help="Measure independence with fresh probes.")
     ] = True,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: RUN/evaluation-SPLIT]")] = None,
-    gpus: Gpus = None,
+    workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = "auto",
+    shard: Shard = None,
+    gpus: AllGpus = None,
     threads: Threads = None,
     batch_size: BatchSize = 256,
     force: Force = False,
@@ -62,7 +68,8 @@ def evaluate_command(
     from mfd_cli.evaluation.evaluate import evaluate
     from mfd_cli.runs.folder import load_run, shortest_names
 
-    model = opened(config, sets, dataset, run, threads, gpus)
+    workplace, gpus = workplace_of(context, workers, engine, address, shard, gpus)
+    model = opened(config, sets, dataset, run, threads_of(workplace, threads), gpus)
     folder = output or model.project.run / f"evaluation-{split}"
     with Display(quiet) as display:
         result = evaluate(
@@ -76,6 +83,7 @@ def evaluate_command(
             probes=probes,
             device=model.device,
             batch_size=batch_size,
+            workplace=workplace,
             progress=display,
         )
     if as_json:

@@ -26,6 +26,7 @@ from mfd_cli.cli.shared import (
     say_json,
     say_result,
 )
+from mfd_cli.cli.workplace import Shard, workplace_of
 
 if TYPE_CHECKING:
     from mfd_cli.settings.project import Project
@@ -233,6 +234,7 @@ def simulate_command(
 
 
 def preprocess_command(
+    context: typer.Context,
     config: ConfigFile = None,
     sets: Sets = None,
     fasta: Fasta = None,
@@ -240,6 +242,7 @@ def preprocess_command(
     dataset: DatasetFolder = None,
     seed: Seed = None,
     threads: Threads = None,
+    shard: Shard = None,
     force: Force = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -254,8 +257,9 @@ def preprocess_command(
     if dry_run:
         say_result(plan_preprocess(project, force=force), as_json)
         return
+    workplace, _ = workplace_of(context, shard=shard)
     with Display(quiet) as display:
-        summary = preprocess(project, force=force, threads=threads, progress=display)
+        summary = preprocess(project, force=force, threads=threads, workplace=workplace, progress=display)
     if as_json:
         say_json({"folder": project.dataset, **summary.to_json()})
     else:

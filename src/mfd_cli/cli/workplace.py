@@ -44,7 +44,12 @@ _gathering: ContextVar[bool] = ContextVar("gathering", default=False)
 
 
 def workplace_of(
-    context: typer.Context, workers: int | None, engine: str, address: str, shard: str | None, gpus: int | None
+    context: typer.Context,
+    workers: int | None = None,
+    engine: str = "local",
+    address: str = "auto",
+    shard: str | None = None,
+    gpus: int | None = None,
 ) -> tuple[Workplace, int | None]:
     """Return where a command's work is done, and how many GPUs the command itself uses (None: one if there is one).
 

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfd_cli.base.arrays import Ints
-from mfd_cli.base.errors import InputErrors, MfdError, RegionError, few
-from mfd_cli.base.files import sha256_of, whole_file, write_json
+from mfd_cli.base.errors import InputErrors, MfdError, OutputError, RegionError, few
+from mfd_cli.base.files import mark_folder, sha256_of, whole_file, write_json
 from mfd_cli.base.os_signals import end_with_parent, stop_signals, without_interrupts
 from mfd_cli.base.progress import Progress
 from mfd_cli.experiments.sources import Source
@@ -61,12 +61,14 @@ class Parsed:
 class Parsing:
     """What is the same for every track file: how peaks become labels, and where intermediates lie.
 
-    `plan` is a digest of all but the input that an intermediate depends on.
+    `plan` is a digest of all but the input that an intermediate depends on. With `gather` files are taken over and none is
+    parsed.
     """
 
     lengths: Mapping[str, int]
     min_overlap: int
     work: Path
+    gather: bool = False
 
     @property
     def plan(self) -> str:
@@ -93,15 +95,26 @@ class PoolResults:
             self.errors[index] = error
 
 
-def parse_tracks(
-    sources: Sequence[Source], genome: Genome, config: Config, work: Path, threads: int, progress: Progress | None
-) -> list[Parsed]:
-    """Parse every track file with a pool of processes, taking over what an earlier run left in `work`.
+class NotParsed(MfdError):
+    """A track file that another command was to parse."""
 
-    Raises InputErrors naming every faulty file, or the one error; MfdError where a process was killed.
+
+def parse_tracks(
+    sources: Mapping[int, Source],
+    genome: Genome,
+    config: Config,
+    work: Path,
+    threads: int,
+    progress: Progress | None,
+    gather: bool = False,
+) -> dict[int, Parsed]:
+    """Parse track files, given by their numbers, with a pool of processes, taking over what an earlier run left in `work`.
+
+    With `gather` all must have been parsed; OutputError names those that were not. Raises InputErrors naming every faulty file,
+    or the one error; MfdError where a process was killed.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    parsing, done = Parsing(genome.lengths, config.bins.min_overlap, work), PoolResults()
+    mark_folder(work)
+    parsing, done = Parsing(genome.lengths, config.bins.min_overlap, work, gather), PoolResults()
     # Signals wait for the file that is being read: a process that is half started would outlive us and complain.
     with stop_signals() as stopped:
         try:
@@ -112,7 +125,7 @@ def parse_tracks(
                         progress("reading tracks", len(done.parsed) + len(done.errors), len(sources))
         except (EOFError, OSError, BrokenProcessPool):
             if not stopped():  # signals from a terminal or a scheduler reach the workers too
-                left = [source.path.name for i, source in enumerate(sources) if i not in done.parsed]
+                left = [source.path.name for i, source in sources.items() if i not in done.parsed]
                 raise MfdError(
                     f"a process that read tracks was killed, perhaps for want of memory; not read: {few(left)}",
                     hint="--threads 1 takes less memory",
@@ -121,12 +134,18 @@ def parse_tracks(
         signal.raise_signal(stopped())
     if done.errors:
         ordered = [done.errors[index] for index in sorted(done.errors)]
+        if missing := [str(error.path) for error in ordered if isinstance(error, NotParsed)]:
+            raise OutputError(
+                f"{len(missing):,} tracks have not been read: {few(missing)}",
+                path=work,
+                hint="run the --shard commands that have not finished, then mfd gather again",
+            )
         raise ordered[0] if len(ordered) == 1 else InputErrors(ordered)
-    return [done.parsed[index] for index in range(len(sources))]
+    return {index: done.parsed[index] for index in sources}
 
 
 def parsed_in_pool(
-    sources: Sequence[Source], parsing: Parsing, threads: int, stopped: Callable[[], int]
+    sources: Mapping[int, Source], parsing: Parsing, threads: int, stopped: Callable[[], int]
 ) -> Generator[tuple[int, Future[Parsed]]]:
     """Yield the index of each source with its finished job, as they finish, until all are read or a signal has come."""
     context = get_context("forkserver")
@@ -137,7 +156,7 @@ def parsed_in_pool(
     with ProcessPoolExecutor(min(threads, len(sources)), context, end_with_parent) as pool:
         jobs = {
             pool.submit(parse_track, source.path, source.kind, parsing, index): index
-            for index, source in enumerate(sources)
+            for index, source in sources.items()
         }
         for job in as_completed(jobs):
             if stopped():
@@ -158,6 +177,8 @@ def parse_track(path: Path, kind: Kind, parsing: Parsing, index: int) -> Parsed:
         stored = json.loads(sidecar.read_text())
         if key.items() <= stored.items() and stored["output"] == sha256_of(file):
             return Parsed(file, digest, path.stat().st_size, **{name: stored[name] for name in COUNTS})
+    if parsing.gather:
+        raise NotParsed("has not been read", path=path.name)
     if kind == "signal":
         values: NDArray[Any] = bin_means(path, parsing.lengths)
         parsed = Parsed(file, digest, path.stat().st_size)

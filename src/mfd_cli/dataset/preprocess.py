@@ -1,18 +1,20 @@
 """`mfd preprocess`: FASTA, BED and bigWig files to the dataset folder.
 
-Shards are cut from intermediate files (`.DATASET.work/`, see parse_tracks.py), so that memory does not grow with the number
+Shards are cut from intermediate files (`.DATASET.parts/`, see parse_tracks.py), so that memory does not grow with the number
 of tracks or intervals. The same input gives the same bytes, whatever the number of workers.
 """
 
 from __future__ import annotations
 
-import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mfd_cli import __version__
 from mfd_cli.base.errors import MfdError, few
 from mfd_cli.base.files import check_output, sha256_of, whole_folder
 from mfd_cli.base.progress import Progress
@@ -26,6 +28,8 @@ from mfd_cli.dataset.parse_tracks import Mapped, Parsed, parse_tracks
 from mfd_cli.dataset.shards import TrainingTotals, labels_from
 from mfd_cli.dataset.states import runs_of
 from mfd_cli.dataset.summary import PreprocessSummary, summarise, unknown_contig_sentences
+from mfd_cli.engine.jobs import HERE, ShardMade, ShardSummary, Workplace
+from mfd_cli.engine.parts import Parts, parts_folder
 from mfd_cli.experiments.sources import controls_sentence
 from mfd_cli.settings.project import Project, errors_name
 
@@ -39,35 +43,60 @@ def preprocess(
     output: Path | None = None,
     force: bool = False,
     threads: int | None = None,
+    workplace: Workplace = HERE,
     progress: Progress | None = None,
 ) -> PreprocessSummary:
     """Write the dataset folder of a project (or `output`), using `threads` processes (None: all usable cores).
 
-    Raises InputErrors naming every faulty input, ConfigError for settings that do not fit them, OutputError where a
-    dataset is in the way and `force` is not set.
+    A shard of the work is every n-th track file; its `workplace` starts no workers. Raises InputErrors naming every faulty
+    input, ConfigError for settings that do not fit them, OutputError where a dataset is in the way and `force` is not set.
     """
-    folder = output or project.dataset
-    check_output(folder, force)
-    work = folder.with_name(f".{folder.name}.work")
+    started, folder = time.monotonic(), output or project.dataset
+    workplace.check_result(folder, force)
     with errors_name(project):
         inputs = check_inputs(project)
-        with removed_on_errors(work):
+        config, every = project.config, dict(enumerate(inputs.sources))
+        parts = Parts(parts_folder(folder), plan_of(inputs) if workplace != HERE else {})
+        with removed_on_errors(parts, workplace):
+            parse = partial(parse_tracks, genome=inputs.genome, config=config, work=parts.folder)
             workers = threads or usable_cores()
-            parsed = parse_tracks(inputs.sources, inputs.genome, project.config, work, workers, progress)
-            chosen = choose_bins(project.config, inputs.grid, inputs.usable, inputs.split_of)
+            if workplace.shard is not None:
+                parts.begin(workplace.command)
+                number, shards = workplace.shard
+                own = {index: source for index, source in every.items() if index % shards == number - 1}
+                made = parse(own, threads=workers, progress=progress)
+                parts.finish_shard(workplace.shard, {parsed.file.name: parsed.sha256 for parsed in made.values()})
+                seconds = round(time.monotonic() - started, 3)
+                raise ShardMade(ShardSummary(folder, workplace.shard, len(made), 0, len(every), seconds))
+            if workplace.gather:
+                parts.check_plan()
+            parsed = list(parse(every, threads=workers, progress=progress, gather=workplace.gather).values())
+            chosen = choose_bins(config, inputs.grid, inputs.usable, inputs.split_of)
             with whole_folder(folder) as temporary:
                 summary = write_dataset(temporary, inputs, parsed, chosen, progress)
-    shutil.rmtree(work, ignore_errors=True)
+    parts.remove()
     return summary
 
 
+def plan_of(inputs: Inputs) -> dict[str, Any]:
+    """Return what parsed tracks depend on besides their files, and which files those are."""
+    return {
+        "version of mfd": __version__,
+        "genome": inputs.genome.digest(),
+        "bins.min_overlap": inputs.project.config.bins.min_overlap,
+        "tracks": [source.name for source in inputs.sources],
+    }
+
+
 @contextmanager
-def removed_on_errors(work: Path) -> Iterator[None]:
-    """Remove the intermediate files where an input is faulty; after a kill they stay, and the next run takes them over."""
+def removed_on_errors(parts: Parts, workplace: Workplace) -> Iterator[None]:
+    """Remove the intermediate files where an input is faulty; after a kill they stay, and the next run takes them over. Those
+    of shards stay."""
     try:
         yield
     except MfdError:
-        shutil.rmtree(work, ignore_errors=True)
+        if workplace == HERE:
+            parts.remove()
         raise
 
 

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
-from mfd_cli.base.errors import MfdError, OutputError, few
+from mfd_cli.base.errors import Ended, MfdError, OutputError, few
 from mfd_cli.base.files import check_free, check_output
 from mfd_cli.base.locks import claim
 from mfd_cli.base.notebook import Told
@@ -74,7 +74,8 @@ Start = Callable[[Job, Parts], AbstractContextManager[Engine]]
 class Workplace:
     """Where the parts of a command are made: by `start`'s workers, or in this process where that is None.
 
-    `shard` (i, n): make every n-th part, beginning with the i-th, and no result. `gather`: take parts that are made, make none.
+    `shard` (i, n): make every n-th part, from the i-th on, and no result (see `ShardMade`). `gather`: take parts that are
+    made, make none.
     `command`: what makes the result of the parts, written beside them (see `Parts.begin`).
     """
 
@@ -107,16 +108,24 @@ class ShardSummary(Told):
     reused: int
     pieces: int
     seconds: float
-    warnings: tuple[str, ...] = ()
+    warnings: Sequence[str] = ()
 
     def lines(self) -> list[str]:
         """Return the summary as lines for the terminal."""
         number, shards = self.shard
         reused = f", of which {self.reused:,} were there already" if self.reused else ""
         return [
+            *(f"warning: {warning}" for warning in self.warnings),
             f"shard {number} of {shards}: {self.parts:,} of {self.pieces:,} parts made{reused}",
             f"when all shards have finished: mfd gather {self.result}",
         ]
+
+
+class ShardMade(Ended):
+    """The end of a command that makes one shard of the work: the parts are there, a result is not.
+
+    It is raised in place of what the function would return; `mfd` prints the summary and ends well.
+    """
 
 
 @dataclass
@@ -144,8 +153,11 @@ class Work:
         else:
             yield from ((item, self.parts.expect(piece.key, digest)) for item, piece, digest in self._digests(items))
 
-    def make_shard(self, result: Path, pieces: Iterable[Piece]) -> ShardSummary:
-        """Make the parts of this command's shard and say in their folder that they are made."""
+    def make_shard(self, result: Path, pieces: Iterable[Piece], warnings: Sequence[str] = ()) -> NoReturn:
+        """Make the parts of this command's shard, say in their folder that they are made, and raise ShardMade.
+
+        `warnings` may grow while pieces are taken.
+        """
         assert self.workplace.shard is not None, "this is the whole work"
         started, count = time.monotonic(), 0
         number, shards = self.workplace.shard
@@ -160,7 +172,8 @@ class Work:
         made = {self.parts.file(piece.key).name: digest for _, piece, digest in self._digests(own())}
         self.parts.finish_shard(self.workplace.shard, made)
         seconds = round(time.monotonic() - started, 3)
-        return ShardSummary(result, self.workplace.shard, len(made), self.reused, count, seconds)
+        summary = ShardSummary(result, self.workplace.shard, len(made), self.reused, count, seconds, tuple(warnings))
+        raise ShardMade(summary)
 
     def _made_here(self, piece: Piece) -> Columns:
         """Return a piece's columns: those of an interrupted run, or new ones, which are kept if they took a while."""
@@ -220,10 +233,14 @@ class Work:
 
 @contextmanager
 def at_work(
-    job: Job, here: Callable[[Any], Columns], result: Path | None, workplace: Workplace = HERE
+    job: Job,
+    here: Callable[[Any], Columns],
+    result: Path | None,
+    workplace: Workplace = HERE,
+    keeps: bool = True,
 ) -> Iterator[Work]:
     """Start a job's workers, for as long as the context lasts. Parts lie beside `result`; where that is None (a pipe) nothing
-    is kept, and what workers make lies in a temporary folder.
+    is kept, and what workers make lies in a temporary folder. Without `keeps` the parts of this process are not kept either.
 
     The parts are removed when the block ends well, and where the same command would end in the same error; a shard's stay.
     """
@@ -232,7 +249,7 @@ def at_work(
         parts = Parts(folder, job.plan if not workplace.gather else plan_to_gather(folder, job.plan))
         if workplace.gather:
             parts.check_plan()
-        keeps = result is not None and workplace.shard is None
+        keeps = keeps and result is not None
         try:
             with workplace.start(job, parts) if workplace.start and not workplace.gather else nullcontext() as engine:
                 yield Work(here, parts, workplace, engine, keeps)

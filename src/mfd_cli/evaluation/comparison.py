@@ -17,11 +17,12 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.core.predictor import Head, Predictor
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
+from mfd_cli.engine.jobs import Work
 from mfd_cli.evaluation.baselines import from_other_tracks, kmer_ridge
 from mfd_cli.evaluation.linear import Prediction
 from mfd_cli.evaluation.regressed_twin import regressed_twin
 from mfd_cli.evaluation.track_scores import Look, mean_of, rated, scores_of
-from mfd_cli.runs.at_work import kept_latents
+from mfd_cli.runs.at_work import gathered_latents
 from mfd_cli.runs.folder import Run
 
 KMERS = "k-mers"
@@ -40,10 +41,14 @@ class Reading:
     device: torch.device | str
     batch_size: int
     progress: Progress | None
+    work: Work
+    runs: Sequence[Run]
 
     def latents(self, run: Run) -> AbstractContextManager[LongArray]:
-        """Return the latents (bins, latent) that a run has of the bins, for as long as the context lasts."""
-        return kept_latents(run, self.dataset, self.bins, self.folder, self.device, self.batch_size, self.progress)
+        """Return the latents (bins, latent) that one of the runs has of the bins, for as long as the context lasts."""
+        number = next(number for number, each in enumerate(self.runs) if each is run)
+        shape = len(self.bins), run.model.settings.latent
+        return gathered_latents(self.work, number, shape, self.folder, self.progress)
 
     def scores(
         self, run: Run, prediction: Prediction, what: str, look: Look | None = None

@@ -24,7 +24,7 @@ import torch
 
 from mfd_cli.base.arrays import Doubles, Floats
 from mfd_cli.base.errors import DatasetError, few
-from mfd_cli.base.files import check_output, existing_parent, whole_folder, write_json
+from mfd_cli.base.files import existing_parent, whole_folder, write_json
 from mfd_cli.base.long_array import LongArray
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
@@ -34,6 +34,7 @@ from mfd_cli.core.predictor import Head, Predictor
 from mfd_cli.core.shares import covariance_of, variance_shares, whole_latent
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
+from mfd_cli.engine.jobs import HERE, Workplace, at_work
 from mfd_cli.evaluation.calibration import Reliability
 from mfd_cli.evaluation.calibration_picture import draw_calibration
 from mfd_cli.evaluation.comparison import (
@@ -63,7 +64,7 @@ from mfd_cli.evaluation.track_scores import (
 )
 from mfd_cli.formats.tables import write_parquet, write_tsv
 from mfd_cli.genome.grid import evenly
-from mfd_cli.runs.at_work import check_same_tracks, labels_of
+from mfd_cli.runs.at_work import LatentJob, LatentMaker, check_same_tracks, labels_of, latent_pieces
 from mfd_cli.runs.folder import Run
 from mfd_cli.settings.names import RESIDUAL
 
@@ -116,6 +117,7 @@ def evaluate(
     probes: bool = True,
     device: torch.device | str = "cpu",
     batch_size: int = 256,
+    workplace: Workplace = HERE,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a model on one split of a dataset, both strands averaged; with `output`, write the folder of tables.
@@ -132,21 +134,39 @@ def evaluate(
     tracks with enough positives, and all of the probes.
 
     Latents that are too large for memory lie in a file beside the output while this runs. Logits are made for some tracks
-    at a time, so memory does not grow with bins x tracks.
+    at a time, so memory does not grow with bins x tracks. `workplace` says where latents are made.
 
     Raises DatasetError where the split has no bins, RunError where the dataset has other tracks than the model.
     """
     if output is not None:
-        check_output(output, force)
+        workplace.check_result(output, force)
     bins = bins_to_measure(dataset, split)
     check_same_tracks(run, dataset)
     beside = named_beside(run, beside or {})
     for other in beside.values():
         check_same_tracks(other, dataset)
     folder = Path(tempfile.gettempdir()) if output is None else existing_parent(output)
-    reading = Reading(dataset, bins, folder, device, batch_size, progress)
+    runs = [run, *beside.values()]
+    job = LatentJob.of(runs, dataset, split, device, batch_size)
+    here = LatentMaker(runs, dataset, split, device, batch_size).made
+    with at_work(job, here, output, workplace, keeps=False) as work:
+        if workplace.shard is not None:
+            assert output is not None, "shards have a result"
+            pieces = (piece for number in range(len(runs)) for piece in latent_pieces(number, len(bins)))
+            work.make_shard(output, pieces)
+        reading = Reading(dataset, bins, folder, device, batch_size, progress, work, runs)
+        result = measured(run, reading, split, beside, kmer, probes)
+        if output is not None:
+            with whole_folder(output) as built:
+                publish(result, built)
+    return result
+
+
+def measured(run: Run, reading: Reading, split: str, beside: Mapping[str, Run], kmer: bool, probes: bool) -> Evaluation:
+    """Return what `evaluate` measures, of bins that a reading makes the latents of."""
+    bins = reading.bins
     with reading.latents(run) as latents:
-        head = Predictor(run.model, device).head
+        head = Predictor(run.model, reading.device).head
         own, reliability = Prediction(latents, head.matrix(), head.bias), Reliability()
         tracks = score_tracks(run, head, reading, own, reliability)
         levels = score_levels(run, tracks)
@@ -164,7 +184,7 @@ def evaluate(
         summary |= {"seeds": seeds}
     summary |= {"baselines": means, "independence": independence_rows, "weights": weights}
     summary |= {"notes": notes, "parts": means_of_parts(run, parts)}
-    result = Evaluation(
+    return Evaluation(
         split,
         len(bins),
         tracks,
@@ -177,10 +197,6 @@ def evaluate(
         reliability.rows(),
         parts,
     )
-    if output is not None:
-        with whole_folder(output) as built:
-            publish(result, built)
-    return result
 
 
 def bins_to_measure(dataset: Dataset, split: str) -> Bins:

@@ -26,7 +26,7 @@ from mfd_cli.base.files import whole_files
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.predictor import Predictor
-from mfd_cli.engine.jobs import HERE, Piece, ShardSummary, Workplace, at_work
+from mfd_cli.engine.jobs import HERE, Piece, Workplace, at_work
 from mfd_cli.engine.parts import Columns
 from mfd_cli.formats.bed import read_intervals, read_names
 from mfd_cli.formats.h5ad import H5adRows, check_h5ad
@@ -137,7 +137,7 @@ def embed(
     workplace: Workplace = HERE,
     force: bool = False,
     progress: Progress | None = None,
-) -> EmbedSummary | ShardSummary:
+) -> EmbedSummary:
     """Write the latents of the intervals of a BED file, of standard input (`-`), or of one region such as `chr1:1001-2000`.
 
     They go to the Parquet file `output` and, where it is named, to the AnnData file `h5ad` too. `workplace` says where they are
@@ -155,7 +155,7 @@ def embed(
     job = EmbedJob(Sources.of(run, genome), aggregate, str(device), batch_size)
     with at_work(job, partial(embedded, predictor, genome, aggregate), output, workplace) as work:
         if workplace.shard is not None:
-            return work.make_shard(output, pieces)
+            work.make_shard(output, pieces)
         with (
             whole_files(*files) as temporary,
             ParquetRows(temporary[0], schema, 4) as table,

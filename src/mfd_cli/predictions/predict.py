@@ -36,7 +36,7 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.core.losses import bounded_exp
 from mfd_cli.core.part_variances import PartVariances
 from mfd_cli.core.predictor import Predictor
-from mfd_cli.engine.jobs import HERE, Piece, ShardSummary, Workplace, at_work
+from mfd_cli.engine.jobs import HERE, Piece, Workplace, at_work
 from mfd_cli.engine.parts import Columns
 from mfd_cli.experiments.track import Kind
 from mfd_cli.formats.bigwig_writer import BigWigs
@@ -105,7 +105,7 @@ def predict(
     workplace: Workplace = HERE,
     force: bool = False,
     progress: Progress | None = None,
-) -> PredictSummary | ShardSummary:
+) -> PredictSummary:
     """Predict the bins of the genome's grid that overlap the regions, both strands averaged, and write a folder, whole.
 
     `experiment` (factor -> level) takes the place of the run's tracks, and is of `kind` (see `experiment_kind`). With `sd`
@@ -133,7 +133,7 @@ def predict(
     job = PredictJob(Sources.of(run, genome), question, str(device), batch_size)
     with at_work(job, along.predicted, output, workplace) as work:
         if workplace.shard is not None:
-            return work.make_shard(output, pieces)
+            work.make_shard(output, pieces)
         with whole_folder(output) as folder:
             bigwigs = [folder / f"{name}.bw" for name in names] if bigwig else []
             along.write(folder, bigwigs, work.parts_of((piece, piece) for piece in pieces), count, progress)

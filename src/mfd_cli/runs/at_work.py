@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from mfd_cli.base.arrays import Floats, Ints
-from mfd_cli.base.errors import RunError
+from mfd_cli.base.errors import DatasetError, RunError
 from mfd_cli.base.long_array import NUMBERS_AT_ONCE, LongArray, joined, long_array
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.dataset.bins import Bins
-from mfd_cli.dataset.folder import Dataset
+from mfd_cli.dataset.folder import Dataset, open_dataset
+from mfd_cli.engine.jobs import Piece, Work
+from mfd_cli.engine.parts import Columns
 from mfd_cli.runs.batches import GenomeOnDevice
 from mfd_cli.runs.folder import Run
+from mfd_cli.runs.sources import Sources
 
 
 def check_same_tracks(run: Run, dataset: Dataset) -> None:
@@ -61,17 +66,113 @@ def latent_blocks(
     run: Run, dataset: Dataset, bins: Bins, device: torch.device | str, batch_size: int, progress: Progress | None
 ) -> Iterator[Floats]:
     """Yield the latents (some bins, latent) of labelled bins, block after block, see `bin_latents`."""
-    predictor = Predictor(run.model, device, batch_size)
-    genome = GenomeOnDevice(dataset, predictor.window, predictor.left, predictor.device)
-    starts = genome.positions(bins)
-    step = max(NUMBERS_AT_ONCE // predictor.latent, 1)
+    reader = BinReader(run, dataset, bins, device, batch_size)
+    step = max(NUMBERS_AT_ONCE // run.model.settings.latent, 1)
     for low in range(0, len(bins), step):
 
         def report(done: int, before: int = low) -> None:
             if progress:
                 progress("predicting bins", before + done, len(bins))
 
-        yield predictor.latents_at(starts[low : low + step], genome.stretches, report)
+        yield reader.latents(low, low + step, report)
+
+
+class BinReader:
+    """A model at work on labelled bins of a dataset."""
+
+    def __init__(self, run: Run, dataset: Dataset, bins: Bins, device: torch.device | str, batch_size: int) -> None:
+        self.predictor = Predictor(run.model, device, batch_size)
+        self.genome = GenomeOnDevice(dataset, self.predictor.window, self.predictor.left, self.predictor.device)
+        self.starts = self.genome.positions(bins)
+
+    def latents(self, low: int, high: int, report: Callable[[int], None] | None = None) -> Floats:
+        """Return the latents (bins, latent) of the bins from number `low` up to `high`, which is not included."""
+        return self.predictor.latents_at(self.starts[low:high], self.genome.stretches, report)
+
+
+# -- latents as work in pieces -----------------------------------------------------------------------------------------
+
+PIECE = 4096
+"""Bins whose latents are made together where others make them too."""
+
+
+class LatentMaker:
+    """Makes the latents of pieces: which of several models, and from which bin of a split to which."""
+
+    def __init__(
+        self, runs: Sequence[Run], dataset: Dataset, split: str, device: torch.device | str, batch_size: int
+    ) -> None:
+        self.runs, self.dataset, self.bins = runs, dataset, dataset.split(split)
+        self.device, self.batch_size = device, batch_size
+        self.reader: tuple[int, BinReader] | None = None  # one at a time: a GPU may hold the genome once only
+
+    def made(self, piece: tuple[int, int, int]) -> Columns:
+        """Return the latents of a piece (number of the run, first bin, end), a column per latent, by number."""
+        number, low, high = piece
+        if self.reader is None or self.reader[0] != number:
+            self.reader = None
+            reader = BinReader(self.runs[number], self.dataset, self.bins, self.device, self.batch_size)
+            self.reader = number, reader
+        latents = self.reader[1].latents(low, high)
+        return {str(i): np.ascontiguousarray(values) for i, values in enumerate(latents.T)}
+
+
+@dataclass(frozen=True)
+class LatentJob:
+    """Latents that several models have of the bins of a dataset's split, as work in pieces."""
+
+    sources: Sources
+    dataset: Path
+    dataset_digest: str
+    split: str
+    device: str
+    batch_size: int
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], dataset: Dataset, split: str, device: torch.device | str, batch_size: int) -> Self:
+        """Return the job of what `LatentMaker` makes with the same arguments."""
+        sources = Sources.of(runs, dataset.genome)
+        return cls(sources, dataset.path.absolute(), dataset.digest, split, str(device), batch_size)
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """Return what latents depend on besides the bins."""
+        more = {"dataset": self.dataset_digest, "split": self.split, "batch size": self.batch_size}
+        return self.sources.plan(self.device, **more)
+
+    def start(self, device: str) -> Callable[[Any], Columns]:
+        """Open models and dataset and return what makes a piece. DatasetError where it is no longer the same dataset."""
+        runs, _ = self.sources.open()
+        dataset = open_dataset(self.dataset, verify=False)
+        if dataset.digest != self.dataset_digest:
+            raise DatasetError("is another dataset than when the work began", path=self.dataset)
+        return LatentMaker(runs, dataset, self.split, device, self.batch_size).made
+
+
+def latent_pieces(number: int, bins: int) -> list[Piece]:
+    """Return the pieces that are the latents which the run of this number has of so many bins."""
+    runs = [(number, low, min(low + PIECE, bins)) for low in range(0, bins, PIECE)]
+    return [
+        Piece(run, str(run), f"model {number + 1}, bins {run[1] + 1:,}-{run[2]:,}", run[2] - run[1]) for run in runs
+    ]
+
+
+@contextmanager
+def gathered_latents(
+    work: Work, number: int, shape: tuple[int, int], folder: Path, progress: Progress | None
+) -> Iterator[LongArray]:
+    """Yield the latents (bins, latent) that the run of a number has, made as pieces; see `kept_latents`."""
+
+    def blocks() -> Iterator[Floats]:
+        done = 0
+        for piece, columns in work.parts_of((piece, piece) for piece in latent_pieces(number, shape[0])):
+            yield np.stack([columns[str(i)] for i in range(shape[1])], axis=1)
+            done += piece.size
+            if progress:
+                progress("predicting bins", done, shape[0])
+
+    with long_array(shape, blocks(), folder) as latents:
+        yield latents
 
 
 def labels_of(run: Run, bins: Bins, tracks: Ints | None = None) -> torch.Tensor:

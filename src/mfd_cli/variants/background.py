@@ -28,7 +28,7 @@ from mfd_cli.base.files import sha256_of, whole_file
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.urls import name_of
-from mfd_cli.engine.jobs import HERE, Piece, ShardSummary, Workplace, at_work
+from mfd_cli.engine.jobs import HERE, Piece, Workplace, at_work
 from mfd_cli.engine.parts import Columns
 from mfd_cli.formats.vcf_reader import open_variants
 from mfd_cli.genome.alleles import MISMATCH, Variant
@@ -167,7 +167,7 @@ def background(
     workplace: Workplace = HERE,
     force: bool = False,
     progress: Progress | None = None,
-) -> BackgroundSummary | ShardSummary:
+) -> BackgroundSummary:
     """Score a background set and store it in the run folder. `workplace` says where pieces of it are scored.
 
     `source` is a VCF of common variants (at most `count` of its records, evenly spread, if there are more); otherwise `count`
@@ -194,7 +194,7 @@ def background(
         score_job(scorer, genome, False), partial(scored_variants, scorer, genome, False), path, workplace
     ) as work:
         if workplace.shard is not None:
-            return work.make_shard(path, pieces)
+            work.make_shard(path, pieces)
         columns = columns_of(variants, scorer.fields, work.parts_of((piece, piece) for piece in pieces), progress)
     metadata = {"mfd_settings": json.dumps(asdict(scorer.settings)), "mfd_source": origin, "mfd_genome": genome_digest}
     with whole_file(path) as temporary:

@@ -22,7 +22,7 @@ from mfd_cli.base.files import names_of_files, whole_files
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.threads import ahead, in_background
-from mfd_cli.engine.jobs import HERE, Piece, ShardSummary, Workplace, at_work
+from mfd_cli.engine.jobs import HERE, Piece, Workplace, at_work
 from mfd_cli.engine.parts import Columns
 from mfd_cli.formats.tables import ParquetRows, parquet_name
 from mfd_cli.genome.alleles import Variant
@@ -86,7 +86,7 @@ def saturate(
     workplace: Workplace = HERE,
     force: bool = False,
     progress: Progress | None = None,
-) -> SaturationSummary | ShardSummary:
+) -> SaturationSummary:
     """Score all substitutions of a region (`chr1:1001-2000`, 1-based, both ends included; `chr1`; `all`) into a Parquet file.
 
     `workplace` says where pieces are scored. Raises GenomeError where the region is not on the genome.
@@ -100,7 +100,7 @@ def saturate(
     job = score_job(scorer, genome, per_track, saturated)
     with at_work(job, partial(saturated, scorer, genome, per_track), path, workplace) as work:
         if workplace.shard is not None:
-            return work.make_shard(path, pieces)
+            work.make_shard(path, pieces)
         with (
             whole_files(path) as (temporary,),
             ParquetRows(temporary, schema_of(scorer, genome, per_track), 4) as table,

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import torch
 
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.threads import in_background
-from mfd_cli.engine.jobs import HERE, ShardSummary, Workplace, at_work
+from mfd_cli.engine.jobs import HERE, Workplace, at_work
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
 from mfd_cli.variants.background import Background, find_background
@@ -50,7 +49,7 @@ def score_variants(
     batch_size: int = 256,
     workplace: Workplace = HERE,
     progress: Progress | None = None,
-) -> ScoreSummary | ShardSummary:
+) -> ScoreSummary:
     """Score every record of a VCF or BCF and write it back, annotated, with a Parquet table and the skipped alleles.
 
     Several runs of the same tracks are averaged. `workplace` says where chunks are scored. Raises VariantError for a broken
@@ -68,7 +67,7 @@ def write_scores(
     options: ScoreOptions,
     workplace: Workplace = HERE,
     progress: Progress | None = None,
-) -> ScoreSummary | ShardSummary:
+) -> ScoreSummary:
     """Do what `score_variants` does, with models that are at work already."""
     started, summary = time.monotonic(), ScoreSummary()
     files = free_places(source, options, workplace)
@@ -86,8 +85,7 @@ def write_scores(
         chunks = (table.chunk(*chunk) for chunk in records)
         if workplace.shard is not None:
             assert files.vcf is not None, "shares have a file"
-            share = work.make_shard(files.vcf, (chunk.piece() for chunk in chunks))
-            return replace(share, warnings=tuple(summary.warnings))
+            work.make_shard(files.vcf, (chunk.piece() for chunk in chunks), summary.warnings)
         with score_outputs(files, scorer, genome, schema, own, options.index, summary) as outputs:
             contig_name = naming(first.contig if first else "", genome)
             outputs.vcf.write_header(
