@@ -16,7 +16,7 @@ from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import Genome, aliases, contig_of
 from mfd_cli.variants.options import CheckRef
 
-CHUNK = 2000
+CHUNK = 512
 """Records that are scored together; memory does not depend on the length of the file."""
 MOST_MISMATCHES = 0.05
 """Share of reference alleles that may disagree with the genome."""
