@@ -24,6 +24,7 @@ from mfd_cli.core.predictor import Head, Predictor
 from mfd_cli.core.shares import covariance_of, variance_shares, whole_latent
 from mfd_cli.dataset.bins import Bins, unpack_bits
 from mfd_cli.dataset.folder import Dataset
+from mfd_cli.evaluation.independence import contributions, predictability, thin
 from mfd_cli.evaluation.part_errors import means_of_parts, part_errors
 from mfd_cli.evaluation.regressed_twin import regressed_twin
 from mfd_cli.explain.results import LIKELY
@@ -96,6 +97,7 @@ def compare(folder: Path, run: Run, dataset: Dataset, latents: Floats | None = N
     if {"biological", "technical"} <= set(head.groups):
         bio, tech = (head.group_part(group, latents)[:, :peaks] for group in ("biological", "technical"))
         result |= parts_beside_truth(bio[:, seen], tech[:, seen], truth, seen)
+        result |= forests(bio[:, seen], tech[:, seen], truth, seen)
         result |= {f"share.{name}": share for name, share in factor_shares(run, predictor, latents).items()}
     result |= coverage(run, head, dataset.split("test"), latents, truth)
     if not seen.all() and run.model.has_parts:
@@ -113,7 +115,7 @@ def regressed(run: Run, dataset: Dataset, axes: bool = False) -> Run:
 
 def of_true_logits(folder: Path, run: Run, dataset: Dataset) -> dict[str, float]:
     """What is found in the true logits of the test bins, as if the twin `run` had learnt them without an error: what the
-    table and a linear mixed model can tell at most. The same figures as `parts_beside_truth`."""
+    table and a linear mixed model can tell at most. The same figures as `parts_beside_truth` and `forests`."""
     own, count = regressed(run, dataset).model.head, run.peak_tracks
     assert isinstance(own, MixedHead)
     truth, seen = read_truth(folder, run, dataset), run.model.trained[:count]
@@ -131,7 +133,8 @@ def of_true_logits(folder: Path, run: Run, dataset: Dataset) -> dict[str, float]
     head.learn_variances(300, shrunk=False)
     head.learn_axes(torch.from_numpy(latents))
     found = {group: (latents @ part.detach().numpy().T)[:, seen] for group, part in head.weights().groups.items()}
-    return parts_beside_truth(found["biological"], found["technical"], truth, seen)
+    parts = found["biological"], found["technical"], truth, seen
+    return parts_beside_truth(*parts) | forests(*parts)
 
 
 def coverage(run: Run, head: Head, bins: Bins, latents: Floats, truth: Truth) -> dict[str, float]:
@@ -174,6 +177,20 @@ def parts_beside_truth(bio: Floats, tech: Floats, truth: Truth, seen: NDArray[np
         "leakage_mean": float(leaks.mean()),
         "leakage_max": float(leaks.max()),
     }
+
+
+def forests(bio: Floats, tech: Floats, truth: Truth, seen: NDArray[np.bool_]) -> dict[str, float]:
+    """What a forest of trees predicts of one group's part (bins, tracks) from the other's, as R2, and the same of the true
+    parts: `forest_technical` is of the technical part from the biological one. `forest_excess` is the larger of what the
+    model's parts have more than the true ones."""
+    found: dict[str, float] = {}
+    pairs = {"": (bio, tech), "_truth": (truth.biological[:, seen], truth.technical[:, seen])}
+    for ending, parts in pairs.items():
+        one, two = (thin(contributions(part, np.eye(part.shape[1])), True) for part in parts)
+        found[f"forest_technical{ending}"] = predictability("forest", one, two, 0)["value"]
+        found[f"forest_biological{ending}"] = predictability("forest", two, one, 0)["value"]
+    of = ("forest_technical", "forest_biological")
+    return found | {"forest_excess": max(found[name] - found[f"{name}_truth"] for name in of)}
 
 
 def leakage(part: Floats, own: Floats, other: Floats) -> Floats:
