@@ -42,6 +42,7 @@ EXTRAS = {
     "view": (("igv-notebook",), "the genome browser of a page: mfd view"),
     "h5ad": (("anndata",), "AnnData files of latents and scores: --h5ad"),
     "tensorboard": (("tensorboard",), "curves in TensorBoard while a training goes on: train.tensorboard"),
+    "ray": (("ray",), "workers of a cluster: --engine ray"),
     "remote": (("fsspec", "aiohttp", "s3fs", "gcsfs"), "inputs by URL: mfd fetch-inputs"),
     "docs": (("mkdocs-material",), "the pages of the documentation: make docs"),
     "bench": (("pyranges", "pandas"), "what make bench compares with"),
