@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from kit.harm import in_process, snapshot, trained_project
+from mfd_cli.engine.parts import parts_folder
 from mfd_cli.predictions import embed, predict
 from mfd_cli.runs import at_work
 from mfd_cli.variants import background, records, saturate
@@ -142,3 +149,49 @@ def test_another_model_than_at_the_beginning_is_noticed(template: Path, tmp_path
     assert in_process(["train", "--force", "--seed", "5", *CPU], folder).code == 0
     done = in_process([*words, "2/2"], folder)
     assert done.code == 2 and "parts that were made with another model (model: " in done.told
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_their_command(number: int, template: Path, tmp_path: Path) -> None:
+    """And the same command goes on from the parts that were made."""
+    folder = copied(template, tmp_path / "p")
+    words = ["predict", "-r", "all", "--no-bigwig", "-o", "OUT", *CPU]
+    script = (
+        "import sys; from mfd_cli.predictions import predict; from mfd_cli.cli import app as cli\n"
+        f"predict.PREDICTED_AT_ONCE = 4; sys.argv = ['mfd', *{[*words, '--workers', '2']!r}]; cli.main()"
+    )
+    main = subprocess.Popen([sys.executable, "-c", script], cwd=folder, stderr=subprocess.PIPE, text=True)
+    parts = parts_folder(folder / "OUT")
+    end = time.monotonic() + 60
+    while len(list(parts.glob("*.part"))) < 3 and time.monotonic() < end:
+        time.sleep(0.02)
+    main.send_signal(number)
+    assert main.wait(30) == (-number if number == signal.SIGKILL else 128 + number)
+    end = time.monotonic() + 20
+    while (left := processes_in(folder)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not left and not (folder / "OUT").exists()
+    assert main.stderr is not None and "Traceback" not in main.stderr.read()
+    made = len(list(parts.glob("*.part")))
+    assert (made >= 3 and not list(folder.glob(".OUT.tmp*"))) or number == signal.SIGKILL
+    whole = copied(template, tmp_path / "whole")
+    predict_in_fours(words, whole)
+    predict_in_fours([*words, "--json"], folder)
+    assert snapshot(folder) == snapshot(whole)
+
+
+def processes_in(folder: Path) -> list[str]:
+    """The processes whose working folder this is."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if Path(os.readlink(process / "cwd")) == folder.resolve():
+                found.append((process / "cmdline").read_bytes().decode("utf-8", "replace"))
+    return found
+
+
+def predict_in_fours(words: list[str], folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict, "PREDICTED_AT_ONCE", 4)
+        done = in_process(words, folder)
+    assert done.code == 0, done.told
