@@ -15,6 +15,7 @@ import pytest
 
 from kit.harm import in_process, snapshot, trained_project
 from mfd_cli.engine.parts import parts_folder
+from mfd_cli.explain import attributions
 from mfd_cli.predictions import embed, predict
 from mfd_cli.runs import at_work
 from mfd_cli.variants import background, records, saturate
@@ -27,6 +28,7 @@ LINES = {
     "score-variants": ["score-variants", "input.vcf", "-o", "OUT.vcf.gz", "--per-track"],
     "saturate": ["score-variants", "--saturate", "chr2:900-2500", "-o", "OUT.parquet"],
     "background": ["background", "-n", "100"],
+    "explain": ["explain", "--factor", "assay", "--method", "mutagenesis", "--top", "5", "-o", "OUT"],
     "evaluate": ["evaluate", "--beside", "other", "--kmer", "-o", "OUT"],
 }
 """Words of each command, and OUT where its result goes."""
@@ -50,6 +52,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "CHUNK", 4)
     monkeypatch.setattr(background, "CHUNK", 30)
     monkeypatch.setattr(saturate, "PIECE", 3)
+    monkeypatch.setattr(attributions, "WINDOWS_AT_ONCE", 2)
     monkeypatch.setattr(at_work, "PIECE", 20)
 
 

@@ -15,7 +15,6 @@ from mfd_cli.cli.shared import (
     ConfigFile,
     DatasetFolder,
     Force,
-    Gpus,
     Json,
     Quiet,
     RunFolder,
@@ -28,12 +27,14 @@ from mfd_cli.cli.shared import (
     say_all,
     say_json,
 )
+from mfd_cli.cli.workplace import Address, AllGpus, EngineName, Shard, Workers, threads_of, workplace_of
 
 if TYPE_CHECKING:
     from mfd_cli.explain.results import ExplainSummary
 
 
 def explain_command(
+    context: typer.Context,
     factors: Annotated[
         list[str] | None,
         typer.Option(
@@ -95,7 +96,11 @@ def explain_command(
     dataset: DatasetFolder = None,
     run: RunFolder = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: explain/WHAT]")] = None,
-    gpus: Gpus = None,
+    workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = "auto",
+    shard: Shard = None,
+    gpus: AllGpus = None,
     threads: Threads = None,
     batch_size: BatchSize = 256,
     force: Force = False,
@@ -124,7 +129,10 @@ def explain_command(
         raise ConfigError("-o takes the folder of one thing", hint="without -o each has its own in explain/")
     profiles = dict(parse_named_file(text) for text in bigwig or ())
     look = Look(regions, top, one_of("--method", method, METHODS), motifs, modisco, gtf, profiles)
-    model = opened(config, sets, dataset, run, threads, gpus)
+    workplace, gpus = workplace_of(context, workers, engine, address, shard, gpus)
+    if workplace.shard is not None and (len(factors or ()) + len(tracks or ()) + bool(latents) > 1 or factors == [ALL]):
+        raise ConfigError("--shard goes with one factor or track, or with latents", hint="a command for each of them")
+    model = opened(config, sets, dataset, run, threads_of(workplace, threads), gpus)
     data = model.dataset()
     summaries: list[ExplainSummary] = []
     common: dict[str, Any] = {"device": model.device, "batch_size": batch_size, "force": force}
@@ -140,10 +148,10 @@ def explain_command(
         if factor == ALL:
             show(ALL, explain_all)
         else:
-            show(factor, explain, factor, levels=levels or (), look=look)
+            show(factor, explain, factor, levels=levels or (), look=look, workplace=workplace)
     if latents:
-        show("latents", explain_latents, latents, look=look)
+        show("latents", explain_latents, latents, look=look, workplace=workplace)
     for track in tracks or ():
-        show(track, explain_track, track, parts or (), look=look)
+        show(track, explain_track, track, parts or (), look=look, workplace=workplace)
     if as_json:
         say_json([fields_of(summary) for summary in summaries])

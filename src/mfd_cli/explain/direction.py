@@ -18,11 +18,12 @@ import torch
 
 from mfd_cli.base.arrays import Floats
 from mfd_cli.base.errors import ConfigError, nearest
-from mfd_cli.base.files import check_output, whole_folder
+from mfd_cli.base.files import whole_folder
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.predictor import Head, Predictor
 from mfd_cli.core.shares import whole_latent
 from mfd_cli.dataset.folder import Dataset
+from mfd_cli.engine.jobs import HERE, Workplace
 from mfd_cli.explain.fingerprint import correlation_over_bins
 from mfd_cli.explain.ground import NO_SPREAD, Ground, ground_of
 from mfd_cli.explain.on_dna import MOST_DIRECTIONS, fingerprints, gc_words, look_at, motif_words, read_files
@@ -94,18 +95,19 @@ def explain_directions(
     look: Look | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = 256,
+    workplace: Workplace = HERE,
     force: bool = False,
     progress: Progress | None = None,
 ) -> ExplainSummary:
     """Write the folder `output`, whole, for at most MOST_DIRECTIONS directions in the latent."""
     look = look or Look()
-    check_output(output, force)
+    workplace.check_result(output, force)
     check_same_tracks(run, dataset)
     if len(directions) > MOST_DIRECTIONS:
         raise ConfigError(f"{len(directions)} are too many for one page, {MOST_DIRECTIONS} can be shown")
     files = read_files(look, dataset)
     ground = ground_of(run, dataset, device, batch_size, progress)
-    shown = look_at(ground, directions, look, files, progress)
+    shown = look_at(ground, directions, look, files, output, workplace, progress)
     prints = fingerprints(ground, directions, files.profiles)
     total = directions[0].scores(ground.latents) if directions[0].name == TOTAL else None
     rows = [direction_row(direction, ground, total, on_dna) for direction, on_dna in zip(directions, shown)]

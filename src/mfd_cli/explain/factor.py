@@ -19,12 +19,13 @@ import numpy as np
 import torch
 
 from mfd_cli.base.errors import ConfigError, nearest
-from mfd_cli.base.files import check_output, whole_folder
+from mfd_cli.base.files import whole_folder
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.decompose import Decomposition, decompose
 from mfd_cli.core.metadata import sole_level_words
 from mfd_cli.core.predictor import Head, Predictor
 from mfd_cli.dataset.folder import Dataset
+from mfd_cli.engine.jobs import HERE, Workplace
 from mfd_cli.explain.ground import NO_SPREAD, ground_of
 from mfd_cli.explain.level_tables import add_agreement, agreement_rows, describe_levels, share_rows
 from mfd_cli.explain.on_dna import MOST_DIRECTIONS, fingerprints, gc_words, look_at, motif_words, read_files
@@ -46,6 +47,7 @@ def explain(
     look: Look | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = 256,
+    workplace: Workplace = HERE,
     force: bool = False,
     progress: Progress | None = None,
 ) -> ExplainSummary:
@@ -55,7 +57,7 @@ def explain(
     know, and for a level that no training track has.
     """
     look = look or Look()
-    check_output(output, force)
+    workplace.check_result(output, force)
     check_same_tracks(run, dataset)
     if factor not in run.model.metadata.encoders:
         known = list(run.model.metadata.encoders)
@@ -78,7 +80,7 @@ def explain(
         rows,
         tracks,
         agreement,
-        look_at(ground, directions, look, files, progress),
+        look_at(ground, directions, look, files, output, workplace, progress),
         fingerprints(ground, directions, files.profiles),
         len(ground.bins),
         ground.split,

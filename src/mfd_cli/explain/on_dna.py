@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mfd_cli.base.arrays import Floats
 from mfd_cli.base.progress import Progress
-from mfd_cli.core.attribute import actual, attribute, convergence_error, scores_of
+from mfd_cli.core.attribute import actual, convergence_error, scores_of
 from mfd_cli.core.motif_match import match_motifs
 from mfd_cli.core.seqlets import aggregate_motif
 from mfd_cli.dataset.folder import Dataset
+from mfd_cli.engine.jobs import Workplace, at_work
+from mfd_cli.explain.attributions import AttributionJob, attributed, contributions_of, window_pieces
 from mfd_cli.explain.fingerprint import composition, fingerprint
 from mfd_cli.explain.ground import Ground
 from mfd_cli.explain.modisco import modisco_motifs
@@ -31,6 +35,7 @@ from mfd_cli.genome.genes import Genes
 from mfd_cli.genome.grid import BIN, BinGrid, evenly
 from mfd_cli.genome.motifs import Motif
 from mfd_cli.genome.sequence import UNKNOWN
+from mfd_cli.runs.sources import Sources
 
 MOST_BINS_PRINTED = 5_000
 """Bins over which fingerprints are correlations."""
@@ -63,26 +68,45 @@ def read_files(look: Look, dataset: Dataset) -> LookFiles:
 
 
 def look_at(
-    ground: Ground, directions: Sequence[Direction], look: Look, files: LookFiles, progress: Progress | None
+    ground: Ground,
+    directions: Sequence[Direction],
+    look: Look,
+    files: LookFiles,
+    output: Path,
+    workplace: Workplace,
+    progress: Progress | None,
 ) -> list[OnDna]:
-    """Return contributions, motifs and surroundings of each direction on its regions."""
+    """Return contributions, motifs and surroundings of each direction on its regions. `workplace` says where contributions are
+    made; their parts lie beside `output`."""
     if files.tiles is None:
         regions = [strongest_regions(ground, direction, look.top) for direction in directions]
     else:
         regions = tiled_regions(ground, files.tiles, directions)
-    shown = []
-    for direction, own_regions in zip(directions, regions):
-        shown.append(look_at_one(ground, direction, own_regions, look, files))
-        if progress:
-            progress("explaining on DNA", len(shown), len(directions))
+    model, shown = ground.run.model, list[OnDna]()
+    job = AttributionJob(Sources.of(ground.run, ground.dataset.genome), str(ground.device), look.method)
+    with at_work(job, partial(attributed, model, ground.device, look.method), output, workplace) as work:
+        if workplace.shard is not None:
+            pieces = (piece for one, own in zip(directions, regions) for piece in window_pieces(one, own))
+            work.make_shard(output, pieces)
+        made = contributions_of(work, directions, regions)
+        for direction, own_regions, hypothetical in zip(directions, regions, made):
+            shown.append(look_at_one(ground, direction, own_regions, hypothetical, look, files))
+            if progress:
+                progress("explaining on DNA", len(shown), len(directions))
     return shown
 
 
-def look_at_one(ground: Ground, direction: Direction, regions: Sequence[Region], look: Look, files: LookFiles) -> OnDna:
-    """Return contributions, motifs and surroundings of one direction on regions."""
+def look_at_one(
+    ground: Ground,
+    direction: Direction,
+    regions: Sequence[Region],
+    hypothetical: Floats,
+    look: Look,
+    files: LookFiles,
+) -> OnDna:
+    """Return contributions, motifs and surroundings of one direction on regions, of its hypothetical contributions there."""
     model, codes = ground.run.model, np.stack([region.codes for region in regions])
     weights, subspace, device = direction.weights, direction.subspace, ground.device
-    hypothetical = attribute(model, codes, weights, subspace, method=look.method, device=device)
     contributions = actual(hypothetical, codes)
     error = np.full(len(regions), np.nan, np.float32)
     if look.method == "integrated-gradients":
