@@ -18,6 +18,19 @@ LINES = {
     "embed": ["embed", "regions.bed", "-o", "OUT.parquet", "--h5ad", "OUT.h5ad"],
     "score-variants": ["score-variants", "input.vcf", "-o", "OUT.vcf.gz", "--per-track"],
     "saturate": ["score-variants", "--saturate", "chr2:900-2500", "-o", "OUT.parquet"],
+    "saturate to TSV": ["score-variants", "--saturate", "chr2:900-2500", "-o", "OUT.tsv.gz"],
+    "saturate to VCF": ["score-variants", "--saturate", "chr2:900-2500", "-o", "OUT.vcf.gz"],
+    "saturate to BCF": ["score-variants", "--saturate", "chr2:900-2500", "-o", "OUT.bcf", "--decimals", "3"],
+    "saturate to fields": [
+        "score-variants",
+        "--saturate",
+        "chr2",
+        "--fields-only",
+        "--decimals",
+        "3",
+        "-o",
+        "OUT.parquet",
+    ],
     "background": ["background", "-n", "100"],
 }
 """Words of each command, and OUT where its result goes."""
