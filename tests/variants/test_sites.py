@@ -148,8 +148,8 @@ def test_bcftools_annotate_puts_the_right_numbers_into_a_vcf(made: Path, tmp_pat
     records.append(f"{contig}\t{position}\t.\t{ref}\t{ref}{ref}\t.\t.\t.\n")
     header = "##fileformat=VCFv4.2\n##contig=<ID=chr2>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
     (tmp_path / "in.vcf").write_text(header + "".join(records))
-    bcftools(tmp_path, "norm", "-m", "-any", "-O", "z", "-o", "split.vcf.gz", "in.vcf")
-    bcftools(tmp_path, "index", "split.vcf.gz")
+    bcftools(tmp_path, "norm", "-m", "-any", "-O", "z", "-o", "one_each.vcf.gz", "in.vcf")
+    bcftools(tmp_path, "index", "one_each.vcf.gz")
     columns = ["-c", "INFO"]
     if source == "s.tsv.gz":
         (tmp_path / "fields.txt").write_text(
@@ -159,7 +159,7 @@ def test_bcftools_annotate_puts_the_right_numbers_into_a_vcf(made: Path, tmp_pat
             4 : 1 + header_of(made / source)[-1].split("\t").index("MFD_DEBIASED")
         ]
         columns = ["-h", "fields.txt", "-c", ",".join(["CHROM,POS,REF,ALT", *(f"INFO/{name}" for name in names)])]
-    bcftools(tmp_path, "annotate", "-a", str(made / source), *columns, "-o", "out.vcf", "split.vcf.gz")
+    bcftools(tmp_path, "annotate", "-a", str(made / source), *columns, "-o", "out.vcf", "one_each.vcf.gz")
     with pysam.VariantFile(str(tmp_path / "out.vcf")) as file:
         told_of = {(one.pos, one.alts[0]): one.info.get("MFD_DEBIASED", [None])[0] for one in file}
     assert told_of.pop((position, f"{ref}{ref}")) is None
