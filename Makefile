@@ -36,7 +36,7 @@ test: install
 ISA_TESTS := tests/core tests/engine tests/evaluation tests/explain tests/experiments/test_strands.py tests/predictions \
   tests/runs/test_batches.py tests/runs/test_format.py tests/training/test_going_on.py tests/training/test_mixed_training.py tests/training/test_small_worlds.py \
   tests/training/test_enriched_words.py tests/training/test_stretched_training.py tests/training/test_sweep.py \
-  tests/training/test_train.py tests/variants/test_effects.py tests/variants/test_errors_of_scores.py tests/variants/test_saturate.py tests/variants/test_score.py \
+  tests/training/test_train.py tests/variants/test_effects.py tests/variants/test_errors_of_scores.py tests/variants/test_saturate.py tests/variants/test_score.py tests/variants/test_sites.py \
   tests/whole/test_disentangling.py tests/whole/test_upstream_defects.py
 DEFAULT := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2
 AVX2    := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2

@@ -160,7 +160,6 @@ def test_each_block_of_bed12_is_an_interval(project: Path, here: Path) -> None:
     "words",
     [
         ["score-variants", "IN", "--table", "t.csv"],
-        ["score-variants", "--saturate", "chr1:1001-1010", "-o", "t.csv"],
         ["score-variants", "--saturate", "chr1:1001-1010", "--table", "t.csv"],
         ["embed", "BED", "-o", "t.csv"],
     ],

@@ -21,6 +21,7 @@ from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.saturate import Stretch, cut, saturate, stretches_of
 from mfd_cli.variants.score import score_variants
 from mfd_cli.variants.scorer import Scorer
+from mfd_cli.variants.sites import SiteOptions
 from variants.test_changes import member, substitution
 
 
@@ -137,7 +138,7 @@ def test_both_strands_give_an_indel_one_score(trained: tuple[Run, Dataset]) -> N
 
 def test_saturation_is_every_substitution_in_grid_placement(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
     run, dataset = trained
-    summary = saturate(run, dataset.genome, "chr2:1001-1200", tmp_path / "a.parquet", per_track=True)
+    summary = saturate(run, dataset.genome, "chr2:1001-1200", SiteOptions(tmp_path / "a.parquet", per_track=True))
     table = pq.read_table(tmp_path / "a.parquet").to_pydict()
     assert (summary.positions, summary.scored, summary.unknown) == (200, 600, 0)
     assert table["position"] == [p for p in range(1001, 1201) for _ in range(3)]
@@ -153,11 +154,15 @@ def test_saturation_is_every_substitution_in_grid_placement(trained: tuple[Run, 
 
 def test_regions() -> None:
     genome = tiny.genome()
-    assert cut("chr1", 100, 300) == [Stretch("chr1", 100, 128), Stretch("chr1", 128, 256), Stretch("chr1", 256, 300)]
-    assert cut("chr1", 128, 256) == [Stretch("chr1", 128, 256)]
-    assert sum(s.end - s.start for s in stretches_of("all", genome)) == sum(genome.lengths.values())
+    assert list(cut(Stretch("chr1", 100, 300))) == [
+        Stretch("chr1", 100, 128),
+        Stretch("chr1", 128, 256),
+        Stretch("chr1", 256, 300),
+    ]
+    assert list(cut(Stretch("chr1", 128, 256))) == [Stretch("chr1", 128, 256)]
+    assert stretches_of("all", genome) == [Stretch(name, 0, length) for name, length in genome.lengths.items()]
     assert stretches_of("1:1-5", genome) == [Stretch("chr1", 0, 5)]
-    assert stretches_of("chr2", genome)[-1].end == genome.lengths["chr2"]
+    assert stretches_of("chr2", genome) == [Stretch("chr2", 0, genome.lengths["chr2"])]
     assert stretches_of("chr1:7", genome) == [Stretch("chr1", 6, 7)]
     for wrong in ("chr9", "chr1:0-5", "chr1:9-5", "chr1:", ":1-2"):
         with pytest.raises(GenomeError, match="region"):

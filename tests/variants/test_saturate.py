@@ -46,14 +46,6 @@ def test_an_option_that_would_do_nothing_is_refused(project: Path, option: list[
     assert snapshot(project) == before
 
 
-@pytest.mark.parametrize("name", ["x.vcf.gz", "x.vcf", "x.BCF", "-"])
-def test_a_vcf_cannot_be_the_output(project: Path, name: str) -> None:
-    before = snapshot(project)
-    done = in_process([*SATURATE, "-o", name], project)
-    assert done.code == 2 and f"--saturate writes a Parquet table, not {name!r}" in done.told
-    assert snapshot(project) == before
-
-
 def test_one_file_has_one_name(project: Path) -> None:
     done = in_process([*SATURATE, "-o", "a.parquet", "--table", "b.parquet"], project)
     assert done.code == 2 and "--saturate writes one file" in done.told

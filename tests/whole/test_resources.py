@@ -50,6 +50,7 @@ def shell(script: str, folder: Path, **variables: str) -> subprocess.CompletedPr
 
 
 SCORE = "score-variants -q --gpus 0 --threads 1 input.vcf -o OUT/out"
+SATURATE = "score-variants -q --gpus 0 --threads 1 --saturate chr2:1001-3000 -o OUT/out"
 EMBED = "embed -q --gpus 0 --threads 1 chr1:1001-3000 -o OUT/out.parquet --h5ad OUT/out.h5ad"
 FULL = {
     "preprocess": (24, "preprocess -q --threads 1 --dataset OUT/dataset"),
@@ -59,6 +60,8 @@ FULL = {
     **{f"score-variants, {size} kB": (size, f"{SCORE}.vcf.gz") for size in (4, 8, 12, 16, 20)},
     **{f"embed, {size} kB": (size, EMBED) for size in (8, 24, 60, 200) if find_spec("anndata")},
     **{f"score-variants, BCF, {size} kB": (size, f"{SCORE}.bcf") for size in (4, 8, 12, 16, 20, 24)},
+    **{f"saturate, TSV, {size} kB": (size, f"{SATURATE}.tsv.gz") for size in (4, 8, 40, 140, 160)},
+    **{f"saturate, BCF, {size} kB": (size, f"{SATURATE}.bcf") for size in (40, 800)},
 }
 """What is run, and the size of the disk. Scores take little, and fail at another file with each size."""
 

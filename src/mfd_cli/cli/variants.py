@@ -125,6 +125,15 @@ def score_variants_command(
     saturate: Annotated[
         str | None, typer.Option("--saturate", help="No IN: all substitutions of chr1:1001-2000, of chr1, of all.")
     ] = None,
+    decimals: Annotated[
+        int | None,
+        typer.Option(
+            "--decimals", min=1, max=6, help="Of numbers, with --saturate [default: 4 in text, all in Parquet]."
+        ),
+    ] = None,
+    fields_only: Annotated[
+        bool, typer.Option("--fields-only", help="With --saturate: only the VCF's fields in the Parquet table.")
+    ] = False,
     workers: Workers = None,
     engine: EngineName = "local",
     address: Address = "auto",
@@ -153,13 +162,18 @@ def score_variants_command(
         _refuse_beside_saturate(context)
         if output is not None and table is not None:
             raise ConfigError("--saturate writes one file", hint="name it with -o or with --table")
+    elif decimals is not None or fields_only:
+        option = "--decimals" if decimals is not None else "--fields-only"
+        raise ConfigError(f"{option} goes with --saturate, not with a file of variants")
     from mfd_cli.cli.console import Display
     from mfd_cli.formats.h5ad import check_h5ad
+    from mfd_cli.formats.tables import parquet_name
     from mfd_cli.variants.options import ScoreOptions, goes_to_standard_output
     from mfd_cli.variants.plan import plan_scores
     from mfd_cli.variants.saturate import saturate as saturate_region
     from mfd_cli.variants.score import write_scores
     from mfd_cli.variants.scorer import Scorer
+    from mfd_cli.variants.sites import SiteOptions
 
     if as_json and source is not None and goes_to_standard_output(source, output):
         raise ConfigError("--json and the VCF would both go to standard output", hint="-o FILE is where the VCF goes")
@@ -198,13 +212,11 @@ def score_variants_command(
                 model.runs,
                 genome,
                 saturate,
-                table or output,
+                SiteOptions(parquet_name(table) if table else output, per_track, fields_only, decimals, remark, force),
                 settings=settings,
-                per_track=per_track,
                 device=model.device,
                 batch_size=batch_size,
                 workplace=workplace,
-                force=force,
                 progress=display,
             )
     _note_summary(summary.warnings, [] if as_json else summary.lines())
@@ -267,7 +279,7 @@ def _refuse_beside_saturate(context: typer.Context) -> None:
         if parameter.name in NOTHING_TO_SATURATION and source is not None and source.name != "DEFAULT":
             raise ConfigError(
                 f"{parameter.opts[0]} goes with a file of variants, not with --saturate",
-                hint="--saturate scores every substitution of a region, in grid placement, into a Parquet table",
+                hint="--saturate scores every substitution of a region, in grid placement; the name after -o says the format",
             )
 
 

@@ -115,14 +115,19 @@ def parquet_name(path: Path) -> Path:
 class ParquetRows:
     """A Parquet file written in pieces, so that memory does not grow with its length; nothing where `path` is None.
 
-    Minima and maxima are kept of the first `indexed` columns only: those of hundreds of tracks would fill the footer.
+    Minima and maxima are kept of the first `indexed` columns only: those of hundreds of tracks would fill the footer. The
+    numbers of the columns `split` are stored byte by byte (BYTE_STREAM_SPLIT), and those of others by a dictionary.
     """
 
-    def __init__(self, path: Path | None, schema: pa.Schema, indexed: int = 7) -> None:
+    def __init__(self, path: Path | None, schema: pa.Schema, indexed: int = 7, split: Sequence[str] = ()) -> None:
         self.writer: pq.ParquetWriter | None = None
         if path is not None:
             names = schema.names[:indexed]
-            self.writer = pq.ParquetWriter(path, schema, compression="zstd", write_statistics=names)
+            encodings: dict[str, Any] = {}
+            if split:
+                encodings["use_byte_stream_split"] = list(split)
+                encodings["use_dictionary"] = [name for name in schema.names if name not in split]
+            self.writer = pq.ParquetWriter(path, schema, compression="zstd", write_statistics=names, **encodings)
 
     def __enter__(self) -> Self:
         return self

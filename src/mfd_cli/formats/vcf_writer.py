@@ -90,6 +90,10 @@ class VcfWriter:
         """Write the header lines, which come without line ends."""
         self._do(self.stream.write, b"\n".join(lines) + b"\n")
 
+    def write_lines(self, lines: bytes) -> None:
+        """Write records that are lines already, in the order of the genome."""
+        self._do(self.stream.write, lines)
+
     def write(self, record: Record, info: Mapping[str, str]) -> None:
         """Write a record with these entries added to INFO, in place of older ones of ours."""
         others = [entry for entry in split_info(record.cells[7]) if entry.partition(b"=")[0] not in self.own]

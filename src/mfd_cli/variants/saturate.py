@@ -1,51 +1,50 @@
-"""`mfd score-variants --saturate`: every substitution of a region or of the whole genome, as a table.
+"""`mfd score-variants --saturate`: every substitution of a region or of the whole genome, in one file (sites.py).
 
-Bins of the genome's grid share their reference passes (placement `grid`). A piece of the work is a run of bins.
+Bins of the genome's grid share their reference passes (placement `grid`). A piece of the work is a run of bins. Its part has
+scores and no places, which the genome says.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 
-from mfd_cli.base.errors import ConfigError
-from mfd_cli.base.files import names_of_files, whole_files
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.threads import ahead, in_background
 from mfd_cli.engine.jobs import HERE, Piece, Workplace, at_work
 from mfd_cli.engine.parts import Columns
-from mfd_cli.formats.tables import ParquetRows, parquet_name
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.intervals import parse_region
-from mfd_cli.genome.sequence import Genome
+from mfd_cli.genome.sequence import UNKNOWN, Genome
 from mfd_cli.runs.folder import Run
 from mfd_cli.variants.effects import ScoreSettings
-from mfd_cli.variants.options import TYPE_OF_SUFFIX
 from mfd_cli.variants.score_job import score_job
 from mfd_cli.variants.scorer import Scorer
-from mfd_cli.variants.table import table_metadata
+from mfd_cli.variants.sites import SiteOptions, fields_of_sites, site_file, site_writer
 
 SATURATED_AT_ONCE = 16
 """Bins whose substitutions (384 each) are scored together."""
 PIECE = 256
 """Bins of a piece of the work: some hundred thousand files are the whole human genome."""
 WHOLE_GENOME = "all"
+LETTERS = np.array(list("ACGT"))
+"""The bases, by their codes."""
+OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
+"""The codes of the three other bases, by the code of a base."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Positions [start, end) of a contig, 0-based, within one bin of the grid."""
+    """Positions [start, end) of a contig, 0-based: a whole region, or what of it lies within one bin of the grid."""
 
     contig: str
     start: int
@@ -77,125 +76,108 @@ def saturate(
     runs: Run | Sequence[Run],
     genome: Genome,
     region: str,
-    output: Path | None = None,
+    options: SiteOptions | None = None,
     *,
     settings: ScoreSettings | None = None,
-    per_track: bool = False,
     device: torch.device | str = "cpu",
     batch_size: int = 256,
     workplace: Workplace = HERE,
-    force: bool = False,
     progress: Progress | None = None,
 ) -> SaturationSummary:
-    """Score all substitutions of a region (`chr1:1001-2000`, 1-based, both ends included; `chr1`; `all`) into a Parquet file.
+    """Score all substitutions of a region (`chr1:1001-2000`, 1-based, both ends included; `chr1`; `all`) into one file, whose
+    name says its format (see `SiteOptions`).
 
     `workplace` says where pieces are scored. Raises GenomeError where the region is not on the genome.
     """
-    started = time.monotonic()
-    stretches = stretches_of(region, genome)
-    path = workplace.check_result(table_path(output, region), force)
+    started, options = time.monotonic(), options or SiteOptions()
+    wholes = stretches_of(region, genome)
+    file = site_file(options, region).claimed(workplace, options.force)
     settings = replace(settings or ScoreSettings(), placement="grid")
-    scorer, summary = Scorer(runs, device, batch_size, settings), SaturationSummary(path)
-    pieces = pieces_of(stretches, SATURATED_AT_ONCE if per_track else PIECE)
-    job = score_job(scorer, genome, per_track, saturated)
-    with at_work(job, partial(saturated, scorer, genome, per_track), path, workplace) as work:
+    scorer, summary = Scorer(runs, device, batch_size, settings), SaturationSummary(file.path)
+    pieces = pieces_of(wholes, SATURATED_AT_ONCE if options.per_track else PIECE)
+    make = saturated_fields if file.is_text or options.fields_only else saturated
+    job = score_job(scorer, genome, options.per_track, make)
+    with at_work(job, partial(make, scorer, genome, options.per_track), file.path, workplace) as work:
         if workplace.shard is not None:
-            work.make_shard(path, pieces)
-        with (
-            whole_files(path) as (temporary,),
-            ParquetRows(temporary, schema_of(scorer, genome, per_track), 4) as table,
-            in_background() as later,
-        ):
-            done = 0
-            for piece, columns in work.parts_of((piece, piece) for piece in pieces):
-                later(table.write, columns)
-                summary.scored += len(columns["position"])
+            work.make_shard(file.path, pieces)
+        with site_writer(file, scorer, genome, options, summary.warnings) as write, in_background() as later:
+            done, bins = 0, sum(map(bins_of, wholes))
+            for piece, scores in work.parts_of((piece, piece) for piece in pieces):
+                places = places_of(piece.what, genome)
+                later(write, places | scores)
+                summary.scored += len(places["position"])
                 done += len(piece.what)
                 if progress:
-                    progress("scoring bins", done, len(stretches))
+                    progress("scoring bins", done, bins)
     summary.positions = summary.scored // 3
-    summary.unknown = sum(stretch.end - stretch.start for stretch in stretches) - summary.positions
+    summary.unknown = sum(whole.end - whole.start for whole in wholes) - summary.positions
     summary.seconds = time.monotonic() - started
     return summary
 
 
-def pieces_of(stretches: Sequence[Stretch], size: int) -> list[Piece]:
-    """Return runs of `size` bins as pieces of work."""
-    pieces = []
-    for low in range(0, len(stretches), size):
-        own = tuple(stretches[low : low + size])
+def pieces_of(wholes: Iterable[Stretch], size: int) -> Iterator[Piece]:
+    """Yield runs of `size` bins as pieces of work. A genome has millions of bins: they are never in a list."""
+    stretches = chain.from_iterable(map(cut, wholes))
+    while own := tuple(islice(stretches, size)):
         first, last = own[0], own[-1]
         end = f"{last.end:,}" if first.contig == last.contig else f"{last.contig}:{last.end:,}"
         key = "\n".join(f"{stretch.contig}:{stretch.start}-{stretch.end}" for stretch in own)
-        pieces.append(Piece(own, key, f"{first.contig}:{first.start + 1:,}-{end}"))
-    return pieces
+        yield Piece(own, key, f"{first.contig}:{first.start + 1:,}-{end}")
 
 
 def saturated(scorer: Scorer, genome: Genome, per_track: bool, stretches: Sequence[Stretch]) -> Columns:
-    """Return the table's columns of all substitutions of some bins, one value per substitution."""
+    """Return all columns of scores of all substitutions of some bins, one value per substitution."""
     runs = [stretches[low : low + SATURATED_AT_ONCE] for low in range(0, len(stretches), SATURATED_AT_ONCE)]
     made = [
-        substitution_columns(variants, scorer, genome, per_track)
-        for variants in ahead(substitutions(run, genome) for run in runs)
+        scorer.columns(variants, genome, per_track) for variants in ahead(substitutions(run, genome) for run in runs)
     ]
     return {name: np.concatenate([columns[name] for columns in made]) for name in made[0]}
 
 
-def table_path(output: Path | None, region: str) -> Path:
-    """Return the table's file: `output`, or a name made of the region. ConfigError for a name of a VCF, and for standard
-    output, where a Parquet file cannot go; OutputError for another name that is none of a Parquet file."""
-    if output is None:
-        return Path(f"saturate.{names_of_files([region])[0]}.parquet")
-    if str(output) == "-" or output.name.lower().endswith(tuple(chain(*TYPE_OF_SUFFIX))):
-        raise ConfigError(
-            f"--saturate writes a Parquet table, not {str(output)!r}", hint="-o FILE.parquet; a VCF comes from a VCF"
-        )
-    return parquet_name(output)
+def saturated_fields(scorer: Scorer, genome: Genome, per_track: bool, stretches: Sequence[Stretch]) -> Columns:
+    """Return the columns that a VCF has, and each track's change where it is wanted: parts without the others are small."""
+    columns = saturated(scorer, genome, per_track, stretches)
+    fields = fields_of_sites(scorer)
+    return {name: values for name, values in columns.items() if name in fields or name.startswith("track.")}
 
 
 def stretches_of(region: str, genome: Genome) -> list[Stretch]:
-    """Return a region cut along the grid. GenomeError where it is not on the genome."""
+    """Return the contigs, or the part of one, that a region is. GenomeError where it is not on the genome."""
     if region == WHOLE_GENOME:
-        return [stretch for name, length in genome.lengths.items() for stretch in cut(name, 0, length)]
+        return [Stretch(name, 0, length) for name, length in genome.lengths.items() if length]
     whole = parse_region(region, genome)
-    return cut(whole.contig, whole.start, whole.end)
+    return [Stretch(whole.contig, whole.start, whole.end)]
 
 
-def cut(contig: str, start: int, end: int) -> list[Stretch]:
-    """Return [start, end) in pieces that end where bins end."""
-    edges = [start, *range((start // BIN + 1) * BIN, end, BIN), end]
-    return [Stretch(contig, low, high) for low, high in pairwise(edges)]
+def cut(whole: Stretch) -> Iterator[Stretch]:
+    """Yield a stretch in pieces that end where bins end."""
+    low = whole.start
+    while low < whole.end:
+        high = min((low // BIN + 1) * BIN, whole.end)
+        yield Stretch(whole.contig, low, high)
+        low = high
+
+
+def bins_of(whole: Stretch) -> int:
+    """Return how many pieces `cut` makes of a stretch."""
+    return (whole.end - 1) // BIN - whole.start // BIN + 1
+
+
+def places_of(stretches: Sequence[Stretch], genome: Genome) -> Columns:
+    """Return contig, position, reference and alternate base of the three substitutions of every known base."""
+    bases = [genome.codes(stretch.contig, stretch.start, stretch.end) for stretch in stretches]
+    known = [np.flatnonzero(codes < UNKNOWN) for codes in bases]
+    refs = np.concatenate([codes[at] for codes, at in zip(bases, known)])
+    starts = np.concatenate([stretch.start + at for stretch, at in zip(stretches, known)])
+    names = np.repeat([stretch.contig for stretch in stretches], [len(at) for at in known])
+    return {
+        "contig": np.repeat(names, 3),
+        "position": np.repeat(starts + 1, 3),
+        "ref": np.repeat(LETTERS[refs], 3),
+        "alt": LETTERS[OTHERS[refs]].ravel(),
+    }
 
 
 def substitutions(stretches: Sequence[Stretch], genome: Genome) -> list[Variant]:
     """Return the three substitutions of every known base."""
-    return list(_substitutions(stretches, genome))
-
-
-def _substitutions(stretches: Sequence[Stretch], genome: Genome) -> Iterator[Variant]:
-    for contig, start, end in ((stretch.contig, stretch.start, stretch.end) for stretch in stretches):
-        for position, ref in enumerate(genome.bases(contig, start, end), start=start + 1):
-            if ref in "ACGT":
-                yield from (Variant(contig, position, ref, alt) for alt in "ACGT" if alt != ref)
-
-
-def substitution_columns(
-    variants: Sequence[Variant], scorer: Scorer, genome: Genome, per_track: bool
-) -> dict[str, Any]:
-    """Return the table's columns, one value per substitution."""
-    return {
-        "contig": [variant.contig for variant in variants],
-        "position": [variant.position for variant in variants],
-        "ref": [variant.ref for variant in variants],
-        "alt": [variant.alt for variant in variants],
-        **scorer.columns(variants, genome, per_track),
-    }
-
-
-def schema_of(scorer: Scorer, genome: Genome, per_track: bool) -> pa.Schema:
-    """Return the schema of the table, one row per substitution."""
-    columns: list[tuple[str, pa.DataType]] = [("contig", pa.string()), ("position", pa.int64())]
-    columns += [(name, pa.string()) for name in ("ref", "alt", "MFD_TRACK", "MFD_FLAGS")]
-    columns += [(name, pa.float32()) for name in scorer.column_names]
-    columns += [(f"track.{name}", pa.float32()) for name in scorer.panel.ids if per_track]
-    return pa.schema(columns, metadata=table_metadata(scorer, genome))
+    return list(map(Variant, *(values.tolist() for values in places_of(stretches, genome).values())))

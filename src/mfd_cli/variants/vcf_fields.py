@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mfd_cli import __version__
+from mfd_cli.formats.fixed_point import largest_error
 from mfd_cli.formats.vcf_reader import VariantFile
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.settings.names import SURE
@@ -46,11 +47,26 @@ def header_of(
     older = (*fields, b"##mfd_")
     of_input = [line for line in variants.header[:-1] if not line.startswith(older)]
     added = [*field_lines(scorer, background), *provenance_lines(scorer, background, phased)]
-    if note:
-        added.append(f'##mfd_genome="{_plain(note)}"')
+    added += note_lines(note)
     if not variants.contigs:
-        added += [f"##contig=<ID={contig_name(name)},length={length}>" for name, length in genome.lengths.items()]
+        added += contig_lines(genome, contig_name)
     return [*of_input, *(line.encode() for line in added), variants.header[-1]]
+
+
+def about_lines(scorer: Scorer, note: str, decimals: int) -> list[str]:
+    """Return the header lines that say what numbers of fixed decimals are, and how they were made."""
+    rounding = f"##mfd_rounding=<decimals={decimals},largest_error={largest_error(decimals):g}>"
+    return [*field_lines(scorer, None), *provenance_lines(scorer, None, None), *note_lines(note), rounding]
+
+
+def contig_lines(genome: Genome, contig_name: Callable[[str], str] = str) -> list[str]:
+    """Return the header lines of the genome's contigs."""
+    return [f"##contig=<ID={contig_name(name)},length={length}>" for name, length in genome.lengths.items()]
+
+
+def note_lines(note: str) -> list[str]:
+    """Return the header line that says which other genome was used; none for an empty note."""
+    return [f'##mfd_genome="{_plain(note)}"'] if note else []
 
 
 def field_lines(scorer: Scorer, background: Background | None) -> list[str]:
