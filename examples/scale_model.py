@@ -3,17 +3,17 @@
     python examples/scale_model.py PROJECT --save costs.json
     python examples/scale_model.py costs.json --bins 2.4e7 --tracks 2106 --variants 4e6 --devices 8
 
-PROJECT is a folder with mfd.toml, a dataset and a run. Short runs of each command, of growing size, say what it costs to start and
-what a unit costs more: a megabyte of track files, a training window, a bin and its outputs, a variant, a substitution. A device is
-a core (processor seconds of one thread, so that other programs on the machine do not count), or with --gpus 1 a GPU (seconds by
-the clock, of an idle machine). The calculation then is
+PROJECT is a folder with mfd.toml, a dataset and a run. Short runs of each command, of growing size, say what it costs to start,
+and what a unit costs more: a megabyte of track files, a training window, a bin and its outputs, a variant, a substitution. A
+device is a core (processor seconds of one thread, so that other programs on the machine do not count), or with --gpus 1 a GPU
+(seconds by the clock, of an idle machine). The calculation then is
 
     seconds = start + (start of a worker, with several devices) + units x cost / devices
 
-and memory is that of the largest run, and the genome that is larger. What is not in it: disks and networks that are slower for
-several readers, and that the last piece of a work is waited for. Training on several devices is taken to be as quick as
-one would wish. Costs of training, variants and substitutions are those of a network with PROJECT's tracks: for many more tracks,
-measure a project that has them.
+and memory is that of the largest run, and a byte for each base that the genome has more. What is not in it: disks that are
+slower for several readers, and the wait for the last piece of a work. Training on n devices is taken to be n times as fast.
+Costs of training, variants and substitutions are those of a network with PROJECT's tracks: for many more tracks, measure a
+project that has them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from scipy.optimize import nnls
-from spent import Spent, spent
 
 from mfd_cli.dataset.folder import Dataset, open_dataset
 from mfd_cli.genome.grid import BIN
@@ -41,6 +40,7 @@ from mfd_cli.training.length import BINS, MOST_EPOCHS
 from mfd_cli.training.plan import WITHOUT_GRADIENT
 from mfd_cli.training.validate import MOST_WINDOWS
 from mfd_cli.variants.random_substitutions import draw
+from spent import Spent, spent
 
 SUBSTITUTIONS = 3 * BIN
 """Of a bin."""
@@ -50,8 +50,8 @@ SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Cost:
-    """What one command costs: seconds to start, seconds and bytes on disk of a unit, seconds and bytes of a unit's output (where
-    the command has one for each track), and bytes of memory. `largest` is how many units the largest run had."""
+    """What one command costs: seconds to start, seconds and bytes on disk of a unit, seconds and bytes of a unit's output
+    (where the command has one for each track), and bytes of memory. `largest` is how many units the largest run had."""
 
     start: float
     unit: float
@@ -72,8 +72,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class Costs:
-    """What is measured: a cost for each command, the seconds that a worker takes to start, and on what that was. `genome_bins`,
-    `tracks`, `megabytes` of track files and `shares` (of bins that train and validate) are those of the project."""
+    """What is measured: a cost for each command, and the seconds that a worker takes to start. `genome_bins`, `tracks`,
+    `megabytes` of track files and `shares` (of the bins: those that train, and that validate) are the project's."""
 
     commands: Mapping[str, Cost]
     worker: float
@@ -343,7 +343,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=float, help=text)
     parser.add_argument("--tracks", type=int)
     parser.add_argument("--windows", type=float, help="of a training; default: what mfd train chooses")
-    parser.add_argument("--megabytes", type=float, help="of track files; default: as many a track and bin as the project has")
+    parser.add_argument(
+        "--megabytes", type=float, help="of track files; default: as many a track and bin as the project has"
+    )
     parser.add_argument("--devices", type=int, default=1)
     options = parser.parse_args()
     if options.source.is_file():

@@ -77,7 +77,12 @@ def test_a_data_set_is_calculated_from_stored_costs(tmp_path: Path) -> None:
     cost = {"start": 3.6, "unit": 1e-3, "output": 0.0, "disk": 100.0, "output_disk": 0.0, "memory": 1e9, "largest": 1e4}
     costs = {
         "commands": dict.fromkeys(("preprocess", "train", "predict", "score", "saturate"), cost),
-        **{"worker": 0.0, "gpus": 0, "genome_bins": 1000, "tracks": 10, "megabytes": 5.0, "shares": [0.5, 0.25]},
+        "worker": 0.0,
+        "gpus": 0,
+        "genome_bins": 1000,
+        "tracks": 10,
+        "megabytes": 5.0,
+        "shares": [0.5, 0.25],
     }
     (tmp_path / "costs.json").write_text(json.dumps(costs))
     words = ["--bins", "36e6", "--tracks", "100", "--variants", "7.2e6", "--saturate", "0", "--devices", "2"]
