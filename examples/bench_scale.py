@@ -3,7 +3,8 @@
 PROJECT has a dataset and a run. The ways of doing one and the same work take turns: one process with one thread, one process
 with two threads, two workers with one thread each, two shards side by side that are gathered, and two workers of a Ray cluster
 where ray is installed. Told are medians of seconds by the clock, of processor seconds, and the memory of the largest process.
-Whatever the way, results must have the same bytes (with one thread). An empty job, one bin, says what each way costs by itself. Seconds by the clock mean something on a machine that does nothing else: the load is told beside them.
+Whatever the way, results must have the same bytes (with one thread). An empty job, one bin, says what each way costs by
+itself. Seconds by the clock mean something on a machine that does nothing else: the load is told beside them.
 """
 
 from __future__ import annotations
