@@ -162,7 +162,7 @@ def train(place: Place, windows: int) -> Sample:
 
 
 def predict(place: Place, bins: int, few: bool = False) -> Sample:
-    """The first bins of the genome: of all tracks, and the parts of their predictions, or of one track."""
+    """The first bins of the genome: all parts of all tracks, so that outputs are many, or one track."""
     run = load_run(place.run)
     regions, made, left = place.temporary / "regions.bed", place.temporary / "predictions", bins
     lines = []
@@ -171,9 +171,10 @@ def predict(place: Place, bins: int, few: bool = False) -> Sample:
         lines += [f"{contig}\t0\t{own * BIN}\n"] if own else []
         left -= own
     regions.write_text("".join(lines))
-    some = ("--tracks", f'id == "{run.tracks[0].id}"') if few else ("--part", "total", "--part", "debiased")
+    parts = ("total", "shared", "debiased", *run.model.settings.groups)
+    some = ("--tracks", f'id == "{run.tracks[0].id}"') if few else [word for part in parts for word in ("--part", part)]
     took = place.took("predict", "-R", str(regions), *some, "-o", str(made), "--run", str(place.run), *place.device)
-    return Sample(bins - left, 1 if few else 2 * len(run.tracks), took, removed(made))
+    return Sample(bins - left, 1 if few else len(parts) * len(run.tracks), took, removed(made))
 
 
 def score(place: Place, variants: int) -> Sample:
@@ -235,8 +236,9 @@ def measured(place: Place, name: str, seconds: float = SECONDS) -> Cost:
         samples.append(sample)
         if place.seconds(sample.took) - place.seconds(samples[0].took) >= seconds:
             break
-    if name == "predict":
-        samples.append(predict(place, int(samples[-1].units), few=True))
+    if name == "predict":  # the difference is small where tracks are few
+        largest = int(samples[-1].units)
+        samples += [predict(place, largest, few=few) for few in (True, False, True)]
     return fitted(samples, place.seconds)
 
 
@@ -326,7 +328,8 @@ def table(options: argparse.Namespace, costs: Costs) -> Iterator[str]:
         yield f"{name:<12}{what:>32}{hours:>9,.3g}{disk:>11}{memory / 1e9:>25,.1f}"
     yield f"a worker takes {costs.worker:.1f} s to start"
     if not costs.tracks / 2 <= options.tracks <= costs.tracks * 2:
-        yield f"train, score and saturate were measured with {costs.tracks:,} tracks: with {options.tracks:,} they take longer"
+        yield f"this was measured with {costs.tracks:,} tracks: train, score and saturate take longer with more, and what"
+        yield f"predict takes for {options.tracks:,} is uncertain; measure a project that has about as many"
 
 
 FIXED = ("train",)

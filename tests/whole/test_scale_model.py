@@ -99,4 +99,4 @@ def test_a_data_set_is_calculated_from_stored_costs(tmp_path: Path) -> None:
     assert rows["train"][0] == "234,000,000"
     # ten times the tracks on 36,000 times the bins
     assert rows["preprocess"][0] == "1,800,000"
-    assert "score and saturate were measured with 10 tracks: with 100 they take longer" in done.stdout
+    assert "measured with 10 tracks: train, score and saturate take longer with more" in done.stdout
