@@ -35,6 +35,7 @@ from scipy.optimize import nnls
 from mfd_cli.dataset.folder import Dataset, open_dataset
 from mfd_cli.genome.grid import BIN
 from mfd_cli.runs.folder import load_run, run_folders
+from mfd_cli.settings.config import TrainConfig
 from mfd_cli.settings.project import load_project
 from mfd_cli.training.length import BINS, MOST_EPOCHS
 from mfd_cli.training.plan import WITHOUT_GRADIENT
@@ -250,8 +251,8 @@ def fitted(samples: Sequence[Sample], seconds: Callable[[Spent], float]) -> Cost
     weights = 1 / np.array([seconds(each.took) for each in samples])  # errors are shares of what is measured
     costs = nnls(table / scale * weights[:, None], np.ones(len(samples)))[0] / scale
     sizes = nnls(table / scale, np.array([float(each.disk) for each in samples]))[0] / scale
-    start, unit, output = [*costs, 0.0][:3]
-    _, disk, output_disk = [*sizes, 0.0][:3]
+    start, unit, output = [*costs.tolist(), 0.0][:3]
+    _, disk, output_disk = [*sizes.tolist(), 0.0][:3]
     memory, largest = max(each.took.memory for each in samples), max(each.units for each in samples)
     return Cost(start, unit, output, disk, output_disk, memory, largest)
 
@@ -308,7 +309,8 @@ def wanted(options: argparse.Namespace, costs: Costs) -> Iterator[tuple[str, flo
     train_bins, validation_bins = (share * options.bins for share in costs.shares)
     windows = options.windows or max(train_bins, min(BINS, MOST_EPOCHS * train_bins))
     validations = windows / min(max(train_bins, 1), MOST_WINDOWS)
-    yield "train", windows + WITHOUT_GRADIENT * validation_bins * validations, 0
+    validated = min(validation_bins, TrainConfig().validation_bins)
+    yield "train", windows + WITHOUT_GRADIENT * validated * validations, 0
     yield "predict", options.bins, options.tracks
     yield "score", options.variants, 0
     yield "saturate", options.saturate * SUBSTITUTIONS, 0
