@@ -295,7 +295,7 @@ def all_costs(project: Path, gpus: int, temporary: Path, seconds: float) -> Cost
 
 UNITS = {
     "preprocess": "MB of tracks",
-    "train": "windows, validations too",
+    "train": "windows",
     "predict": "bins",
     "score": "variants",
     "saturate": "substitutions",
