@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Mapping
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset, open_dataset
 from mfd_cli.runs.at_work import bin_latents
-from mfd_cli.runs.folder import Run, load_run
+from mfd_cli.runs.folder import Run, load_run, save_run
 from mfd_cli.settings.names import RESIDUAL
 from mfd_cli.training import train as training
 from mfd_cli.training.resume import Interrupted
@@ -59,6 +61,7 @@ def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, subspaces: str) ->
     tiny.dataset(cut.dataset)
     with pytest.raises(Interrupted):
         training.train(cut, gpus=0, progress=terminate)
+    assert load_run(cut.run).unfinished and not straight.unfinished
     resumed = training.train(cut, gpus=0, resume=True)
     ours, theirs = straight.model.state_dict(), resumed.model.state_dict()
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -164,11 +167,34 @@ def test_without_validation_bins_axes_are_found_in_training_bins(tmp_path: Path)
     run, dataset = mixed(tmp_path, "joint"), open_dataset(tmp_path / "dataset")
     bins = {split: dataset.split(split) for split in ("train", "validation")}
     bins["validation"] = bins["validation"].taken(np.arange(0))
-    training.finish_parts(run.path, dataset_with(dataset, bins), torch.device("cpu"))
+    training.finish_run(run.path, dataset_with(dataset, bins), torch.device("cpu"))
     head = load_run(run.path).model.head
     assert isinstance(head, MixedHead) and isinstance(run.model.head, MixedHead)
     found = head.axes(head.spaces[0])
     assert found.any() and not torch.equal(found, run.model.head.axes(head.spaces[0]))
+
+
+def test_an_interrupted_training_says_so(project: Path, tmp_path: Path) -> None:
+    """Its scores are of the best weights so far, and how sure the split is nobody knows yet."""
+    folder = Path(shutil.copytree(project, tmp_path / "p"))
+    words = ["-q", "--gpus", "0", "--threads", "1"]
+    place = f"chr2\t1001\t.\t{open_dataset(folder / 'dataset').genome.bases('chr2', 1000, 1001)}\tA,C,G,T\t.\t.\t."
+    header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
+    (folder / "x.vcf").write_text(f"{header}\n{place}\n")
+    done = in_process(["score-variants", "x.vcf", "-o", "whole.vcf", *words], folder)
+    assert done.code == 0 and "not finished" not in done.told
+    text = (folder / "whole.vcf").read_text()
+    assert "MFD_TECH_SD=" in text and "unfinished" not in text
+    run = load_run(folder / "run")
+    assert "unfinished" not in run.about
+    save_run(replace(run, about={**run.about, "unfinished": True}))
+    done = in_process(["score-variants", "x.vcf", "-o", "early.vcf", *words], folder)
+    assert done.code == 0 and "the training of run has not finished" in done.told and "--resume" in done.told
+    text = (folder / "early.vcf").read_text()
+    assert "_SD" not in text and "training=unfinished" in text
+    done = in_process(["predict", "-r", "chr2:1001-3000", "--sd", *words], folder)
+    assert done.code == 2 and "run: its training has not finished" in done.told
+    assert '"finished": false' in in_process(["info", "run", "--json"], folder).said
 
 
 def dataset_with(dataset: Dataset, bins: Mapping[str, Bins]) -> Dataset:

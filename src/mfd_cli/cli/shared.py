@@ -132,7 +132,7 @@ def opened(
 
 def open_runs(project: Project, threads: int | None, every: bool) -> list[Run]:
     """Read the project's runs: every seed's, or only the first. ConfigError where `every` finds no several seeds."""
-    from mfd_cli.runs.folder import load_run, run_folders
+    from mfd_cli.runs.folder import GO_ON, load_run, run_folders
 
     set_threads(threads)
     seeds = run_folders(project.run)
@@ -145,7 +145,16 @@ def open_runs(project: Project, threads: int | None, every: bool) -> list[Run]:
         from mfd_cli.cli.console import note
 
         note(f"{project.run} holds {len(seeds)} runs: the first is used, {seeds[0].name}")
-    return [load_run(folder) for folder in (seeds if every else seeds[:1])]
+    runs = [load_run(folder) for folder in (seeds if every else seeds[:1])]
+    for run in runs:
+        if run.unfinished:
+            from mfd_cli.cli.console import warn
+
+            warn(
+                f"the training of {run.path} has not finished: these are its best weights so far, and parts of a mixed head "
+                f"are found at its end ({GO_ON})"
+            )
+    return runs
 
 
 def note_sole_levels(run: Run, levels: Sequence[str], quiet: bool) -> None:

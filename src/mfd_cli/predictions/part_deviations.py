@@ -9,15 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mfd_cli.base.errors import ConfigError
+from mfd_cli.base.errors import ConfigError, RunError
 from mfd_cli.core.part_variances import PartVariances
-from mfd_cli.runs.folder import Run
+from mfd_cli.runs.folder import GO_ON, Run
 from mfd_cli.runs.panel import Panel, panel_variances
 from mfd_cli.settings.names import DEBIASED, SHARED, TOTAL
 
 
 def part_deviations(run: Run, panel: Panel, parts: Sequence[str]) -> PartVariances:
-    """Return how sure the parts of the outputs are. ConfigError for a head that is not mixed, which does not know."""
+    """Return how sure the parts of the outputs are. ConfigError for a head that is not mixed, which does not know, and RunError
+    for a training that has not finished."""
+    if run.unfinished:
+        raise RunError(
+            "its training has not finished, so nobody knows how sure its parts are", path=run.path, hint=GO_ON
+        )
     known = panel_variances(run, panel, groups_of_parts(run, parts))
     if known is None:
         raise ConfigError(

@@ -75,6 +75,8 @@ class StoredAbout(Stored):
     validation: dict[str, float]
     source: StoredSource | None = None
     added_to: StoredOrigin | None = None
+    unfinished: bool = False
+    """Whether the training goes on, or was interrupted: these are its best weights so far."""
 
 
 class Description(StoredTracks):

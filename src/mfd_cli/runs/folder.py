@@ -66,6 +66,12 @@ class Run:
         return sum(track.kind == "peaks" for track in self.tracks)
 
     @property
+    def unfinished(self) -> bool:
+        """Whether the training goes on, or was interrupted: the weights are the best so far, and the parts of a mixed head are
+        not found yet."""
+        return bool(self.about.get("unfinished"))
+
+    @property
     def digest(self) -> str:
         """Names this model: sha256 of its weights."""
         return str(self.about["weights_sha256"])
@@ -233,6 +239,8 @@ def shortest_names(paths: Iterable[Path]) -> dict[str, Path]:
     return names
 
 
+GO_ON = "mfd train --resume goes on with it"
+"""What to do about a training that has not finished."""
 _AGAIN = "run mfd train again"
 
 

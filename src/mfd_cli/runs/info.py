@@ -128,6 +128,7 @@ def _describe_run(folder: Path) -> dict[str, Any]:
         "trained_on": ", ".join(about["trained_on"]),
         "seed": stored["configuration"]["train"]["seed"],
         "windows": about["windows"],
+        **({"finished": False} if about.get("unfinished") else {}),
         "started_from": origin(about, "source"),
         "validation": about["validation"],
         "genome_digest": about["genome_digest"],

@@ -223,9 +223,10 @@ def averaged_head(run: Run, panel: Panel, mixture: Mixture, before: Sequence[Row
 
 
 def panel_variances(run: Run, panel: Panel, parts: Mapping[str, Sequence[str]]) -> PartVariances | None:
-    """Return how sure the parts of the outputs are, name -> the groups each is the sum of. None where the head is not mixed."""
+    """Return how sure the parts of the outputs are, name -> the groups each is the sum of. None where the head is not
+    mixed, and of a training that has not finished: what data say of the parts is learnt at its end."""
     head, mixture = run.model.head, panel.mixture
-    if not isinstance(head, MixedHead):
+    if not isinstance(head, MixedHead) or run.unfinished:
         return None
     own, cross, _ = alike_rows(run.model, head, [run.model.rows[track] for track in panel.track])
     own, cross = dict(own), dict(cross)

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def train(
             begin_run(ready.trainer, folder, begun=state is not None)
         course.run()
         if processes.first:
-            finish_parts(folder, ready.dataset, device, progress)
+            finish_run(folder, ready.dataset, device, progress)
         processes.agree(0)  # nobody leaves before the first has written
         processes.leave()
         return load_run(folder)
@@ -349,16 +349,18 @@ def warn_of_groups(config: Config, warn: Say) -> None:
         )
 
 
-def finish_parts(folder: Path, dataset: Dataset, device: torch.device, progress: Progress | None = None) -> None:
-    """Learn the axes along which the kept model's parts lie, from validation bins, or training bins where there are none."""
+def finish_run(folder: Path, dataset: Dataset, device: torch.device, progress: Progress | None = None) -> None:
+    """Say in the run that its training has finished. Of a mixed head the axes are learnt along which the kept model's
+    parts lie, from validation bins, or training bins where there are none."""
     run = load_run(folder)
+    run = replace(run, about={name: value for name, value in run.about.items() if name != "unfinished"})
     if isinstance(run.model.head, MixedHead):
         validation = dataset.split("validation")
         bins = thinned_in_stretches(validation if len(validation) else dataset.split("train"), AXIS_BINS, STRETCH)
         latents = bin_latents(run, dataset, bins, device, progress=progress)
         run.model.head.learn_axes(torch.from_numpy(latents), progress)
         fill_held_out(run.model, [track.kind for track in run.tracks])
-        save_run(run)
+    save_run(run)
 
 
 def warn_of_penalties(config: Config, warn: Say) -> None:

@@ -75,7 +75,13 @@ def validate(
     }
     record.add(line)
     if better:
-        summary = {**about, "step": trainer.step, "windows": line["windows"], "validation": measured}
+        summary = {
+            **about,
+            "step": trainer.step,
+            "windows": line["windows"],
+            "validation": measured,
+            "unfinished": True,
+        }
         calibrated = scale.calibrated(predicted.expected, predicted.signal) if predicted else scale
         save_run(Run(record.folder, trainer.config, trainer.average, outputs_of(dataset), calibrated, summary))
     return trainer.best.without_improvement >= trainer.config.train.patience

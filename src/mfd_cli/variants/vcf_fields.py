@@ -96,10 +96,11 @@ def provenance_lines(scorer: Scorer, background: Background | None, phased: str 
     """Return the header lines that say which models were used, and in which way."""
     settings, about = scorer.settings, scorer.run.about
     digests = f'model="{",".join(run.digest for run in scorer.runs)}",genome={about["genome_digest"]}'
+    unfinished = ",training=unfinished" if any(run.unfinished for run in scorer.runs) else ""
     chosen = f'tracks="{_plain(settings.tracks or "all")}",fix="{_plain(" ".join(settings.fixes) or "none")}"'
     return [
         f"##mfd_model=<version={__version__},{digests},head={scorer.run.model.settings.head},"
-        f'trained_on="{_plain(" ".join(about["trained_on"]))}">',
+        f'trained_on="{_plain(" ".join(about["trained_on"]))}"{unfinished}>',
         f'##mfd_scoring=<scale=logit,strands={scorer.strands},placement="{PLACEMENTS[settings.placement]}",'
         f'precision={settings.precision},{chosen},phased="{_plain(phased or "no")}",'
         'indels="both haplotypes at matching places, both edges, three bins",'
