@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mfd_cli.base.errors import OutputError
+from mfd_cli.base.errors import OutputError, few
 from mfd_cli.base.files import MARK, mark_folder, whole_file, write_json
 
 Columns = dict[str, Any]
@@ -118,11 +118,11 @@ class Parts:
         now = json.loads(json.dumps(self.plan))
         other = [name for name in stored["plan"] | now if stored["plan"].get(name) != now.get(name)]
         if other:
-            was, is_now = (str(plan.get(other[0]))[:60] for plan in (stored["plan"], now))
+            was, is_now = (in_words(plan.get(other[0])) for plan in (stored["plan"], now))
             raise OutputError(
                 f"holds parts that were made with another {' and '.join(other)} ({other[0]}: {was}, now {is_now})",
                 path=self.folder,
-                hint="make all parts alike, or remove this folder and begin again",
+                hint="make all parts with the same model, genome and options; or remove this folder and begin again",
             )
 
     def finish_shard(self, shard: tuple[int, int], made: Mapping[str, str]) -> None:
@@ -162,6 +162,16 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     if not isinstance(stored, dict) or not all(isinstance(stored.get(name), dict) for name in ("plan", "command")):
         raise OutputError("is no plan of parts", path=file, hint="remove its folder and make the parts again")
     return stored
+
+
+def in_words(value: Any) -> str:
+    """Return an entry of a plan in a few words; of digests the beginning.
+
+    >>> in_words(["9d1a3852" * 8, "5ed8"])
+    '9d1a38529d1a, 5ed8'
+    """
+    texts = [str(each) for each in (value if isinstance(value, list) else [value])]
+    return few([text[:12] if re.fullmatch("[0-9a-f]{64}", text) else text for text in texts], 3)
 
 
 def plan_to_gather(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,6 +69,10 @@ def draw_one(folder: Path, stem: str, one: OnDna, caption: str, own: str) -> lis
     return drawn
 
 
+HATCHES = (None, "//", "..", "xx")
+"""Patterns of the first eight factors, the next eight, and so on: a colour alone would stand for several."""
+
+
 def draw_shares(result: Explanation) -> Figure:
     """Return stacked bars: the mean share of logit variance of the shared part and every factor, per level."""
     names = ["shared", *result.decomposition.factors]
@@ -76,7 +80,9 @@ def draw_shares(result: Explanation) -> Figure:
     members = {level: result.decomposition.tracks_of(result.factor, level) for level in rows}
     shares = {row["track"]: [row[f"share_{name}"] for name in names] for row in result.tracks}
     ids = np.array([track.id for track in result.run.tracks])
-    figure, axes = plt.subplots(figsize=(7.6, 1.5 + 0.36 * len(rows)), layout="constrained")
+    # As high as the legend needs: a factor a line, and products of factors.
+    height = max(1.5 + 0.36 * len(rows), 0.9 + 0.21 * len(names))
+    figure, axes = plt.subplots(figsize=(8.4, height), layout="constrained")
     for place, level in enumerate(rows):
         values = np.mean([shares[name] for name in ids[members[level]]], 0)
         left, right = 0.0, 0.0
@@ -90,14 +96,17 @@ def draw_shares(result: Explanation) -> Figure:
                 height=0.7,
                 edgecolor="white",
                 linewidth=0.5,
-                hatch="//" if number >= 8 else None,
+                hatch=HATCHES[number // 8 % len(HATCHES)],
             )
             left, right = (left + value, right) if value >= 0 else (left, right + value)
     axes.set_yticks(range(len(rows)), [plain(level) for level in rows])
     axes.invert_yaxis()
     axes.set_xlabel("share of the variance of the logit (sums to 1)")
     axes.set_ylabel(result.factor)
-    handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[i % 8]) for i in range(len(names))]
+    handles = [
+        plt.Rectangle((0, 0), 1, 1, facecolor=COLOURS[i % 8], edgecolor="white", hatch=HATCHES[i // 8 % len(HATCHES)])
+        for i in range(len(names))
+    ]
     figure.legend(handles, [plain(n) for n in names], loc="outside right center", frameon=False)
     axes.set_title("What the logits are made of, mean over the tracks of each level", loc="left")
     return figure

@@ -15,7 +15,9 @@ def describe(folder: Path) -> dict[str, Any]:
         return _describe_dataset(folder)
     if (folder / "model.json").is_file():
         return _describe_run(folder)
-    raise MfdError("is neither a dataset (manifest.json) nor a run (model.json)", path=folder)
+    begun = (folder / "last").is_dir()
+    hint = "a training was begun here and has no model yet: mfd train --resume goes on with it" if begun else None
+    raise MfdError("is neither a dataset (manifest.json) nor a run (model.json)", path=folder, hint=hint)
 
 
 def verify(folder: Path) -> str:

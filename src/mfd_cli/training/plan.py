@@ -109,7 +109,8 @@ def plan_left(trainer: Trainer, training: LabelledBins, validation: LabelledBins
     """Return what is left to do for a trainer at its present step; nothing is measured yet."""
     settings, device = trainer.config.train, trainer.device
     size, steps = trainer.pace.bins, trainer.total_steps - trainer.step
-    where = f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else str(device)
+    threads = torch.get_num_threads()
+    where = f"{threads} CPU thread{'s' if threads > 1 else ''}" if device.type == "cpu" else str(device)
     validations = -(-steps // steps_between(trainer))
     most = None if settings.max_minutes is None else max(60 * settings.max_minutes - trainer.seconds, 0.0)
     set_by_user = settings.epochs is not None or settings.max_windows is not None
