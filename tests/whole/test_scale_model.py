@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -42,6 +43,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "p"
 
 
+@pytest.mark.skipif("MFD_SOAK" not in os.environ, reason="it measures time, which make soak does")
 @pytest.mark.parametrize(("name", "size"), [("score", 3200), ("train", 8192)])
 def test_a_run_takes_what_was_calculated(
     name: str, size: int, model: ModuleType, project: Path, tmp_path: Path
