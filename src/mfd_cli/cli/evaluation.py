@@ -94,6 +94,8 @@ def evaluate_command(
     levels = sorted(result.levels, key=lambda row: -row["tracks"])[:20]
     if levels:
         table(shown + shares, [[row[name] for name in shown + shares] for row in levels])
+        if len(levels) < len(result.levels):
+            say_all([f"{len(levels)} of {len(result.levels)} levels, those with most tracks; levels.tsv has all"])
     say_all(result.lines())
     for name, baselines in result.summary["baselines"].items():
         shown = ["tracks", "auroc", "model_auroc", "auroc_occupied", "model_auroc_occupied", "pearson", "model_pearson"]

@@ -165,9 +165,10 @@ def plan_preprocess(project: Project, *, output: Path | None = None, force: bool
     Nothing is written; raises what `preprocess` raises.
     """
     folder = output or project.dataset
-    check_output(folder, force)
     with errors_name(project):
-        return PreprocessPlan(check_inputs(project), folder)
+        plan = PreprocessPlan(check_inputs(project), folder)
+    check_output(folder, force)  # last: who asks about the inputs hears of them first
+    return plan
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------
