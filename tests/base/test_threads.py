@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from mfd_cli.base import threads
 from mfd_cli.base.threads import usable_cores
 
 
@@ -29,3 +30,17 @@ def test_a_process_that_may_use_one_core_uses_one() -> None:
         "from mfd_cli.base.threads import usable_cores; print(usable_cores())"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+def test_how_threads_wait_is_the_users_if_he_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    threads.sleep_soon()
+    assert os.environ["GOMP_SPINCOUNT"] == threads.SPINS
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    threads.sleep_soon()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    threads.sleep_soon()
+    assert "GOMP_SPINCOUNT" not in os.environ

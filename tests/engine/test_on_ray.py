@@ -35,7 +35,8 @@ LINES = {
 def cluster() -> Iterator[Any]:
     os.environ["PYTHONPATH"] = str(TESTS)  # of the workers, for kit.toy_job
     made = cluster_utils.Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80_000_000}
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False},
     )
     for _ in range(2):
         made.add_node(num_cpus=1, object_store_memory=80_000_000)

@@ -11,6 +11,7 @@ import typer
 
 from mfd_cli import __version__
 from mfd_cli.base.errors import Ended
+from mfd_cli.base.threads import sleep_soon
 from mfd_cli.cli.completion import ASKED_BY_BASH, INSTRUCTION, answer_bash
 from mfd_cli.cli.ending import ended
 from mfd_cli.cli.enrichment import enrich_command
@@ -95,6 +96,7 @@ _debug = False
 
 def main() -> None:
     """Run the command line; see cli/ending.py for how it ends."""
+    sleep_soon()
     as_json = "--json" in sys.argv
     if os.environ.get(INSTRUCTION) == ASKED_BY_BASH:
         answer_bash(lambda: _run(as_json))

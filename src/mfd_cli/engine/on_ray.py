@@ -1,12 +1,15 @@
-"""Actors of a Ray cluster, each with the model at work. Ray finds machines and starts actors anew where one was lost; what is
-made lies on the disk that all machines share, and nothing goes through Ray but pieces and digests."""
+"""Actors of a Ray cluster, each with the model at work. Ray finds machines; where an actor is lost, another one is started.
+What is made lies on the disk that all machines share, and nothing goes through Ray but pieces and digests."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from concurrent.futures import Future
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -20,48 +23,118 @@ AHEAD = 2
 """Pieces under way or waiting, for each actor, so that none has to wait for the next."""
 ANSWER = 10.0
 """Seconds that a cluster has to answer."""
+LAST_ANSWERS = 30.0
+"""Seconds that actors which are ended have to say so."""
 TRIES = 3
 """How often a piece is tried again where its actor is lost: one that takes more memory than there is must end some time."""
 
 
-class RayActors:
-    """Actors that make parts; a piece goes to the one that has the fewest, and to another where that one is lost."""
+@dataclass
+class Order:
+    """A piece that is to be made, its number, how often it may be tried again, and what will be the digest of its part."""
 
-    def __init__(self, ray: ModuleType, actors: list[Any]) -> None:
-        self.ray, self.actors, self.at_once = ray, actors, AHEAD * len(actors)
-        self.waiting = [0] * len(actors)
-        self.lost: set[int] = set()
+    piece: Piece
+    number: int
+    tries: int
+    result: Future[str]
+
+
+class RayActors:
+    """Actors that make parts. A piece goes to the one that has the fewest, among those that have begun; where that is lost, to
+    another, and a new actor is started. One that the cluster has no room for never begins, and gets no piece."""
+
+    def __init__(self, ray: ModuleType, start: Callable[[], Any], count: int) -> None:
+        self.ray, self.start, self.at_once = ray, start, AHEAD * count
         self.under_way: dict[int, str] = {}
-        self.count = 0
+        self.actors: list[Any] = []
+        self.starting: set[Any] = set()
+        self.waiting: dict[Any, int] = {}  # actors that have begun: how many pieces each has
+        self.backlog: deque[Order] = deque()
+        self.asked: set[Future[Any]] = set()
+        self.lock, self.closing, self.count, self.most_actors = threading.RLock(), False, 0, (1 + TRIES) * count
+        for _ in range(count):
+            self._hire()
 
     def submit(self, piece: Piece) -> Future[str]:
         """Hand a piece to an actor. What is returned raises WorkerLost where one actor after the other was lost over it."""
-        result: Future[str] = Future()
-        self.count += 1
-        self.under_way[self.count] = piece.name
-        self._try(piece, self.count, TRIES, result)
-        return result
+        with self.lock:
+            self.count += 1
+            order = Order(piece, self.count, TRIES, Future())
+            self.under_way[order.number] = piece.name
+            self._place(order)
+        return order.result
 
-    def _try(self, piece: Piece, number: int, tries: int, result: Future[str]) -> None:
-        """Hand a piece to an actor, and to another one up to `tries` times where that is lost."""
-        if len(self.lost) == len(self.actors):
-            self.lost.clear()  # Ray starts actors anew where there is room
-        actor = min(set(range(len(self.actors))) - self.lost, key=lambda each: self.waiting[each])
+    def close(self) -> None:
+        """End the actors and wait for the answers: while Ray shuts down, which waits for them too, none may ask for more."""
+        with self.lock:
+            self.closing = True
+            for actor in self.actors:
+                self.ray.kill(actor)
+        wait(list(self.asked), LAST_ANSWERS)
+
+    def _hire(self) -> None:
+        """Start an actor, unless many have been lost already; it gets pieces when it has begun."""
+        if self.closing or len(self.actors) >= self.most_actors:
+            return
+        actor = self.start()
+        self.actors.append(actor)
+        self.starting.add(actor)
+        self._ask(actor.ready.remote(), lambda answer: self._begun(actor, answer.exception()))
+
+    def _ask(self, reference: Any, then: Callable[[Future[Any]], None]) -> None:
+        """Have `then` called with the answer when it comes."""
+        asked = reference.future()
+        self.asked.add(asked)
+
+        def answered(answer: Future[Any]) -> None:
+            with self.lock:
+                self.asked.discard(answer)
+                then(answer)
+
+        asked.add_done_callback(answered)
+
+    def _begun(self, actor: Any, error: BaseException | None) -> None:
+        """Give an actor that has begun what waits."""
+        self.starting.discard(actor)
+        if error is not None:
+            self._give_up(error)
+            return
+        self.waiting[actor] = 0
+        while self.backlog:
+            self._place(self.backlog.popleft())
+
+    def _place(self, order: Order) -> None:
+        """Hand a piece to the actor that has the fewest, or keep it until one has begun."""
+        if not self.waiting:
+            self.backlog.append(order)
+            return
+        actor = min(self.waiting, key=lambda each: self.waiting[each])
         self.waiting[actor] += 1
+        self._ask(actor.make.remote(order.piece), lambda answer: self._made(actor, order, answer))
 
-        def finish(future: Future[str]) -> None:
-            self.waiting[actor] -= 1
-            error = future.exception()
-            if error is None:
-                self.under_way.pop(number, None)
-                result.set_result(future.result())
-            elif isinstance(error, self.ray.exceptions.RayActorError) and not _creation(error) and tries:
-                self.lost.add(actor)
-                self._try(piece, number, tries - 1, result)
+    def _made(self, actor: Any, order: Order, answer: Future[str]) -> None:
+        """Take the digest of a part; where the actor was lost, hand the piece to another."""
+        error = answer.exception()
+        if error is None:
+            if actor in self.waiting:
+                self.waiting[actor] -= 1
+            self.under_way.pop(order.number, None)
+            order.result.set_result(answer.result())
+        elif not isinstance(error, self.ray.exceptions.RayActorError) or self.closing:
+            order.result.set_exception(self.as_ours(error))
+        else:
+            if self.waiting.pop(actor, None) is not None:
+                self._hire()
+            if order.tries:
+                self._place(replace(order, tries=order.tries - 1))
             else:
-                result.set_exception(self.as_ours(error))
+                order.result.set_exception(self.as_ours(error))
+            self._give_up(error)
 
-        self.actors[actor].make.remote(piece).future().add_done_callback(finish)
+    def _give_up(self, error: BaseException) -> None:
+        """Fail what waits where no actor is left, nor one that may begin."""
+        while self.backlog and not self.waiting and not self.starting:
+            self.backlog.popleft().result.set_exception(self.as_ours(error))
 
     def as_ours(self, error: BaseException) -> BaseException:
         """Return what an actor raised, as it raised it; ConfigError where it could not begin, WorkerLost where it was lost."""
@@ -107,10 +180,15 @@ def ray_actors(address: str, workers: int | None, gpus: bool) -> Start:
             count = workers or int(ray.cluster_resources().get(resource, 0))
             if not count:
                 raise ConfigError(f"the Ray cluster has no {resource}", hint="ray status shows what it has")
-            options = {"num_cpus": 1, "num_gpus": int(gpus), "max_restarts": -1}
+            options = {"num_cpus": 1, "num_gpus": int(gpus), "max_restarts": 0}
             maker = ray.remote(**options)(PartMaker)
             folder = parts.folder.absolute()
-            yield RayActors(ray, [maker.remote(job, folder, "cuda" if gpus else "cpu") for _ in range(count)])
+            device = "cuda" if gpus else "cpu"
+            actors = RayActors(ray, lambda: maker.remote(job, folder, device), count)
+            try:
+                yield actors
+            finally:
+                actors.close()
         finally:
             ray.shutdown()
 

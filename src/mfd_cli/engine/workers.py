@@ -28,3 +28,6 @@ class PartMaker:
         if self.problem is not None:
             raise self.problem
         return self.parts.digest_of(piece.key) or self.parts.write(piece.key, self.made(piece.what))
+
+    def ready(self) -> None:
+        """Answer: a worker that answers has begun."""
