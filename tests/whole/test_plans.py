@@ -47,7 +47,7 @@ def test_every_step_is_told_before_it_is_done(project: Path) -> None:
     made = sum(path.stat().st_size for path in (project / "dataset").rglob("*.arrow")) / 1e6
     assert 0 < most < 10 * made  # a tiny dataset is mostly the frame of its files
     said = planned(project, "train", *CPU)
-    assert re.search(r"windows in float32 on 1 CPU threads; about \d+ \w+ at most, [0-9.]+ GB of memory", said)
+    assert re.search(r"windows in float32 on 1 CPU thread; about \d+ \w+ at most, [0-9.]+ GB of memory", said)
     assert not (project / "run").exists()
     run(project, "train", *CPU, "-q")
     said = planned(project, "score-variants", *CPU, "input.vcf")
