@@ -192,7 +192,7 @@ def test_an_interrupted_training_says_so(project: Path, tmp_path: Path) -> None:
     assert done.code == 0 and "the training of run has not finished" in done.told and "--resume" in done.told
     text = (folder / "early.vcf").read_text()
     assert "_SD" not in text and "training=unfinished" in text
-    done = in_process(["predict", "-r", "chr2:1001-3000", "--sd", *words], folder)
+    done = in_process(["predict", "-r", "chr2:1001-3000", "--sd", "-o", "sure", *words], folder)
     assert done.code == 2 and "run: its training has not finished" in done.told
     assert '"finished": false' in in_process(["info", "run", "--json"], folder).said
 
