@@ -172,17 +172,19 @@ def test_workers_end_with_their_command(number: int, template: Path, tmp_path: P
     """And the same command goes on from the parts that were made."""
     folder = copied(template, tmp_path / "p")
     words = ["predict", "-r", "all", "--no-bigwig", "-o", "OUT", *CPU]
+    # The command gets the signal when it takes the fourth part, while its workers are at later ones.
     script = (
-        "import sys; from mfd_cli.predictions import predict; from mfd_cli.cli import app as cli\n"
-        f"predict.PREDICTED_AT_ONCE = 4; sys.argv = ['mfd', *{[*words, '--workers', '2']!r}]; cli.main()"
+        "import os, sys; from mfd_cli.predictions import predict; from mfd_cli.cli import app as cli\n"
+        "from mfd_cli.engine.parts import Parts; expect, taken = Parts.expect, []\n"
+        "def counted(*words):\n"
+        f"    taken.append(len(taken) == 3 and os.kill(os.getpid(), {int(number)}))\n"
+        "    return expect(*words)\n"
+        f"Parts.expect, predict.PREDICTED_AT_ONCE = counted, 4; sys.argv = ['mfd', *{[*words, '--workers', '2']!r}]\n"
+        "cli.main()"
     )
     main = subprocess.Popen([sys.executable, "-c", script], cwd=folder, stderr=subprocess.PIPE, text=True)
     parts = parts_folder(folder / "OUT")
-    end = time.monotonic() + 60
-    while len(list(parts.glob("*.part"))) < 3 and time.monotonic() < end:
-        time.sleep(0.02)
-    main.send_signal(number)
-    assert main.wait(30) == (-number if number == signal.SIGKILL else 128 + number)
+    assert main.wait(120) == (-number if number == signal.SIGKILL else 128 + number)
     end = time.monotonic() + 20
     while (left := processes_in(folder)) and time.monotonic() < end:
         time.sleep(0.1)
