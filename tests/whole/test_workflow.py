@@ -34,7 +34,7 @@ def snakemake(folder: Path, config: Path, *words: str) -> str:
     program.parent.mkdir(exist_ok=True)
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m mfd_cli "$@"\n')
     program.chmod(0o755)
-    places = {name: str(folder / "snakemake") for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TMPDIR")}
+    places = {name: str(folder / "snakemake") for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
     (folder / "snakemake").mkdir(exist_ok=True)
     done = subprocess.run(
         [

@@ -83,7 +83,7 @@ def look_at(
     else:
         regions = tiled_regions(ground, files.tiles, directions)
     model, shown = ground.run.model, list[OnDna]()
-    job = AttributionJob(Sources.of(ground.run, ground.dataset.genome), str(ground.device), look.method)
+    job = AttributionJob(Sources.of_dataset(ground.run, ground.dataset), str(ground.device), look.method)
     with at_work(job, partial(attributed, model, ground.device, look.method), output, workplace) as work:
         if workplace.shard is not None:
             pieces = (piece for one, own in zip(directions, regions) for piece in window_pieces(one, own))

@@ -131,7 +131,7 @@ class LatentJob:
     @classmethod
     def of(cls, runs: Sequence[Run], dataset: Dataset, split: str, device: torch.device | str, batch_size: int) -> Self:
         """Return the job of what `LatentMaker` makes with the same arguments."""
-        sources = Sources.of(runs, dataset.genome)
+        sources = Sources.of_dataset(runs, dataset)
         return cls(sources, dataset.path.absolute(), dataset.digest, split, str(device), batch_size)
 
     @property

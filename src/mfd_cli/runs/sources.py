@@ -12,7 +12,7 @@ import torch
 
 from mfd_cli import __version__
 from mfd_cli.base.errors import GenomeError, RunError
-from mfd_cli.dataset.folder import read_genome
+from mfd_cli.dataset.folder import Dataset, read_genome
 from mfd_cli.formats.fasta import read_fasta
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run, load_run
@@ -42,6 +42,11 @@ class Sources:
             genome.digest(),
             torch.get_num_threads(),
         )
+
+    @classmethod
+    def of_dataset(cls, runs: Run | Sequence[Run], dataset: Dataset) -> Sources:
+        """Return where these models and the genome of an open dataset were read from; its bases are not hashed again."""
+        return cls.of(runs, replace(dataset.genome, known_digest=str(dataset.manifest["genome_digest"])))
 
     def plan(self, device: torch.device | str, **settings: Any) -> dict[str, Any]:
         """Return what parts depend on that are made with these models on a kind of device: plain values, by name."""
