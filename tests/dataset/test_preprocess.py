@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -332,3 +335,17 @@ def test_plain_gzip_crlf_and_bgzip_genomes_are_one_genome(tmp_path: Path) -> Non
     pysam.tabix_compress(str(tmp_path / "genome.fa"), str(tmp_path / "b.fa.gz"))
     digests = {read_fasta(tmp_path / name).digest() for name in ("genome.fa", "crlf.fa", "g.fa.gz", "b.fa.gz")}
     assert len(digests) == 1
+
+
+def test_too_long_a_name_for_temporary_files_is_told(tmp_path: Path) -> None:
+    """A socket's name has 107 letters at most; it is no want of memory."""
+    project, long = world(tmp_path), tmp_path / ("t" * 100)
+    long.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "mfd_cli", "preprocess", "-q", "--dataset", "other"],
+        cwd=project.dataset.parent,
+        env={**os.environ, "TMPDIR": str(long)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "temporary files has too long a name" in done.stderr, done.stderr

@@ -14,7 +14,6 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, field
-from multiprocessing import forkserver, get_context, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,9 @@ from numpy.typing import NDArray
 from mfd_cli.base.arrays import Ints
 from mfd_cli.base.errors import InputErrors, MfdError, OutputError, RegionError, few
 from mfd_cli.base.files import mark_folder, sha256_of, whole_file, write_json
-from mfd_cli.base.os_signals import end_with_parent, stop_signals, without_interrupts
+from mfd_cli.base.os_signals import end_with_parent, stop_signals
 from mfd_cli.base.progress import Progress
+from mfd_cli.engine.local import fork_server
 from mfd_cli.experiments.sources import Source
 from mfd_cli.experiments.track import Kind
 from mfd_cli.formats.bed import read_intervals
@@ -148,11 +148,7 @@ def parsed_in_pool(
     sources: Mapping[int, Source], parsing: Parsing, threads: int, stopped: Callable[[], int]
 ) -> Generator[tuple[int, Future[Parsed]]]:
     """Yield the index of each source with its finished job, as they finish, until all are read or a signal has come."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["mfd_cli.dataset.parse_tracks"])  # workers are then there at once
-    resource_tracker.ensure_running()  # first: starting it lets interrupts through again
-    with without_interrupts():
-        forkserver.ensure_running()
+    context = fork_server("mfd_cli.dataset.parse_tracks")
     with ProcessPoolExecutor(min(threads, len(sources)), context, end_with_parent) as pool:
         jobs = {
             pool.submit(parse_track, source.path, source.kind, parsing, index): index

@@ -8,10 +8,11 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import forkserver, get_context, resource_tracker
+from multiprocessing.context import ForkServerContext
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
-from mfd_cli.base.errors import few
+from mfd_cli.base.errors import ConfigError, few
 from mfd_cli.base.os_signals import end_with_parent, without_interrupts
 from mfd_cli.engine.jobs import Job, Piece, Start, WorkerLost
 from mfd_cli.engine.parts import Parts
@@ -62,16 +63,33 @@ class LocalProcesses:
         )
 
 
+def fork_server(module: str) -> ForkServerContext:
+    """Start what workers are forked from, with a module loaded so that they are there at once, and return its context.
+
+    Ctrl-C does not reach it: the command decides. ConfigError where the folder for temporary files has too long a name.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload([module])
+    resource_tracker.ensure_running()  # first: starting it lets interrupts through again
+    try:
+        with without_interrupts():
+            forkserver.ensure_running()
+    except OSError as problem:
+        if "AF_UNIX" not in str(problem):
+            raise
+        raise ConfigError(
+            "the folder for temporary files has too long a name for what processes talk through",
+            hint="TMPDIR=/tmp mfd ... names another",
+        ) from None
+    return context
+
+
 def local_processes(devices: Sequence[str]) -> Start:
     """Return what starts a process for each device (`cpu` as often as there are processes, `cuda:0` ...)."""
 
     @contextmanager
     def start(job: Job, parts: Parts) -> Iterator[LocalProcesses]:
-        context = get_context("forkserver")
-        context.set_forkserver_preload([type(job).__module__])  # workers are then there at once
-        resource_tracker.ensure_running()  # first: starting it lets interrupts through again
-        with without_interrupts():
-            forkserver.ensure_running()
+        context = fork_server(type(job).__module__)
         free: SimpleQueue[str] = context.SimpleQueue()
         for device in devices:
             free.put(device)
