@@ -19,7 +19,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from kit.harm import in_process, in_subprocess
-from kit.web import Web, web
+from kit.web import Web, own_inputs, web
 from mfd_cli.base import remote_streams
 from mfd_cli.base.errors import ConfigError, InputError, InputErrors, MfdError, OutputError
 from mfd_cli.base.fetch import ATTEMPTS, FetchSummary, Remote, fetch, plan_fetch
@@ -37,10 +37,7 @@ def server() -> Iterator[Web]:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MFD_INPUTS", str(tmp_path / "inputs"))
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    return tmp_path / "inputs"
+    return own_inputs(tmp_path / "inputs", monkeypatch)
 
 
 def got(*urls: str, **options: Any) -> FetchSummary:

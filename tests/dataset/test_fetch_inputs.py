@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from kit.harm import METADATA, TOML, good_project, in_process, snapshot
-from kit.web import Web, web
+from kit.web import Web, own_inputs, web
 from mfd_cli.base.errors import MetadataError
 from mfd_cli.base.fetch import Remote
 from mfd_cli.dataset.remote_inputs import chosen_inputs, remote_inputs
@@ -31,10 +31,7 @@ def server() -> Iterator[Web]:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MFD_INPUTS", str(tmp_path / "inputs"))
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    return tmp_path / "inputs"
+    return own_inputs(tmp_path / "inputs", monkeypatch)
 
 
 @pytest.fixture

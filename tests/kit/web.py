@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 
 @dataclass
@@ -106,3 +109,11 @@ def web() -> Iterator[Web]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def own_inputs(folder: Path, patch: pytest.MonkeyPatch) -> Path:
+    """Make a test's folder of fetched inputs the one that is looked in, and leave proxies aside."""
+    patch.setenv("MFD_INPUTS", str(folder))
+    for name in ("NO_PROXY", "no_proxy"):
+        patch.setenv(name, "127.0.0.1")
+    return folder

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, help="Processes that share the work [default: 1, or one for each GPU]."),
+    typer.Option(
+        "--workers",
+        min=1,
+        help="CPU processes that share the work; with --gpus N there is one for each GPU [default: 1].",
+    ),
 ]
 EngineName = Annotated[
     str,
