@@ -3,11 +3,13 @@
 A backbone takes (batch, 4^k, (bins + 2 x margin) x 128) and returns (batch, latent, bins): a window is a stretch of one bin.
 `margin` is how many bins it reads on either side of those that it describes; `sees_padding` says whether it would read farther
 if it could. Then a stretch of many bins gives other numbers than as many windows, which end sooner.
-To add one: write the class, list it in BACKBONES, and write its inference pass beside the one in core/incremental.py.
+To add one: write the class, list it in BACKBONES, and write its inference pass beside the one in core/incremental.py. Those of
+other people's packages are in core/trunks.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +19,9 @@ from torch import Tensor, nn
 
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.motif_filters import KERNEL, REACH, best_matches
+from mfd_cli.core.trunks import TRUNKS, TrunkBackbone
 from mfd_cli.genome.grid import BIN
+from mfd_cli.settings.config import ResolvedModel
 
 TENSOR_CORE = 8
 """Channels come in multiples of this on a CUDA device: 431 or 483 of them keep tensor cores from their work."""
@@ -117,6 +121,8 @@ class DilatedBackbone(nn.Module):
 
     tower_blocks = 6
     dilated_blocks = 2
+    block = 1
+    """Bins of the stretches that it is read in: any number, as its bins do not depend on where in a stretch they lie."""
     multiple: int | None = None
     """Channels are filled up with zeros to a multiple of this; by default of TENSOR_CORE on a CUDA device, else not."""
 
@@ -158,6 +164,12 @@ class DilatedBackbone(nn.Module):
         """Whether the margin ends before what a bin depends on does."""
         return self.margin * BIN < self.reach
 
+    def hold(self, held: bool) -> bool:
+        """Hold the network as it is, or let it learn; return whether anything of it still learns."""
+        if held:
+            self.eval()
+        return not held
+
     def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
         """One-hot k-mers (batch, 4^k, (bins + 2 x margin) x 128) to (batch, latent, bins), not yet normalised.
 
@@ -198,4 +210,17 @@ def tower_widths(width: int, blocks: int) -> list[int]:
     return [*widths, width]
 
 
-BACKBONES: dict[str, type[DilatedBackbone]] = {"dilated": DilatedBackbone}
+Backbone = DilatedBackbone | TrunkBackbone
+
+
+def dilated(settings: ResolvedModel) -> DilatedBackbone:
+    """Return our own convolutional network."""
+    return DilatedBackbone(settings.width, settings.window, settings.kmer, settings.latent, settings.filters)
+
+
+def trunk(settings: ResolvedModel) -> TrunkBackbone:
+    """Return another package's network. ConfigError where the package is missing or cannot make it."""
+    return TrunkBackbone(settings.backbone, settings.architecture, settings.window, settings.block, settings.latent)
+
+
+BACKBONES: dict[str, Callable[[ResolvedModel], Backbone]] = {"dilated": dilated, **dict.fromkeys(TRUNKS, trunk)}

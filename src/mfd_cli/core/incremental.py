@@ -122,6 +122,11 @@ class Reference:
     top: Tensor
     best: Best | None
 
+    @property
+    def bins(self) -> int:
+        """How many bins each stretch has."""
+        return len(self.extent.kept)
+
 
 @dataclass(frozen=True)
 class Extent:

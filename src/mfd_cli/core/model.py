@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -61,9 +61,7 @@ class MfdModel(nn.Module):
         self.rows, self.trained = list(rows), trained
         self.added = np.zeros_like(trained) if added is None else added
         self.stranded = False  # whether some tracks are pairs of strands; set by who knows the tracks
-        self.backbone = BACKBONES[settings.backbone](
-            settings.width, settings.window, settings.kmer, settings.latent, settings.filters
-        )
+        self.backbone = BACKBONES[settings.backbone](settings)
         self.norm = nn.BatchNorm1d(settings.latent, affine=False)  # no scale: penalties cannot be cheated by shrinking
         start = torch.from_numpy(np.asarray(bias, np.float32))
         self.head: ConditionedHead | MixedHead | FreeHead
@@ -134,6 +132,20 @@ class MfdModel(nn.Module):
     def length(self, bins: int) -> int:
         """Return how many bp to cut for a stretch of bins: one bin more than a window has takes 128 bp more."""
         return self.window + (bins - 1) * BIN
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of training or of evaluation; in either, everything may learn that was held."""
+        super().train(mode)
+        self.backbone.hold(False)
+        return self
+
+    def hold(self) -> bool:
+        """Hold what the backbone took from elsewhere as it is, until `train` is called; return whether anything before the head
+        learns. Where nothing does, the norm of the latents stays too."""
+        learns = self.backbone.hold(True)
+        if not learns:
+            self.norm.eval()
+        return learns
 
     def latent(self, codes: Tensor) -> Tensor:
         """Return the latents s (batch x bins, latent) float32 of base codes (batch, length of a stretch) uint8."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -20,14 +20,42 @@ from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.notebook import one_line
 from mfd_cli.base.threads import ahead
 from mfd_cli.core.head import HeadWeights
-from mfd_cli.core.incremental import CentrePass, Reference, Seen
+from mfd_cli.core.incremental import CentrePass, Seen
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.onehot import other_strand
-from mfd_cli.core.stretches import STRETCH, Batch, stretches_of
+from mfd_cli.core.stretches import STRETCH, Batch, blocks_of, stretches_of
+from mfd_cli.core.trunk_pass import TrunkPass
+from mfd_cli.core.trunks import TrunkBackbone
 from mfd_cli.genome.sequence import Genome
 
 Strands = Literal["both", "forward"]
 Precision = Literal["float32", "tf32", "bf16"]
+
+
+class Passed(Protocol):
+    """A pass over stretches, against which substitutions are measured: base codes (stretches, length), latents (stretches x
+    bins, latent), and how many bins each has."""
+
+    @property
+    def codes(self) -> Tensor: ...
+
+    @property
+    def latents(self) -> Tensor: ...
+
+    @property
+    def bins(self) -> int: ...
+
+
+class Pass(Protocol):
+    """A backbone and the last norm for inference: `CentrePass` of our own network, `TrunkPass` of others'."""
+
+    def latents(self, codes: Tensor, mirrored: bool = False) -> Tensor: ...
+
+    def reference(self, codes: Tensor, first: int, last: int, mirrored: bool = False) -> Any: ...
+
+    def alternates(
+        self, reference: Any, row: Tensor, position: Tensor, base: Tensor, seen: Seen | None = None
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -108,15 +136,17 @@ class Predictor:
         self.length, self.margin = model.length, model.backbone.margin
         # A model that sees its padding would see other bases in its place in the middle of a stretch.
         self.most_bins = 1 if model.backbone.sees_padding else STRETCH
+        self.block = model.backbone.block
+        """Bins of the blocks that the genome is read in, where a bin depends on its place in what is read; else 1."""
         self.latent = model.settings.latent
         self.prefetch = self.device.type == "cuda"
         """Whether a thread cuts the next stretches while these are read."""
-        self.batch_size = batch_size if self.device.type == "cuda" else min(batch_size, cached_windows(model))
+        self.batch_size = windows_at_once(model, batch_size, self.device)
         # The other strand's latent belongs to a stranded track's partner: such a model is read on the forward strand alone.
         self.strands: Strands = "forward" if model.stranded else "both"
-        settings, dtype = model.settings, torch.bfloat16 if precision == "bf16" else torch.float32
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         with torch.no_grad():
-            self.backbone = CentrePass(model.backbone, model.norm, settings.window, settings.kmer, dtype, self.device)
+            self.backbone = inference_pass(model, dtype, self.device)
             self.head = head_of(model)
 
     def __repr__(self) -> str:
@@ -126,20 +156,22 @@ class Predictor:
 
     @torch.inference_mode()
     def latents(self, codes: Bytes, strands: Strands | None = None) -> Floats:
-        """Return the latents (windows, latent) of base codes (windows, `window`), each window from `left` bp before its bin on.
+        """Return the latents (windows, latent) of base codes (windows, `window`), each window from `left` bp before its bin on;
+        of codes of stretches, which are longer, (stretches x bins, latent).
 
         With `both` the latents of the window and of its reverse complement are averaged: the default, but for a model with
         stranded tracks.
         """
-        pieces = []
-        for low in range(0, len(codes), self.batch_size):
-            pieces.append(as_array(self.latents_of(self.placed(codes[low : low + self.batch_size]), strands)))
+        pieces, size = [], self.stretches_at_once(codes.shape[1])
+        for low in range(0, len(codes), size):
+            pieces.append(as_array(self.latents_of(self.placed(codes[low : low + size]), strands)))
         return np.concatenate(pieces) if pieces else np.zeros((0, self.latent), np.float32)
 
     def latents_at(
         self, starts: Ints, cut: Callable[[Ints, int], Tensor], report: Callable[[int], None] | None = None
     ) -> Floats:
-        """Return the latents (bins, latent) of bins at `starts` (bins,), in any order, whole bins apart or not.
+        """Return the latents (bins, latent) of bins at `starts` (bins,), in any order, whole bins apart or not: places on a
+        contig, or on the line of all contigs (genome/grid.py).
 
         Neighbours are read together, in one pass over a stretch, where the model gives the same numbers so.
         `cut(firsts, length)` returns the base codes (stretches, length) on the device, from `left` bp before the bins at
@@ -158,11 +190,15 @@ class Predictor:
     def batches_of(self, starts: Ints) -> Iterator[Batch]:
         """Yield the stretches that hold all bins at `starts` (bins,), in any order, in batches that fit the device.
 
-        Of a model that sees its padding each is a single bin.
+        Of a model that sees its padding each is a single bin, or one of the blocks that the genome is read in.
         """
-        for stretches in stretches_of(starts, self.most_bins, 2 * self.margin):
-            # As many bases as a batch of windows has.
-            yield from stretches.batches(max(self.batch_size * self.window // self.length(stretches.bins), 1))
+        blocks = blocks_of(starts, self.block) if self.block > 1 else None
+        for stretches in blocks or stretches_of(starts, self.most_bins, 2 * self.margin):
+            yield from stretches.batches(self.stretches_at_once(self.length(stretches.bins)))
+
+    def stretches_at_once(self, length: int) -> int:
+        """Return how many stretches of so many bp a batch takes: as many bases as a batch of windows has."""
+        return max(self.batch_size * self.window // length, 1)
 
     def cutter(self, genome: Genome, contig: str) -> Callable[[Ints, int], Tensor]:
         """Return what cuts stretches of a contig for `latents_at`; beyond its ends bases are unknown."""
@@ -191,7 +227,7 @@ class Predictor:
         return mean_of_strands(latents, len(latents) // (2 * len(codes))) if both else latents
 
     @torch.inference_mode()
-    def reference(self, codes: Tensor, first: int, last: int) -> tuple[Reference, Tensor]:
+    def reference(self, codes: Tensor, first: int, last: int) -> tuple[Passed, Tensor]:
         """Return a pass over stretches (stretches, bases), and their latents (stretches x bins, latent).
 
         Substitutions at the indexes `first` to `last` of a stretch can be measured against that pass (`substituted`).
@@ -203,11 +239,11 @@ class Predictor:
         codes, end = torch.cat([codes, other_strand(codes)]), codes.shape[1] - 1
         with float32_products(self.precision == "tf32"):
             passed = self.backbone.reference(codes, min(first, end - last), max(last, end - first), mirrored=True)
-        return passed, mean_of_strands(passed.latents, len(passed.extent.kept))
+        return passed, mean_of_strands(passed.latents, passed.bins)
 
     @torch.inference_mode()
     def substituted(
-        self, reference: Reference, row: Tensor, position: Tensor, base: Tensor, seen: Seen | None = None
+        self, reference: Passed, row: Tensor, position: Tensor, base: Tensor, seen: Seen | None = None
     ) -> Tensor:
         """Return the latents (bins, latent) of bins of a reference with one base of their stretch exchanged.
 
@@ -216,7 +252,7 @@ class Predictor:
         """
         if self.strands == "both":
             variant, place = seen or Seen.alone(row)
-            opposite = len(reference.extent.kept) - 1 - place  # the other strand's bins come in the opposite order
+            opposite = reference.bins - 1 - place  # the other strand's bins come in the opposite order
             seen = Seen(torch.cat([variant, variant + len(row)]), torch.cat([place, opposite]))
             row, base = torch.cat([row, row + len(reference.codes) // 2]), torch.cat([base, 3 - base])
             position = torch.cat([position, reference.codes.shape[1] - 1 - position])
@@ -225,6 +261,24 @@ class Predictor:
         return mean_of_strands(latents) if self.strands == "both" else latents
 
 
+def inference_pass(model: MfdModel, dtype: torch.dtype, device: torch.device) -> Pass:
+    """Return a model's backbone and last norm for inference, with copies of their weights as they are now."""
+    backbone, settings = model.backbone, model.settings
+    if isinstance(backbone, TrunkBackbone):
+        return TrunkPass(backbone, model.norm, dtype, device)
+    return CentrePass(backbone, model.norm, settings.window, settings.kmer, dtype, device)
+
+
+def windows_at_once(model: MfdModel, wanted: int, device: torch.device) -> int:
+    """Return how many windows a pass takes where `wanted` is asked for; fewer on a CPU, and of a trunk, whose windows are long:
+    as many bases as so many windows of our own network have, but one window at a time on a CPU."""
+    if isinstance(model.backbone, TrunkBackbone):
+        return max(wanted * USUAL_WINDOW // model.window, 1) if device.type == "cuda" else 1
+    return wanted if device.type == "cuda" else min(wanted, cached_windows(model))
+
+
+USUAL_WINDOW = 2176
+"""bp of the windows that a batch size counts."""
 CACHED_VALUES = 2**21
 """float32 values in 8 MiB, the cache that a thread may count on."""
 FEWEST_AT_ONCE = 4

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mfd_cli.base.arrays import Ints
-from mfd_cli.genome.grid import BIN
+from mfd_cli.genome.grid import BIN, off_line, on_line
 
 STRETCH = 32
 """Bins of the longest stretch. With a margin of 8 bins a side it costs 1.5 bins a bin, where a window costs 17; longer ones
@@ -23,7 +23,7 @@ class Batch:
     first bins, bp.
 
     `row`, `place` and `index` (wanted bins,) say of each bin that is wanted the stretch, in ascending order, the place in it,
-    and which of the bins that were asked for it is. The first bin of a stretch is always wanted.
+    and which of the bins that were asked for it is.
     """
 
     bins: int
@@ -82,3 +82,19 @@ def stretches_of(starts: Ints, most: int, gap: int) -> Iterator[Stretches]:
         yield Stretches(
             bins, firsts, np.searchsorted(chosen, piece[mine]), number[mine] - first[piece[mine]], order[mine]
         )
+
+
+def blocks_of(starts: Ints, bins: int) -> Iterator[Stretches]:
+    """Yield blocks of `bins` bins that hold every bin of `starts` (bins,), places on the line of all contigs.
+
+    Blocks lie still: they begin at multiples of `bins` bins of their contig, those of bins off the 128-bp grid as far off it.
+    So a bin is in the same place of the same block whatever else is asked for.
+    """
+    if not len(starts):
+        return
+    contig, start = off_line(starts)
+    block, place = np.divmod(start // BIN, bins)
+    firsts = on_line(contig, block * bins * BIN + start % BIN)
+    order = np.argsort(firsts, kind="stable")
+    found, owner = np.unique(firsts[order], return_inverse=True)
+    yield Stretches(bins, found, owner, place[order], order)

@@ -20,6 +20,19 @@ BIN = 128
 """Bases of a bin."""
 SHIFT = 7
 """BIN is 2^SHIFT: shifts are much faster than divisions."""
+APART = BIN << 30
+"""bp from the start of one contig to that of the next on the line of them all (`on_line`): none has neighbours on another."""
+
+
+def on_line(contig: Ints, start: Ints) -> Ints:
+    """Return places on one line on which all contigs lie, of 0-based starts, which may be a little below 0."""
+    return contig * APART + start
+
+
+def off_line(place: Ints) -> tuple[Ints, Ints]:
+    """Return the number of the contig and the 0-based start of each place on the line."""
+    contig = (place + APART // 2) // APART
+    return contig, place - contig * APART
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mfd_cli.base.arrays import Floats, Ints
 from mfd_cli.base.errors import DatasetError, RunError
@@ -20,6 +21,7 @@ from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset, open_dataset
 from mfd_cli.engine.jobs import Piece, Work
 from mfd_cli.engine.parts import Columns
+from mfd_cli.genome.grid import off_line, on_line
 from mfd_cli.runs.batches import GenomeOnDevice
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.sources import Sources
@@ -82,12 +84,17 @@ class BinReader:
 
     def __init__(self, run: Run, dataset: Dataset, bins: Bins, device: torch.device | str, batch_size: int) -> None:
         self.predictor = Predictor(run.model, device, batch_size)
-        self.genome = GenomeOnDevice(dataset, self.predictor.window, self.predictor.left, self.predictor.device)
-        self.starts = self.genome.positions(bins)
+        window, left, stretch = self.predictor.window, self.predictor.left, self.predictor.block
+        self.genome = GenomeOnDevice(dataset, window, left, self.predictor.device, stretch=stretch)
+        self.starts = on_line(bins.contig.astype(np.int64), bins.start)
 
     def latents(self, low: int, high: int, report: Callable[[int], None] | None = None) -> Floats:
         """Return the latents (bins, latent) of the bins from number `low` up to `high`, which is not included."""
-        return self.predictor.latents_at(self.starts[low:high], self.genome.stretches, report)
+        return self.predictor.latents_at(self.starts[low:high], self.cut, report)
+
+    def cut(self, firsts: Ints, length: int) -> Tensor:
+        """Return the base codes (stretches, length) of stretches whose first bins are at places on the line of all contigs."""
+        return self.genome.stretches(self.genome.starts(*off_line(firsts)), length)
 
 
 # -- latents as work in pieces -----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ gathers the bytes of the next batches in pinned memory. Batches do not depend on
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -61,7 +61,11 @@ class GenomeOnDevice:
 
     def positions(self, bins: Bins) -> Ints:
         """Return where the window of each bin starts in the flat genome, (bins,)."""
-        starts: Ints = self.offsets[bins.contig] + bins.start - self.left
+        return self.starts(bins.contig, bins.start)
+
+    def starts(self, contig: NDArray[Any], start: Ints) -> Ints:
+        """Return where the windows of bins begin in the flat genome, (bins,): by the numbers of contigs, and 0-based starts."""
+        starts: Ints = self.offsets[contig] + start - self.left
         return starts
 
     def stretches(self, starts: Ints | Tensor, length: int) -> Tensor:

@@ -303,18 +303,21 @@ def training_words(stored: Mapping[str, Any], config: Config) -> str:
     of_groups = listed([f"{count} {group}" for group, count in model["groups"].items()])
     latents = f" ({of_groups})" if config.has_subspaces else ""
     filters = model.get("filters") or "no"
+    own = (
+        f"a {model['backbone']} backbone of width {model['width']} on {model['kmer']}-mers with {filters} motif filters"
+    )
+    network = f"the trunk of {model['backbone']}" if model.get("architecture") else own
     return (
-        f"The network is a {model['backbone']} backbone of width {model['width']} on {model['kmer']}-mers with {filters} motif "
-        f"filters, a {model['head']} head and {model['latent']} latents{latents}. The weights were taken after "
-        f"{stored['about']['windows']:,} windows, with seed {config.train.seed}, a learning rate of {config.train.lr:g} and "
-        f"batches of {config.train.batch_size} bins.{started_sentence(stored['about'], config)}"
+        f"The network is {network}, a {model['head']} head and {model['latent']} latents{latents}. The weights were taken "
+        f"after {stored['about']['windows']:,} windows, with seed {config.train.seed}, a learning rate of {config.train.lr:g} "
+        f"and batches of {config.train.batch_size} bins.{started_sentence(stored['about'], config)}"
     )
 
 
 def started_sentence(about: Mapping[str, Any], config: Config) -> str:
-    """Return a sentence on the run that the training started from, with the share of it in which the backbone stayed as it was;
-    empty where it started from none."""
-    source, thaw = about.get("source"), config.train.thaw
+    """Return a sentence on the run or the trunk that the training started from, with the share of it in which the
+    backbone stayed as it was; empty where it started from none."""
+    source, thaw = about.get("source"), config.thaw
     if source is None:
         return ""
     frozen = {0.0: "", 1.0: ", which stayed as it was"}.get(thaw, f", which stayed as it was for {thaw:.0%} of it")

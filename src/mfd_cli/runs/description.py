@@ -58,9 +58,10 @@ class StoredOrigin(Stored):
 
 
 class StoredSource(StoredOrigin):
-    """The run that a training started from, and what of the network's shape was taken from it because no setting said it."""
+    """The run or the trunk that a training started from, and what of the network's shape was taken from it because no setting
+    said it."""
 
-    shape: dict[str, int | str]
+    shape: dict[str, int | str | dict[str, bool | int | float]]
 
 
 class StoredAbout(Stored):

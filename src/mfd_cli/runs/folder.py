@@ -199,6 +199,9 @@ def check_settings(settings: ResolvedModel, config: Config, numbers: int) -> Non
     )
     if min(width, settings.hidden) < 1 or settings.filters < 0 or max(layers) > numbers:
         raise RunError("model: is larger than its weights")
+    # Layers of a trunk have more weights than inputs: a deep one must not be built first.
+    if settings.architecture.get("depth", 0) * settings.architecture.get("dim", 1) > numbers:
+        raise RunError("model.architecture: is larger than its weights")
 
 
 _LARGEST_WINDOW = 1 << 20

@@ -155,7 +155,24 @@ class ModelConfig(Node):
     preset: Literal["small", "paper-1152", "wide-2176", "default"] = Field(
         "default", description="a network by name; what is set below goes before it"
     )
-    backbone: Literal["dilated"] | None = Field(None, description="the convolutional network", examples=["dilated"])
+    backbone: Literal["dilated", "enformer", "borzoi"] | None = Field(
+        None,
+        description="dilated: our convolutional network; enformer, borzoi: the trunk of such a model, see model.trunk",
+        examples=["dilated"],
+    )
+    trunk: Text | None = Field(
+        None,
+        description="folder with the config.json and the weights of an Enformer or a Borzoi, as its package saves them",
+        examples=["enformer"],
+    )
+    architecture: dict[str, bool | int | float] | None = Field(
+        None, description="numbers of a trunk's network; they are taken from its config.json", examples=[{"depth": 11}]
+    )
+    block: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        None,
+        description="bins that a trunk reads in one pass; default: as many as it was trained with",
+        examples=[128],
+    )
     width: Count | None = Field(None, description="channels of the last tower block (C), even", examples=[64])
     window: Count | None = Field(None, description="bp that the model reads: 128 x an odd number", examples=[1152])
     kmer: Annotated[int, Field(ge=1, le=3)] | None = Field(None, description="order of the one-hot input", examples=[2])
@@ -279,12 +296,13 @@ class TrainConfig(Node):
     max_windows: int | None = Field(
         None, ge=1, description="stop after this many training windows", examples=[1_000_000]
     )
-    thaw: float = Field(
-        0.0,
+    thaw: float | None = Field(
+        None,
         ge=0,
         le=1,
-        description="of a training that starts from another run, the share during which the backbone stays as it was; "
-        "1: throughout",
+        description="of a training that starts from another run or from a trunk, the share during which the backbone stays as "
+        "it was; 1: throughout; default: 1 with a trunk, whose projection learns, else 0",
+        examples=[0.3],
     )
     patience: Count = Field(5, description="validations without improvement before training stops")
     windows_per_validation: int | None = Field(
@@ -374,6 +392,12 @@ class Config(Node):
         return resolve_model(self.model, [factor.group for factor in self.factors.values()])
 
     @property
+    def thaw(self) -> float:
+        """The share of a training during which what was taken from elsewhere stays as it was."""
+        given = self.train.thaw
+        return given if given is not None else float(self.resolved_model().backbone in TRUNK_SHAPES)
+
+    @property
     def technical_by_name(self) -> list[str]:
         """Return the groups with factors that are not technical, though their names say that they are."""
         technical, used = self.resolved_model().technical, dict.fromkeys(f.group for f in self.factors.values())
@@ -389,6 +413,8 @@ class ResolvedModel(Node):
     kmer: int
     latent: int
     filters: int = 0
+    block: int = 1
+    architecture: dict[str, bool | int | float] = Field(default_factory=dict)
     groups: dict[str, int]
     technical: list[str] = Field(default_factory=lambda: [TECHNICAL])
     hidden: int
@@ -404,6 +430,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "wide-2176": {"backbone": "dilated", "width": 768, "window": 2176, "kmer": 2, "hidden": 256, "filters": 0},
     "default": {"backbone": "dilated", "width": 64, "window": 2176, "kmer": 1, "hidden": 64, "filters": 128},
 }
+TRUNK_SHAPES: dict[str, dict[str, Any]] = {
+    "enformer": {"window": 82_048, "block": 896, "kmer": 1, "filters": 0},
+    "borzoi": {"window": 327_808, "block": 1536, "kmer": 1, "filters": 0},
+}
+"""How trunks were trained by those who made them: a block and its margins are 196,608 and 524,288 bp."""
 _SLIP = 0.85
 """How much alike (difflib) the name of one's own group and a default one may be: a slip would make a group of its own."""
 
@@ -414,8 +445,10 @@ def resolve_model(model: ModelConfig, factor_groups: Sequence[str] = ()) -> Reso
     The shares are relative: {biological = 3, technical = 1} and {biological = 0.75, technical = 0.25} are the same.
     Raises ValueError (shown as a ConfigError) where the numbers cannot work.
     """
-    filled = {**PRESETS[model.preset], **{k: v for k, v in model.model_dump().items() if v is not None}}
+    own = {name: value for name, value in model.model_dump().items() if value is not None}
+    filled = {**PRESETS[model.preset], **TRUNK_SHAPES.get(model.backbone or "", {}), **own}
     width, window = filled["width"], filled["window"]
+    _check_trunk(model, filled)
     if width % 2 or width < 4:
         raise ValueError(f"model.width is {width}; it must be even and at least 4")
     if window % 128 or (window // 128) % 2 == 0:
@@ -433,6 +466,8 @@ def resolve_model(model: ModelConfig, factor_groups: Sequence[str] = ()) -> Reso
         kmer=filled["kmer"],
         latent=latent,
         filters=filled["filters"],
+        block=filled.get("block", 1),
+        architecture=filled.get("architecture", {}),
         groups=_latent_counts(shares, latent),
         technical=_technical_groups(model, list(shares), factor_groups),
         hidden=filled["hidden"],
@@ -441,6 +476,18 @@ def resolve_model(model: ModelConfig, factor_groups: Sequence[str] = ()) -> Reso
         gain=model.gain,
         centre=model.centre,
     )
+
+
+def _check_trunk(model: ModelConfig, filled: Mapping[str, Any]) -> None:
+    """ValueError where settings of another package's network are set without one, or such a network cannot have what is set."""
+    of_trunk = filled["backbone"] in TRUNK_SHAPES
+    if not of_trunk and (name := next((n for n in ("trunk", "architecture", "block") if getattr(model, n)), None)):
+        raise ValueError(f'model.{name} is set, and model.backbone is not "enformer" or "borzoi"')
+    for name, value in (("kmer", 1), ("filters", 0)):
+        if of_trunk and filled[name] != value:
+            raise ValueError(
+                f"model.{name} is {filled[name]}; with model.backbone {filled['backbone']} it must be {value}"
+            )
 
 
 def _latent_counts(shares: Mapping[str, float], total: int) -> dict[str, int]:

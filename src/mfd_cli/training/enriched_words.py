@@ -20,6 +20,7 @@ import torch
 from scipy.sparse import csr_array
 
 from mfd_cli.base.arrays import Bools, Bytes, Doubles, Floats
+from mfd_cli.core.backbones import DilatedBackbone
 from mfd_cli.core.metadata import MetadataEncoder
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.motif_filters import KERNEL
@@ -53,6 +54,7 @@ def start_as_words(model: MfdModel, words: Sequence[str]) -> None:
 
     Of a model that reads k-mers the first base of each counts.
     """
+    assert isinstance(model.backbone, DilatedBackbone)
     weight = model.backbone.motifs.weight
     first = torch.arange(weight.shape[1]) // (weight.shape[1] // len(BASES))
     with torch.no_grad():

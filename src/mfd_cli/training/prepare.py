@@ -23,6 +23,7 @@ from mfd_cli.settings.project import Project
 from mfd_cli.training.record import check_board
 from mfd_cli.training.setup import Trainer, build, check_batch, fit_scale, outputs_of, stretch_of
 from mfd_cli.training.start import Start
+from mfd_cli.training.start_trunk import StartFromTrunk
 from mfd_cli.training.step import draws
 
 READ_COLUMNS = ("tracks.strand", "tracks.counts", "tracks.experiment")
@@ -75,7 +76,9 @@ class Ready:
         return next(draws(self.trainer, Tiling.of(self.bins, self.stretch, self.occupied), step))
 
 
-def prepare(project: Project, device: torch.device, processes: Processes = ALONE, start: Start | None = None) -> Ready:
+def prepare(
+    project: Project, device: torch.device, processes: Processes = ALONE, start: Start | StartFromTrunk | None = None
+) -> Ready:
     """Open the dataset and build the model and its optimisers at step 0, from another run's weights where there is a `start`;
     nothing is written.
 

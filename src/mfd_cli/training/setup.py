@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mfd_cli.base.arrays import Bools, Floats
 from mfd_cli.base.errors import ConfigError, DatasetError
-from mfd_cli.core.backbones import BACKBONES
+from mfd_cli.core.backbones import BACKBONES, DilatedBackbone
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.core.mixed_head import MixedHead
@@ -33,6 +33,7 @@ from mfd_cli.settings.config import Config, PenaltyConfig, PenaltyName
 from mfd_cli.training.enriched_words import enriched_words, sets_of_tracks, start_as_words
 from mfd_cli.training.length import epochs_of
 from mfd_cli.training.start import Start, Taken
+from mfd_cli.training.start_trunk import StartFromTrunk, TakenTrunk
 
 COMPILER = "inductor"
 """What makes a network into fused kernels (torch.compile's backend)."""
@@ -108,8 +109,8 @@ class Trainer:
     prior_loss: float
     dataset: str
     """Digest of the dataset: a training is resumed on the same one only."""
-    taken: Taken | None = None
-    """What was taken from another run, when this training was begun."""
+    taken: Taken | TakenTrunk | None = None
+    """What was taken from another run or a trunk, when this training was begun."""
     source: dict[str, Any] | None = None
     """That run, as the description of this one names it."""
     step: int = 0
@@ -121,8 +122,8 @@ class Trainer:
 
     @property
     def frozen(self) -> bool:
-        """Whether the backbone stays as it is in the present step."""
-        return self.step < self.config.train.thaw * self.total_steps
+        """Whether what the backbone took from elsewhere stays as it is in the present step."""
+        return self.step < self.config.thaw * self.total_steps
 
 
 def outputs_of(dataset: Dataset) -> tuple[Track, ...]:
@@ -137,7 +138,7 @@ def build(
     trained: Bools,
     device: torch.device,
     processes: Processes = ALONE,
-    start: Start | None = None,
+    start: Start | StartFromTrunk | None = None,
 ) -> Trainer:
     """Return the model, its running average, the penalties and the optimisers, at step 0.
 
@@ -247,12 +248,18 @@ def stretch_of(config: Config) -> int:
     """
     settings, wanted = config.resolved_model(), config.train.stretch
     with torch.device("meta"):  # the shape of the network, without its weights
-        backbone = BACKBONES[settings.backbone](
-            settings.width, settings.window, settings.kmer, settings.latent, settings.filters
+        backbone = BACKBONES[settings.backbone](settings)
+    if backbone.block > 1 and wanted not in (None, backbone.block):
+        raise ConfigError(
+            f"train.stretch is {wanted}, and model.block {backbone.block}: the genome is read in blocks of so many bins",
+            hint="set model.block, and leave train.stretch out",
         )
+    if backbone.block > 1:
+        return backbone.block
     if wanted is None:
         return 1 if backbone.sees_padding else STRETCH
     if wanted > 1 and backbone.sees_padding:
+        assert isinstance(backbone, DilatedBackbone)
         enough = (2 * -(-backbone.reach // BIN) + 1) * BIN
         raise ConfigError(
             f"train.stretch is {wanted}, and a window of {settings.window:,} bp ends before what its bin depends on does",

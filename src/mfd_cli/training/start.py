@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +17,13 @@ from mfd_cli.experiments.track import Track
 from mfd_cli.runs.folder import Run, load_run, runs_of_seeds
 from mfd_cli.settings.config import Config
 from mfd_cli.settings.project import Project
+from mfd_cli.training.start_trunk import StartFromTrunk, trunk_to_start_from
 
-SHAPE = ("backbone", "width", "window", "kmer", "latent", "filters")
+SHAPE = ("backbone", "width", "window", "kmer", "latent", "filters", "block", "architecture")
 """Settings of [model] that have to be the same for a backbone to be taken."""
+Setting = int | str | Mapping[str, bool | int | float]
+Shape = Mapping[str, Setting]
+"""Settings of [model] by name."""
 FEW = 8
 """Names of tracks or levels in a line, at most."""
 
@@ -43,7 +48,7 @@ class Taken:
     """What a model was begun with: rows of tracks or networks of groups, and which levels the other run knows."""
 
     path: str
-    shape: Mapping[str, int | str]
+    shape: Shape
     rows: Names | None
     """Tracks whose output weights were taken; None where the head has none of its own."""
     networks: tuple[str, ...]
@@ -80,7 +85,7 @@ class Start:
 
     run: Run
     path: str
-    shape: Mapping[str, int | str]
+    shape: Shape
 
     @cached_property
     def source(self) -> dict[str, Any]:
@@ -131,8 +136,9 @@ def levels_by_name(model: MfdModel, source: MfdModel) -> dict[str, Names]:
     return result
 
 
-def started(project: Project, state: Mapping[str, Any] | None) -> tuple[Project, Start | None]:
-    """Return the project with the shape of the network that it starts from, and the run to take weights from, if there is one.
+def started(project: Project, state: Mapping[str, Any] | None) -> tuple[Project, Start | StartFromTrunk | None]:
+    """Return the project with the shape of the network that it starts from, and the run or the trunk to take weights from, if
+    there is one.
 
     A training that goes on (`state` is its last/state.json) has everything in its own folder: the other run is not read.
     Raises ConfigError where settings do not fit that run, RunError where it is none.
@@ -144,13 +150,22 @@ def started(project: Project, state: Mapping[str, Any] | None) -> tuple[Project,
             f"the run was not started from another one, and data.start_from is {named_run!r} now",
             hint="go on without it, or train a run of its own with --run FOLDER",
         )
-    if config.train.thaw > 0 and source is None and (named_run is None or state is not None):
+    trunk = config.model.trunk
+    if config.thaw > 0 and source is None and ((named_run is None and trunk is None) or state is not None):
         raise ConfigError(
-            f"train.thaw is {config.train.thaw:g}, and the backbone would stay at its random first weights so long",
+            f"train.thaw is {config.thaw:g}, and the backbone would stay at its random first weights so long",
             hint="mfd train --from RUN takes another run's",
         )
     if source is not None:
         return with_shape(project, source["shape"]), None
+    if named_run is not None and trunk is not None:
+        raise ConfigError(
+            "data.start_from (--from) names a run to start from, and model.trunk a trunk: only one can be taken"
+        )
+    if trunk is not None:
+        kind = config.resolved_model().backbone
+        from_trunk = trunk_to_start_from(project.path(trunk), trunk, kind, config.thaw)
+        return with_shape(project, from_trunk.shape), from_trunk
     if named_run is None:
         return project, None
     folder = project.path(named_run)
@@ -172,14 +187,14 @@ def run_to_start_from(folder: Path) -> Run:
     return load_run(folder)
 
 
-def shape_of(config: Config, run: Run, path: str) -> dict[str, int | str]:
+def shape_of(config: Config, run: Run, path: str) -> dict[str, Setting]:
     """Return what of a run's network the settings leave open. ConfigError where they say something else than it is.
 
     A preset that is set says all that it has.
     """
     wanted, theirs = config.resolved_model(), run.model.settings
     by_preset = "preset" in config.model.model_fields_set
-    open_settings = dict[str, int | str]()
+    open_settings = dict[str, Setting]()
     for name in SHAPE:
         own, other = getattr(wanted, name), getattr(theirs, name)
         alone = getattr(config.model, name) is not None
@@ -199,12 +214,14 @@ def shape_of(config: Config, run: Run, path: str) -> dict[str, int | str]:
     return open_settings
 
 
-def json_of(value: int | str) -> str:
+def json_of(value: Setting) -> str:
     """Return a value as mfd.toml has it."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {json.dumps(number)}" for name, number in value.items()) + " }"
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def with_shape(project: Project, shape: Mapping[str, int | str]) -> Project:
+def with_shape(project: Project, shape: Shape) -> Project:
     """Return the project with those of these settings of [model] that it leaves open. ConfigError where they do not go with
     its others."""
     left_open = {name: value for name, value in shape.items() if getattr(project.config.model, name) is None}

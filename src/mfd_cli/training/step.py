@@ -54,14 +54,13 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
     for group in trainer.optimiser.param_groups:
         group["lr"] = trainer.config.train.lr * rate(trainer.step, trainer.total_steps)
     trainer.model.train()
-    if trainer.frozen:  # running averages must not move either; weights without a gradient, the optimiser leaves alone
-        trainer.model.backbone.eval()
-        trainer.model.norm.eval()
+    # Of what is held running averages must not move either; weights without a gradient, the optimiser leaves alone.
+    learns = trainer.model.hold() if trainer.frozen else True
     own = trainer.processes.share(len(batch.codes))
     kept = kept_filters(trainer, len(batch.codes), len(batch.peaks))
     with (
         torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.autocast),
-        torch.set_grad_enabled(not trainer.frozen),
+        torch.set_grad_enabled(learns),
     ):
         columns = trainer.model.columns(batch.codes[own])
         features = one_row_a_bin(trainer.backbone(columns, None if kept is None else kept[own]))

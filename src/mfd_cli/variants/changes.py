@@ -19,7 +19,7 @@ from mfd_cli.base.arrays import Bytes, Floats, Ints
 from mfd_cli.core.incremental import Seen
 from mfd_cli.core.predictor import Predictor, as_array
 from mfd_cli.genome.alleles import Variant, indel_windows, substituted
-from mfd_cli.genome.grid import BIN
+from mfd_cli.genome.grid import BIN, off_line, on_line
 from mfd_cli.genome.sequence import Genome, encode
 
 Placement = Literal["centred", "grid"]
@@ -29,8 +29,6 @@ MOST_ALTERNATES = 16
 """Substitutions that go through the model together, per window of a batch: they touch a twentieth of it."""
 WINDOWS_OF_INDEL = 8
 """About how many windows an indel is scored in (both haplotypes, both edges): so many fewer indels make a batch."""
-APART = BIN << 30
-"""bp between contigs on the one line that bins of all contigs are laid out on, so that none have neighbours on another."""
 
 
 class Window(NamedTuple):
@@ -118,10 +116,19 @@ class LatentChanges:
         before = np.empty((len(windows), predictor.latent), np.float32)
         after = np.empty((len(variant), predictor.latent), np.float32)
         single = np.array([len(one.ref) == 1 for one in variants])[variant]
-        contigs = {contig: number for number, contig in enumerate(dict.fromkeys(one.contig for one in windows))}
-        for batch in predictor.batches_of(np.array([contigs[contig] * APART + start for contig, start in windows])):
-            # A stretch begins with a bin that is wanted.
-            begins, length = [windows[i] for i in batch.index[batch.place == 0]], predictor.length(batch.bins)
+        contigs = list(dict.fromkeys(one.contig for one in windows))
+        number = {contig: number for number, contig in enumerate(contigs)}
+        bins = on_line(
+            np.array([number[one.contig] for one in windows]),
+            np.array([one.start for one in windows]) + predictor.left,
+        )
+        changed, their_place, longer = list[Bytes](), list[int](), list[int]()
+        for batch in predictor.batches_of(bins):
+            length = predictor.length(batch.bins)
+            begins = [
+                Window(contigs[contig], start - predictor.left)
+                for contig, start in zip(*(values.tolist() for values in off_line(batch.firsts)))
+            ]
             codes = np.stack([genome.codes(contig, start, start + length) for contig, start in begins])
             column = np.full(len(windows), -1)
             column[batch.index] = np.arange(len(batch.index))
@@ -134,10 +141,17 @@ class LatentChanges:
             else:
                 latents = predictor.latents_of(predictor.placed(codes))
             before[batch.index] = as_array(latents)[batch.row * batch.bins + batch.place]
-        longer = np.flatnonzero(~single)
-        if len(longer):
-            changed = [self._changed(variants[variant[i]], windows[window[i]], genome) for i in longer]
-            after[longer] = predictor.latents(np.stack(changed))
+            for pair in np.flatnonzero(~single & (column >= 0)).tolist():
+                row, place = batch.row[column[pair]], int(batch.place[column[pair]])
+                # A window alone says as much of its bin as the stretch, where the place in the stretch does not matter.
+                first, count = (0, length) if predictor.block > 1 else (place * BIN, predictor.window)
+                begin = begins[row].start + first
+                changed.append(substituted(codes[row, first : first + count], variants[variant[pair]], begin))
+                longer.append(pair)
+                their_place.append(place if predictor.block > 1 else 0)
+        if longer:
+            of_all = predictor.latents(np.stack(changed)).reshape(len(longer), -1, predictor.latent)
+            after[longer] = of_all[np.arange(len(longer)), their_place]
         return before, after
 
     def _pass(
@@ -164,11 +178,6 @@ class LatentChanges:
             one, two, three = (predictor.placed(values[low : low + at_once]) for values in (rows, position, base))
             after[mine] = as_array(predictor.substituted(reference, one, two, three, seen))
         return latents, after
-
-    def _changed(self, variant: Variant, window: Window, genome: Genome) -> Bytes:
-        """Return the base codes (bases,) of a window with an allele as long as its reference in it."""
-        codes = genome.codes(window.contig, window.start, window.start + self.predictor.window)
-        return substituted(codes, variant, window.start)
 
 
 def _pieces(values: Sequence[Any], size: int) -> Iterator[Any]:
