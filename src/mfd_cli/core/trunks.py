@@ -84,6 +84,9 @@ class BorzoiTrunk(nn.Module):
 
     def forward(self, x: Tensor, margin: int) -> Tensor:
         """One-hot bases (batch, 4, length) to features (batch, 1920, length / 128 - 2 x margin)."""
+        for module in self.model.transformer.modules():
+            if hasattr(module, "positions"):  # the package keeps those of the first length and device that it ever saw
+                module.positions = None
         x, edge = self.model.get_embs_after_crop(x), 4 * margin
         x = self.model.final_joined_convs(x[..., edge : x.shape[-1] - edge])
         return x.unflatten(-1, (-1, 4)).mean(-1)

@@ -43,6 +43,8 @@ EXTRAS = {
     "h5ad": (("anndata",), "AnnData files of latents and scores: --h5ad"),
     "tensorboard": (("tensorboard",), "curves in TensorBoard while a training goes on: train.tensorboard"),
     "ray": (("ray",), "workers of a cluster: --engine ray"),
+    "enformer": (("enformer-pytorch",), "the trunk of an Enformer as backbone: model.backbone"),
+    "borzoi": (("borzoi-pytorch",), "the trunk of a Borzoi as backbone: model.backbone"),
     "remote": (("fsspec", "aiohttp", "s3fs", "gcsfs"), "inputs by URL: mfd fetch-inputs"),
     "docs": (("mkdocs-material",), "the pages of the documentation: make docs"),
     "bench": (("pyranges", "pandas"), "what make bench compares with"),

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.os_signals import stop_with
 from mfd_cli.core.backbones import ChannelNorm
+from mfd_cli.core.trunks import TrunkBackbone
 
 LONGEST_WAIT = timedelta(hours=6)
 """How long a process waits for another, which may be validating."""
@@ -83,9 +84,10 @@ class Processes:
         if self.world == 1:
             return backbone
         for module in backbone.modules():
-            if type(module) is ChannelNorm:
+            if type(module) in (ChannelNorm, nn.BatchNorm1d, nn.SyncBatchNorm):
                 module.__class__ = GlobalBatchNorm  # same parameters and buffers under the same names
-        return nn.parallel.DistributedDataParallel(backbone)
+        # A trunk that is held has weights without a gradient, for which nobody must wait.
+        return nn.parallel.DistributedDataParallel(backbone, find_unused_parameters=isinstance(backbone, TrunkBackbone))
 
     def leave(self) -> None:
         """Leave the group; afterwards none of its processes can be reached any more."""

@@ -180,7 +180,7 @@ def check_settings(settings: ResolvedModel, config: Config, numbers: int) -> Non
 
     It is asked before the network takes memory: a damaged description must not fill the machine.
     """
-    configured = config.model.model_dump(exclude={"preset", "groups", "technical"}, exclude_none=True)
+    configured = config.model.model_dump(exclude={"preset", "groups", "technical", "trunk"}, exclude_none=True)
     stored = settings.model_dump()
     other = [name for name, value in configured.items() if stored[name] != value]
     if other:

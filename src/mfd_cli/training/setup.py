@@ -20,6 +20,7 @@ from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.penalties import PENALTIES
 from mfd_cli.core.stretches import STRETCH
+from mfd_cli.core.trunks import TRUNKS
 from mfd_cli.core.unseen import fill_held_out
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
@@ -147,6 +148,8 @@ def build(
     """
     settings, tracks = config.resolved_model(), outputs_of(dataset)
     pace = pace_of(config, Tiling.of(bins, stretch_of(config)))
+    if config.train.compile and settings.backbone in TRUNKS:
+        raise ConfigError("train.compile is for our own network, and the backbone is a trunk", hint="leave it out")
     rows = [track.metadata for track in tracks]
     if not config.factors and settings.head != "free":
         raise ConfigError(f"the {settings.head} head needs at least one factor", hint="mfd init proposes [factors]")

@@ -14,6 +14,7 @@ from mfd_cli.core.backbones import one_row_a_bin
 from mfd_cli.core.losses import curvature, prediction_loss
 from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.model import MfdModel
+from mfd_cli.core.trunks import TrunkBackbone
 from mfd_cli.runs.batches import Batch
 from mfd_cli.runs.draws import Draw, Tiling
 from mfd_cli.training.not_finite import any_not_finite, check_gradients, stop_not_finite
@@ -56,6 +57,8 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
     trainer.model.train()
     # Of what is held running averages must not move either; weights without a gradient, the optimiser leaves alone.
     learns = trainer.model.hold() if trainer.frozen else True
+    if isinstance(trainer.model.backbone, TrunkBackbone):  # its package's dropout asks torch
+        torch.manual_seed(seed_of_dropout(trainer))
     own = trainer.processes.share(len(batch.codes))
     kept = kept_filters(trainer, len(batch.codes), len(batch.peaks))
     with (
@@ -103,6 +106,12 @@ def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
         trainer.sums[name] = trainer.sums.get(name, 0.0) + value.double()
     trainer.sums["steps"] = trainer.sums.get("steps", 0.0) + 1
     trainer.step += 1
+
+
+def seed_of_dropout(trainer: Trainer) -> int:
+    """Return where torch's random numbers begin in this step and process, so that a resumed training draws the same."""
+    rng = np.random.default_rng([trainer.config.train.seed, trainer.step, DROPOUT, trainer.processes.rank])
+    return int(rng.integers(1 << 63))
 
 
 def kept_filters(trainer: Trainer, stretches: int, bins: int) -> Tensor | None:
