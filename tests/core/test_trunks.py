@@ -1,4 +1,4 @@
-"""Trunks of other packages as backbones: their numbers are the package's own, and a bin's do not depend on what else is read."""
+"""Trunks of other packages as backbones: their numbers are the package's own, whatever else is read with a bin."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_an_enformer_has_the_embeddings_of_its_package() -> None:
     backbone = backbone_of("enformer", trunks.enformer(), trunks.SMALL_ENFORMER)
     expected = whole[:, margin:-margin].transpose(1, 2)
     assert (
-        torch.allclose(backbone.trunk(one_hot(codes), margin), expected, atol=1e-5) and expected.std(-1).mean() > 0.02
+        torch.allclose(backbone.trunk(one_hot(codes), margin), expected, atol=1e-5) and expected.std(-1).mean() > 0.01
     )
     assert torch.allclose(backbone(one_hot(codes)), backbone.project(expected), atol=1e-5)
 
@@ -61,7 +61,7 @@ def test_a_borzoi_has_the_embeddings_of_its_package_averaged_over_bins() -> None
     whole = model.final_joined_convs(model.get_embs_after_crop(one_hot(codes)))
     expected = torch.stack([whole[..., 4 * i : 4 * i + 4].mean(-1) for i in range(BLOCK)], -1)
     assert (
-        torch.allclose(backbone.trunk(one_hot(codes), margin), expected, atol=1e-4) and expected.std(-1).mean() > 0.02
+        torch.allclose(backbone.trunk(one_hot(codes), margin), expected, atol=1e-4) and expected.std(-1).mean() > 0.01
     )
 
 

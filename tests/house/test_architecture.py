@@ -172,7 +172,9 @@ def test_the_door_opens_and_is_light() -> None:
 def test_nothing_unsafe_is_called(file: Path) -> None:
     text = file.read_text()
     assert not re.search(
-        r"import pickle|pickle\.|torch\.load|yaml\.load|shell=True|os\.system|(?<![\w.])eval\(|(?<![\w.])exec\(", text
+        r"import pickle|pickle\.|torch\.load(?!\([^)]*weights_only=True)|yaml\.load"
+        r"|shell=True|os\.system|(?<![\w.])eval\(|(?<![\w.])exec\(",
+        text,
     )
 
 
@@ -182,7 +184,8 @@ def test_formats_on_disk_have_one_home() -> None:
         text = file.read_text()
         assert "safetensors" not in imported(TREES[module]) or module == "engine.store", module
         assert "ipc.open_file" not in text or module == "dataset.folder", module
-        assert '"model.safetensors"' not in text or module == "runs.folder", module
+        # Other packages call a checkpoint so too: one is read where a training starts from their trunk.
+        assert '"model.safetensors"' not in text or module in ("runs.folder", "training.start_trunk"), module
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.stem)

@@ -1,4 +1,4 @@
-"""Checkpoints of other packages' networks with random weights, tiny, in the form in which their own `save_pretrained` writes them."""
+"""Tiny checkpoints of other packages' networks with random weights, as their own `save_pretrained` writes them."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from mfd_cli.base.files import check_input
 from mfd_cli.base.stored_json import Natural, Stored, check_stored
 from mfd_cli.core.metadata import MetadataEncoder
 from mfd_cli.experiments.confounds import worst_confounds
+from mfd_cli.runs.description import is_trunk
 from mfd_cli.runs.folder import read_description
 from mfd_cli.settings.config import Config
 from mfd_cli.settings.parse import parse_config
@@ -320,9 +321,10 @@ def started_sentence(about: Mapping[str, Any], config: Config) -> str:
     source, thaw = about.get("source"), config.thaw
     if source is None:
         return ""
+    what = "weights" if is_trunk(source) else "backbone"
     frozen = {0.0: "", 1.0: ", which stayed as it was"}.get(thaw, f", which stayed as it was for {thaw:.0%} of it")
     return (
-        f" The training started from the backbone of {source['path']} (sha256 of its weights "
+        f" The training started from the {what} of {source['path']} (sha256 of its weights "
         f"{source['weights_sha256']}){frozen}."
     )
 

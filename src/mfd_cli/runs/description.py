@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -62,6 +63,11 @@ class StoredSource(StoredOrigin):
     said it."""
 
     shape: dict[str, int | str | dict[str, bool | int | float]]
+
+
+def is_trunk(source: Mapping[str, Any]) -> bool:
+    """Return whether a training started from a trunk: of the network all but its numbers was set, and not by another run."""
+    return list(source.get("shape", {})) == ["architecture"]
 
 
 class StoredAbout(Stored):

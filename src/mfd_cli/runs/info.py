@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mfd_cli.base.errors import DatasetError, MfdError
+from mfd_cli.runs.description import is_trunk
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -140,10 +141,12 @@ def _describe_run(folder: Path) -> dict[str, Any]:
 
 
 def origin(about: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the path and the digest of the run that a run was started from (`source`) or has added tracks beside the tracks of
-    (`added_to`); nothing where there is none."""
+    """Return the path and the digest of the run or the trunk that a run was started from (`source`), or of the run beside whose
+    tracks it has added others (`added_to`); nothing where there is none."""
     other = about.get(name)
-    return {} if other is None else {"run": other["path"], "weights_sha256": other["weights_sha256"]}
+    if other is None:
+        return {}
+    return {"trunk" if is_trunk(other) else "run": other["path"], "weights_sha256": other["weights_sha256"]}
 
 
 def _size(factor: Mapping[str, Any]) -> str:
