@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -103,3 +104,18 @@ def test_no_cluster_and_no_ray_are_told(tmp_path: Path, monkeypatch: pytest.Monk
         with at_work(job, job.here, None, Workplace(start=ray_actors("auto", 1, False))):
             pass
     assert raised.value.hint == "pip install 'mfd-cli[ray]'"
+
+
+def test_a_cluster_that_does_not_let_go_is_left_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_ray, "LAST_ANSWERS", 0.2)
+    asked, never = threading.Event(), threading.Event()
+
+    def shutdown() -> None:
+        asked.set()
+        never.wait(60)
+
+    ray = ModuleType("ray")
+    ray.shutdown = shutdown  # type: ignore[attr-defined]
+    on_ray.shut_down(ray)
+    assert asked.is_set()
+    never.set()

@@ -3,6 +3,7 @@ What is made lies on the disk that all machines share, and nothing goes through 
 
 from __future__ import annotations
 
+import atexit
 import socket
 import threading
 from collections import deque
@@ -23,8 +24,8 @@ AHEAD = 2
 """Pieces under way or waiting, for each actor, so that none has to wait for the next."""
 ANSWER = 10.0
 """Seconds that a cluster has to answer."""
-LAST_ANSWERS = 30.0
-"""Seconds that actors which are ended have to say so."""
+LAST_ANSWERS = 10.0
+"""Seconds that actors which are ended have to say so, and that Ray then has to shut down."""
 TRIES = 3
 """How often a piece is tried again where its actor is lost: one that takes more memory than there is must end some time."""
 
@@ -190,9 +191,19 @@ def ray_actors(address: str, workers: int | None, gpus: bool) -> Start:
             finally:
                 actors.close()
         finally:
-            ray.shutdown()
+            shut_down(ray)
 
     return start
+
+
+def shut_down(ray: ModuleType) -> None:
+    """Leave the cluster. After the loss of a machine Ray may wait for answers that never come: then it is left to itself, since
+    all parts are on disk."""
+    leaving = threading.Thread(target=ray.shutdown, daemon=True)
+    leaving.start()
+    leaving.join(LAST_ANSWERS)
+    if leaving.is_alive():
+        atexit.unregister(ray.shutdown)
 
 
 def check_address(address: str) -> None:
