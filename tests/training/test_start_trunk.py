@@ -125,6 +125,7 @@ def test_every_command_reads_a_trunk(project: Path) -> None:
     ):
         done = in_process([*words, "--gpus", "0", "--threads", "1"], project)
         assert done.code == 0 and "Traceback" not in done.told, done.told
+        assert ("every variant takes whole passes" in done.told) == (words[0] == "score-variants")
 
 
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been(project: Path) -> None:

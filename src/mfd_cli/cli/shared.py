@@ -166,6 +166,15 @@ def note_sole_levels(run: Run, levels: Sequence[str], quiet: bool) -> None:
         note(remark)
 
 
+def note_trunk(run: Run, quiet: bool) -> None:
+    """Say, unless `quiet`, that on another package's trunk a variant takes passes over all of a block."""
+    settings = run.model.settings
+    if settings.architecture and not quiet:
+        from mfd_cli.cli.console import note
+
+        note(f"the backbone is the trunk of {settings.backbone}, which has no short cut: every variant takes whole passes")
+
+
 def split_named(split: str) -> str:
     """Return the name of a split. ConfigError for another word."""
     from mfd_cli.dataset.manifest import SPLITS

@@ -32,6 +32,7 @@ from mfd_cli.cli.shared import (
     Tracks,
     fields_of,
     note_sole_levels,
+    note_trunk,
     one_of,
     opened,
     parse_named_file,
@@ -197,6 +198,7 @@ def score_variants_command(
     annotations = Annotations(gtf, elements_of(bed or ()), regions, regions_file)
     model = opened(config, sets, dataset, run, threads_of(workplace, threads), gpus, ensemble)
     note_sole_levels(model.run, settings.fixes, quiet)
+    note_trunk(model.run, quiet)
     genome, remark = model.genome(fasta)
     summary: Summary
     with Display(quiet) as display:
@@ -337,6 +339,7 @@ def background_command(
     workplace, gpus = workplace_of(context, workers, engine, address, shard, gpus)
     model = opened(config, sets, dataset, run, threads_of(workplace, threads), gpus, ensemble)
     note_sole_levels(model.run, settings.fixes, quiet)
+    note_trunk(model.run, quiet)
     genome, _ = model.genome(fasta)
     with Display(quiet) as display:
         scorer = Scorer(model.runs, model.device, batch_size, settings)
