@@ -165,7 +165,8 @@ def test_the_yeast_table(tmp_path: Path) -> None:
     assert groups["target"] == groups["treatment"] == "biological"
     assert groups["assay"] == groups["lab"] == groups["year"] == groups["caller"] == "technical"
     assert report.factors["year"].type == "year" and report.factors["target"].role == "interact"
-    assert "lab, year and caller cannot be told apart on 499 of 536 tracks" in report.remarks
+    apart = "lab and year cannot be told apart on 509 of 536 tracks (with caller: 499; with biosample and caller: 381)"
+    assert f"{apart}; caller is nested within biosample" in report.remarks
     design = check_design(load_project(tmp_path / "mfd.toml"), output=tmp_path / "design")
     assert design.tracks == 536 and (tmp_path / "design" / "design.svg").is_file()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -32,6 +32,8 @@ MOST_TRACKS = 0.6
 STRONG = 0.8
 """Association from which a number and another factor are worth a warning: two thirds of its variance, or more."""
 SHOWN_PAIRS = 10
+WEAK = 0.1
+"""Association below which a pair of factors is not worth a line: a hundredth of its variance, or less."""
 MOST_SETS = 12
 
 
@@ -67,23 +69,26 @@ class Pair:
         return max(self.together / tracks, self.association if self.numeric else 0.0)
 
     def line(self, tracks: int) -> str:
-        """Return a sentence on them."""
+        """Return a sentence on two factors of which nothing else is said."""
         where = "across groups" if self.across_groups else "within a group"
-        nested = f"; {self.nested} is nested within {self._outer()}" if self.nested else ""
-        return (
-            f"{self.first} and {self.second} ({where}): {self.measure} {self.association:.2f}, moving together on "
-            f"{self.together} of {tracks} tracks{nested}"
-        )
+        return f"{self.first} and {self.second} ({where}): {self.measure} {self.association:.2f}{self._more(tracks)}"
 
     def number_sentence(self, tracks: int) -> str:
         """Return a warning about a number and another factor."""
-        return (
-            f"{self.first} and {self.second} go together ({self.measure} {self.association:.2f} over {tracks} tracks)"
-        )
+        measured = f"{self.measure} {self.association:.2f} over {tracks} tracks"
+        return f"{self.first} and {self.second} go together ({measured}){self._more(tracks)}"
 
     def nested_sentence(self) -> str:
         """Return a warning about a factor within another."""
-        return f"{self.nested} is nested within {self._outer()} (each of its levels occurs with one level of that only)"
+        return f"{self.nested_words()} (each of its levels occurs with one level of that only)"
+
+    def nested_words(self) -> str:
+        """Return which of the two is nested within the other."""
+        return f"{self.nested} is nested within {self._outer()}"
+
+    def _more(self, tracks: int) -> str:
+        together = f"; nothing tells them apart on {self.together} of {tracks} tracks" if self.together else ""
+        return f"{together}{f'; {self.nested_words()}' if self.nested else ''}"
 
     def _outer(self) -> str:
         return self.second if self.nested == self.first else self.first
@@ -119,20 +124,14 @@ class DesignReport:
 
     def confounds(self) -> list[str]:
         """Return a sentence on each set that cannot be told apart, number that goes with another factor, and nesting."""
-        return [
-            *(set_sentence(names, count, self.tracks) for names, count in self.sets),
-            *(pair.number_sentence(self.tracks) for pair in self.pairs if pair.numeric),
-            *(pair.nested_sentence() for pair in self.pairs if pair.nested and pair.across_groups),
-        ]
+        return [confound.sentence for confound in confounds_of(self.sets, self.pairs, self.tracks)]
 
     def lines(self) -> list[str]:
-        """Return the report in words."""
+        """Return the report in words. A pair of factors is in one of its lines only."""
         lines = [f"{self.tracks} tracks", *controls_sentence(self.controls, self.control_column), ""]
         lines += [*sentences(self.left, self.technical), ""]
         lines += [factor_line(row) for row in self.factors]
-        lines.append("")
-        lines += self.confounds()
-        lines += [pair.line(self.tracks) for pair in self.pairs[:SHOWN_PAIRS]]
+        lines += ["", *self.confounds(), *self._other_pairs()]
         if self.suggestions:
             lines += ["", "experiments that would help most to tell them apart:"]
             lines += [f"  {text}" for text in self.suggestions]
@@ -140,33 +139,103 @@ class DesignReport:
             lines.append(f"wrote {self.folder}")
         return lines
 
+    def _other_pairs(self) -> list[str]:
+        """Return a line on each pair of which the confounds say nothing, the strongest first; of weak ones their number."""
+        told = {pair for one in confounds_of(self.sets, self.pairs, self.tracks) for pair in one.pairs}
+        others = [pair for pair in self.pairs if frozenset(pair.names) not in told]
+        shown = [pair for pair in others if pair.association >= WEAK or pair.nested][:SHOWN_PAIRS]
+        lines = [pair.line(self.tracks) for pair in shown]
+        if left := others[len(shown) :]:
+            strongest = max(pair.association for pair in left)
+            lines.append(f"the other {len(left)} pairs of factors: {strongest:.2f} at most")
+        return lines
+
+
+@dataclass(frozen=True)
+class Confound:
+    """Factors that go together: a sentence, and every pair of factors that it speaks of, so that each is told once."""
+
+    sentence: str
+    pairs: frozenset[frozenset[str]]
+
+
+def confounds_of(
+    sets: Sequence[tuple[tuple[str, ...], int]], pairs: Sequence[Pair], tracks: int, limit: int | None = None
+) -> list[Confound]:
+    """Return what goes together among `tracks` tracks, each pair of factors in one sentence; at most `limit` of a kind.
+
+    They are the `sets` that cannot be told apart, numbers that go with another factor, and factors nested within one of
+    another group (within a group, such as tissues of an organ, it is no confound).
+    """
+    numeric = {frozenset(pair.names): pair for pair in pairs if pair.numeric}
+    nested = {frozenset(pair.names): pair for pair in pairs if pair.nested and pair.across_groups}
+    found = list[Confound]()
+    for names, larger in families(sets):
+        count, own = larger[names], pairs_within(larger)
+        if own <= numeric.keys() and count < MOST_TRACKS * tracks:
+            continue  # the sentence on the number tells how many tracks these are
+        within = [nested[pair].nested_words() for pair in nested if pair in own]
+        found.append(Confound("; ".join([set_sentence(names, larger, tracks), *within]), own))
+    in_sets = {pair for confound in found for pair in confound.pairs}
+    numbers = [
+        Confound(pair.number_sentence(tracks), frozenset([names]))
+        for names, pair in numeric.items()
+        if names not in in_sets
+    ]
+    nestings = [
+        Confound(pair.nested_sentence(), frozenset([names]))
+        for names, pair in nested.items()
+        if names not in in_sets and names not in numeric
+    ]
+    return [*found[:limit], *numbers[:limit], *nestings[:limit]]
+
 
 def worst_confounds(
     rows: Sequence[Mapping[str, str]], factors: Mapping[str, FactorConfig], limit: int = 3
 ) -> list[str]:
     """Return one sentence, for warnings, for each of the worst confounds of these metadata rows; at most `limit` of a kind.
 
-    They are sets of factors that move together on most tracks, numbers that go with another factor and are in none of those
-    sets, and factors nested within one of another group (within a group, such as tissues of an organ, it is no confound).
+    They are those of `confounds_of`, but only sets of factors that move together on most tracks.
     """
     values = values_by_factor(rows, factors)
     sets = inseparable_sets({name: list(value.levels) for name, value in values.items()}, factors)
-    worst = [(names, count) for names, count in sets[:limit] if count >= MOST_TRACKS * len(rows)]
-    pairs = pairs_of(values, factors)
-    in_sets = [set(names) for names, _ in worst]
-    numeric = [pair for pair in pairs if pair.numeric and not any(names >= set(pair.names) for names in in_sets)]
-    nested = [pair for pair in pairs if pair.nested and pair.across_groups]
-    return [
-        *(set_sentence(names, count, len(rows)) for names, count in worst),
-        *(pair.number_sentence(len(rows)) for pair in numeric[:limit]),
-        *(pair.nested_sentence() for pair in nested[:limit]),
-    ]
+    worst = [(names, count) for names, count in sets if count >= MOST_TRACKS * len(rows)]
+    return [one.sentence for one in confounds_of(worst, pairs_of(values, factors), len(rows), limit)]
 
 
-def set_sentence(names: Sequence[str], count: int, total: int) -> str:
-    """Return a sentence on an inseparable set, such as: assay, lab and year cannot be told apart on 381 of 390 tracks."""
-    listed = f"{', '.join(names[:-1])} and {names[-1]}"
-    return f"{listed} cannot be told apart on {count} of {total} tracks"
+Family = dict[tuple[str, ...], int]
+"""A set of factors with the number of its tracks, then the sets that hold it with theirs."""
+
+
+def families(sets: Sequence[tuple[tuple[str, ...], int]]) -> list[tuple[tuple[str, ...], Family]]:
+    """Return each set that holds no other one, with the family of it; `sets` come with the most tracks first.
+
+    A set of more factors cannot be told apart on fewer tracks, so it belongs to the sentence on the smaller one.
+    """
+    found: dict[tuple[str, ...], Family] = {}
+    for names, count in sets:
+        smaller = next((first for first in found if set(first) < set(names)), None)
+        found.setdefault(smaller or names, {})[names] = count
+    return list(found.items())
+
+
+def pairs_within(sets: Iterable[Sequence[str]]) -> frozenset[frozenset[str]]:
+    """Return every pair of factors within one of these sets."""
+    return frozenset(frozenset(pair) for names in sets for pair in combinations(names, 2))
+
+
+def set_sentence(names: Sequence[str], family: Family, total: int) -> str:
+    """Return a sentence on an inseparable set and those that hold it, such as: lab and year cannot be told apart on 509 of 536
+    tracks (with caller: 499)."""
+    count, *others = family.values()
+    more = [joined([name for name in larger if name not in names]) for larger in list(family)[1:]]
+    larger = "; ".join(f"with {which}: {tracks}" for which, tracks in zip(more, others))
+    return f"{joined(names)} cannot be told apart on {count} of {total} tracks{f' ({larger})' if larger else ''}"
+
+
+def joined(names: Sequence[str]) -> str:
+    """Return names in a sentence: a, b and c."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
 # -- what the tracks say -----------------------------------------------------------------------------------------------

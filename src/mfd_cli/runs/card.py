@@ -14,7 +14,7 @@ from mfd_cli.base.errors import MfdError, RunError, few
 from mfd_cli.base.files import check_input
 from mfd_cli.base.stored_json import Natural, Stored, check_stored
 from mfd_cli.core.metadata import MetadataEncoder
-from mfd_cli.experiments.confounds import worst_confounds
+from mfd_cli.experiments.confounds import joined, worst_confounds
 from mfd_cli.runs.description import is_trunk
 from mfd_cli.runs.folder import read_description
 from mfd_cli.settings.config import Config
@@ -398,7 +398,7 @@ def listed(names: Sequence[str]) -> str:
     """Return names in a sentence: a, b and c; of many only the first."""
     if len(names) > SHOWN_LEVELS:
         return f"{', '.join(names[:SHOWN_LEVELS])} and {len(names) - SHOWN_LEVELS:,} more"
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+    return joined(names)
 
 
 def escaped(text: str) -> str:

@@ -333,11 +333,16 @@ def go_on(trainer: Trainer, folder: Path, state: LastState, warn: Say | None) ->
 
 
 def warn_of_confounds(ready: Ready, warn: Say) -> None:
-    """Say which factors the training tracks cannot tell apart."""
+    """Say the worst of what the training tracks cannot tell apart, in one line; `mfd check-design` says all of it."""
     trained = ready.trainer.used.tolist()
     rows = [track.metadata for track, used in zip(outputs_of(ready.dataset), trained) if used]
-    for sentence in worst_confounds(rows, ready.trainer.config.factors):
-        warn(f"{sentence}: their separate contributions are not to be trusted (mfd check-design)")
+    if not (confounds := worst_confounds(rows, ready.trainer.config.factors)):
+        return
+    others = f"; and {len(confounds) - 1} more" if len(confounds) > 1 else ""
+    warn(
+        f"factors go together, so their separate contributions are not to be trusted: {confounds[0]}{others} "
+        "(mfd check-design says all)"
+    )
 
 
 def warn_of_groups(config: Config, warn: Say) -> None:
