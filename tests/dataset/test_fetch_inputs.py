@@ -170,6 +170,30 @@ def test_controls_are_not_fetched_and_assayed_regions_are(tmp_path: Path) -> Non
     assert wanted == [Remote("gs://b/g.fa"), Remote("https://x.org/a.bed", "a" * 32, 12), Remote("s3://b/a.bed")]
 
 
+def test_a_track_file_with_another_md5_than_the_table_tells(local: Path) -> None:
+    """All such files are told together, before anything is made of them, with what was found and what the table tells."""
+    assert "md5 sums to compare with those in the table: 5" in in_process(["preprocess", "--dry-run"], local).said
+    first, second = (METADATA[number][1] for number in (1, 3))
+    table = (local / "metadata.tsv").read_text()
+    told = [hashlib.md5((local / name).read_bytes()).hexdigest() for name in (first, second)]
+    for name in (first, second):  # both are good files all the same
+        (local / name).write_bytes((local / name).read_bytes() + b"chr1\t20\t300\n")
+    found = [hashlib.md5((local / name).read_bytes()).hexdigest() for name in (first, second)]
+    outcome = in_process(PREPROCESS, local)
+    assert outcome.code == 2 and not (local / "dataset").exists()
+    for name, line, wanted, md5 in zip((first, second), (2, 4), told, found):
+        assert f"{name}: its md5 is {md5}, and line {line} of the metadata table tells {wanted}" in outcome.told
+    assert "empty the cell" in outcome.told
+    for wanted, cell in zip(told, ("", "NA")):
+        table = table.replace(wanted, cell)
+    (local / "metadata.tsv").write_text(table)
+    assert in_process(PREPROCESS, local).code == 0
+    assert in_process([*PREPROCESS, "--force"], local).code == 0
+    (local / "metadata.tsv").write_text(table.replace("\tNA\n", "\t123\n"))
+    outcome = in_process(["check-design"], local)
+    assert outcome.code == 2 and "metadata.tsv:4: '123' is no md5" in outcome.told
+
+
 # -- from ENCODE's table -----------------------------------------------------------------------------------------------
 
 
@@ -213,6 +237,16 @@ def test_what_init_chooses_is_fetched_and_found_by_init(tmp_path: Path, server: 
         "ENCFF001.bed",
         urls[1],
     ]
+
+
+def test_the_md5_of_a_packed_file_is_not_that_of_the_unpacked_one(tmp_path: Path, server: Web) -> None:
+    encode_table(tmp_path, server, url="https://x.org/ENCFF.bed.gz")
+    (tmp_path / "g.fa").write_text("".join(f">chr{i}\n{'ACGT' * 2000}\n" for i in range(1, 5)))
+    (tmp_path / "ENCFF001.bed").write_text("chr1\t100\t400\n")
+    (tmp_path / "ENCFF002.bed.gz").write_bytes(b"chr1\t100\t400\n")
+    assert in_process(["init", "--fasta", "g.fa", "--metadata", "metadata.tsv"], tmp_path).code == 0
+    sources = {source.name: source.md5 for source in read_sources(load_project(tmp_path / "mfd.toml")).tracks}
+    assert sources == {"ENCFF001.bed": None, "ENCFF002.bed.gz": hashlib.md5(b"chr1\t900\t1200\n").hexdigest()}
 
 
 def test_what_a_table_tells_wrong(tmp_path: Path, server: Web) -> None:

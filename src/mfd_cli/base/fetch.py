@@ -7,7 +7,6 @@ ended, if the file is still the same and the server can begin there.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -21,7 +20,7 @@ from typing import Any
 
 from mfd_cli.base.errors import ConfigError, InputError, InputErrors, MfdError, OutputError
 from mfd_cli.base.fetched import PLACE, Fetched, entry_of, fetched, inputs_folder
-from mfd_cli.base.files import disk_errors, existing_parent, sync, write_json
+from mfd_cli.base.files import digests_of, disk_errors, existing_parent, sync, write_json
 from mfd_cli.base.locks import held
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.remote_streams import Interrupted, Version, receive, version_of
@@ -386,13 +385,3 @@ def _placed(remote: Remote, part: Partial, folder: Path) -> Fetched:
     )
     part.remove()
     return Fetched(place, sha256, md5, size)
-
-
-def digests_of(path: Path) -> tuple[str, str]:
-    """Return the sha256 and the md5 of a file's bytes, in hexadecimal. The md5 is what tables tell, and guards no secret."""
-    both = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            for digest in both:
-                digest.update(piece)
-    return both[0].hexdigest(), both[1].hexdigest()

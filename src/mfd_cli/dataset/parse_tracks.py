@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfd_cli.base.arrays import Ints
-from mfd_cli.base.errors import InputErrors, MfdError, OutputError, RegionError, few
-from mfd_cli.base.files import mark_folder, sha256_of, whole_file, write_json
+from mfd_cli.base.errors import InputError, InputErrors, MfdError, OutputError, RegionError, few
+from mfd_cli.base.files import digests_of, mark_folder, sha256_of, whole_file, write_json
 from mfd_cli.base.os_signals import end_with_parent, stop_signals
 from mfd_cli.base.progress import Progress
+from mfd_cli.base.urls import is_url
 from mfd_cli.engine.local import fork_server
 from mfd_cli.experiments.sources import Source
-from mfd_cli.experiments.track import Kind
 from mfd_cli.formats.bed import read_intervals
 from mfd_cli.formats.bin_means import bin_means
 from mfd_cli.genome.grid import BIN, BinGrid, labelled_bins
@@ -150,10 +150,7 @@ def parsed_in_pool(
     """Yield the index of each source with its finished job, as they finish, until all are read or a signal has come."""
     context = fork_server("mfd_cli.dataset.parse_tracks")
     with ProcessPoolExecutor(min(threads, len(sources)), context, end_with_parent) as pool:
-        jobs = {
-            pool.submit(parse_track, source.path, source.kind, parsing, index): index
-            for index, source in sources.items()
-        }
+        jobs = {pool.submit(parse_track, source, parsing, index): index for index, source in sources.items()}
         for job in as_completed(jobs):
             if stopped():
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -161,12 +158,13 @@ def parsed_in_pool(
             yield jobs[job], job
 
 
-def parse_track(path: Path, kind: Kind, parsing: Parsing, index: int) -> Parsed:
+def parse_track(source: Source, parsing: Parsing, index: int) -> Parsed:
     """Parse one file to its intermediate: global indices of labelled bins, or the mean of every bin. Runs in a worker.
 
-    An intermediate of the same input and plan is taken over. Raises RegionError or SignalError where the file is wrong.
+    An intermediate of the same input and plan is taken over. Raises RegionError or SignalError where the file is wrong, and
+    InputError where it has another md5 than the table tells.
     """
-    stem, digest = parsing.stem(index), sha256_of(path)
+    path, stem, digest = source.path, parsing.stem(index), checked_digest(source)
     sidecar, file = stem.with_suffix(".json"), stem.with_suffix(".npy")
     key = {"input": digest, "plan": parsing.plan}
     if sidecar.is_file() and file.is_file():
@@ -175,7 +173,7 @@ def parse_track(path: Path, kind: Kind, parsing: Parsing, index: int) -> Parsed:
             return Parsed(file, digest, path.stat().st_size, **{name: stored[name] for name in COUNTS})
     if parsing.gather:
         raise NotParsed("has not been read", path=path.name)
-    if kind == "signal":
+    if source.kind == "signal":
         values: NDArray[Any] = bin_means(path, parsing.lengths)
         parsed = Parsed(file, digest, path.stat().st_size)
     else:
@@ -185,6 +183,23 @@ def parse_track(path: Path, kind: Kind, parsing: Parsing, index: int) -> Parsed:
     counts = {name: getattr(parsed, name) for name in COUNTS}
     write_json(sidecar, {**key, "output": sha256_of(file), **counts, "ignored": dict(parsed.ignored)})
     return parsed
+
+
+def checked_digest(source: Source) -> str:
+    """Return the sha256 of a track's file; InputError where the table tells an md5, and the file has another one.
+
+    Both are made of one reading of the file, which preprocessing needs for the sha256 in any case.
+    """
+    if source.md5 is None:
+        return sha256_of(source.path)
+    digest, md5 = digests_of(source.path)
+    if md5 != source.md5:
+        raise InputError(
+            f"its md5 is {md5}, and line {source.line} of the metadata table tells {source.md5}",
+            path=source.name if is_url(source.name) else source.path,
+            hint="fetch the file again; if it was changed on purpose, such as unpacked, empty the cell with its md5",
+        )
+    return digest
 
 
 def parse_peaks(path: Path, parsing: Parsing, file: Path, digest: str) -> tuple[Ints, Parsed]:

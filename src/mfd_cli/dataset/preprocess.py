@@ -122,6 +122,7 @@ class PreprocessPlan:
             f"{len(inputs.held_out):,} held out of training",
             *controls_sentence(inputs.controls, project.config.tracks.control),
             f"to read: {to_read / 1e6:,.1f} MB",
+            *self.sums(),
             f"bins that may be used: {bins:,} of {inputs.grid.total:,}{f' (left out: {left_out})' if left_out else ''}",
             *unknown_contig_sentences(usable.unknown_contigs),
             "contigs: " + "; ".join(f"{len(names):,} {split} ({few(names)})" for split, names in splits if names),
@@ -150,6 +151,11 @@ class PreprocessPlan:
         kept = {"test": settings.test, "validation": settings.validation}
         parts = [f"{share:.0%} {split}" for split, share in kept.items() if isinstance(share, float)]
         return [f"of the contigs for training, in blocks: {', '.join(parts)}"] if parts else []
+
+    def sums(self) -> list[str]:
+        """Return a sentence on the files whose md5 will be compared with what the table tells, if there are any."""
+        told = sum(source.md5 is not None for source in self.inputs.sources)
+        return [f"md5 sums to compare with those in the table: {told:,}"] if told else []
 
     def largest_size(self) -> int:
         """Return the bytes of the dataset if every usable bin had data: the genome, and four columns of each bin."""

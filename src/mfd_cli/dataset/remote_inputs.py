@@ -16,6 +16,7 @@ from mfd_cli.experiments.encode_portal import (
     choose_files,
     columns_of,
     is_encode,
+    md5_of_row,
     read_any_table,
     url_of_row,
 )
@@ -104,12 +105,6 @@ def remote_of(row: Mapping[str, str], url: str, columns: Columns, path: Path, li
 
     Raises MetadataError where the md5 is none.
     """
-    md5, size = columns.cell(row, "md5"), columns.cell(row, "size")
-    if md5 and not re.fullmatch("[0-9a-f]{32}", md5.lower()):
-        raise MetadataError(
-            f"{md5[:40]!r} is no md5",
-            path=path,
-            line=line,
-            hint="an md5 is 32 hexadecimal digits, or the cell is empty",
-        )
-    return Remote(url, md5.lower() or None, int(size) if re.fullmatch("[0-9]{1,15}", size) else None)
+    size = columns.cell(row, "size")
+    md5 = md5_of_row(row, columns, path, line)
+    return Remote(url, md5, int(size) if re.fullmatch("[0-9]{1,15}", size) else None)

@@ -16,6 +16,7 @@ from mfd_cli.base.errors import MetadataError, few
 from mfd_cli.base.fetched import fetched
 from mfd_cli.base.files import check_input
 from mfd_cli.base.urls import is_url
+from mfd_cli.core.metadata import is_missing
 from mfd_cli.formats.metadata_table import Table, read_table
 from mfd_cli.formats.text import read_lines
 
@@ -116,6 +117,24 @@ class Columns:
 def columns_of(table: Table) -> Columns:
     """Return the columns of a table that hold the things of NAMES."""
     return Columns({what: find_column(what, table.columns) for what in NAMES})
+
+
+def md5_of_row(row: Row, columns: Columns, path: Path, line: int) -> str | None:
+    """Return the md5 (hexadecimal) that a row of the table at `path` tells of its file; None where it tells none.
+
+    Raises MetadataError where what it tells is no md5.
+    """
+    cell = columns.cell(row, "md5").lower()
+    if is_missing(cell):
+        return None
+    if not re.fullmatch("[0-9a-f]{32}", cell):
+        raise MetadataError(
+            f"{columns.cell(row, 'md5')[:40]!r} is no md5",
+            path=path,
+            line=line,
+            hint="an md5 is 32 hexadecimal digits, or the cell is empty",
+        )
+    return cell
 
 
 def url_of_row(row: Row, columns: Columns) -> str:
@@ -253,7 +272,10 @@ def with_local_files(choice: Choice, table: Table) -> Choice:
         if name is not None:
             signal = name.endswith((".bw", ".bigWig"))
             path = str(present[name].relative_to(base))
-            rows.append({**row, "File path": path, "Kind": "signal" if signal else "peaks"})
+            # The portal's md5 is of the file as it comes: of one that was unpacked it says nothing.
+            unpacked = url.endswith(".gz") and not name.endswith(".gz")
+            of_another = {columns.names["md5"]: ""} if unpacked and columns.names["md5"] else {}
+            rows.append({**row, **of_another, "File path": path, "Kind": "signal" if signal else "peaks"})
         elif is_url(url) and fetched(url) is not None:
             kind = kind_of_row(columns.cell(row, "format"), columns.cell(row, "output"))
             rows.append({**row, "File path": url, "Kind": str(kind)})

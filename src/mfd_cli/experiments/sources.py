@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mfd_cli.base.errors import ConfigError, InputErrors, MetadataError, MfdError, RegionError, few, nearest
 from mfd_cli.base.files import check_input
 from mfd_cli.base.urls import is_url, key_of, name_of, shown, without_secrets
+from mfd_cli.experiments.encode_portal import columns_of, md5_of_row
 from mfd_cli.experiments.track import Kind
 from mfd_cli.formats.bigwig_reader import check_bigwig
 from mfd_cli.formats.metadata_table import read_table
@@ -28,7 +29,7 @@ class Source:
     """One row of the metadata table: a track and its file.
 
     `name` is the file as the table names it, `path` where it is, `file` the same for two names of one file; `assayed` is the
-    BED of where the track was measured.
+    BED of where the track was measured; `md5` (hexadecimal) is what the table tells of the file, if it does.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Source:
     row: Mapping[str, str]
     line: int
     file: str
+    md5: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,14 @@ def read_sources(project: Project) -> Sources:
     settings = [setting for setting, _ in columns_named(project.config)]
     check_columns(project.config, table.columns, settings, table.path, line=1)
     columns = project.config.tracks
+    known = columns_of(table)
     sources, controls = list[Source](), list[str]()
     for row, line in zip(table.rows, table.lines):
         if is_control(row, columns):
             controls.append(row[columns.id])
         else:
-            sources.append(_source_of(row, line, columns, table.path))
+            md5 = md5_of_row(row, known, table.path, line)
+            sources.append(replace(_source_of(row, line, columns, table.path), md5=md5))
     if not sources:
         raise MetadataError(
             f"every track is marked as a control in the column {columns.control!r}",
