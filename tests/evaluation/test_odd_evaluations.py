@@ -17,7 +17,7 @@ from kit.odd_projects import SHAPES, planted, project_of, said_by
 from kit.places import SHARED
 from mfd_cli.base.long_array import LongArray
 from mfd_cli.dataset.folder import Dataset
-from mfd_cli.evaluation.evaluate import evaluate, within_bin
+from mfd_cli.evaluation.evaluate import evaluate, notes_on_tracks, within_bin
 from mfd_cli.evaluation.linear import Prediction
 from mfd_cli.evaluation.qc import qc
 from mfd_cli.runs.folder import Run
@@ -141,3 +141,13 @@ def test_qc_of_signals_alone_says_why_it_judges_nothing(signals: tuple[Run, Data
     summary = qc(run, dataset, tmp_path / "qc")
     assert "signal tracks alone" in summary.lines()[0] and not summary.rows
     assert json.loads((tmp_path / "qc/summary.json").read_text())["judged"] == 0
+
+
+def test_a_track_that_was_not_measured_is_not_called_constant(tmp_path: Path) -> None:
+    """Where a track has no data in a split there is nothing that could be the same in all bins."""
+    peaks = {"track": "P", "kind": "peaks", "positives": 9, "bins": 99, "pearson": np.nan}
+    signal = {"track": "S", "kind": "signal", "positives": np.nan, "bins": 0, "pearson": np.nan}
+    assert notes_on_tracks([peaks, signal], False) == ["not measured in any bin of this split, so without a figure: S"]
+    flat = {**signal, "track": "F", "bins": 99}
+    unmeasured, constant = notes_on_tracks([peaks, signal, flat, {**flat, "track": "R", "pearson": 0.5}], False)
+    assert unmeasured.endswith("figure: S") and constant.startswith("no correlation for F: ")

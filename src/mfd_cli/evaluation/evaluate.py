@@ -371,7 +371,9 @@ def notes_on_tracks(tracks: Sequence[Mapping[str, Any]], kmer: bool) -> list[str
     elif not any(rated(row) for row in tracks):
         rare = f"fewer than {FEWEST_POSITIVES} bins with a peak, or without one"
         notes.append(f"every peak track has {rare}, in this split: there are no averages of AUROC and AUPRC")
-    flat = [row["track"] for row in tracks if row["kind"] == "signal" and math.isnan(row["pearson"])]
-    if flat:
+    if unmeasured := [row["track"] for row in tracks if not row["bins"]]:
+        notes.append(f"not measured in any bin of this split, so without a figure: {few(unmeasured)}")
+    signals = [row for row in tracks if row["kind"] == "signal" and row["bins"]]
+    if flat := [row["track"] for row in signals if math.isnan(row["pearson"])]:
         notes.append(f"no correlation for {few(flat)}: the signal or its prediction is the same in all bins measured")
     return notes
