@@ -372,3 +372,34 @@ def test_the_page_leaves_nothing_else_behind(project: Path) -> None:
     before = set(project.rglob("*"))
     report(project / "run")
     assert set(project.rglob("*")) - before == {project / "run" / PAGE}
+
+
+def told_of_chance(project: Path) -> list[int]:
+    """How often explain, score-variants and report warn of a model near chance, in words and on their pages."""
+    counts = []
+    for words in (["explain", "--factor", "all", *CPU], ["score-variants", "input.vcf", *CPU], ["report"]):
+        done = in_process([*words, *([] if words == ["report"] else ["--force"])], project)
+        assert done.code == 0, done.told
+        counts.append((done.said + done.told).count("near chance"))
+    pages = (project / "explain/all/report.html", project / "run" / PAGE)
+    return [*counts, *(page.read_text("utf-8").count("near chance") for page in pages)]
+
+
+def test_a_model_near_chance_is_told_wherever_it_is_used(project: Path) -> None:
+    """By the evaluation on the test bins; without one, by the validation of the training."""
+    file = project / "run/evaluation-test/summary.json"
+    summary = json.loads(file.read_text())
+
+    def measured(**figures: float | None) -> list[int]:
+        file.write_text(json.dumps({**summary, "training_tracks": {**summary["training_tracks"], **figures}}))
+        return told_of_chance(project)
+
+    assert measured(auroc=0.549) == [1, 1, 1, 1, 1]
+    assert "AUROC 0.549 on the test bins, chance has 0.5" in (project / "run" / PAGE).read_text("utf-8")
+    assert measured(auroc=0.551) == [0, 0, 0, 0, 0]
+    shutil.rmtree(file.parent)
+    stored = read_stored(project / "run/model.json", Description, RunError, "")
+    del stored["about"]["validation"]["auroc_mean"]
+    stored["about"]["validation"]["pearson_mean"] = 0.02
+    write_stored(project / "run/model.json", stored)
+    assert told_of_chance(project)[0] == 1

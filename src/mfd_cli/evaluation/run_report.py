@@ -44,6 +44,7 @@ from mfd_cli.runs.card import (
 from mfd_cli.runs.curve import read_curve
 from mfd_cli.runs.folder import METRICS, Run, load_run, read_description
 from mfd_cli.runs.info import describe, facts_of
+from mfd_cli.runs.near_chance import near_chance
 
 PAGE = "report.html"
 """The name of the page in a run folder, and of the pages of `mfd explain` in theirs."""
@@ -94,13 +95,17 @@ class Missing:
 
 @dataclass(frozen=True)
 class RunReport:
-    """The page that was written, which run and model it is of, the sections that it has, and those that it lacks."""
+    """The page that was written, which run and model it is of, the sections that it has, and those that it lacks.
+
+    `warning` says that the model is near chance, where it is.
+    """
 
     page: Path
     run: Path
     model: str
     sections: Sequence[str]
     missing: Sequence[Missing]
+    warning: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the same as plain values."""
@@ -109,7 +114,8 @@ class RunReport:
     def lines(self) -> list[str]:
         """Return it in words."""
         lacking = [f"not on it: {each.line()}" for each in self.missing]
-        return [f"on the page: {', '.join(self.sections)}", *lacking, f"page: {self.page}"]
+        warnings = [f"warning: {self.warning}"] if self.warning else []
+        return [*warnings, f"on the page: {', '.join(self.sections)}", *lacking, f"page: {self.page}"]
 
 
 @dataclass
@@ -143,6 +149,7 @@ def report(
     page = output or folder / PAGE
     run, stored = load_run(folder), read_description(folder)
     check_output(page, force or output is None)
+    warning = near_chance(run)
     contents = Contents()
     with tempfile.TemporaryDirectory() as name:
         add_run(contents, run, stored)
@@ -161,9 +168,10 @@ def report(
             footer=f"report of model {run.digest[:12]}",
             missing=contents.missing,
             sections=contents.sections,
+            warning=warning,
             **contents.values,
         )
-    return RunReport(page, folder, run.digest, contents.sections, contents.missing)
+    return RunReport(page, folder, run.digest, contents.sections, contents.missing, warning)
 
 
 # -- section by section ------------------------------------------------------------------------------------------------

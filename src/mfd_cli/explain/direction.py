@@ -33,6 +33,7 @@ from mfd_cli.explain.write_on_dna import write_on_dna
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.at_work import check_same_tracks
 from mfd_cli.runs.folder import Run
+from mfd_cli.runs.near_chance import near_chance
 from mfd_cli.settings.names import DEBIASED, SHARED, TOTAL
 
 
@@ -119,7 +120,7 @@ def explain_directions(
         from mfd_cli.explain.direction_page import draw_direction_pictures, write_directions
 
         write_directions(folder / "report.html", result, sentences, draw_direction_pictures(folder, result))
-    return ExplainSummary(output, subject, sentences)
+    return ExplainSummary(output, subject, sentences, near_chance(run))
 
 
 def direction_row(direction: Direction, ground: Ground, total: Floats | None, on_dna: OnDna) -> dict[str, Any]:

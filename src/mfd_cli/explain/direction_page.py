@@ -10,6 +10,7 @@ from mfd_cli.explain.results import Directions
 from mfd_cli.explain.write_on_dna import motif_rows
 from mfd_cli.report.page import pictures_in, publish
 from mfd_cli.report.style import STYLE, plt, save
+from mfd_cli.runs.near_chance import near_chance
 
 
 def draw_direction_pictures(folder: Path, result: Directions) -> list[tuple[str, str]]:
@@ -33,6 +34,7 @@ def write_directions(
         title=result.subject,
         footer=f"model {result.run.digest[:12]}",
         sentences=sentences,
+        warning=near_chance(result.run),
         rows=result.rows,
         headings={"gc_correlation": "G+C correlation", "spread": "spread of score"},
         motifs=motif_rows(result.shown),

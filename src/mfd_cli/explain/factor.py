@@ -35,6 +35,7 @@ from mfd_cli.explain.write_on_dna import write_on_dna
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.at_work import check_same_tracks
 from mfd_cli.runs.folder import Run
+from mfd_cli.runs.near_chance import near_chance
 
 
 def explain(
@@ -93,7 +94,7 @@ def explain(
 
         pictures = draw_pictures(folder, result)
         write_factor_page(folder / "report.html", result, sentences, pictures)
-    return ExplainSummary(output, factor, sentences)
+    return ExplainSummary(output, factor, sentences, near_chance(run))
 
 
 def chosen_first(rows: Sequence[dict[str, Any]], levels: Sequence[str], factor: str) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 from mfd_cli.explain.results import Explanation
 from mfd_cli.explain.write_on_dna import motif_rows
 from mfd_cli.report.page import pictures_in, publish
+from mfd_cli.runs.near_chance import near_chance
 
 HEADINGS = {
     "norm": "length of direction",
@@ -40,6 +41,7 @@ def write_factor_page(
         title=result.factor,
         footer=f"model {result.run.digest[:12]}",
         sentences=sentences,
+        warning=near_chance(result.run),
         about=about(result),
         levels=result.levels,
         headings=HEADINGS,

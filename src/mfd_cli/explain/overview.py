@@ -27,6 +27,7 @@ from mfd_cli.explain.shares import factor_parts, group_parts, interval, resampli
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.runs.at_work import check_same_tracks
 from mfd_cli.runs.folder import Run
+from mfd_cli.runs.near_chance import near_chance
 from mfd_cli.settings.names import ALL, RESIDUAL, SHARED
 
 
@@ -57,7 +58,7 @@ def explain_all(
         from mfd_cli.explain.overview_page import draw_overview, write_overview
 
         write_overview(folder / "report.html", result, sentences, draw_overview(folder, result))
-    return ExplainSummary(output, ALL, sentences)
+    return ExplainSummary(output, ALL, sentences, near_chance(run))
 
 
 def part_rows(ground: Ground, head: Head, decomposition: Decomposition, seed: int) -> list[dict[str, Any]]:

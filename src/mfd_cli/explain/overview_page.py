@@ -12,6 +12,7 @@ from mfd_cli.explain.results import Overview
 from mfd_cli.genome.grid import evenly
 from mfd_cli.report.page import pictures_in, publish
 from mfd_cli.report.style import COLOURS, STYLE, plain, plt, save
+from mfd_cli.runs.near_chance import near_chance
 
 MOST_BARS = 300
 """Tracks that the picture of all tracks shows, evenly spaced by the size of their shared part."""
@@ -147,6 +148,7 @@ def write_overview(path: Path, result: Overview, sentences: Sequence[str], pictu
         title="all factors",
         footer=f"model {result.run.digest[:12]}",
         sentences=sentences,
+        warning=near_chance(result.run),
         parts=sorted(result.factors, key=lambda row: -np.nan_to_num(row["share"])),
         headings={"low": "95 % from", "high": "to", "share": "share of variance"},
         tracks=result.tracks,

@@ -181,11 +181,14 @@ class Overview:
 
 @dataclass(frozen=True, repr=False)
 class ExplainSummary(Told):
-    """Where the results are, and the sentences that the report begins with."""
+    """Where the results are, and the sentences that the report begins with; `warning` where the model is near chance."""
 
     folder: Path
     subject: str
     sentences: Sequence[str]
+    warning: str | None = None
 
     def lines(self) -> list[str]:
-        return [*self.sentences, f"report: {self.folder / 'report.html'}"]
+        """Return the sentences and the page as lines for the terminal."""
+        warnings = [f"warning: {self.warning}"] if self.warning else []
+        return [*warnings, *self.sentences, f"report: {self.folder / 'report.html'}"]

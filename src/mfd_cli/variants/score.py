@@ -24,6 +24,7 @@ from mfd_cli.base.threads import in_background
 from mfd_cli.engine.jobs import HERE, Workplace, at_work
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.folder import Run
+from mfd_cli.runs.near_chance import near_chance
 from mfd_cli.variants.background import Background, find_background
 from mfd_cli.variants.checked import CheckedRecords, checked_header
 from mfd_cli.variants.columns import Chunk, ChunkTable
@@ -71,6 +72,7 @@ def write_scores(
     """Do what `score_variants` does, with models that are at work already."""
     started, summary = time.monotonic(), ScoreSummary()
     files = free_places(source, options, workplace)
+    summary.warnings += dict.fromkeys(filter(None, map(near_chance, scorer.runs)))
     background = _background_of(scorer, genome, summary)
     job = score_job(scorer, genome, options.every_track)
     with (
