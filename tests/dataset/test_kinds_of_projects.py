@@ -142,13 +142,30 @@ def test_unknown_contigs_of_a_bed_of_bins_are_counted(tmp_path: Path, key: str) 
         "1\t0\t30000\nchr2\t0\t9000\nchr10\t0\t9000\nchrZ\t0\t10\nchrZ\t20\t30\nalt_1\t0\t9\n"
     )
     settings_changed(folder, "[bins]\n", f'[bins]\n{key} = "b.bed"\n')
-    expected = f"bins.{key}: 3 of 6 lines are on contigs that the genome lacks (chrZ, alt_1)"
+    expected = f"bins.{key}: 3 of 6 lines are on contigs that the genome lacks (chrZ, alt_1); they were left out"
+    expected += ", the first is line 4 of b.bed"
     assert expected in run(folder, "preprocess", "--dry-run")
     assert expected in run(folder, *PREPROCESS)
     (folder / "b.bed").write_text("chrZ\t0\t10\nalt_1\t0\t9\n")
     assert "no contig of b.bed is in the genome (chrZ, alt_1 against" in refused(
         folder, *PREPROCESS, "--force"
     ).replace(f"{folder}/", "")
+
+
+def test_contigs_of_tracks_that_are_renamed_or_unknown_are_told(tmp_path: Path) -> None:
+    """With the file, and the line where something was left out; a file with the genome's names gives no such remark."""
+    folder = tmp_path / "p"
+    good_project(folder)
+    assert "named otherwise" not in run(folder, *PREPROCESS)
+    path = folder / "tracks/three.bed"
+    lines = path.read_text().replace("chr", "").splitlines()
+    path.write_text("\n".join([*lines, "scaffold_9\t5\t300", "1\t900\t1000", "scaffold_9\t5\t300"]) + "\n")
+    said = run(folder, *PREPROCESS, "--force")
+    name = lines[0].split("\t")[0]
+    expected = f"in 1 track file: {name} in tracks/three.bed was taken for chr{name}"
+    assert f"contigs are named otherwise than in the genome {expected}" in said
+    where = f"tracks/three.bed:{len(lines) + 1}"
+    assert f"intervals on contigs that the genome lacks: 2 (scaffold_9), the first in {where}" in said
 
 
 def test_intervals_without_bases_are_left_out_and_counted(tmp_path: Path) -> None:

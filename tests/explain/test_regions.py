@@ -26,8 +26,8 @@ chrX\t7\t700
 chr1\t70\t70
 """
 TOLD = (
-    "Regions of r.bed: 4, explained in 5 bins of 128 bp. Lines left out: 3 on contigs that the genome lacks (chrUn, chrX), "
-    "1 without bases (start equal to end)."
+    "Regions of r.bed: 4, explained in 5 bins of 128 bp. Lines left out: 3 on contigs that the genome lacks "
+    "(chrUn, chrX; the first is line 5), 1 without bases (start equal to end)."
 )
 
 

@@ -223,7 +223,8 @@ def test_a_file_that_calls_contigs_otherwise_keeps_its_names(trained: tuple[Run,
     run, dataset = trained
     source = write(tmp_path / "a.vcf", dataset, [500], HEADER.replace("##contig=<ID=chr2,length=30000>\n", ""))
     source.write_text(source.read_text().replace("\nchr2", "\n2"))
-    score_variants(run, dataset.genome, source, ScoreOptions(tmp_path / "o.bcf"))
+    summary = score_variants(run, dataset.genome, source, ScoreOptions(tmp_path / "o.bcf"))
+    assert "contigs are named otherwise than in the genome: 2 was taken for chr2" in summary.lines()
     with pysam.VariantFile(str(tmp_path / "o.bcf")) as file:
         assert list(file.header.contigs) == ["1", "2"] and [record.contig for record in file] == ["2"]
 

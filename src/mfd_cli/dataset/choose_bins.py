@@ -57,10 +57,15 @@ class UsableBins:
 
 @dataclass(frozen=True)
 class UnknownContigs:
-    """Lines of a BED file that are on contigs which the genome lacks, by contig, of how many lines."""
+    """Lines of a BED file that are on contigs which the genome lacks, by contig, of how many lines of the file of this name.
+
+    `first` is the number of the first of these lines, 0 where there is none.
+    """
 
     lines: Mapping[str, int]
     of: int
+    file: str
+    first: int
 
 
 @dataclass(frozen=True)
@@ -118,11 +123,11 @@ def bins_of_bed(path: Path, grid: BinGrid, rule: Callable[..., Bools]) -> tuple[
 
     Raises RegionError where the genome has none of the file's contigs.
     """
-    intervals, elsewhere = read_known_intervals(path, grid.lengths)
+    intervals, elsewhere, first = read_known_intervals(path, grid.lengths)
     nothing = (np.zeros(0, np.int64), np.zeros(0, np.int64))
     bins = np.concatenate([rule(*intervals.get(name, nothing), count) for name, count in grid.counts.items()])
     lines = sum(len(start) for start, _ in intervals.values()) + sum(elsewhere.values())
-    return bins, UnknownContigs(elsewhere, lines)
+    return bins, UnknownContigs(elsewhere, lines, path.name, first)
 
 
 def bin_shares(flags: Bools, bins: int) -> Doubles:

@@ -29,14 +29,14 @@ from mfd_cli.base.urls import is_url
 from mfd_cli.engine.local import fork_server
 from mfd_cli.experiments.sources import Source
 from mfd_cli.formats.bed import read_intervals
-from mfd_cli.formats.bin_means import bin_means
+from mfd_cli.formats.bin_means import bin_means_and_names
 from mfd_cli.genome.grid import BIN, BinGrid, labelled_bins
-from mfd_cli.genome.sequence import Genome
+from mfd_cli.genome.sequence import Genome, first_renamed
 from mfd_cli.settings.config import Config
 
-INTERMEDIATES = 3
+INTERMEDIATES = 4
 """Version of the intermediate files: those of another one are not taken over."""
-COUNTS = ("peaks", "lost", "empty", "ignored")
+COUNTS = ("peaks", "lost", "empty", "ignored", "ignored_line", "renamed")
 """What a sidecar keeps of a parsed track, besides digests."""
 
 
@@ -45,7 +45,8 @@ class Parsed:
     """One parsed track: its intermediate file, the digest of its input, and the counts that go into the summary.
 
     `lost` of the `peaks` lie in the incomplete last bin of a contig; `ignored` counts intervals on contigs that the genome
-    lacks, by contig; `empty` counts intervals without bases (start equal to end).
+    lacks, by contig, `ignored_line` is the line of the first of these; `empty` counts intervals without bases (start equal to
+    end). `renamed` is the first contig that the genome has under another name, with that name.
     """
 
     file: Path
@@ -55,6 +56,8 @@ class Parsed:
     lost: int = 0
     ignored: Mapping[str, int] = field(default_factory=dict)
     empty: int = 0
+    ignored_line: int = 0
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -174,14 +177,18 @@ def parse_track(source: Source, parsing: Parsing, index: int) -> Parsed:
     if parsing.gather:
         raise NotParsed("has not been read", path=path.name)
     if source.kind == "signal":
-        values: NDArray[Any] = bin_means(path, parsing.lengths)
-        parsed = Parsed(file, digest, path.stat().st_size)
+        values: NDArray[Any]
+        values, names = bin_means_and_names(path, parsing.lengths)
+        parsed = Parsed(file, digest, path.stat().st_size, renamed=first_renamed(names.values(), parsing.lengths))
     else:
         values, parsed = parse_peaks(path, parsing, file, digest)
     with whole_file(file) as temporary, temporary.open("wb") as out:
         np.save(out, values)
     counts = {name: getattr(parsed, name) for name in COUNTS}
-    write_json(sidecar, {**key, "output": sha256_of(file), **counts, "ignored": dict(parsed.ignored)})
+    write_json(
+        sidecar,
+        {**key, "output": sha256_of(file), **counts, "ignored": dict(parsed.ignored), "renamed": dict(parsed.renamed)},
+    )
     return parsed
 
 
@@ -225,6 +232,8 @@ def parse_peaks(path: Path, parsing: Parsing, file: Path, digest: str) -> tuple[
         lost=lost,
         ignored=intervals.elsewhere(parsing.lengths),
         empty=intervals.empty,
+        ignored_line=intervals.first_elsewhere(parsing.lengths),
+        renamed=first_renamed(intervals.names, parsing.lengths),
     )
     return np.sort(np.concatenate(labelled)), parsed
 

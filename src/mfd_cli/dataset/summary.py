@@ -26,8 +26,9 @@ class PreprocessSummary(Told):
     `dropped` counts bins that were left out, by reason; `positives` has the minimum, median and maximum over the peak tracks
     of training bins with a peak, `empty_tracks` the ids of those with none; `lost_peaks` of `peaks` lie in the incomplete
     last bin of a contig, `empty_intervals` had no bases; `ignored_contigs` (of the tracks) and `unknown_contigs` (of the
-    BED files that settings name) count intervals on contigs that the genome lacks; `controls` are the ids of rows that are no
-    tracks.
+    BED files that settings name) count intervals on contigs that the genome lacks, `first_ignored` is the file and the line of
+    the first one among the tracks; `renamed_contigs` has, for each track file that names contigs otherwise than the genome,
+    the first one with the genome's name; `controls` are the ids of rows that are no tracks.
     """
 
     tracks: Mapping[str, int]
@@ -38,6 +39,8 @@ class PreprocessSummary(Told):
     empty_tracks: Sequence[str]
     contigs: int
     ignored_contigs: Mapping[str, int]
+    first_ignored: str
+    renamed_contigs: Mapping[str, Mapping[str, str]]
     unknown_contigs: Mapping[str, UnknownContigs]
     lost_peaks: int
     empty_intervals: int
@@ -60,8 +63,18 @@ class PreprocessSummary(Told):
             "bins left out: " + (", ".join(f"{n:,} {why}" for why, n in self.dropped.items() if n) or "none"),
             *unknown_contig_sentences(self.unknown_contigs),
             f"contigs: {self.contigs:,}",
+            *self._renamed_lines(),
             *self._peak_lines(),
         ]
+
+    def _renamed_lines(self) -> list[str]:
+        for file, names in self.renamed_contigs.items():  # the first one is an example
+            theirs, ours = next(iter(names.items()))
+            files = f"{len(self.renamed_contigs):,} track file{'s' if len(self.renamed_contigs) > 1 else ''}"
+            return [
+                f"contigs are named otherwise than in the genome in {files}: {theirs} in {file} was taken for {ours}"
+            ]
+        return []
 
     def _peak_lines(self) -> list[str]:
         lines = []
@@ -76,7 +89,9 @@ class PreprocessSummary(Told):
             )
         if self.ignored_contigs:
             count, names = sum(self.ignored_contigs.values()), few(self.ignored_contigs)
-            lines.append(f"intervals on contigs that the genome lacks: {count:,} ({names})")
+            lines.append(
+                f"intervals on contigs that the genome lacks: {count:,} ({names}), the first in {self.first_ignored}"
+            )
         if self.lost_peaks:
             lines.append(f"peaks in the incomplete last bin of a contig: {self.lost_peaks:,} of {self.peaks:,}")
         if self.empty_intervals:
@@ -88,7 +103,7 @@ def unknown_contig_sentences(unknown: Mapping[str, UnknownContigs]) -> list[str]
     """Return a sentence for each BED that a setting names and of which lines were left out, for want of their contigs."""
     return [
         f"{setting}: {sum(file.lines.values()):,} of {file.of:,} lines are on contigs that the genome lacks "
-        f"({few(file.lines)}); they were left out"
+        f"({few(file.lines)}); they were left out, the first is line {file.first:,} of {file.file}"
         for setting, file in unknown.items()
         if file.lines
     ]
@@ -109,6 +124,9 @@ def summarise(
     for track in parsed:
         for name, count in track.ignored.items():
             ignored[name] = ignored.get(name, 0) + count
+    first_ignored = next(
+        (f"{source.name}:{track.ignored_line}" for source, track in zip(inputs.sources, parsed) if track.ignored), ""
+    )
     return PreprocessSummary(
         tracks={"peaks": len(inputs.of_kind("peaks")), "signal": len(inputs.of_kind("signal"))},
         bins={name: len(chosen.of(name)) for name in SPLITS},
@@ -118,6 +136,8 @@ def summarise(
         empty_tracks=[track.id for track in tracks if track.kind == "peaks" and not track.positives],
         contigs=len(inputs.genome.sequences),
         ignored_contigs=ignored,
+        first_ignored=first_ignored,
+        renamed_contigs={source.name: track.renamed for source, track in zip(inputs.sources, parsed) if track.renamed},
         unknown_contigs=inputs.usable.unknown_contigs,
         lost_peaks=sum(track.lost for track in parsed),
         empty_intervals=sum(track.empty for track in parsed),

@@ -15,6 +15,7 @@ from mfd_cli.explain.ground import Ground
 from mfd_cli.explain.results import Direction, Region
 from mfd_cli.formats.bed import read_intervals
 from mfd_cli.genome.grid import BIN, covering_bins
+from mfd_cli.genome.sequence import first_renamed
 
 MOST_TILES = 5_000
 """Bins of a BED file that are explained together: what their windows contribute to every direction is held in memory."""
@@ -29,6 +30,10 @@ class Tiles:
     bins: Sequence[tuple[str, int]]
     unknown_contigs: Mapping[str, int]
     """Lines on each contig that the genome lacks."""
+    first_unknown: int
+    """The first of these lines."""
+    renamed: Mapping[str, str]
+    """The first contig that the genome has under another name, with that name."""
     empty: int
     """Lines without bases: start equal to end."""
 
@@ -37,10 +42,14 @@ class Tiles:
         reasons = []
         if self.unknown_contigs:
             lines = sum(self.unknown_contigs.values())
-            reasons.append(f"{lines:,} on contigs that the genome lacks ({few(self.unknown_contigs)})")
+            reasons.append(
+                f"{lines:,} on contigs that the genome lacks ({few(self.unknown_contigs)}; the first is line "
+                f"{self.first_unknown:,})"
+            )
         if self.empty:
             reasons.append(f"{self.empty:,} without bases (start equal to end)")
         used = f"Regions of {self.file.name}: {self.regions:,}, explained in {len(self.bins):,} bins of {BIN} bp."
+        used += "".join(f" Its contig {theirs} was taken for {ours}." for theirs, ours in self.renamed.items())
         return used + (f" Lines left out: {', '.join(reasons)}." if reasons else "")
 
 
@@ -68,7 +77,15 @@ def tiles_of(path: Path, lengths: Mapping[str, int]) -> Tiles:
         for at in covering_bins(start, end)
     ]
     regions = sum(len(starts) for starts, _ in on_genome.values())
-    return Tiles(path, regions, list(dict.fromkeys(bins)), intervals.elsewhere(lengths), intervals.empty)
+    return Tiles(
+        path,
+        regions,
+        list(dict.fromkeys(bins)),
+        intervals.elsewhere(lengths),
+        intervals.first_elsewhere(lengths),
+        first_renamed(intervals.names, lengths),
+        intervals.empty,
+    )
 
 
 def tiled_regions(ground: Ground, tiles: Tiles, directions: Sequence[Direction]) -> list[list[Region]]:

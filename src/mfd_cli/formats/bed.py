@@ -271,14 +271,18 @@ def _position(what: str, cell: bytes, path: Path, number: int) -> int:
     raise RegionError(f"{what} {wrong} ({shown!r})", path=path, line=number, hint=_HINT)
 
 
-def read_known_intervals(path: Path, lengths: Mapping[str, int]) -> tuple[dict[str, tuple[Ints, Ints]], dict[str, int]]:
+def read_known_intervals(
+    path: Path, lengths: Mapping[str, int]
+) -> tuple[dict[str, tuple[Ints, Ints]], dict[str, int], int]:
     """Read a file's intervals per contig of a genome (see Intervals.on), and count those on contigs that it lacks.
+
+    The last value is the line of the first of these, 0 where there is none.
 
     Raises RegionError, which names the file, where the genome has none of the contigs.
     """
     intervals = read_intervals(path)
     try:
-        return intervals.on(lengths), intervals.elsewhere(lengths)
+        return intervals.on(lengths), intervals.elsewhere(lengths), intervals.first_elsewhere(lengths)
     except GenomeError as error:
         raise RegionError(error.message, path=path, hint=error.hint) from error
 

@@ -26,6 +26,11 @@ def bin_means(path: Path, lengths: Mapping[str, int]) -> Floats:
     Raises GenomeError where no contig is shared or a contig has another length, SignalError for a damaged file, an infinite
     value, or values on none of the genome's contigs.
     """
+    return bin_means_and_names(path, lengths)[0]
+
+
+def bin_means_and_names(path: Path, lengths: Mapping[str, int]) -> tuple[Floats, dict[str, str]]:
+    """Return what `bin_means` does, and the file's name of each of the genome's contigs that it has. Raises what it raises."""
     signal = open_bigwig(path)
     with signal.file:
         mapping = _names_in_file(signal, lengths)
@@ -40,7 +45,7 @@ def bin_means(path: Path, lengths: Mapping[str, int]) -> Floats:
         result = np.concatenate(means) if means else np.zeros(0, np.float32)
         if len(result) and np.isnan(result).all():
             raise _measured_nowhere(signal, lengths)
-    return result
+    return result, mapping
 
 
 def _names_in_file(signal: BigWig, lengths: Mapping[str, int]) -> dict[str, str]:

@@ -91,6 +91,13 @@ class Intervals:
         counts = np.bincount(self.contig, minlength=len(self.names)).tolist()
         return {name: count for name, count in zip(self.names, counts) if name not in mapping}
 
+    def first_elsewhere(self, lengths: Mapping[str, int]) -> int:
+        """Return the line of the first interval on a contig that the genome lacks; 0 where there is none."""
+        mapping = match_contigs(self.names, lengths, str(self.path))
+        known = np.array([name in mapping for name in self.names], bool)
+        lines = self.line[~known[self.contig]]
+        return int(lines.min()) if len(lines) else 0
+
 
 _COUNT = "[0-9][0-9,]{0,19}"
 _REGION = re.compile(rf"(?P<contig>.+?)(?::(?P<first>{_COUNT})(?:(?P<dash>-)(?P<last>{_COUNT})?)?)?")

@@ -147,6 +147,17 @@ def match_contigs(names: Iterable[str], genome_names: Iterable[str], what: str) 
     return mapping
 
 
+def first_renamed(names: Iterable[str], genome_names: Iterable[str]) -> dict[str, str]:
+    """Return the first contig of a file that the genome has under another name, with that name; empty where there is none.
+
+    >>> first_renamed(["X", "1", "2"], ["X", "chr1", "chr2"])
+    {'1': 'chr1'}
+    """
+    known = set(genome_names)
+    pairs = ((name, alias) for name in names if name not in known for alias in aliases(name) if alias in known)
+    return dict([pair]) if (pair := next(pairs, None)) else {}
+
+
 def aliases(name: str) -> list[str]:
     """Return the ways a contig may be named: as it is, without and with `chr`, M and MT."""
     bare = name.removeprefix("chr")

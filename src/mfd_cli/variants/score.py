@@ -22,7 +22,7 @@ import torch
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.threads import in_background
 from mfd_cli.engine.jobs import HERE, Workplace, at_work
-from mfd_cli.genome.sequence import Genome
+from mfd_cli.genome.sequence import Genome, first_renamed
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.near_chance import near_chance
 from mfd_cli.variants.background import Background, find_background
@@ -82,6 +82,8 @@ def write_scores(
         sample_name = variants.header[-1].split(b"\t")[sample].decode("utf-8", "replace") if sample else None
         schema, own = score_schema(scorer, genome, options, background), own_names(scorer, variants.header)
         first, variants = peeked(variants)
+        for theirs, ours in first_renamed([first.contig] if first else [], genome.sequences).items():
+            summary.renamed = f"contigs are named otherwise than in the genome: {theirs} was taken for {ours}"
         table = ChunkTable(scorer, genome, options, background, sample, summary)
         records = CheckedRecords(variants, genome, options, summary, progress)
         chunks = (table.chunk(*chunk) for chunk in records)

@@ -13,7 +13,8 @@ class ScoreSummary(Told):
     """What was scored and what was not. Counts are of alleles but for `records`; `seconds` is the time that all of it took.
 
     `skipped` counts by reason, `flagged` by flag; `phased` were scored together with others of their haplotype, `close` have
-    another one nearby and were not; `resumed` were taken over from a run that was interrupted.
+    another one nearby and were not; `resumed` were taken over from a run that was interrupted. `background` and
+    `renamed` say what they were compared with, and that their contigs are named otherwise than in the genome.
     """
 
     outputs: list[Path] = field(default_factory=list)
@@ -23,6 +24,7 @@ class ScoreSummary(Told):
     skipped: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     background: str = ""
+    renamed: str = ""
     flagged: dict[str, int] = field(default_factory=dict)
     phased: int = 0
     close: int = 0
@@ -46,6 +48,7 @@ class ScoreSummary(Told):
             f"{self.records:,} records, {self.alleles:,} alternate alleles: {self.scored:,} scored "
             f"({rate:,.0f}/s), {self.words_for_skipped()}",
             *([f"of the scored: {', '.join(remarks)}"] if remarks else []),
+            *([self.renamed] if self.renamed else []),
             *([self.background] if self.background else []),
             *(f"wrote {path}" for path in self.outputs),
         ]
