@@ -154,11 +154,28 @@ def test_variants_are_those_of_the_file(field: str, project: Path, tmp_path: Pat
             assert text == (value or ".") if isinstance(value, str | None) else np.float32(text) == np.float32(value)
     shown = shown_in(page)
     first = alleles[0][0]
-    assert shown["tables"][0][0] == [CONTIG, first.pos - 1, first.pos] == shown["first"]
+    assert shown["tables"][0][0] == [CONTIG, first.pos - 1, first.pos] and shown["first"] == 0
     text = base64.b64decode(named(shown, "input.mfd.vcf.gz")["vcf"]).decode()
     inside = {tuple(line.split("\t")[:2]) for line in text.splitlines() if line[0] != "#"}
     near = [r for r in records if any(abs(r.pos - other.pos) <= 1000 for other, _ in alleles[:5])]
     assert inside == {(record.chrom, str(record.pos)) for record in near} and "AF=" not in text
+
+
+def test_a_page_opens_where_most_tracks_show_something(project: Path, tmp_path: Path) -> None:
+    """Variants come first in the tables, and nothing was explained at them: the first place with contributions is shown."""
+    shown = shown_in(page_of(project, tmp_path / "v.html", "input.mfd.vcf.gz", "explain/target"))
+    places = [place for table in shown["tables"] for place in table]
+    tracks = [numbers_of(track) for track in shown["tracks"] if track["kind"] == "numbers"]
+
+    def filled(place: list[Any]) -> int:
+        contig, start, end = place
+        return sum(
+            any(value and one == contig and first < end and last > start for (one, first), (last, value) in own.items())
+            for own in tracks
+        )
+
+    counts = [filled(place) for place in places]
+    assert shown["first"] == counts.index(max(counts)) >= len(shown["tables"][0]) > 0 < max(counts) > counts[0]
 
 
 @pytest.mark.parametrize("folder", ["predictions", "explain/target"])
@@ -374,6 +391,10 @@ const ask = async () => {
   told.number = await click("P0 total");
   told.stolen = "stolen" in window;
   told.bases = await browser.genome.getSequence("chr2", 1500, 9500);
+  const bar = document.querySelector("#browser").shadowRoot || document.querySelector("#browser > *").shadowRoot;
+  const toolbar = bar.querySelector(".igv-navbar").getBoundingClientRect();
+  const buttons = [...bar.querySelectorAll(".igv-navbar-right-container > *, .igv-navbar-left-container > *")];
+  told.beyond = Math.max(...buttons.map((one) => one.getBoundingClientRect().right)) - toolbar.right;
   told.wide = document.documentElement.scrollWidth; told.inner = window.innerWidth;
 };
 window.addEventListener("load", async () => {
@@ -401,7 +422,7 @@ def asked(page: str, folder: Path, width: int) -> Any:
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium")
-@pytest.mark.parametrize("width", [1400, 420])
+@pytest.mark.parametrize("width", [1400, 700, 420])
 def test_the_page_works_in_chromium(width: int, project: Path, tmp_path: Path) -> None:
     page = page_of(
         project,
@@ -435,6 +456,7 @@ def test_the_page_works_in_chromium(width: int, project: Path, tmp_path: Path) -
     assert values and {np.float32(text) for text in told_value} == values
     genome, bases = open_dataset(project / "dataset").genome.bases(CONTIG, 1500, 9500), told["bases"]
     assert len(bases) == 8000 and {base for base, true in zip(bases, genome) if base != true} == {"*"}
+    assert told["beyond"] <= 1, "the toolbar overflows"
     assert told["wide"] <= told["inner"], "the page scrolls sideways"
 
 

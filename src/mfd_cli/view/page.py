@@ -6,7 +6,8 @@ The JSON has, with coordinates that are 0-based and do not include the end:
     sequences                       contig, start and bases of every region
     tracks                          kind (numbers, variants, features), name, and what view.js makes a track of
     tables                          per table the (contig, start, end) of every row
-    first, margin                   the place that is shown first; bases that are shown on both sides of a place
+    first, margin                   the row whose place is shown first, counted over all tables; bases that are shown on both
+                                    sides of a place
 
 Numbers are float32 in base64: a page then holds the very numbers of a bigWig in half the room that text takes.
 """
@@ -29,7 +30,7 @@ from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.report.page import publish, report_script
 from mfd_cli.view.igv import igv_script
-from mfd_cli.view.shown import NumbersTrack, Runs, Table, Track, VariantsTrack, sequence_of
+from mfd_cli.view.shown import NumbersTrack, Runs, Table, Track, VariantsTrack, most_shown, sequence_of
 
 ROOM = "mfd_cli.view"
 MARGIN = 150
@@ -59,7 +60,7 @@ def write_page(
         ],
         "tracks": [described(track, genome is not None) for track in tracks],
         "tables": [[(place.contig, place.start, place.end) for place in table.places] for table in tables],
-        "first": next((place.contig, place.start, place.end) for table in tables for place in table.places),
+        "first": most_shown([place for table in tables for place in table.places], tracks),
         "margin": min(flank, MARGIN),
     }
     files = resources.files(ROOM)

@@ -51,6 +51,10 @@ class NumbersTrack:
     top: float | None = None
     axis: str = ""
 
+    def has_some(self, place: Interval) -> bool:
+        """Return whether there is a number other than 0 at a place."""
+        return any(cut(runs, place).value.any() for runs in self.runs if runs.contig == place.contig)
+
 
 @dataclass(frozen=True)
 class VariantsTrack:
@@ -110,6 +114,13 @@ def merged(places: Sequence[Interval], flank: int, lengths: Mapping[str, int]) -
         else:
             regions.append(Interval(place.contig, start, end))
     return regions
+
+
+def most_shown(places: Sequence[Interval], tracks: Sequence[Track]) -> int:
+    """Return the number of the place at which most tracks have numbers other than 0, where a page opens; of several the first."""
+    numeric = [track for track in tracks if isinstance(track, NumbersTrack)]
+    filled = [sum(track.has_some(place) for track in numeric) for place in places]
+    return filled.index(max(filled))
 
 
 def overlaps(place: Interval, regions: Sequence[Interval]) -> bool:

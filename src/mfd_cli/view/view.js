@@ -149,6 +149,19 @@ const placeOf = ([contig, start, end]) => {
   return `${contig}:${low + 1}-${Math.min(end + shown.margin, shown.lengths[contig])}`;
 };
 
+// igv.js lets its toolbar overflow where it is narrow, and keeps its styles in a shadow tree, out of reach of the page's.
+function wrapToolbar() {
+  const places = [document.getElementById("browser"), ...document.querySelectorAll("#browser *")];
+  const root = places.map((one) => one.shadowRoot).find((one) => one);
+  if (!root) return;
+  const style = document.createElement("style");
+  style.textContent = `.igv-navbar { flex-wrap: wrap !important; height: auto !important; }
+    .igv-navbar .igv-navbar-left-container, .igv-navbar .igv-navbar-genomic-location {
+      flex-wrap: wrap !important; height: auto !important; min-width: 0; }
+    .igv-windowsize-panel-container { white-space: nowrap; }`;
+  root.append(style);
+}
+
 function listen(browser) {
   const rows = [];
   document.querySelectorAll(".view .table").forEach((box, number) => {
@@ -164,7 +177,11 @@ function listen(browser) {
       row.addEventListener("keydown", (event) => { if (event.key === "Enter") go(); });
     });
   });
-  if (rows.length) rows[0].classList.add("shown");
+  if (!rows.length) return;
+  rows[shown.first].classList.add("shown");
+  // The row of the first place may lie below the edge of its table.
+  const box = rows[shown.first].closest(".scroll");
+  box.scrollTop = rows[shown.first].offsetTop - box.clientHeight / 2;
 }
 
 async function start() {
@@ -175,9 +192,10 @@ async function start() {
     showChromosomeWidget: Object.keys(shown.lengths).length > 1,
     showSVGButton: true,
     reference: { id: "mfd", name: shown.genome, fastaURL: fastaOf(), indexed: false, wholeGenomeView: false },
-    locus: placeOf(shown.first),
+    locus: placeOf(shown.tables.flat()[shown.first]),
     ...tracksOf(),
   });
+  wrapToolbar();
   const sequence = browser.trackViews.find((view) => view.track.type === "sequence");
   if (shown.has_sequence) {
     browser.genome.getSequence = basesOf;
