@@ -19,7 +19,7 @@ from mfd_cli.runs.folder import Run
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 
-ASK = """<script>
+ASK = r"""<script>
 window.addEventListener("load", () => {
   const box = document.querySelectorAll(".table")[0], rows = () => [...box.querySelectorAll("tbody tr")];
   const first = () => rows().map((row) => row.cells[0].textContent), head = box.querySelectorAll("th")[1];
@@ -30,7 +30,11 @@ window.addEventListener("load", () => {
   const found = rows().filter((row) => !row.hidden).map((row) => row.cells[0].textContent);
   const image = document.querySelector("figure img"); image.click(); const large = image.className;
   document.dispatchEvent(new KeyboardEvent("keydown", {key: "Escape"}));
-  const told = {up, down, found, large, closed: image.className, scripted: window.stolen === true,
+  const luminance = (one) => getComputedStyle(one).backgroundColor.match(/[\d.]+/g).slice(0, 3)
+    .reduce((sum, value) => sum + Number(value) / 765, 0);
+  const sentences = [...document.querySelectorAll("li")].find((one) => one.textContent.startsWith("GATA1: "));
+  const told = {ground: luminance(document.body), pictures: luminance(image),
+    folded: !sentences.closest("details").open, up, down, found, large, closed: image.className, scripted: window.stolen === true,
     wide: document.documentElement.scrollWidth, inner: window.innerWidth,
     broken: [...document.images].filter((one) => !one.naturalWidth).length};
   const answer = document.createElement("pre"); answer.id = "answer"; answer.textContent = JSON.stringify(told);
@@ -38,8 +42,8 @@ window.addEventListener("load", () => {
 });</script>"""
 
 
-@pytest.mark.parametrize("width", [1280, 500])
-def test_the_page_works_in_a_browser(width: int, trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (500, True)])
+def test_the_page_works_in_a_browser(width: int, dark: bool, trained: tuple[Run, Dataset], tmp_path: Path) -> None:
     run, dataset = trained
     harmful = '<img src=x onerror="window.stolen=true">'
     evil = [replace(track, metadata={**track.metadata, "Lab": harmful}) for track in run.tracks[:1]] + list(
@@ -56,6 +60,7 @@ def test_the_page_works_in_a_browser(width: int, trained: tuple[Run, Dataset], t
         "--disable-gpu",
         "--virtual-time-budget=5000",
         f"--window-size={width},900",
+        f"--blink-settings=preferredColorScheme={0 if dark else 1}",
         f"--user-data-dir={tmp_path / 'profile'}",
         "--dump-dom",
     ]
@@ -68,4 +73,7 @@ def test_the_page_works_in_a_browser(width: int, trained: tuple[Run, Dataset], t
     assert told["up"] == sorted(told["up"]) and told["down"] == sorted(told["down"], reverse=True)
     assert told["found"] == ["GATA1"] and told["large"] == "large" and told["closed"] == ""
     assert told["scripted"] is False and told["broken"] == 0
+    assert told["folded"] is True
+    assert told["ground"] < 0.2 if dark else told["ground"] == 1
+    assert told["pictures"] == 1, "a picture is drawn for a light ground"
     assert told["wide"] <= told["inner"], "the page scrolls sideways"

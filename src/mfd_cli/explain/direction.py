@@ -113,14 +113,14 @@ def explain_directions(
     total = directions[0].scores(ground.latents) if directions[0].name == TOTAL else None
     rows = [direction_row(direction, ground, total, on_dna) for direction, on_dna in zip(directions, shown)]
     result = Directions(run, subject, rows, shown, prints, len(ground.bins), ground.split)
-    sentences = direction_sentences(result) + files.sentences()
+    sentences, remarks = direction_sentences(result), files.sentences()
     with whole_folder(output) as folder:
         write_tsv(folder / "directions.tsv", rows)
         write_on_dna(folder, shown, prints, subject, run, dataset)
         from mfd_cli.explain.direction_page import draw_direction_pictures, write_directions
 
-        write_directions(folder / "report.html", result, sentences, draw_direction_pictures(folder, result))
-    return ExplainSummary(output, subject, sentences, near_chance(run))
+        write_directions(folder / "report.html", result, sentences, remarks, draw_direction_pictures(folder, result))
+    return ExplainSummary(output, subject, [*sentences, *remarks], near_chance(run))
 
 
 def direction_row(direction: Direction, ground: Ground, total: Floats | None, on_dna: OnDna) -> dict[str, Any]:

@@ -24,9 +24,13 @@ def draw_direction_pictures(folder: Path, result: Directions) -> list[tuple[str,
 
 
 def write_directions(
-    path: Path, result: Directions, sentences: Sequence[str], pictures: Sequence[tuple[str, str]]
+    path: Path,
+    result: Directions,
+    sentences: Sequence[str],
+    remarks: Sequence[str],
+    pictures: Sequence[tuple[str, str]],
 ) -> None:
-    """Write report.html from the tables and from the pictures that lie beside it, (file stem, caption)."""
+    """Write report.html from the tables, remarks on the inputs, and the pictures that lie beside it, (file stem, caption)."""
     publish(
         path,
         "mfd_cli.explain",
@@ -34,6 +38,7 @@ def write_directions(
         title=result.subject,
         footer=f"model {result.run.digest[:12]}",
         sentences=sentences,
+        remarks=remarks,
         warning=near_chance(result.run),
         rows=result.rows,
         headings={"gc_correlation": "G+C correlation", "spread": "spread of score"},

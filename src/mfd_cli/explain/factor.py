@@ -86,15 +86,15 @@ def explain(
         len(ground.bins),
         ground.split,
     )
-    sentences = factor_sentences(result) + files.sentences()
+    sentences, remarks = factor_sentences(result), files.sentences()
     with whole_folder(output) as folder:
         write_tables(folder, result, dataset)
         from mfd_cli.explain.factor_page import write_factor_page
         from mfd_cli.explain.pictures import draw_pictures
 
         pictures = draw_pictures(folder, result)
-        write_factor_page(folder / "report.html", result, sentences, pictures)
-    return ExplainSummary(output, factor, sentences, near_chance(run))
+        write_factor_page(folder / "report.html", result, sentences, remarks, pictures)
+    return ExplainSummary(output, factor, [*sentences, *remarks], near_chance(run))
 
 
 def chosen_first(rows: Sequence[dict[str, Any]], levels: Sequence[str], factor: str) -> list[dict[str, Any]]:

@@ -26,14 +26,34 @@ HEADINGS = {
     "gc_correlation": "G+C correlation",
     "confounded_with": "confounded with",
     "sampling_error": "sampling error",
+    "sequence": "strongest sequence",
+    "known_motif": "known motif",
 }
-"""Columns of levels.tsv whose heading is not their name."""
+"""Columns of levels.tsv, and of what the page says first, whose heading is not their name."""
+SAID_FIRST = (
+    "level",
+    "tracks",
+    "share_of_variance",
+    "share_low",
+    "share_high",
+    "joint_share",
+    "agreement_own",
+    "agreement_others",
+)
+"""Columns of levels.tsv that the page begins with; what letters say and what to beware of follow them."""
 
 
 def write_factor_page(
-    path: Path, result: Explanation, sentences: Sequence[str], pictures: Mapping[str, Sequence[tuple[str, str]]]
+    path: Path,
+    result: Explanation,
+    sentences: Sequence[str],
+    remarks: Sequence[str],
+    pictures: Mapping[str, Sequence[tuple[str, str]]],
 ) -> None:
-    """Write report.html from the tables and from the pictures that lie beside it, {section: (file stem, caption)}."""
+    """Write report.html from the tables, remarks on the inputs, and the pictures that lie beside it.
+
+    The pictures are {section: (file stem, caption)}.
+    """
     publish(
         path,
         "mfd_cli.explain",
@@ -41,15 +61,35 @@ def write_factor_page(
         title=result.factor,
         footer=f"model {result.run.digest[:12]}",
         sentences=sentences,
+        remarks=remarks,
         warning=near_chance(result.run),
         about=about(result),
         levels=result.levels,
+        summaries=level_summaries(result),
         headings=HEADINGS,
         tracks=result.tracks,
         motifs=motif_rows(result.shown),
         overview=pictures_in(path.parent, pictures["overview"]),
         on_dna=pictures_in(path.parent, pictures["levels"]),
     )
+
+
+def level_summaries(result: Explanation) -> list[dict[str, Any]]:
+    """Return one row per level with what a reader asks first; sequence and motif of those that are shown on DNA."""
+    on_dna = {one.name: one for one in result.shown}
+    rows = []
+    for row in result.levels:
+        one = on_dna.get(str(row["level"]))
+        rows.append(
+            {
+                **{name: row[name] for name in SAID_FIRST},
+                "joint_share": row["joint_share"] if row["confounded_with"] else None,
+                "sequence": one.motif.sequence if one and one.motif else "",
+                "known_motif": one.match.name if one and one.match else "",
+                "confounded_with": row["confounded_with"],
+            }
+        )
+    return rows
 
 
 def about(result: Explanation) -> dict[str, Any]:

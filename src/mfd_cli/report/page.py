@@ -7,7 +7,7 @@ autoescape), so a metadata table cannot bring its own HTML; a name that a templa
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -79,8 +79,15 @@ def environment(room: str) -> Environment:
         keep_trailing_newline=True,
     )
     made.filters["cell"] = cell
+    made.filters["filled_columns"] = filled_columns
     made.globals["MOST_ROWS"] = MOST_ROWS
     return made
+
+
+def filled_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the columns of a table in which some row has a value; the first one, which names the rows, in any case."""
+    first, *others = rows[0]
+    return [first, *(name for name in others if any(cell(row[name]) for row in rows))]
 
 
 def cell(value: Any) -> str:

@@ -117,7 +117,7 @@ def merged(places: Sequence[Interval], flank: int, lengths: Mapping[str, int]) -
 
 
 def most_shown(places: Sequence[Interval], tracks: Sequence[Track]) -> int:
-    """Return the number of the place at which most tracks have numbers other than 0, where a page opens; of several the first."""
+    """Return the number of the place where most tracks have numbers other than 0, of several the first: a page opens there."""
     numeric = [track for track in tracks if isinstance(track, NumbersTrack)]
     filled = [sum(track.has_some(place) for track in numeric) for place in places]
     return filled.index(max(filled))
