@@ -403,3 +403,18 @@ def test_a_model_near_chance_is_told_wherever_it_is_used(project: Path) -> None:
     stored["about"]["validation"]["pearson_mean"] = 0.02
     write_stored(project / "run/model.json", stored)
     assert told_of_chance(project)[0] == 1
+
+
+def test_a_reader_sees_first_how_good_it_is_and_what_limits_the_trust(evaluated: Path) -> None:
+    summary = json.loads((evaluated / "run/evaluation-test/summary.json").read_text())
+    text = report(evaluated / "run").page.read_text("utf-8")
+    glance = text.partition("<h1")[2].partition("<h2")[0]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr><td.*?</tr>", glance)]
+    auroc = next(row for row in rows if row[0] == "AUROC")
+    baselines = summary["baselines"]["training_tracks"]
+    best = max(
+        (name for name in baselines if baselines[name]["auroc"] is not None), key=lambda n: baselines[n]["auroc"]
+    )
+    figures = (summary["training_tracks"]["auroc"], baselines[best]["auroc"], baselines[best]["model_auroc"])
+    assert auroc == ["AUROC", cell(figures[0]), best, *map(cell, figures[1:])]
+    assert "no factor goes with another" in glance and "calibration" in glance

@@ -34,8 +34,8 @@ window.addEventListener("load", () => {
     .reduce((sum, value) => sum + Number(value) / 765, 0);
   const sentences = [...document.querySelectorAll("li")].find((one) => one.textContent.startsWith("GATA1: "));
   const told = {ground: luminance(document.body), pictures: luminance(image),
-    folded: !sentences.closest("details").open, up, down, found, large, closed: image.className, scripted: window.stolen === true,
-    wide: document.documentElement.scrollWidth, inner: window.innerWidth,
+    folded: !sentences.closest("details").open, up, down, found, large, closed: image.className,
+    scripted: window.stolen === true, wide: document.documentElement.scrollWidth, inner: window.innerWidth,
     broken: [...document.images].filter((one) => !one.naturalWidth).length};
   const answer = document.createElement("pre"); answer.id = "answer"; answer.textContent = JSON.stringify(told);
   document.body.append(answer);

@@ -27,10 +27,11 @@ from mfd_cli.evaluation.evaluation_folder import (
 )
 from mfd_cli.evaluation.in_words import finding_lines
 from mfd_cli.experiments.check_design import design_of
-from mfd_cli.experiments.confounds import values_by_factor
+from mfd_cli.experiments.confounds import values_by_factor, worst_confounds
 from mfd_cli.experiments.confounds_picture import draw_design
 from mfd_cli.report.page import Picture, pictures_in, publish
 from mfd_cli.runs.card import (
+    MEASURES,
     data_words,
     evaluations_of,
     factor_rows,
@@ -44,7 +45,7 @@ from mfd_cli.runs.card import (
 from mfd_cli.runs.curve import read_curve
 from mfd_cli.runs.folder import METRICS, Run, load_run, read_description
 from mfd_cli.runs.info import describe, facts_of
-from mfd_cli.runs.near_chance import near_chance
+from mfd_cli.runs.near_chance import SPLITS, near_chance
 
 PAGE = "report.html"
 """The name of the page in a run folder, and of the pages of `mfd explain` in theirs."""
@@ -71,6 +72,7 @@ HEADINGS = {
         ("model_auroc", "model_auroc_occupied", "model_auprc", "model_pearson", "model_score"), "the model's"
     ),
     "strongest": "strongest baseline",
+    "its_score": "its score",
     "single": "levels with one track",
     "missing": "tracks without a value",
     "chance": "p",
@@ -152,6 +154,7 @@ def report(
     warning = near_chance(run)
     contents = Contents()
     with tempfile.TemporaryDirectory() as name:
+        add_glance(contents, run)
         add_run(contents, run, stored)
         add_design(contents, run, stored, Path(name))
         add_curves(contents, run, Path(name))
@@ -175,6 +178,34 @@ def report(
 
 
 # -- section by section ------------------------------------------------------------------------------------------------
+
+
+def add_glance(contents: Contents, run: Run) -> None:
+    """Add what a reader wants first: the scores beside the strongest baselines, and in sentences what limits the trust."""
+    own, _ = evaluations_of(run.path, run.digest)
+    summary = next((one for split in SPLITS for one in own.values() if one["split"] == split), None)
+    sentences = finding_lines(summary) if summary else ["nobody has measured how good it is: mfd evaluate does"]
+    rows = [track.metadata for track, used in zip(run.tracks, run.model.trained) if used]
+    apart = worst_confounds(rows, run.config.factors) if run.config.factors else []
+    sentences += apart or ["no factor goes with another on most training tracks"]
+    glance = {"sentences": sentences, "scores": glance_rows(summary) if summary else []}
+    contents.values["glance"] = glance | ({"split": summary["split"], "bins": summary["bins"]} if summary else {})
+
+
+def glance_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one row per score of an evaluation: the model's mean, the best baseline, and the model's on its tracks."""
+    rows = []
+    baselines = summary.get("baselines", {}).get("training_tracks", {})
+    for name in ("auroc", "auprc", "pearson"):
+        if (value := summary["training_tracks"].get(name)) is None:
+            continue
+        known = {which: row for which, row in baselines.items() if row.get(name) is not None}
+        best = max(known, key=lambda which: known[which][name]) if known else None
+        its, beside = (known[best][name], known[best][f"model_{name}"]) if best else (None, None)
+        rows.append(
+            {"measure": MEASURES[name], "model": value, "strongest": best, "its_score": its, "model_score": beside}
+        )
+    return rows
 
 
 def add_run(contents: Contents, run: Run, stored: Mapping[str, Any]) -> None:
