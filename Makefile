@@ -19,13 +19,17 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Making an environment in $(VENV) with $(PYTHON)."
 	$(PYTHON) -m venv $(VENV)
+	@echo "Installing torch: the default build brings CUDA along, which is gigabytes and takes minutes (TORCH_FLAGS: see README.md)."
 	$(INSTALL) $(TORCH_FLAGS) $(TORCH)
+	@echo "Installing mfd with what it needs and what its tests need: another minute or more."
 	$(INSTALL) -e ".[dev]"
 	touch $@
 
 # The whole story on planted data: simulate, preprocess, train, evaluate, score variants, explain, compare with the truth.
 demo: install
+	@echo "The demo works in the folder $(DEMO): a few minutes on two cores, of which the training takes most."
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python examples/demo.py $(DEMO)
 
 test: install

@@ -12,7 +12,7 @@ from mfd_cli.base.errors import MetadataError, OutputError
 from mfd_cli.experiments.check_design import check_design
 from mfd_cli.experiments.confounds import inseparable_sets, worst_confounds
 from mfd_cli.experiments.encode_portal import choose_files, is_encode, read_any_table, with_local_files
-from mfd_cli.experiments.init import init_project, propose_split
+from mfd_cli.experiments.init import control_remarks, init_project, propose_split, strand_remarks
 from mfd_cli.settings.config import FactorConfig
 from mfd_cli.settings.project import load_project
 
@@ -186,3 +186,24 @@ def test_sets_that_cannot_be_told_apart_by_hand() -> None:
     assert sets[0] == (("assay", "lab"), 6) and (("assay", "lab", "year"), 2) in sets
     rows = [dict(zip(("assay", "lab", "year"), values)) for values in zip(a, levels["lab"], b)]
     assert worst_confounds(rows, factors) == ["assay and lab cannot be told apart on 6 of 6 tracks"]
+
+
+def test_remarks_on_controls_and_strands_say_what_to_write() -> None:
+    columns = ["File path", "Target", "Strand of DNA", "Strand"]
+    cells = [
+        ("a.bigWig", "CTCF", "x", "+"),
+        ("b.bw", "IgG", "x", "-"),
+        ("c.bed", "CTCF", "x", "+"),
+        ("d.bw", "CTCF", "x", "."),
+    ]
+    rows = tuple(dict(zip(columns, row)) for row in cells)
+    (strand,) = strand_remarks(rows, columns)
+    assert strand.startswith("2 signal tracks") and 'write strand = "Strand" below [tracks] in mfd.toml' in strand
+    assert strand_remarks(rows[2:], columns) == []  # the strand of peaks is not used
+    (control,) = control_remarks(rows, columns)
+    assert control.startswith("1 tracks look") and 'write control = "Control" below [tracks] in mfd.toml' in control
+
+
+def test_where_nothing_is_there_init_is_named(tmp_path: Path) -> None:
+    done = in_process(["train", "--gpus", "0", "--threads", "1"], tmp_path)
+    assert done.code == 2 and "hint: there is no mfd.toml here either: mfd init --fasta" in done.told

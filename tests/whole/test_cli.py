@@ -208,6 +208,7 @@ def test_the_same_seed_gives_the_same_scores(project: Path, tmp_path: Path) -> N
         (["train", "--gpus", "0", "--seeds", "1,1"], "expected different whole numbers"),
         (["train", "--gpus", "0"], "run: holds a run already"),
         (["train", "--gpus", "0", "--run", "new", "--dataset", "nothing"], "there is no dataset here"),
+        (["train", "--gpus", "0", "--run", "new", "--dataset", "nothing"], "hint: run mfd preprocess first"),
         (["train", "--gpus", "0", "--run", "new", "--set", "model.window=1000"], "model.window is 1000"),
         (["explain", "--factor", "asay"], "the model has no factor 'asay'; did you mean assay?"),
         (["score-variants", "nothing.vcf"], "nothing.vcf: no such file"),

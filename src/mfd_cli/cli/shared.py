@@ -102,9 +102,9 @@ class Opened:
 
     def dataset(self) -> Dataset:
         """Open the project's dataset."""
-        from mfd_cli.dataset.folder import open_dataset
+        from mfd_cli.dataset.folder import dataset_of
 
-        return open_dataset(self.project.dataset)
+        return dataset_of(self.project)
 
     def genome(self, fasta: Path | None) -> tuple[Genome, str]:
         """Return the genome to apply the model to, and a remark where it is not the model's (see `choose_genome`)."""

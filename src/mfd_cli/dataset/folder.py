@@ -36,6 +36,7 @@ from mfd_cli.dataset.states import STATES, Runs
 from mfd_cli.experiments.track import StoredTracks, Track, in_kinds, tracks_of
 from mfd_cli.genome.grid import BIN, BinGrid
 from mfd_cli.genome.sequence import Genome
+from mfd_cli.settings.project import Project
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,19 @@ def open_dataset(path: str | Path, verify: bool = True) -> Dataset:
     tracks = _read_tracks(path / "tracks.arrow")
     peaks = sum(track.kind == "peaks" for track in tracks)
     return Dataset(path, manifest, tracks, genome, _read_runs(path / "bins.arrow", genome, peaks))
+
+
+def dataset_of(project: Project) -> Dataset:
+    """Open the dataset of a project; raises what `open_dataset` does, and says where there is not even an mfd.toml."""
+    try:
+        return open_dataset(project.dataset)
+    except DatasetError as error:
+        if project.file is None and not project.dataset.exists():
+            error.hint = (
+                "there is no mfd.toml here either: mfd init --fasta genome.fa --metadata metadata.tsv writes one, then run "
+                "mfd preprocess; or go to the folder of your project"
+            )
+        raise
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------

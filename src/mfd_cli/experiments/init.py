@@ -316,14 +316,23 @@ def control_remarks(rows: Rows, columns: Sequence[str]) -> list[str]:
     controls = [row[target] for row in rows if target and CONTROL_TARGETS.search(row[target])]
     if not controls:
         return []
-    return [f"{len(controls)} tracks look like control experiments ({controls[0][:40]!r}, ...): see tracks.control"]
+    return [
+        f"{len(controls)} tracks look like control experiments ({controls[0][:40]!r}, ...): to leave them out, give the table "
+        'a column Control with yes in their rows, and write control = "Control" below [tracks] in mfd.toml'
+    ]
 
 
 def strand_remarks(rows: Rows, columns: Sequence[str]) -> list[str]:
-    """Return how many tracks have a strand."""
-    strand = find_column("strand", columns)
-    stranded = sum(bool(row[strand]) and row[strand] not in UNSTRANDED for row in rows) if strand else 0
-    return [f"{stranded} tracks have a strand (column {strand!r}): see tracks.strand"] if stranded else []
+    """Return how many signal tracks have a strand; that of peaks is not used."""
+    strand, path = find_column("strand", columns), find_column("path", columns)
+    stranded = [row for row in rows if strand and row[strand].strip().lower() not in UNSTRANDED]
+    signals = sum(bool(path) and row[path].lower().endswith((".bw", ".bigwig")) for row in stranded)
+    if not signals:
+        return []
+    return [
+        f"{signals} signal tracks have a strand: to pair the two strands of an experiment, write "
+        f"strand = {quoted(str(strand))} below [tracks] in mfd.toml"
+    ]
 
 
 # -- mfd.toml ----------------------------------------------------------------------------------------------------------

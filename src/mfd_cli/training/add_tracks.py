@@ -36,7 +36,7 @@ from mfd_cli.core.model import MfdModel
 from mfd_cli.core.shares import covariance_of
 from mfd_cli.core.stretches import STRETCH
 from mfd_cli.dataset.bins import Bins
-from mfd_cli.dataset.folder import Dataset, open_dataset
+from mfd_cli.dataset.folder import Dataset, dataset_of
 from mfd_cli.experiments.held_out import levels_of_row, same_experiment
 from mfd_cli.experiments.strands import count_tracks, strand_partners
 from mfd_cli.experiments.track import Track
@@ -115,7 +115,7 @@ def add_tracks(
     cannot be added, DatasetError where there is nothing to add or too little to fit, OutputError where a run is in the way.
     """
     check_head(run, ridge)
-    dataset, device = open_dataset(project.dataset), torch.device(device)
+    dataset, device = dataset_of(project), torch.device(device)
     check_place(folder, run, force)
     new = new_tracks(run, dataset, project)
     bins = dataset.split("train")

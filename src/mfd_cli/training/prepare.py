@@ -12,7 +12,7 @@ from mfd_cli.base.arrays import Bools
 from mfd_cli.base.errors import DatasetError
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.dataset.bins import Bins
-from mfd_cli.dataset.folder import Dataset, open_dataset
+from mfd_cli.dataset.folder import Dataset, dataset_of
 from mfd_cli.engine.processes import ALONE, Processes
 from mfd_cli.experiments.held_out import held_out_tracks
 from mfd_cli.experiments.sources import check_columns
@@ -86,7 +86,7 @@ def prepare(
     the dataset, the model or the number of processes.
     """
     check_board(project.config)
-    config, dataset = project.config, open_dataset(project.dataset)
+    config, dataset = project.config, dataset_of(project)
     outputs = outputs_of(dataset)
     check_columns(config, list(outputs[0].metadata), READ_COLUMNS, project.dataset)
     held_out = held_out_tracks(config, {track.id: track.metadata for track in dataset.tracks})
