@@ -53,6 +53,20 @@ def test_more_windows_epochs_and_minutes_go_on(template: Path, tmp_path: Path) -
     assert steps == sorted(set(steps)) and steps[0] == 6 and steps[-1] == 22
 
 
+def test_a_training_that_goes_on_says_what_it_does(template: Path, tmp_path: Path) -> None:
+    """Reading and checking a large dataset takes minutes, in which nothing else would be said."""
+    folder, words = copy(template, tmp_path / "p"), [word for word in TRAIN if word != "-q"]
+    done = in_process([*words, "--resume", "--set", "train.max_windows=320"], folder)
+    assert done.code == 0, done.told
+    before, after = (
+        done.told.index("going on from step 6: the dataset"),
+        done.told.index("the state is restored: step 6 of 10"),
+    )
+    assert before < after < done.told.index("training: ")
+    fresh = in_process([*words, "--force"], folder)
+    assert fresh.code == 0 and "going on" not in fresh.told and "restored" not in fresh.told
+
+
 def test_less_than_was_done_is_refused(template: Path, tmp_path: Path) -> None:
     folder = copy(template, tmp_path / "p")
     done = in_process([*TRAIN, "--resume", "--set", "train.max_windows=64"], folder)

@@ -325,13 +325,15 @@ def control_remarks(rows: Rows, columns: Sequence[str]) -> list[str]:
 def strand_remarks(rows: Rows, columns: Sequence[str]) -> list[str]:
     """Return how many signal tracks have a strand; that of peaks is not used."""
     strand, path = find_column("strand", columns), find_column("path", columns)
-    stranded = [row for row in rows if strand and row[strand].strip().lower() not in UNSTRANDED]
-    signals = sum(bool(path) and row[path].lower().endswith((".bw", ".bigwig")) for row in stranded)
+    if strand is None or path is None:
+        return []
+    stranded = [row for row in rows if row[strand].strip().lower() not in UNSTRANDED]
+    signals = sum(row[path].lower().endswith((".bw", ".bigwig")) for row in stranded)
     if not signals:
         return []
     return [
         f"{signals} signal tracks have a strand: to pair the two strands of an experiment, write "
-        f"strand = {quoted(str(strand))} below [tracks] in mfd.toml"
+        f"strand = {quoted(strand)} below [tracks] in mfd.toml"
     ]
 
 

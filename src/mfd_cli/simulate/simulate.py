@@ -44,8 +44,8 @@ class SimulateReport(Told):
         return [
             f"{self.tracks} peak tracks and {self.signals} signal tracks on {self.bins:,} bins; {self.prevalence:.1%} "
             "of bins have a peak, on average",
-            f"AUROC of the true logits on the test contig: {self.ceiling:.3f}, by track {min(known):.3f} to "
-            f"{max(known):.3f} (no model can beat this but by luck)",
+            f"AUROC of the true logits on the test contig, mean over all peak tracks: {self.ceiling:.3f}, by "
+            f"track {min(known):.3f} to {max(known):.3f} (no model can beat this but by luck)",
             f"{self.variants} variants in input.vcf; combinations held out of training: "
             + ", ".join(" / ".join(combination.values()) for combination in self.held_out),
             f"project: {self.folder}   (cd there, then mfd preprocess)",

@@ -79,8 +79,8 @@ def train(
     """Train a model on the project's dataset and return the best one, saved in the project's run folder.
 
     `gpus` None takes a CUDA device if there is one. A run that `force` replaces stays as it is until the new one has its
-    first state. `note` is told what was taken of another run (`data.start_from`), and after the first steps the plan, with time
-    and memory.
+    first state. `note` is told what was taken of another run (`data.start_from`), where a run goes on that is resumed, and
+    after the first steps the plan, with time and memory.
 
     Raises OutputError where a run is in the way (neither `resume` nor `force`), ConfigError or MetadataError where the
     settings do not fit the dataset, DatasetError, and Interrupted on SIGINT and SIGTERM.
@@ -96,9 +96,13 @@ def train(
         if processes.first and state is None:
             check_run(folder, force, resume)
         project, start = started(project, None if state is None else state[1])
+        if note and state is not None:
+            note(f"going on from step {state[1]['step']:,}: the dataset {project.dataset} is read and checked first")
         ready = prepare(project, device, processes, start)
         if state is not None:
             go_on(ready.trainer, folder, state, warn)
+            if note:
+                note(passed_over(ready.trainer))
         course = Course(ready, ready.training_bins(), ready.validation_bins(), folder, progress, note, warn)
         if note:
             for line in [] if ready.trainer.taken is None else ready.trainer.taken.lines():
@@ -313,6 +317,15 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def passed_over(trainer: Trainer) -> str:
+    """Say where a training goes on, and how many batches of its epoch are passed over because they are learnt."""
+    epoch, done = divmod(trainer.step, trainer.pace.steps_per_epoch)
+    return (
+        f"the state is restored: step {trainer.step:,} of {trainer.total_steps:,}, epoch {epoch + 1}; the {done:,} batches of "
+        "this epoch that are learnt already are passed over"
+    )
 
 
 def go_on(trainer: Trainer, folder: Path, state: LastState, warn: Say | None) -> None:
