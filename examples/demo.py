@@ -76,13 +76,14 @@ def told(folder: Path) -> list[str]:
     found = truth.compare(folder, run, dataset) | truth.compare_variants(folder, folder / "input.mfd.parquet")
     targets, assays = (truth.compare_motifs(folder, factor) for factor in ("target", "assay"))
     return [
-        f"AUROC on the test contig, mean over the training tracks with peaks (which mfd evaluate tells too): "
+        "AUROC on the test contig, mean over the training tracks with peaks (which mfd evaluate tells too): "
         f"model {found['auroc']:.3f}, true logits {found['auroc_truth']:.3f}",
         f"correlation with the true biological part {found['biological_r']:.3f}, with the technical part "
         f"{found['technical_r']:.3f}; leakage of one into the other, noise set aside, mean "
         f"{found['leakage_mean']:.3f}, max {found['leakage_max']:.3f}",
-        f"AUROC on the test contig, mean over the tracks that were held out of training: model "
-        f"{found['zero_shot']:.3f}, true logits {found['zero_shot_truth']:.3f}, mean of tracks of the same target {found['zero_shot_same_target']:.3f}",
+        "AUROC on the test contig, mean over the tracks that were held out of training: model "
+        f"{found['zero_shot']:.3f}, true logits {found['zero_shot_truth']:.3f}, mean of tracks of the same target "
+        f"{found['zero_shot_same_target']:.3f}",
         "telling variants of biological motifs from those of technical ones by MFD_BIO / MFD_TECH: AUROC "
         f"{found['variants']:.3f}",
         "telling variants that break a motif from those that do not, by |MFD_MAX_DLOGIT|: AUROC "

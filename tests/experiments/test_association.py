@@ -139,7 +139,7 @@ def test_numeric_confounds_and_nested_factors_are_told(tmp_path: Path) -> None:
         assert "assay and frip go together (correlation ratio 1.00 over 24 tracks)" in said
         assert "lab and year go together (correlation ratio 0.9" in said
         assert "lab and read_length go together (correlation ratio 0.9" in said
-        assert "antibody is nested within target (each of its levels occurs with one level of that only)" in said
+        assert "antibody is nested within target (each of its levels occurs with one level of that only, so" in said
         assert "assay and lab" not in said  # these two cross
     assert "lab = North with read_length near 1" in design.said and "(so far 36 to 50)" in design.said
     with (folder / "design/design.tsv").open(newline="") as file:
@@ -183,6 +183,20 @@ def test_a_set_is_told_with_those_that_hold_it() -> None:
     first, second = (confound.sentence for confound in confounds_of(sets, pairs, 10))
     assert first == "a and b cannot be told apart on 9 of 10 tracks (with c: 8; with c and d: 2); a is nested within c"
     assert second == "d and e cannot be told apart on 8 of 10 tracks"
+
+
+def test_the_picture_says_which_factor_is_nested_within_which() -> None:
+    from matplotlib.figure import Figure
+
+    from mfd_cli.experiments.confounds_picture import draw_matrix
+
+    axes = Figure().subplots()
+    draw_matrix(axes, ["target", "antibody"], [Pair("target", "antibody", "Cramer's V", 0.9, 0.0, 0, "antibody", True)])
+    marks = {text.get_position(): text.get_text()[-1] for text in axes.texts}
+    assert marks == {
+        (0, 1): "⊂",
+        (1, 0): "⊃",
+    }  # (column, row): the row of the antibody is nested within the target's column
 
 
 def test_training_warns_of_a_numeric_confound(tmp_path: Path) -> None:

@@ -80,7 +80,10 @@ class Pair:
 
     def nested_sentence(self) -> str:
         """Return a warning about a factor within another."""
-        return f"{self.nested_words()} (each of its levels occurs with one level of that only)"
+        return (
+            f"{self.nested_words()} (each of its levels occurs with one level of that only, so that what these have in common "
+            f"cannot be told from {self._outer()})"
+        )
 
     def nested_words(self) -> str:
         """Return which of the two is nested within the other."""

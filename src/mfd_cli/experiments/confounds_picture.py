@@ -24,7 +24,9 @@ MOST_LEVELS = 12
 """Levels of a factor that are shown, of the most common ones."""
 SYMBOLS = {CRAMERS_V: "V", CORRELATION_RATIO: "η", MISSING_TOGETHER: "V?", RANK_CORRELATION: "ρ"}
 """How a cell says by which measure its two factors were compared."""
-NESTED = "⊂"
+NESTED, AROUND = "⊂", "⊃"
+"""Marks of a cell whose row's factor is nested within the column's, and the other way round."""
+SCALE = "1: one factor tells the other; less what chance gives, so lower where levels have few tracks"
 SPREAD = 0.3
 """Half the width of the column over which the tracks of a level are spread, so that equal numbers can be counted."""
 
@@ -44,24 +46,25 @@ def draw_design(stem: Path, factors: Sequence[str], pairs: Sequence[Pair], value
 
 def draw_matrix(axes: Axes, factors: Sequence[str], pairs: Sequence[Pair]) -> None:
     """Draw the association of every pair of factors, with the symbol of its measure."""
-    matrix, symbols, nested = np.eye(len(factors)), dict[tuple[int, int], str](), set[tuple[int, int]]()
+    matrix, symbols, nested = np.eye(len(factors)), dict[tuple[int, int], str](), dict[tuple[int, int], str]()
     for pair in pairs:
         i, j = factors.index(pair.first), factors.index(pair.second)
         matrix[i, j] = matrix[j, i] = pair.association
         symbols[i, j] = symbols[j, i] = SYMBOLS[pair.measure]
         if pair.nested:
-            nested |= {(i, j), (j, i)}
+            inner, outer = (i, j) if pair.nested == pair.first else (j, i)
+            nested |= {(inner, outer): NESTED, (outer, inner): AROUND}
     axes.imshow(matrix, cmap="cividis", vmin=0, vmax=1)
     axes.set_xticks(range(len(factors)), factors, rotation=45, ha="right")
     axes.set_yticks(range(len(factors)), factors)
     for (i, j), symbol in symbols.items():
         colour = "black" if matrix[i, j] > 0.5 else "white"
-        mark = f"\n{NESTED}" if (i, j) in nested else ""
+        mark = f"\n{nested[i, j]}" if (i, j) in nested else ""
         axes.text(j, i, f"{matrix[i, j]:.2f} {symbol}{mark}", ha="center", va="center", fontsize=6.5, color=colour)
-    axes.set_title("How far two factors go together (1: cannot be told apart)", loc="left")
+    axes.set_title("How far two factors go together", loc="left")
     meanings = [f"{symbol}: {measure}" for measure, symbol in SYMBOLS.items() if symbol in symbols.values()]
-    meanings += [f"{NESTED}: one is nested within the other"] if nested else []
-    axes.set_xlabel("   ".join(meanings), fontsize=7)
+    meanings += [f"{NESTED}: the row's factor is nested within the column's"] if nested else []
+    axes.set_xlabel("\n".join([SCALE, "   ".join(meanings)]), fontsize=7)
 
 
 def draw_pair(axes: Axes, pair: Pair, values: Mapping[str, FactorValues]) -> None:
