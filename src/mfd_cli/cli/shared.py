@@ -172,7 +172,9 @@ def note_trunk(run: Run, quiet: bool) -> None:
     if settings.architecture and not quiet:
         from mfd_cli.cli.console import note
 
-        note(f"the backbone is the trunk of {settings.backbone}, which has no short cut: every variant takes whole passes")
+        note(
+            f"the backbone is the trunk of {settings.backbone}, which has no short cut: every variant takes whole passes"
+        )
 
 
 def split_named(split: str) -> str:
