@@ -68,7 +68,7 @@ docs: install
 # Everything that can be broken, for hours rather than minutes: each bad input in a process of its own, a kill before every moment
 # at which something reaches the disk and at random times, a full disk for every command, twenty times the fuzzing.
 soak: install
-	MFD_SOAK=1 $(BIN)/python -m pytest -n 2 tests/whole
+	MFD_SOAK=1 $(BIN)/python -m pytest -n 2 tests/whole tests/engine/test_on_ray.py tests/training/test_force.py
 
 # Speed on this machine, side by side with plain implementations, in a few minutes; bench-gpu runs the model's rows on a CUDA
 # device. Quality on real yeast data: examples/bench_yeast.py.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 
 # Tests run side by side: one thread each. `make test-isa` asks for two, which is another machine: sums come in another order.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,10 +17,15 @@ import torch
 
 from kit import tiny
 from kit.places import FIXTURES
+from kit.sketch import AS_EVER, sketch
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.runs.folder import Run, load_run
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+sketch()
+# What one process has compiled, the many that tests start need not compile again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 # Long pauses between collections of garbage: what libraries keep for ever would be looked through again and again.
@@ -39,6 +45,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture
+def whole_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are drawn as a user gets them, and not as sketches."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", AS_EVER)
 
 
 @pytest.fixture

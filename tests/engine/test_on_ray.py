@@ -1,4 +1,4 @@
-"""A Ray cluster of three nodes on this machine: the bytes of one process, also where a node is killed in the middle."""
+"""A Ray cluster on this machine: the bytes of one process, also where a node is killed in the middle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kit.harm import in_process, snapshot, trained_project
+from kit.harm import SOAK, in_process, snapshot, trained_project
 from kit.places import TESTS
 from kit.toy_job import Squares, pieces
 from mfd_cli.base.errors import ConfigError, RunError
@@ -39,8 +39,7 @@ def cluster() -> Iterator[Any]:
         initialize_head=True,
         head_node_args={"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False},
     )
-    for _ in range(2):
-        made.add_node(num_cpus=1, object_store_memory=80_000_000)
+    made.add_node(num_cpus=1, object_store_memory=80_000_000)
     yield made
     made.shutdown()
     del os.environ["PYTHONPATH"]
@@ -55,7 +54,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_parts_of_a_cluster_are_those_of_this_process(cluster: Any, tmp_path: Path) -> None:
     job = Squares()
-    with at_work(job, job.here, tmp_path / "out", Workplace(start=ray_actors(cluster.address, 3, False))) as work:
+    with at_work(job, job.here, tmp_path / "out", Workplace(start=ray_actors(cluster.address, 2, False))) as work:
         made = [columns["power"].tolist() for _, columns in work.parts_of((piece, piece) for piece in pieces())]
     assert made == [[number**2 for number in piece.what] for piece in pieces()]
     job = Squares(worker="error")
@@ -64,7 +63,7 @@ def test_the_parts_of_a_cluster_are_those_of_this_process(cluster: Any, tmp_path
             list(work.parts_of((piece, piece) for piece in pieces()))
 
 
-@pytest.mark.parametrize("name", list(LINES))
+@pytest.mark.parametrize("name", list(LINES) if SOAK else ["score-variants"])
 def test_a_node_that_is_killed_changes_no_byte(
     name: str, cluster: Any, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,7 +83,7 @@ def test_a_node_that_is_killed_changes_no_byte(
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    done = in_process([*LINES[name], "--engine", "ray", "--address", cluster.address, "--workers", "4"], elsewhere)
+    done = in_process([*LINES[name], "--engine", "ray", "--address", cluster.address, "--workers", "3"], elsewhere)
     thread.join(30)
     assert done.code == 0, done.told
     assert killed and snapshot(elsewhere) == snapshot(alone)

@@ -128,16 +128,11 @@ def whole(project: Path) -> list[dict[str, float]]:
     return losses(project / "whole")
 
 
-def stopped_in_two(folder: Path, run: str, number: int) -> None:
-    """A training in two processes whose launcher gets a signal after the first validation."""
-    command = [sys.executable, "-c", LAUNCH_TWO, "train", *CPU, "--run", run, *LONG]
-    child = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+def after_a_validation(folder: Path) -> None:
+    """Wait until the run in this folder has been validated."""
     until = time.monotonic() + 120
-    while not (folder / run / "metrics.jsonl").exists() and time.monotonic() < until:
+    while not (folder / "metrics.jsonl").exists() and time.monotonic() < until:
         time.sleep(0.02)
-    child.send_signal(number)
-    child.communicate(timeout=120)  # their standard output ends with the last of them
-    assert child.returncode == (143 if number == signal.SIGTERM else -number)
 
 
 def check_same_curve(whole: list[dict[str, float]], resumed: list[dict[str, float]]) -> None:
@@ -147,7 +142,12 @@ def check_same_curve(whole: list[dict[str, float]], resumed: list[dict[str, floa
 
 
 def test_stopped_in_two_processes_a_run_goes_on_in_one(project: Path, whole: list[dict[str, float]]) -> None:
-    stopped_in_two(project, "down", signal.SIGTERM)
+    launcher = str(TESTS / "kit" / "warm_launch.py")
+    started = warm.start([launcher, "2", "train", *CPU, "--run", "down", *LONG], project)
+    after_a_validation(project / "down")
+    started.send_signal(signal.SIGTERM)
+    started.communicate(timeout=120)
+    assert started.returncode == 143
     assert len(losses(project / "down")) < len(whole)
     done = harm.in_process(["train", *CPU, "-q", "--run", "down", "--resume", *LONG], project)
     assert done.code == 0, done.told
@@ -171,7 +171,12 @@ def test_stopped_in_one_process_a_run_goes_on_in_two(project: Path, whole: list[
 
 def test_a_killed_launcher_leaves_no_process_behind(project: Path, whole: list[dict[str, float]]) -> None:
     """They end as after a signal of their own, and have saved the same state."""
-    stopped_in_two(project, "orphans", signal.SIGKILL)
+    command = [sys.executable, "-c", LAUNCH_TWO, "train", *CPU, "--run", "orphans", *LONG]
+    child = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    after_a_validation(project / "orphans")
+    child.kill()
+    child.communicate(timeout=120)  # their standard output ends with the last of them
+    assert child.returncode == -signal.SIGKILL
     assert len(losses(project / "orphans")) < len(whole)
     assert load_last(project / "orphans") is not None
 

@@ -128,7 +128,7 @@ def numeric_project(folder: Path, tracks: int = 24) -> None:
     (folder / "metadata.tsv").write_text("\n".join(lines) + "\n")
 
 
-def test_numeric_confounds_and_nested_factors_are_told(tmp_path: Path) -> None:
+def test_numeric_confounds_and_nested_factors_are_told(tmp_path: Path, whole_pictures: None) -> None:
     folder = tmp_path / "p"
     numeric_project(folder)
     init = in_process(["init", "--fasta", "genome.fa", "--metadata", "metadata.tsv", "--force"], folder)

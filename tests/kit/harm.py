@@ -463,7 +463,11 @@ def flipped(raw: bytes, place: int, bit: int = 4) -> bytes:
 
 
 def bomb(path: Path, byte: bytes) -> None:
-    """256 MiB in a quarter of a megabyte."""
-    with gzip.open(path, "wb", 1) as file:
-        for _ in range(256):
-            file.write(byte * (1 << 20))
+    """256 MiB in a quarter of a megabyte or so."""
+    path.write_bytes(packed_bomb(byte))
+
+
+@cache
+def packed_bomb(byte: bytes) -> bytes:
+    """256 MiB of one letter, compressed. Packing takes longer than what comes of it."""
+    return gzip.compress(byte * (256 << 20), 1, mtime=0)

@@ -46,6 +46,8 @@ class Shape:
     signal: Callable[[np.random.Generator, int], np.ndarray] = lambda rng, count: rng.gamma(1, 2, count)
     refused: Mapping[str, str] = field(default_factory=dict)
     """Command to words of the message with which it is refused."""
+    within: Sequence[str] = ()
+    """Other shapes that together have what is odd here: `make test` runs those, `make soak` this one too."""
 
     @property
     def peaks(self) -> int:
@@ -178,12 +180,12 @@ PEAKS = tracks(8)
 NO_GENOME_SPLIT = "validation = 0.25"
 SHAPES = [
     Shape("peaks and signals", tracks(6, 2)),
-    Shape("peaks only", PEAKS),
+    Shape("peaks only", PEAKS, within=["a year", "several labels"]),
     Shape("signals only", tracks(0, 4)),
     Shape("one track", tracks(1)),
     Shape("one signal", tracks(0, 1)),
     Shape("two tracks", tracks(2)),
-    Shape("two tracks of one target", told(tracks(2), Target=("CTCF", "CTCF"))),
+    Shape("two tracks of one target", told(tracks(2), Target=("CTCF", "CTCF")), within=["two tracks", "one track"]),
     Shape("a peak track and a signal", tracks(1, 1)),
     Shape("an empty column", told(PEAKS, Lab=[""] * 8)),
     Shape("biological factors alone", PEAKS, only("target", "tissue")),
@@ -213,6 +215,7 @@ SHAPES = [
         told(tracks(0, 4), Scale=["counts"] * 4),
         more='counts = "Scale"',
         signal=lambda rng, count: rng.poisson(3, count).astype(float),
+        within=["counts", "signals only"],
     ),
     Shape(
         "a stranded pair alone",
@@ -239,16 +242,19 @@ SHAPES = [
         "a number with gaps",
         told(PEAKS, Reads=["36", "", "50", "75", "", "100", "36", "50"]),
         FACTORS | {"reads": '{column = "Reads", group = "technical", type = "number"}'},
+        within=["missing values"],
     ),
     Shape(
         "a number without gaps",
         told(PEAKS, Reads=["36", "40", "50", "75", "75", "100", "36", "50"]),
         FACTORS | {"reads": '{column = "Reads", group = "technical", type = "number"}'},
+        within=["a year"],
     ),
     Shape(
         "a constant number",
         told(PEAKS, Reads=["36"] * 8),
         FACTORS | {"reads": '{column = "Reads", group = "technical", type = "number"}'},
+        within=["one level beside two"],
     ),
     Shape(
         "one level beside two",
@@ -279,8 +285,12 @@ SHAPES = [
     ),
     Shape("one contig", PEAKS, contigs={"chrI": 40_000}, split=NO_GENOME_SPLIT),
     Shape("one contig, shares of it", PEAKS, contigs={"chrI": 60_000}, split="test = 0.1\nvalidation = 0.1"),
-    Shape("lower case", PEAKS, letters=str.lower),
-    Shape("contigs shorter than the window", PEAKS, contigs=CONTIGS | {"s1": 90, "s2": 128, "s3": 300}),
+    Shape(
+        "lower case, and contigs shorter than the window",
+        PEAKS,
+        letters=str.lower,
+        contigs=CONTIGS | {"s1": 90, "s2": 128, "s3": 300},
+    ),
     Shape("a held-out level", told(PEAKS, Lab=["A", "B"] * 4), train='held_out = [{lab = "B", target = "GATA1"}]'),
     Shape("a held-out level that leaves one", PEAKS, train='held_out = [{assay = "CUT&RUN"}]'),
     Shape("a held-out target that leaves one", PEAKS, train='held_out = [{target = "GATA1"}]'),

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -41,10 +41,7 @@ class Started:
         self.streams[0].write(stdin.encode())
         self.streams[0].seek(0)
         request = {"words": self.words, "folder": str(folder), "environment": {**os.environ, **ENVIRONMENT}}
-        text = json.dumps(request).encode()
-        numbers = [stream.fileno() for stream in self.streams]
-        socket.send_fds(server, [len(text).to_bytes(4, "little")], numbers)
-        server.sendall(text)
+        ask(server, json.dumps(request).encode(), [stream.fileno() for stream in self.streams])
         self.pid = number_from(server)
         self.returncode: int | None = None
 
@@ -82,6 +79,18 @@ class Started:
         for stream in self.streams:
             stream.close()
         return said[0], said[1]
+
+
+def ask(server: socket.socket, request: bytes, streams: Sequence[int]) -> None:
+    """Send a request, and the standard streams of the process that is to be."""
+    socket.send_fds(server, [len(request).to_bytes(4, "little")], streams)
+    server.sendall(request)
+
+
+def asked(connection: socket.socket) -> tuple[bytes, list[int]]:
+    """Return a request and its streams, as `ask` sends them; an empty one where the other side has closed the connection."""
+    head, numbers, _, _ = socket.recv_fds(connection, 4, 3)
+    return received(connection, int.from_bytes(head, "little")) if len(head) == 4 else b"", list(numbers)
 
 
 def number_from(connection: socket.socket) -> int:
@@ -145,6 +154,55 @@ def run(words: Sequence[str], folder: Path, stdin: str = "", timeout: float = 30
     return subprocess.CompletedProcess(list(words), started.returncode, said, told)
 
 
+CLIENT = """#!{python} -SE
+import json, os, socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect({place!r})
+words = ["-m", "mfd_cli", *sys.argv[1:]]
+text = json.dumps({{"words": words, "folder": os.getcwd(), "environment": dict(os.environ)}}).encode()
+socket.send_fds(connection, [len(text).to_bytes(4, "little")], [0, 1, 2])
+connection.sendall(text)
+code = int.from_bytes(connection.recv(8), "little", signed=True)
+sys.exit(code if code >= 0 else 128 - code)
+"""
+
+
+@contextlib.contextmanager
+def program(path: Path) -> Iterator[None]:
+    """Write a program `mfd` that others may start, one at a time, for as long as the block lasts."""
+    if "MFD_SOAK" in os.environ:
+        path.write_text(f'#!/bin/sh\nexec {sys.executable} -m mfd_cli "$@"\n')
+        path.chmod(0o755)
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="mfd-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(place := f"{folder}/socket")
+        listener.listen()
+        path.write_text(CLIENT.format(python=sys.executable, place=place))
+        path.chmod(0o755)
+        passing = threading.Thread(target=pass_on, args=(listener, server()), daemon=True)
+        passing.start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+        passing.join()
+
+
+def pass_on(listener: socket.socket, server: socket.socket) -> None:
+    """Hand requests of programs to the server, and tell each how its process ended, until nobody listens any more."""
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        with client:
+            text, streams = asked(client)
+            ask(server, text, streams)
+            for number in streams:
+                os.close(number)
+            number_from(server)  # which process it is
+            client.sendall(number_from(server).to_bytes(8, "little", signed=True))
+
+
 # -- the server --------------------------------------------------------------------------------------------------------
 
 
@@ -162,10 +220,10 @@ def load() -> None:
 def serve(connection: socket.socket) -> dict[str, Any] | None:
     """Fork for every request. Return the request in each of the forks, and None in the server at its end."""
     while True:
-        head, numbers, _, _ = socket.recv_fds(connection, 4, 3)
-        if len(head) < 4:
+        text, numbers = asked(connection)
+        if not text:
             return None
-        request: dict[str, Any] = json.loads(received(connection, int.from_bytes(head, "little")))
+        request: dict[str, Any] = json.loads(text)
         child = os.fork()
         if not child:
             for number, given in enumerate(numbers):
@@ -214,6 +272,7 @@ def run_program(words: Sequence[str], folder: str, environment: Mapping[str, str
 if __name__ == "__main__":
     sys.path.pop(0)  # the folder of this file: no module of the program's is there
     load()
+    runpy.run_path(str(Path(__file__).with_name("sketch.py")))["sketch"]()  # as in the process that asks
     gc.freeze()  # what is loaded is the same in all forks
     wanted = serve(socket.socket(fileno=int(sys.argv[1])))
     if wanted is not None:

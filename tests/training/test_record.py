@@ -94,7 +94,7 @@ def test_the_picture_has_the_numbers_of_the_lines() -> None:
     plt.close(figure)
 
 
-def test_drawing_takes_less_than_a_second(tmp_path: Path) -> None:
+def test_drawing_takes_less_than_a_second(tmp_path: Path, whole_pictures: None) -> None:
     names = [name for names in PANELS.values() for name in names]
     lines = [{"step": n, "windows": 32 * n, **dict.fromkeys(names, 1 / n)} for n in range(1, 300)]
     took = []

@@ -62,10 +62,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shrink(folder: Path) -> None:
     toml = (folder / "mfd.toml").read_text()
-    shape = "width = 16\nwindow = 640\nlatent = 16\nhidden = 8\nfilters = 8"
+    shape = "width = 8\nwindow = 384\nlatent = 16\nhidden = 8\nfilters = 4"
     smaller = toml.replace('preset = "small"', f'preset = "small"\n{shape}')
     (folder / "mfd.toml").write_text(smaller.replace("epochs = 4", "epochs = 2"))
-    assert "width = 16" in smaller and "epochs = 4" in smaller
+    assert "width = 8" in smaller and "epochs = 4" in smaller
 
 
 def test_the_four_lines_leave_what_they_promise(project: Path) -> None:

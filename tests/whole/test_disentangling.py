@@ -11,6 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 from kit import tiny
+from kit.harm import SOAK
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.dataset.bins import unpack_bits
 from mfd_cli.dataset.folder import Dataset
@@ -96,8 +97,8 @@ class Measured:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measured]:
-    return {
-        "free": Measured(tmp_path_factory.mktemp("free"), model={"head": "free"}),
+    free = {"free": Measured(tmp_path_factory.mktemp("free"), model={"head": "free"})} if SOAK else {}
+    return free | {
         "none": Measured(tmp_path_factory.mktemp("none"), objective={"penalties": {}}),
         "penalty": Measured(tmp_path_factory.mktemp("penalty"), objective={"penalties": {"distance": {"weight": 0.4}}}),
     }
@@ -106,7 +107,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measured]:
 def test_a_penalty_lowers_what_one_group_tells_of_the_other_and_costs_no_accuracy(runs: dict[str, Measured]) -> None:
     aurocs = {name: run.auroc(run.logits, run.trained) for name, run in runs.items()}
     assert aurocs["penalty"] > ACCURATE
-    assert aurocs["penalty"] > aurocs["free"] - NOT_BEHIND
+    assert not SOAK or aurocs["penalty"] > aurocs["free"] - NOT_BEHIND
     assert runs["penalty"].leakage() < runs["none"].leakage() - LESS_LEAKAGE
 
 

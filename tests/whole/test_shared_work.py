@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 
 import pytest
@@ -26,14 +27,14 @@ LINES = {
     "predict an experiment": ["predict", "-r", "chr1", "--experiment", "target=CTCF", "--no-bigwig", "-o", "OUT"],
     "embed": ["embed", "regions.bed", "-o", "OUT.parquet", "--h5ad", "OUT.h5ad"],
     "score-variants": ["score-variants", "input.vcf", "-o", "OUT.vcf.gz", "--per-track"],
-    "saturate": ["score-variants", "--saturate", "chr2:900-2500", "-o", "OUT.parquet"],
-    "saturate to TSV": ["score-variants", "--saturate", "chr2:900-2500", "-o", "OUT.tsv.gz"],
-    "saturate to VCF": ["score-variants", "--saturate", "chr2:900-2500", "-o", "OUT.vcf.gz"],
-    "saturate to BCF": ["score-variants", "--saturate", "chr2:900-2500", "-o", "OUT.bcf", "--decimals", "3"],
+    "saturate": ["score-variants", "--saturate", "chr2:900-1900", "-o", "OUT.parquet"],
+    "saturate to TSV": ["score-variants", "--saturate", "chr2:900-1900", "-o", "OUT.tsv.gz"],
+    "saturate to VCF": ["score-variants", "--saturate", "chr2:900-1900", "-o", "OUT.vcf.gz"],
+    "saturate to BCF": ["score-variants", "--saturate", "chr2:900-1900", "-o", "OUT.bcf", "--decimals", "3"],
     "saturate to fields": [
         "score-variants",
         "--saturate",
-        "chr2",
+        "chr2:900-3900",
         "--fields-only",
         "--decimals",
         "3",
@@ -41,7 +42,7 @@ LINES = {
         "OUT.parquet",
     ],
     "background": ["background", "-n", "100"],
-    "explain": ["explain", "--factor", "assay", "--method", "mutagenesis", "--top", "5", "-o", "OUT"],
+    "explain": ["explain", "--factor", "assay", "--method", "mutagenesis", "--top", "3", "-o", "OUT"],
     "evaluate": ["evaluate", "--beside", "other", "--kmer", "-o", "OUT"],
 }
 """Words of each command, and OUT where its result goes."""
@@ -57,6 +58,17 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def loaded_forks() -> None:
+    """Workers are forked from a process that has loaded what all commands need. One that preprocess started in this process
+    has not, and each worker of each test would load torch again."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    get_context("forkserver").set_forkserver_preload(
+        ["mfd_cli.explain.factor", "mfd_cli.variants.score", "mfd_cli.evaluation.evaluate"]
+    )
+    forkserver.ensure_running()
+
+
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces are cut by the command, so that workers need not know of this."""
@@ -64,7 +76,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embed, "REGIONS_AT_ONCE", 5)
     monkeypatch.setattr(records, "CHUNK", 4)
     monkeypatch.setattr(background, "CHUNK", 30)
-    monkeypatch.setattr(saturate, "PIECE", 3)
+    monkeypatch.setattr(saturate, "PIECE", 2)
     monkeypatch.setattr(attributions, "WINDOWS_AT_ONCE", 2)
     monkeypatch.setattr(at_work, "PIECE", 20)
 

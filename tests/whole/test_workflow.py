@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kit import warm
 from kit.harm import good_project, in_process
 from kit.places import ROOT
 
@@ -30,21 +31,20 @@ threads: 1
 
 def snakemake(folder: Path, config: Path, *words: str) -> str:
     """What Snakemake says; it must end well. `mfd` is the one that is tested, and nothing is written outside of the folder."""
-    program = folder / "bin/mfd"
-    program.parent.mkdir(exist_ok=True)
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m mfd_cli "$@"\n')
-    program.chmod(0o755)
+    bin = folder / "bin"
+    bin.mkdir(exist_ok=True)
     places = {name: str(folder / "snakemake") for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
     (folder / "snakemake").mkdir(exist_ok=True)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "snakemake", "-s", str(WORKFLOW / "Snakefile"), "--configfile", str(config)),
-            *("--directory", str(folder), *words),
-        ],
-        env={**os.environ, **places, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-    )
+    with warm.program(bin / "mfd"):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "snakemake", "-s", str(WORKFLOW / "Snakefile"), "--configfile", str(config)),
+                *("--directory", str(folder), *words),
+            ],
+            env={**os.environ, **places, "PATH": f"{bin}{os.pathsep}{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
