@@ -73,7 +73,7 @@ def test_substitutions_equal_full_passes(width: int, window: int, order: int, wh
     codes = torch.randint(0, 5, (4, window + order - 1), dtype=torch.uint8)
     centre = CentrePass(backbone, norm, window, order, torch.float64)
     reference = centre.reference(codes, first, last)
-    count = 200
+    count = 80
     row, position = torch.randint(0, 4, (count,)), torch.randint(first, last + 1, (count,))
     position[:2] = torch.tensor([first, last])
     base = torch.randint(0, 4, (count,))

@@ -42,7 +42,7 @@ def test_a_stretch_has_the_latents_of_its_windows(order: int, bins: int) -> None
 def test_substitutions_in_a_stretch_have_the_latents_of_whole_windows(order: int, bins: int) -> None:
     """Anywhere in two stretches, up to their edges; each is seen in some bins, near by or far away, or in none."""
     backbone, norm = network(6, WIDE, order, torch.float64)
-    length, count = WIDE + (bins - 1) * 128 + order - 1, 60
+    length, count = WIDE + (bins - 1) * 128 + order - 1, 30
     codes = torch.randint(0, 5, (2, length), dtype=torch.uint8)
     row, base = torch.randint(0, 2, (count,)), torch.randint(0, 4, (count,))
     position = torch.cat([torch.tensor([0, length - 1]), torch.linspace(900, length - 900, count - 2).long()])

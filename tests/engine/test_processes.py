@@ -95,10 +95,10 @@ def test_two_processes_have_the_loss_of_one(project: Path, tmp_path: Path, words
         done = train_warm(project, str(tmp_path / "two"), *FEW, *words, *board)
         assert done.returncode == 0, done.stderr
     else:  # as `mfd train --gpus 2` starts them
-        assert train(project, str(tmp_path / "two"), 2, *FEW, *words, *board) == 0
+        assert train(project, str(tmp_path / "two"), 2, *FEW) == 0
     check_same_start(tmp_path / "one", tmp_path / "two", ("train_loss", "train_covariance", "train_predictor", "loss"))
     assert (tmp_path / "two/curves.png").is_file()
-    if board:
+    if board and words:
         assert len(list((tmp_path / "two/tensorboard").iterdir())) == 1
 
 
@@ -117,7 +117,7 @@ def test_two_processes_start_from_a_run_as_one_does(project: Path, tmp_path: Pat
 
 
 LAUNCH_TWO = "from mfd_cli.engine.processes import launch; import sys; sys.exit(launch(2, sys.argv[1:]))"
-LONG = ("--epochs", "3", "--set", "train.windows_per_validation=64", "--set", "train.patience=1000")
+LONG = ("--epochs", "2", "--set", "train.windows_per_validation=64", "--set", "train.patience=1000")
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def test_stopped_in_one_process_a_run_goes_on_in_two(project: Path, whole: list[
             os.kill(os.getpid(), signal.SIGTERM)
 
     sets = [word for word in LONG if "=" in word]
-    one = load_project(project / "mfd.toml", [*sets, "train.epochs=3"], {"data.run": project / "up"})
+    one = load_project(project / "mfd.toml", [*sets, "train.epochs=2"], {"data.run": project / "up"})
     with pytest.raises(Interrupted):
         training.train(one, gpus=0, progress=stop)
     assert len(losses(project / "up")) < len(whole)

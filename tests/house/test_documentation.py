@@ -404,10 +404,13 @@ def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path: Path
 
 def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:
     pytest.importorskip("material")
-    shutil.copytree(DOCS, tmp_path / "docs", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
-    (tmp_path / "docs/index.md").write_text("# mfd\n\n[nowhere](nowhere.md)\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode != 0 and "nowhere.md" in done.stderr
+    (tmp_path / "docs").mkdir()
+    shutil.copy(DOCS / "style.css", tmp_path / "docs")
+    settings = re.sub(r"(?m)^hooks: .*\n", "", (ROOT / "mkdocs.yml").read_text().split("nav:\n")[0])
+    (tmp_path / "mkdocs.yml").write_text(settings)
+    for link, code in (("index.md", 0), ("nowhere.md", 1)):
+        (tmp_path / "docs/index.md").write_text(f"# mfd\n\n[a link]({link})\n")
+        done = subprocess.run(
+            [sys.executable, "-m", "mkdocs", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == code and ("nowhere.md" in done.stderr) == bool(code), done.stderr

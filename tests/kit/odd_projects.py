@@ -42,6 +42,10 @@ def held_out(what: str) -> Callable[[str], str]:
     return lambda text: text.replace("[train]\n", f"[train]\nheld_out = [{what}]\n")
 
 
+NARROW = "--set model.width=8 --set model.filters=4 --set model.window=384"
+"""Settings of a network that is trained in a moment."""
+
+
 def of_peaks(row: dict[str, str]) -> bool:
     return row[FORMAT] != "bigWig"
 
@@ -96,7 +100,7 @@ def project_of(shape: Shape, source: Path, folder: Path) -> Path:
         rows = [[*row, shape.column(number)] for number, row in enumerate(rows, start=1)]
     table.write_text("".join("\t".join(cells) + "\n" for cells in [columns, *rows]))
     toml.write_text(shape.toml(toml.read_text()))
-    for words in ("preprocess -q", "train --set train.epochs=1 --threads 1 -q"):
+    for words in ("preprocess -q", f"train --set train.epochs=1 --threads 1 -q {NARROW}"):
         done = in_process(words.split(), place)
         assert done.code == 0, done.told
     return place
