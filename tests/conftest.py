@@ -31,7 +31,14 @@ sys.dont_write_bytecode = False
 # Long pauses between collections of garbage: what libraries keep for ever would be looked through again and again.
 gc.set_threshold(20_000, 20, 20)
 
-LONG_FILES = ("test_shapes", "test_bad_inputs", "test_cli", "test_processes", "test_disentangling", "test_crashes")
+LONG_FILES = (
+    "test_bad_inputs", "test_shapes", "test_cli", "test_disentangling", "test_explain", "test_processes", "test_on_ray",
+    "test_shared_work", "test_json_results", "test_train", "test_small_worlds", "test_qc", "test_run_report", "test_crashes",
+    "test_odd_explanations", "test_record", "test_start", "test_mixed_training", "test_add_tracks", "test_strands",
+    "test_workflow", "test_tutorial_notebook", "test_help", "test_force", "test_stretched_training", "test_sweep",
+    "test_odd_evaluations", "test_part_deviations", "test_kinds_of_projects", "test_documentation", "test_packaging",
+    "test_simulate", "test_odd_projects", "test_enhancers", "test_resources",
+)  # fmt: skip
 """Files that take longest of all, longest first."""
 LONG_ROOMS = ("whole", "training", "engine", "cli", "view", "evaluation", "explain", "simulate")
 """Rooms of tests whose other files take longest, longest first. `make test` deals whole files to its workers in this order,

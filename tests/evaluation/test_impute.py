@@ -34,7 +34,7 @@ def partial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Dataset]:
     folder = tmp_path_factory.mktemp("partial")
     world = tiny.dataset(folder / "dataset")
     held = ["P4", {"target": "GATA1", "tissue": "brain", "assay": "CUT&RUN"}]
-    settings: dict[str, Any] = {"epochs": 40, "batch_size": 32, "lr": 0.01, "held_out": held}
+    settings: dict[str, Any] = {"epochs": 4, "batch_size": 32, "lr": 0.01, "held_out": held}
     return train(tiny.project(folder, train=settings, model={"gain": True}), gpus=0), world
 
 
