@@ -66,7 +66,8 @@ docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # Everything that can be broken, for hours rather than minutes: each bad input in a process of its own, a kill before every moment
-# at which something reaches the disk and at random times, a full disk for every command, twenty times the fuzzing.
+# at which something reaches the disk and at random times, a full disk for every command, twenty times the fuzzing, every shape of a
+# project with its pictures drawn in full.
 soak: install
 	MFD_SOAK=1 $(BIN)/python -m pytest -n 2 tests/whole tests/engine/test_on_ray.py tests/training/test_force.py
 
