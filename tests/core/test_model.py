@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from kit import tiny
+from kit import tiny, trunks
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.backbones import BACKBONES, ChannelNorm, DilatedBackbone, max_pool, one_row_a_bin, tower_widths
 from mfd_cli.core.head import START, ConditionedHead, metadata_network
 from mfd_cli.core.onehot import kmers, one_hot, other_strand
+from mfd_cli.core.trunks import TRUNKS
 from mfd_cli.engine.processes import GlobalBatchNorm
 
 
@@ -62,7 +63,12 @@ def test_tower_widths(width: int, expected: list[int]) -> None:
 @pytest.mark.parametrize("name", list(BACKBONES))
 @pytest.mark.parametrize("window", [128, 384, 1152, 2176])
 def test_backbones_give_one_position_whatever_the_window(name: str, window: int) -> None:
-    backbone = BACKBONES[name](8, window, 1, 12)
+    shape: dict[str, object] = {"backbone": name, "width": 8, "window": window, "kmer": 1, "latent": 12, "filters": 0}
+    if name in TRUNKS:
+        pytest.importorskip(TRUNKS[name].package, reason=f"the extra {name} is not installed")
+        numbers = {"enformer": trunks.SMALL_ENFORMER, "borzoi": trunks.SMALL_BORZOI}[name]
+        shape |= {"block": 1, "architecture": numbers}
+    backbone = BACKBONES[name](tiny.config(model=shape).resolved_model())
     assert backbone(torch.rand(3, 4, window)).shape == (3, 12, 1)
 
 

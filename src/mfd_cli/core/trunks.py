@@ -132,7 +132,10 @@ class Trunk(NamedTuple):
         if large := [name for name, value in architecture.items() if value > LARGEST]:
             raise ConfigError(f"{large[0]} of the trunk is {architecture[large[0]]}, more than {LARGEST:,}")
         try:
-            return self.model(architecture)
+            made = self.model(architecture)
+            if any(not weights.numel() for weights in made.parameters()):
+                raise ValueError("a layer has no channels")
+            return made
         except (ValueError, TypeError, AssertionError, ArithmeticError, RuntimeError) as error:
             raise ConfigError(
                 f"{self.package.replace('_', '-')} makes no network of the trunk's numbers: {error}"
