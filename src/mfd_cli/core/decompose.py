@@ -105,7 +105,8 @@ def decompose(model: MfdModel, background: int = 48, seed: int = 0, orders: int 
 def of_mixed(model: MfdModel, head: MixedHead) -> Decomposition:
     """Return the parts of a mixed head: factors, products of factors and the residual, as they are, without a split of points.
 
-    Products and the residual have no levels.
+    Products and the residual have no levels. Products of factors of two groups are told by themselves, and the residual without
+    them.
     """
     metadata, own = model.metadata, head.term_weights()
     contributions = {
@@ -115,6 +116,9 @@ def of_mixed(model: MfdModel, head: MixedHead) -> Decomposition:
     for term in head.terms:
         contributions[term.name] = own[term.name].cpu().numpy()
     contributions[RESIDUAL] = head.weights().groups[RESIDUAL].cpu().numpy()
+    for term in head.terms:
+        if term.group == RESIDUAL:
+            contributions[RESIDUAL] = contributions[RESIDUAL] - contributions[term.name]
     group_of = {name: factor.group for name, factor in model.factors.items()}
     group_of |= {term.name: term.group for term in head.terms} | {RESIDUAL: RESIDUAL}
     without = {name: np.zeros((len(head.bias), 0), bool) for name in contributions if name not in model.factors}

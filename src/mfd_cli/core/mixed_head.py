@@ -9,6 +9,8 @@ its negative log likelihood: the prior with the mean row u flat and the C_k inte
 contributes is the best linear prediction from W: linear in W, so that the parts add up to it. The residual R is what no
 column says of a track. As the residual's variance goes to infinity this is the free head, and as it goes to 0 the
 conditioned head without its network.
+
+What factors of two groups do only together is of neither group: their products belong to the residual, as what no column says.
 """
 
 from __future__ import annotations
@@ -102,6 +104,7 @@ class MixedHead(nn.Module):
         self.slices = own | {RESIDUAL: whole}
         self.kernels = {name: torch.from_numpy(kernel) for name, kernel in kernels.items()}
         self.centre = {group: torch.from_numpy(np.asarray(values, float)) for group, values in centre.items()}
+        self.centre[RESIDUAL] = torch.zeros(len(bias), dtype=torch.float64)  # it stays where it is
         self.register_buffer("rows", torch.from_numpy(np.flatnonzero(trained)), persistent=False)
         self.register_buffer("curvature", torch.zeros(len(bias)))
         self.register_buffer("covariance", torch.eye(latent))
@@ -225,11 +228,12 @@ class MixedHead(nn.Module):
         unit = along / spread.sqrt()
         lent = unit * math.sqrt(LENT / along.shape[1])
         iterations = AXIS_ITERATIONS_OF_MANY if self.many else AXIS_ITERATIONS
+        between = sum(term.group == RESIDUAL for term in space.terms)
         for axis, column in enumerate(unit.T):
             start = self.components(space, self.noise() / spread[axis])
             start = replace(start, variances=start.variances / start.variances.sum())
             if len(column) <= AVERAGED:
-                found = averaged_variances(column, start, iterations)
+                found = averaged_variances(column, start, iterations, between)
             else:
                 own = torch.cat([column[:, None], lent], 1)
                 found = learn_variances(own, 1 + LENT, start, iterations).variances
@@ -414,8 +418,8 @@ class MixedHead(nn.Module):
     def group_weights(self, rows: int, kernels: Mapping[str, Doubles]) -> dict[str, Tensor]:
         """Return each group's part of the weights (rows, size of the group), relative to the training tracks' mean.
 
-        The residual of rows that nobody measured is 0. `kernels` name -> (rows, training tracks) says how alike the rows are to
-        the training tracks.
+        The residual of rows that nobody measured is what the products between groups say of them. `kernels` name -> (rows,
+        training tracks) says how alike the rows are to the training tracks.
         """
         given = {name: torch.from_numpy(kernel) for name, kernel in kernels.items()}
         groups = {group: self.weight.new_zeros(rows, size) for group, size in self.groups.items()}
@@ -447,7 +451,7 @@ class MixedHead(nn.Module):
                 explained = sum((groups[group][self.added] for group in of_groups), mean)
                 residual[self.added] = self.weights_of_added(space) - explained
             shared.append(mean)
-            own.append(residual)
+            own.append(residual + groups.pop(RESIDUAL, torch.zeros(())))
         silent = {group: self.weight.new_zeros(len(self.bias), size) for group, size in self.groups.items()}
         made = silent | groups | {RESIDUAL: torch.cat(own, 1)}
         parts = {group: made[group].to(self.weight) for group in self.groups}

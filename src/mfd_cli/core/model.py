@@ -14,7 +14,7 @@ from mfd_cli.base.arrays import Bools, Doubles, Floats
 from mfd_cli.core.backbones import BACKBONES, one_row_a_bin
 from mfd_cli.core.head import ConditionedHead, FreeHead, HeadWeights
 from mfd_cli.core.metadata import MetadataEncoder, level_balanced_weights
-from mfd_cli.core.mixed_head import MixedHead
+from mfd_cli.core.mixed_head import AVERAGED, MixedHead
 from mfd_cli.core.onehot import kmers, one_hot
 from mfd_cli.core.terms import term_kernel, terms_of
 from mfd_cli.genome.grid import BIN
@@ -71,9 +71,11 @@ class MfdModel(nn.Module):
         centre = centre_weights(settings, self.factors, metadata, self.rows, self.first)
         if settings.head == "mixed":
             training_rows = [row for row, used in zip(self.rows, self.first.tolist()) if used]
-            terms = terms_of(self.factors, metadata, training_rows)
-            kernels = {term.name: term_kernel(metadata, term, self.rows, self.rows) for term in terms}
             joint = settings.subspaces == "joint"
+            # Of more tracks variances are not averaged over which terms there are, and these would take of the residual.
+            between = joint and len(training_rows) <= AVERAGED
+            terms = terms_of(self.factors, metadata, training_rows, between=between)
+            kernels = {term.name: term_kernel(metadata, term, self.rows, self.rows) for term in terms}
             self.head = MixedHead(settings.groups, joint, terms, kernels, centre, start, self.first, self.added)
         else:
             codes = metadata.encode(self.rows, unseen="mean")

@@ -17,6 +17,7 @@ import numpy as np
 from mfd_cli.base.arrays import Doubles
 from mfd_cli.core.metadata import LevelEncoder, MetadataEncoder, NumberEncoder, YearEncoder, is_missing
 from mfd_cli.settings.config import FactorConfig
+from mfd_cli.settings.names import RESIDUAL
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -39,25 +40,32 @@ def product_name(factors: Sequence[str]) -> str:
 
 
 def terms_of(
-    factors: Mapping[str, FactorConfig], metadata: MetadataEncoder, rows: Rows, products: bool = True
+    factors: Mapping[str, FactorConfig],
+    metadata: MetadataEncoder,
+    rows: Rows,
+    products: bool = True,
+    between: bool = False,
 ) -> list[Term]:
     """Return the terms that the training rows can tell anything about: factors in which they differ and, with `products`,
-    pairs of factors of one group.
+    pairs of factors of one group; with `between` also pairs of factors of two groups, last, which belong to the residual: what
+    biology and technique do together belongs to neither.
 
     A pair is left out where it says no more than one of its factors does (one is nested in the other), or than which track it
-    is: then every row has its own combination.
+    is: then every row has its own combination. Of pairs between groups that say the same the first one stands for all.
     """
     kernels = {name: factor_kernel(metadata, name, rows, rows) for name in factors}
     singles = [Term(name, factor.group, (name,)) for name, factor in factors.items() if varies(kernels[name])]
-    if not products:
-        return singles
-    pairs = []
+    inside, across = list[Term](), list[Term]()
     for a, b in combinations(singles, 2):
-        joint = kernels[a.name] * kernels[b.name]
-        known = (kernels[a.name], kernels[b.name], np.diag(np.diag(joint)))
-        if a.group == b.group and not any(np.allclose(joint, one) for one in known):
-            pairs.append(Term(product_name((a.name, b.name)), a.group, (a.name, b.name)))
-    return singles + pairs
+        joint, wanted = kernels[a.name] * kernels[b.name], products if a.group == b.group else between
+        known = [kernels[a.name], kernels[b.name], np.diag(np.diag(joint))]
+        if a.group != b.group:
+            known += [kernels[term.name] for term in across]
+        if wanted and not any(np.allclose(joint, one) for one in known):
+            pair = Term(product_name((a.name, b.name)), a.group if a.group == b.group else RESIDUAL, (a.name, b.name))
+            (inside if a.group == b.group else across).append(pair)
+            kernels[pair.name] = joint
+    return singles + inside + across
 
 
 def varies(kernel: Doubles) -> bool:
