@@ -124,8 +124,8 @@ def of_true_logits(folder: Path, run: Run, dataset: Dataset) -> dict[str, float]
     kept = int((size > size[0] / 1000).sum())
     latents = (latents[:, :kept] * np.sqrt(len(logits))).astype(np.float32)
     kernels = {name: kernel.numpy()[:count, :count] for name, kernel in own.kernels.items()}
-    centre = {group: values.numpy()[:count] / values.numpy()[:count].sum() for group, values in own.centre.items()}
     groups = {"biological": kept // 2, "technical": kept - kept // 2}
+    centre = {group: own.centre[group].numpy()[:count] / own.centre[group].numpy()[:count].sum() for group in groups}
     head = MixedHead(groups, True, own.terms, kernels, centre, torch.zeros(count), seen)
     with torch.no_grad():
         head.weight.zero_()[torch.from_numpy(seen)] = torch.from_numpy(weights[:kept].T * size[:kept]).float()

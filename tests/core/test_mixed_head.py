@@ -114,10 +114,96 @@ def test_products_are_within_groups_and_only_where_they_say_more_than_a_factor_o
     assert [term.name for term in terms_of(factors, fit_metadata(rows, factors), rows)] == ["target", "tissue", "assay"]
 
 
+def test_products_between_groups_are_the_residuals_and_those_that_say_the_same_are_one() -> None:
+    terms = terms_of(FACTORS, encoder(), TRAINING_ROWS, between=True)
+    across = [term for term in terms if term.group == RESIDUAL]
+    assert terms[-len(across) :] == across
+    assert [term.name for term in across] == ["target x assay", "target x depth", "tissue x assay", "tissue x depth"]
+    rows = [{"t": t, "s": "x", "a": a, "d": d} for t in "AB" for a, d in ("p1", "q2") for _ in range(2)]
+    factors = {name: FACTORS[name] for name in ("target", "assay")} | {
+        "lab": FactorConfig(column="d", group="technical")  # it follows from the assay
+    }
+    names = [term.name for term in terms_of(factors, fit_metadata(rows, factors), rows, between=True)]
+    assert names == ["target", "assay", "lab", "target x assay"]
+
+
 def test_a_factor_in_which_no_track_differs_is_no_term() -> None:
     rows = [{"t": t, "s": "x"} for t in "AABB"]
     factors = {name: FACTORS[name] for name in ("target", "tissue")}
     assert [term.name for term in terms_of(factors, fit_metadata(rows, factors), rows)] == ["target"]
+
+
+# -- what two groups do together ---------------------------------------------------------------------------------------
+
+
+def with_products_between(sizes: tuple[float, float, float], seed: int = 2) -> tuple[MixedHead, dict[str, Tensor]]:
+    """A head of 40 tracks, two of each target and assay, whose weights are drawn: what targets, assays and both together do, of
+    such sizes, and what each track has of its own. Its axes are learnt from latents that come and go by themselves."""
+    rows = [{"t": t, "s": "x", "a": a, "d": "1"} for t in "ABCDE" for a in "pqrs" for _ in range(2)]
+    factors = {name: FACTORS[name] for name in ("target", "assay")}
+    metadata, everyone = fit_metadata(rows, factors), np.ones(len(rows), bool)
+    terms = terms_of(factors, metadata, rows, between=True)
+    kernels = {term.name: term_kernel(metadata, term, rows, rows) for term in terms}
+    centre = dict.fromkeys(GROUPS, everyone / len(rows))
+    head = MixedHead(GROUPS, True, terms, kernels, centre, torch.zeros(len(rows)), everyone)
+    generator = torch.Generator().manual_seed(seed)
+    there = torch.rand(2000, 8, generator=generator) < 0.1
+    latents = there * torch.rand(2000, 8, generator=generator)
+    # Each thing that comes and goes is of one kind: the first three of targets, then of assays, then of both together.
+    kinds = {"target": range(3), "assay": range(3, 5), "target x assay": range(5, 8)}
+    drawn = {}
+    for (name, places), size in zip(kinds.items(), sizes):
+        root = torch.linalg.cholesky(torch.from_numpy(kernels[name]).float() + 1e-6 * torch.eye(len(rows)))
+        of_kind = torch.zeros(len(rows), 8)
+        of_kind[:, list(places)] = size * (root @ torch.randn(len(rows), len(places), generator=generator))
+        drawn[name] = of_kind
+    drawn[RESIDUAL] = 0.1 * torch.randn(len(rows), 8, generator=generator)
+    with torch.no_grad():
+        head.weight.copy_(sum(drawn.values()))
+        head.follow_data(torch.full((len(rows),), 1e6), latents - latents.mean(0), 0.0)
+    head.learn_variances(300, shrunk=False)
+    head.learn_axes(latents - latents.mean(0))
+    return head, drawn
+
+
+def near(found: Tensor, true: Tensor) -> float:
+    """The correlation of two parts of weights, each about its mean over tracks."""
+    pair = torch.stack([(values - values.mean(0)).flatten() for values in (found.double(), true.double())])
+    return float(torch.corrcoef(pair)[0, 1])
+
+
+def test_what_both_do_together_goes_to_neither() -> None:
+    head, drawn = with_products_between((1.0, 0.7, 0.8))
+    groups, terms = head.weights().groups, head.term_weights()
+    together = torch.stack(list(groups.values())).sum(0) + head.weights().shared
+    assert torch.allclose(together, head.weight, atol=1e-5)
+    assert near(groups["biological"], drawn["target"]) > 0.9 and near(groups["technical"], drawn["assay"]) > 0.9
+    assert near(terms["target x assay"], drawn["target x assay"]) > 0.9
+    # And little of it is said to be of targets.
+    assert near(groups["biological"], drawn["target x assay"]) < 0.3
+
+
+def test_where_there_is_nothing_together_next_to_nothing_is_found() -> None:
+    """Tracks have much of their own, which a product that few tracks share looks like."""
+    head, _ = with_products_between((1.0, 0.7, 0.0))
+    with torch.no_grad():
+        head.weight += 0.8 * torch.randn(40, 8, generator=torch.Generator().manual_seed(4))
+    head.learn_variances(300, shrunk=False)
+    there = torch.rand(2000, 8, generator=torch.Generator().manual_seed(5)) < 0.1
+    head.learn_axes(there.float() - there.float().mean(0))
+    sizes = {name: float(part.pow(2).mean()) for name, part in head.term_weights().items()}
+    assert sizes["target x assay"] < 0.1 * sizes["target"]
+
+
+def test_an_experiment_of_a_known_combination_has_what_both_do_together() -> None:
+    """Another experiment of target A and assay p, and one of an assay that nobody used."""
+    head, _ = with_products_between((1.0, 0.7, 0.8))
+    like_first = {name: kernel[:1].numpy() for name, kernel in head.kernels.items()}
+    known = head.group_weights(1, like_first)
+    assert torch.allclose(known["biological"], head.weights().groups["biological"][:1], atol=1e-5)
+    assert torch.allclose(known[RESIDUAL], head.term_weights()["target x assay"][:1], atol=1e-5)
+    unseen = {name: kernel * ("assay" not in name) for name, kernel in like_first.items()}
+    assert head.group_weights(1, unseen)[RESIDUAL].abs().max() < 1e-6
 
 
 # -- the head ----------------------------------------------------------------------------------------------------------
