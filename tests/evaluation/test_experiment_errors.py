@@ -55,7 +55,7 @@ def test_errors_are_as_large_as_they_say(trained: tuple[Run, Dataset]) -> None:
     assert isinstance(head, MixedHead)
     space = head.spaces[0]
     latents = rng.normal(size=(200, LATENT))
-    variances = torch.tensor([0.5, 0.3, 0.4, 0.2, 0.3, 0.2, 0.3][: len(space.terms)] + [0.15])
+    variances = torch.tensor([*np.resize([0.5, 0.3, 0.4, 0.2, 0.3, 0.2, 0.3], len(space.terms)), 0.15])
     with torch.no_grad():
         head.covariance.copy_(torch.eye(LATENT))
         head.curvature.fill_(1e4)
