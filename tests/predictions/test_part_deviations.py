@@ -51,7 +51,7 @@ def mixed(trained: tuple[Run, Dataset]) -> Run:
     head = model.head
     assert isinstance(head, MixedHead)
     space = head.spaces[0]
-    variances = torch.tensor([0.5, 0.3, 0.4, 0.2, 0.3, 0.2][: len(space.terms)] + [0.15])
+    variances = torch.tensor([*np.resize([0.5, 0.3, 0.4, 0.2, 0.3, 0.2], len(space.terms)), 0.15])
     with torch.no_grad():
         head.covariance.copy_(torch.eye(LATENT))
         head.curvature.fill_(1 / NOISE)

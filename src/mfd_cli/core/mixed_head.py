@@ -228,7 +228,12 @@ class MixedHead(nn.Module):
         unit = along / spread.sqrt()
         lent = unit * math.sqrt(LENT / along.shape[1])
         iterations = AXIS_ITERATIONS_OF_MANY if self.many else AXIS_ITERATIONS
-        between = sum(term.group == RESIDUAL for term in space.terms)
+        place = {term.name: number for number, term in enumerate(space.terms)}
+        between = {
+            place[term.name]: (place[term.factors[0]], place[term.factors[1]])
+            for term in space.terms
+            if term.group == RESIDUAL
+        }
         for axis, column in enumerate(unit.T):
             start = self.components(space, self.noise() / spread[axis])
             start = replace(start, variances=start.variances / start.variances.sum())

@@ -13,6 +13,7 @@ generalised least squares mean; they add up to W where D is 0.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -26,10 +27,8 @@ TOLERANCE = 1e-3
 """Variances are found where none moves by more than this share of their sum in an iteration."""
 WORTH = 1e-3
 """A term is there where it has at least so much of the variance of all."""
-PRICE, PRICE_BETWEEN = 1.0, 3.0
-"""What a term more has to add to the restricted log likelihood, to be as likely as the terms without it: Akaike's; and what a
-product of factors of two groups has to, of which there are many, and which the residual of a track looks like. On planted
-worlds (seeds 1 and 2) a price of 3 finds what is there as 1 does, and takes a sixth of what is not."""
+PRICE = 1.0
+"""What a term more has to add to the restricted log likelihood, to be as likely as the terms without it: Akaike's."""
 
 
 @dataclass(frozen=True)
@@ -103,26 +102,26 @@ def learn_variances(
     return now
 
 
-def averaged_variances(column: Tensor, start: Components, iterations: int, between: int = 0) -> Tensor:
+def averaged_variances(
+    column: Tensor, start: Components, iterations: int, products: Mapping[int, tuple[int, int]] | None = None
+) -> Tensor:
     """Return the variances (terms,) of one column of weights (tracks,), averaged over which terms there are.
 
     A column has too few weights to learn the variances of many terms from: the likeliest ones are spread over terms that are
     not there. So the last kernel, what is peculiar to a track, is learnt by itself and with every other term, and all terms
-    together, without and with the `between` terms before the last, which are products of factors of two groups; each guess
-    weighs as much as it is likely: its restricted likelihood, at a `PRICE` for every term (Burnham & Anderson 2002, chapter 4).
+    together; each guess weighs as much as it is likely: its restricted likelihood, at a `PRICE` for every term (Burnham &
+    Anderson 2002, chapter 4). `products` are terms that are there with the two that they are products of only (the principle
+    of marginality: alone one would take what its factors do), each by itself, and not among all.
     """
-    terms, weights = len(start.kernels), column[:, None]
-    inside = (*range(terms - 1 - between), terms - 1)
-    chosen = dict.fromkeys(
-        [*((term, terms - 1) for term in range(terms - 1)), (terms - 1,), inside, tuple(range(terms))]
-    )
+    terms, weights, products = len(start.kernels), column[:, None], products or {}
+    plain = [term for term in range(terms - 1) if term not in products]
+    guessed = [*([term] for term in plain), [], plain, *([*pair, term] for term, pair in products.items())]
+    chosen = dict.fromkeys((*guess, terms - 1) for guess in guessed)
     guesses = start.variances.new_zeros(len(chosen), terms)
     for guess, subset in zip(guesses, chosen):
         own = start.variances[list(subset)].clamp_min(LEAST * start.variances.sum())
         guess[list(subset)] = own / own.sum()
     learnt = learn_variances(weights, 1, Components(start.kernels, guesses, start.noise), iterations)
-    prices = torch.full_like(start.variances, PRICE)
-    prices[terms - 1 - between : terms - 1] = PRICE_BETWEEN
-    there = learnt.variances > WORTH * learnt.variances.sum(-1, keepdim=True)
-    likely = torch.softmax(restricted_likelihood(weights @ weights.mT, 1, learnt) - there.to(prices) @ prices, 0)
+    price = PRICE * (learnt.variances > WORTH * learnt.variances.sum(-1, keepdim=True)).sum(-1)
+    likely = torch.softmax(restricted_likelihood(weights @ weights.mT, 1, learnt) - price, 0)
     return likely @ learnt.variances
