@@ -107,7 +107,8 @@ def true_parts(
     assert isinstance(head, MixedHead)
     training, groups = head.get_buffer("rows").numpy(), dict[str, np.ndarray]()
     shared = mean
-    for group in ("biological", "technical"):
+    assert any(term.group == "residual" for term in head.terms)  # products between groups, which keep their mean
+    for group in ("biological", "technical", "residual"):
         of_people = sum(effects[term.name] for term in head.terms if term.group == group)
         middle = head.centre[group].numpy()[training] @ of_people[training]
         if panel.mixture is not None and group in panel.mixture.groups:
@@ -116,7 +117,9 @@ def true_parts(
             of_people = of_people[panel.track]
         groups[group], shared = of_people - middle, shared + middle
     nobody = np.std(effects["residual"]) * rng.normal(size=(len(panel.ids), LATENT))
-    groups["residual"] = np.where(panel.track[:, None] >= 0, effects["residual"][panel.track], nobody)
+    groups["residual"] = groups["residual"] + np.where(
+        panel.track[:, None] >= 0, effects["residual"][panel.track], nobody
+    )
     parts = {"shared": np.broadcast_to(shared, groups["residual"].shape), **groups}
     parts["debiased"] = parts["shared"] + groups["biological"] + groups["residual"]
     return parts | {"total": parts["debiased"] + groups["technical"]}
