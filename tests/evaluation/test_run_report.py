@@ -252,7 +252,7 @@ def test_any_kind_of_run_has_a_page(head: str, tracks: int, tmp_path: Path) -> N
     measure = "AUROC" if tracks else "correlation"
     scores = [row[measure] for row in page.under("By track")]
     assert len(scores) == tracks + 2 and re.fullmatch(r"-?\d\.\d{3}", scores[0 if tracks else 1])
-    assert all(row["the model's"] for row in page.under("By target"))
+    assert all(row["model on the same tracks"] for row in page.under("By target"))
 
 
 def test_of_several_seeds_the_first_is_shown(project: Path) -> None:

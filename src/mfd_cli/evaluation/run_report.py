@@ -69,7 +69,8 @@ SCORE_HEADINGS = {
 HEADINGS = {
     **SCORE_HEADINGS,
     **dict.fromkeys(
-        ("model_auroc", "model_auroc_occupied", "model_auprc", "model_pearson", "model_score"), "the model's"
+        ("model_auroc", "model_auroc_occupied", "model_auprc", "model_pearson", "model_score"),
+        "model on the same tracks",
     ),
     "strongest": "strongest baseline",
     "its_score": "its score",
