@@ -19,6 +19,7 @@ from mfd_cli.dataset.folder import open_dataset
 from mfd_cli.evaluation.regressed_twin import regressed_twin
 from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.folder import load_run
+from mfd_cli.settings.names import RESIDUAL
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,9 @@ def test_training_tracks_are_predicted_as_before_and_parts_add_up(project: Path)
     along = regressed_twin(run, LongArray.of(latents), axes=True).model.head
     assert isinstance(along, MixedHead) and along.axes(along.spaces[0]).any()
     assert not found.model.head.axes(found.model.head.spaces[0]).any()
+    own = found.model.head.term_weights()
+    between = [term.name for term in found.model.head.terms if term.group == RESIDUAL]
+    assert between and not any(own[name].any() for name in between) and own["target"].any()
     assert torch.allclose(along.weights().matrix()[trained], found.model.head.weights().matrix()[trained], atol=1e-4)
     with pytest.raises(ConfigError, match="free head"):
         regressed_twin(load_run(project / "run"), LongArray.of(latents))

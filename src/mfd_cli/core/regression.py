@@ -14,6 +14,7 @@ from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.head import FreeHead
 from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.model import MfdModel
+from mfd_cli.settings.names import RESIDUAL
 
 ITERATIONS = 300
 """Iterations for the variances, which are learnt once."""
@@ -25,8 +26,8 @@ def regressed(model: MfdModel, covariance: Doubles, information: Doubles, latent
 
     `covariance` (latent, latent) is that of its latents over bins; `information` (tracks,) says how well the data determine
     each track's weights: bins times the mean of p (1 - p). Of some `latents` (bins, latent) the axes are learnt too along which
-    the mixed head looks for parts; without them each term has one variance, as in the textbook. ConfigError for a model
-    without a free head, or without factors.
+    the mixed head looks for parts; without them each term has one variance, as in the textbook, and no product is of two
+    groups. ConfigError for a model without a free head, or without factors.
     """
     if not isinstance(model.head, FreeHead):
         raise ConfigError("a regression on the metadata is for a model with a free head")
@@ -44,6 +45,9 @@ def regressed(model: MfdModel, covariance: Doubles, information: Doubles, latent
     head.weight.copy_(model.head.weight.cpu())
     head.get_buffer("covariance").copy_(torch.from_numpy(covariance))
     head.get_buffer("curvature").copy_(torch.from_numpy(information))
+    if latents is None:  # of all weights at once products between groups would take what tracks have of their own
+        for space in head.spaces:
+            head.variances(space)[[*(term.group == RESIDUAL for term in space.terms), False]] = 0
     head.learn_variances(ITERATIONS, shrunk=False)
     if latents is not None:
         head.learn_axes(torch.from_numpy(latents))
