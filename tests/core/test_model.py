@@ -186,8 +186,9 @@ def test_equal_metadata_gives_equal_weights_and_technical_metadata_leaves_the_bi
     codes = {name: torch.from_numpy(matrix) for name, matrix in model.metadata.encode(rows).items()}
     bio = head.group_weights("biological", {name: codes[name] for name in head.factors_of["biological"]})
     tech = head.group_weights("technical", {name: codes[name] for name in head.factors_of["technical"]})
-    assert torch.equal(bio[0], bio[1]) and torch.equal(tech[0], tech[1])
-    assert torch.equal(bio[0], bio[2])
+    # Rows of one product may round differently by their place, on some processors.
+    assert torch.allclose(bio[0], bio[1], atol=1e-7) and torch.allclose(tech[0], tech[1], atol=1e-7)
+    assert torch.allclose(bio[0], bio[2], atol=1e-7)
     assert not torch.allclose(tech[0], tech[2])
 
 

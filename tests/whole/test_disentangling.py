@@ -28,7 +28,7 @@ HELD = {"target": "GATA1", "lab": "B"}
 # Thresholds, and beside each what ten seeds gave (mean and standard deviation): no seed may come near one.
 ACCURATE = 0.75  # 0.837, 0.003
 NOT_BEHIND = 0.05  # -0.007, 0.016
-LESS_LEAKAGE = 0.35  # -0.854, 0.103
+LESS_LEAKAGE = 0.35  # -0.92, 0.05 (four seeds, on two kinds of kernels; at a weight of 0.4 it is -0.26 to -0.85)
 BIOLOGY_FOLLOWED = 0.5  # 0.958, 0.027
 TECHNIQUE_FOLLOWED = 0.7  # 0.963, 0.009
 BETTER_THAN_SAME_TARGET = 0.2  # 0.419, 0.012
@@ -100,7 +100,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measured]:
     free = {"free": Measured(tmp_path_factory.mktemp("free"), model={"head": "free"})} if SOAK else {}
     return free | {
         "none": Measured(tmp_path_factory.mktemp("none"), objective={"penalties": {}}),
-        "penalty": Measured(tmp_path_factory.mktemp("penalty"), objective={"penalties": {"distance": {"weight": 0.4}}}),
+        "penalty": Measured(tmp_path_factory.mktemp("penalty"), objective={"penalties": {"distance": {"weight": 2.0}}}),
     }
 
 
