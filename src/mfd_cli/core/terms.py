@@ -40,32 +40,32 @@ def product_name(factors: Sequence[str]) -> str:
 
 
 def terms_of(
-    factors: Mapping[str, FactorConfig],
-    metadata: MetadataEncoder,
-    rows: Rows,
-    products: bool = True,
-    between: bool = False,
+    factors: Mapping[str, FactorConfig], metadata: MetadataEncoder, rows: Rows, between: bool = False
 ) -> list[Term]:
-    """Return the terms that the training rows can tell anything about: factors in which they differ and, with `products`,
-    pairs of factors of one group; with `between` also pairs of factors of two groups, last, which belong to the residual: what
-    biology and technique do together belongs to neither.
+    """Return the terms that the training rows can tell anything about: factors in which they differ, and pairs of factors of one
+    group; with `between` also pairs of factors of two groups, last, which belong to the residual: what biology and technique do
+    together belongs to neither.
 
     A pair is left out where it says no more than one of its factors does (one is nested in the other), or than which track it
     is: then every row has its own combination. Of pairs between groups that say the same the first one stands for all.
     """
     kernels = {name: factor_kernel(metadata, name, rows, rows) for name in factors}
     singles = [Term(name, factor.group, (name,)) for name, factor in factors.items() if varies(kernels[name])]
-    inside, across = list[Term](), list[Term]()
+    within, across = list[Term](), list[Term]()
     for a, b in combinations(singles, 2):
-        joint, wanted = kernels[a.name] * kernels[b.name], products if a.group == b.group else between
+        of_one_group = a.group == b.group
+        if not of_one_group and not between:
+            continue
+        joint = kernels[a.name] * kernels[b.name]
         known = [kernels[a.name], kernels[b.name], np.diag(np.diag(joint))]
-        if a.group != b.group:
+        if not of_one_group:
             known += [kernels[term.name] for term in across]
-        if wanted and not any(np.allclose(joint, one) for one in known):
-            pair = Term(product_name((a.name, b.name)), a.group if a.group == b.group else RESIDUAL, (a.name, b.name))
-            (inside if a.group == b.group else across).append(pair)
-            kernels[pair.name] = joint
-    return singles + inside + across
+        if any(np.allclose(joint, one) for one in known):
+            continue
+        pair = Term(product_name((a.name, b.name)), a.group if of_one_group else RESIDUAL, (a.name, b.name))
+        (within if of_one_group else across).append(pair)
+        kernels[pair.name] = joint
+    return singles + within + across
 
 
 def varies(kernel: Doubles) -> bool:
