@@ -42,9 +42,9 @@ def product_name(factors: Sequence[str]) -> str:
 def terms_of(
     factors: Mapping[str, FactorConfig], metadata: MetadataEncoder, rows: Rows, between: bool = False
 ) -> list[Term]:
-    """Return the terms that the training rows can tell anything about: factors in which they differ, and pairs of factors of one
-    group; with `between` also pairs of factors of two groups, last, which belong to the residual: what biology and technique do
-    together belongs to neither.
+    """Return the terms that the training rows can tell anything about: factors in which they differ, and pairs of factors of
+    one group; with `between` also pairs of factors of two groups, last, which belong to the residual: what biology and
+    technique do together belongs to neither.
 
     A pair is left out where it says no more than one of its factors does (one is nested in the other), or than which track it
     is: then every row has its own combination. Of pairs between groups that say the same the first one stands for all.
