@@ -37,6 +37,7 @@ from mfd_cli.explain.factor import explain
 from mfd_cli.explain.ground import bins_to_look_at
 from mfd_cli.explain.level_tables import add_agreement
 from mfd_cli.explain.overview import explain_all
+from mfd_cli.explain.pictures import faint_together
 from mfd_cli.explain.results import Look
 from mfd_cli.explain.shares import interval, resampling_units, share_draws
 from mfd_cli.formats.motif_files import write_meme
@@ -530,6 +531,14 @@ def test_without_the_extra_the_message_says_how_to_get_it(monkeypatch: pytest.Mo
 
 
 # -- all factors -------------------------------------------------------------------------------------------------------
+
+
+def test_products_that_nobody_can_see_in_a_bar_are_drawn_together() -> None:
+    names, shares = ["shared", "lab", "a x b", "a x c", "b x c"], np.array([[0.6, 0.001, 0.3, 0.004, -0.002]] * 2)
+    shown, drawn = faint_together(names, shares, ["shared", "lab"])
+    assert shown == ["shared", "lab", "a x b", "other products"]
+    assert drawn[0] == pytest.approx([0.6, 0.001, 0.3, 0.002]) and drawn.sum() == pytest.approx(shares.sum())
+    assert faint_together(names[:4], shares[:, :4], ["shared", "lab"])[0] == names[:4]  # one alone keeps its name
 
 
 def test_the_overview_tells_shares_that_sum_to_one_with_intervals(trained: tuple[Run, Dataset], tmp_path: Path) -> None:

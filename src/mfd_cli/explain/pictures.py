@@ -6,7 +6,7 @@ Colours are safe for colour-blind readers (Okabe and Ito), sizes are those at wh
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,18 @@ from matplotlib.path import Path as Outline
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
+from mfd_cli.base.arrays import Doubles
 from mfd_cli.explain.results import Explanation, OnDna
 from mfd_cli.genome.grid import BIN
 from mfd_cli.report.style import BASE_COLOURS, COLOURS, STYLE, plain, save
+from mfd_cli.settings.names import RESIDUAL
 
 MOST_LOGOS, MOST_MOTIFS = 3, 6
 """Regions, and motifs, that are drawn of a direction."""
 LOGO_WIDTH = 60
 """Bases of a region that are drawn as letters."""
+FAINT = 0.005
+"""A share of the variance that nobody can see in a bar."""
 MOST_WORDS = 24
 """Columns of the fingerprint."""
 PREFERENCE = "Which composition each prefers: 4-mers, G+C and CpG"
@@ -80,11 +84,12 @@ def draw_shares(result: Explanation) -> Figure:
     members = {level: result.decomposition.tracks_of(result.factor, level) for level in rows}
     shares = {row["track"]: [row[f"share_{name}"] for name in names] for row in result.tracks}
     ids = np.array([track.id for track in result.run.tracks])
+    of_levels = np.array([np.mean([shares[name] for name in ids[members[level]]], 0) for level in rows])
+    names, of_levels = faint_together(names, of_levels, ["shared", *result.run.model.factors, RESIDUAL])
     # As high as the legend needs: a factor a line, and products of factors.
     height = max(1.5 + 0.36 * len(rows), 0.9 + 0.21 * len(names))
     figure, axes = plt.subplots(figsize=(8.4, height), layout="constrained")
-    for place, level in enumerate(rows):
-        values = np.mean([shares[name] for name in ids[members[level]]], 0)
+    for place, values in enumerate(of_levels):
         left, right = 0.0, 0.0
         for number, value in enumerate(values):
             start = left if value >= 0 else right
@@ -110,6 +115,16 @@ def draw_shares(result: Explanation) -> Figure:
     figure.legend(handles, [plain(n) for n in names], loc="outside right center", frameon=False)
     axes.set_title("What the logits are made of, mean over the tracks of each level", loc="left")
     return figure
+
+
+def faint_together(names: Sequence[str], shares: Doubles, kept: Collection[str]) -> tuple[list[str], Doubles]:
+    """Return names and their shares (levels, names) with those that nobody could see, of at most FAINT in every level, summed
+    to one; names that are `kept` stay."""
+    faint = np.array([name not in kept for name in names]) & (np.abs(shares).max(0, initial=0) <= FAINT)
+    if faint.sum() < 2:
+        return list(names), shares
+    shown = [name for name, hidden in zip(names, faint) if not hidden]
+    return [*shown, "other products"], np.column_stack([shares[:, ~faint], shares[:, faint].sum(1)])
 
 
 def draw_level_directions(result: Explanation) -> Figure:
