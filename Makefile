@@ -9,9 +9,9 @@ TORCH_FLAGS ?=
 DEMO    ?= demo
 BIN     := $(VENV)/bin
 # Whole files to each worker, in the order of tests/conftest.py: what a file sets up is set up once. One worker more than two
-# cores, because tests wait for processes that they start.
+# cores, because tests wait for processes that they start. A worker that dies ends the run: xdist may wait for ever for another.
 WORKERS ?= 3
-PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test test-isa lint soak bench bench-gpu bench-truth bench-truth-full clean install
@@ -69,7 +69,7 @@ docs: install
 # at which something reaches the disk and at random times, a full disk for every command, twenty times the fuzzing, every shape of a
 # project with its pictures drawn in full.
 soak: install
-	MFD_SOAK=1 $(BIN)/python -m pytest -n 2 tests/whole tests/engine/test_on_ray.py tests/training/test_force.py
+	MFD_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=0 -n 2 tests/whole tests/engine/test_on_ray.py tests/training/test_force.py
 
 # Speed on this machine, side by side with plain implementations, in a few minutes; bench-gpu runs the model's rows on a CUDA
 # device. Quality on real yeast data: examples/bench_yeast.py.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import sys
@@ -45,6 +46,10 @@ LONG_ROOMS = ("whole", "training", "engine", "cli", "view", "evaluation", "expla
 so that what a file sets up is set up once, and no worker is left with a long file at the end."""
 
 
+LAST_MINUTES = 300
+"""Seconds that the end may take when all tests have been run."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of the files and rooms that take longest come first; those marked gpu are skipped without a CUDA device."""
     rank = {name: number for number, name in enumerate((*LONG_FILES, *LONG_ROOMS))}
@@ -52,6 +57,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Whatever keeps a process of the tests from ending is told, with the stacks of its threads, and ended."""
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    if capture is not None:
+        capture.suspend_global_capture()
+    faulthandler.dump_traceback_later(LAST_MINUTES, exit=True, file=sys.__stderr__)
+
+
+def pytest_unconfigure() -> None:
+    """Nothing keeps it."""
+    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture

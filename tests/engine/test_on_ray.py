@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from kit import harm
+from kit import ray_driver
 from kit.harm import SOAK, in_process, snapshot, trained_project
 from kit.places import TESTS
 from kit.toy_job import Squares, pieces
-from mfd_cli.base.errors import ConfigError, RunError
+from mfd_cli.base.errors import ConfigError
 from mfd_cli.engine import on_ray
 from mfd_cli.engine.jobs import Workplace, at_work
 from mfd_cli.engine.on_ray import ray_actors
@@ -31,6 +33,14 @@ LINES = {
     "predict": ["predict", "-r", "all", "-o", "predictions", *CPU],
     "score-variants": ["score-variants", "input.vcf", *CPU],
 }
+LIMIT = 600
+"""Seconds that work on the cluster may take: on busy cores a minute to start, and another to see that a machine is gone."""
+
+
+def on_cluster(cluster: Any, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run kit/ray_driver.py in a folder to its end, or for LIMIT seconds."""
+    driver = [sys.executable, ray_driver.__file__, cluster.address]
+    return subprocess.run([*driver, *words], cwd=folder, capture_output=True, text=True, timeout=LIMIT)
 
 
 @pytest.fixture(scope="module")
@@ -54,22 +64,19 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_parts_of_a_cluster_are_those_of_this_process(cluster: Any, tmp_path: Path) -> None:
-    job = Squares()
-    with at_work(job, job.here, tmp_path / "out", Workplace(start=ray_actors(cluster.address, 2, False))) as work:
-        made = [columns["power"].tolist() for _, columns in work.parts_of((piece, piece) for piece in pieces())]
-    assert made == [[number**2 for number in piece.what] for piece in pieces()]
-    job = Squares(worker="error")
-    with pytest.raises(RunError, match="thirteen"):
-        with at_work(job, job.here, tmp_path / "out", Workplace(start=ray_actors(cluster.address, 2, False))) as work:
-            list(work.parts_of((piece, piece) for piece in pieces()))
+    made = on_cluster(cluster, tmp_path, "squares")
+    expected = [" ".join(str(number**2) for number in piece.what) for piece in pieces()]
+    assert made.stdout.splitlines() == expected, made.stderr
+    failed = on_cluster(cluster, tmp_path, "squares", "error")
+    assert failed.returncode == 1 and "RunError: thirteen" in failed.stderr
 
 
 @pytest.mark.parametrize("name", list(LINES) if SOAK else ["score-variants"])
 def test_a_node_that_is_killed_changes_no_byte(
     name: str, cluster: Any, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "PREDICTED_AT_ONCE", 8)
-    monkeypatch.setattr(records, "CHUNK", 1)
+    monkeypatch.setattr(predict, "PREDICTED_AT_ONCE", ray_driver.PREDICTED_AT_ONCE)  # sums of as many at once, as there
+    monkeypatch.setattr(records, "CHUNK", ray_driver.CHUNK)
     alone, elsewhere = (Path(shutil.copytree(template, tmp_path / where)) for where in ("alone", "elsewhere"))
     assert in_process(LINES[name], alone).code == 0
     doomed = cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
@@ -82,12 +89,11 @@ def test_a_node_that_is_killed_changes_no_byte(
         killed.append(len(list(parts.glob("*.part"))))
         cluster.remove_node(doomed, allow_graceful=False)
 
-    monkeypatch.setattr(harm, "LIMIT", 240)  # on busy cores Ray takes a minute to see that a machine is gone
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    done = in_process([*LINES[name], "--engine", "ray", "--address", cluster.address, "--workers", "3"], elsewhere)
+    done = on_cluster(cluster, elsewhere, "mfd", *LINES[name])
     thread.join(30)
-    assert done.code == 0, done.told
+    assert done.returncode == 0, done.stderr
     assert killed and snapshot(elsewhere) == snapshot(alone)
 
 
