@@ -26,7 +26,7 @@ from mfd_cli.cli.app import COMMANDS, app
 from mfd_cli.cli.help import EXAMPLES
 from mfd_cli.core.metadata import ENCODERS
 from mfd_cli.core.penalties import PENALTIES
-from mfd_cli.settings.config import PRESETS
+from mfd_cli.settings.network import PRESETS
 from mfd_cli.settings.reference import sections, settings_of
 
 VERBS = {

@@ -43,6 +43,7 @@ ROOMS: dict[str, set[str]] = {
     "predictions": TRAINED,
     "training": TRAINED | {"evaluation"},
     "view": TRAINED | {"predictions"},
+    "contig": {"base", "settings", "formats", "report", "core", "engine"},
 }
 ROOMS["cli"] = set(ROOMS)
 """Which rooms each room may import from, besides itself."""

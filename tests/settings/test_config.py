@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfd_cli.base.errors import ConfigError
-from mfd_cli.settings.config import ModelConfig, resolve_model
+from mfd_cli.settings.network import ModelConfig, resolve_model
 from mfd_cli.settings.parse import parse_config
 from mfd_cli.settings.project import load_project
 

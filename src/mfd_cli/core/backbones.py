@@ -21,7 +21,7 @@ from mfd_cli.base.errors import ConfigError
 from mfd_cli.core.motif_filters import KERNEL, REACH, best_matches
 from mfd_cli.core.trunks import TRUNKS, TrunkBackbone
 from mfd_cli.genome.grid import BIN
-from mfd_cli.settings.config import ResolvedModel
+from mfd_cli.settings.network import ResolvedModel
 
 TENSOR_CORE = 8
 """Channels come in multiples of this on a CUDA device: 431 or 483 of them keep tensor cores from their work."""

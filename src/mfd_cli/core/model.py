@@ -18,7 +18,8 @@ from mfd_cli.core.mixed_head import AVERAGED, MixedHead
 from mfd_cli.core.onehot import kmers, one_hot
 from mfd_cli.core.terms import term_kernel, terms_of
 from mfd_cli.genome.grid import BIN
-from mfd_cli.settings.config import FactorConfig, ResolvedModel
+from mfd_cli.settings.config import FactorConfig
+from mfd_cli.settings.network import ResolvedModel
 
 
 class ModelOutput(NamedTuple):

@@ -26,8 +26,9 @@ from mfd_cli.formats.fasta import read_fasta
 from mfd_cli.formats.metadata_table import Table
 from mfd_cli.formats.tables import write_tsv
 from mfd_cli.genome.grid import BinGrid
-from mfd_cli.settings.config import FactorConfig, ModelConfig, resolve_model
+from mfd_cli.settings.config import FactorConfig
 from mfd_cli.settings.names import BIOLOGICAL, TECHNICAL, wrong_factor_name
+from mfd_cli.settings.network import ModelConfig, resolve_model
 from mfd_cli.settings.project import load_project
 
 KNOWN: dict[str, tuple[str, str, str, tuple[str, ...]]] = {

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from mfd_cli.base.stored_json import Natural, Sha256, Stored
 from mfd_cli.experiments.track import StoredTracks
-from mfd_cli.settings.config import ResolvedModel
+from mfd_cli.settings.network import ResolvedModel
 
 Positive = Annotated[float, Field(gt=0)]
 

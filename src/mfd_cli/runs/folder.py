@@ -33,7 +33,8 @@ from mfd_cli.engine.store import check_tensors, load_tensors, save_tensors
 from mfd_cli.experiments.strands import strand_partners
 from mfd_cli.experiments.track import Track, in_kinds, tracks_of
 from mfd_cli.runs.description import Description, State
-from mfd_cli.settings.config import Config, ResolvedModel
+from mfd_cli.settings.config import Config
+from mfd_cli.settings.network import ResolvedModel
 from mfd_cli.settings.parse import parse_config
 
 FORMAT, VERSION = "mfd-run", 2

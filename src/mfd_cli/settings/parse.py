@@ -6,12 +6,16 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from mfd_cli.base.errors import ConfigError, nearest
 from mfd_cli.settings.config import Config, PenaltyName
+from mfd_cli.settings.node import Node
+
+Root = TypeVar("Root", bound=Node)
+"""The class of a whole file of settings."""
 
 
 def parse_config(
@@ -20,15 +24,27 @@ def parse_config(
     lines: Sequence[str] = (),
     options: Mapping[str, str] | None = None,
 ) -> Config:
-    """Return the configuration that plain values make: those of mfd.toml, or as stored in a manifest or a model.
+    """Return the configuration that plain values make: those of mfd.toml, or as stored in a manifest or a model; see
+    `parse_settings`."""
+    return parse_settings(Config, tree, path, lines, options)
+
+
+def parse_settings(
+    root: type[Root],
+    tree: Mapping[str, Any],
+    path: Path = Path("configuration"),
+    lines: Sequence[str] = (),
+    options: Mapping[str, str] | None = None,
+) -> Root:
+    """Return the tree of settings, of the class `root`, that plain values make.
 
     `path` and `lines` are the file they come from and its lines, which an error names; `options` are those values that were
     set on the command line, see `option_of`. Raises ConfigError.
     """
     try:
-        return Config.model_validate(dict(tree))
+        return root.model_validate(dict(tree))
     except ValidationError as error:
-        keys, message, missing = _fault(error, tree)
+        keys, message, missing = _fault(error, tree, root)
         present = keys[:-1] if missing else keys
         option = option_of(present, options or {})
         if option is not None:
@@ -59,23 +75,23 @@ _PLAINER = {
 """What pydantic says, by type, in the words of TOML."""
 
 
-def _fault(error: ValidationError, tree: Mapping[str, Any]) -> tuple[list[str], str, bool]:
+def _fault(error: ValidationError, tree: Mapping[str, Any], root: type[Node]) -> tuple[list[str], str, bool]:
     """Return the keys that an error is about, what is wrong with them in words, and whether the last of them is missing."""
     faults = [(_keys_of(each, tree), each) for each in error.errors()]
     # A misspelt key also leaves the right one missing: the misspelling is what the user can see.
     keys, first = next((pair for pair in faults if pair[1]["type"] == "extra_forbidden"), faults[0])
     kind, dotted, missing = first["type"], ".".join(keys)[:120], first["type"] == "missing"
     if kind == "extra_forbidden":
-        return keys, f"unknown key {dotted}{nearest(keys[-1], _known_keys(keys[:-1]))}", missing
+        return keys, f"unknown key {dotted}{nearest(keys[-1], _known_keys(root, keys[:-1]))}", missing
     if kind == "literal_error" and first["loc"][-1] == "[key]":
         return keys, f"unknown key {dotted}{nearest(keys[-1], get_args(PenaltyName))}", missing
     alternatives = [_PLAINER.get(e["type"], e["msg"].removeprefix("Value error, ")) for own, e in faults if own == keys]
     others = [alternative.removeprefix("Input should ") for alternative in alternatives[1:]]
     message = " or ".join(dict.fromkeys([alternatives[0], *others]))
-    if not keys:  # found by Config's own check, whose message begins with the key
+    if not keys:  # found by the root's own check, whose message begins with the key
         return message.split(" ")[0].rstrip(":").split("."), message, missing
     value = first.get("input")
-    shown = "" if isinstance(value, (dict, Config)) else f" ({json.dumps(value, default=str)[:80]})"
+    shown = "" if isinstance(value, (dict, Node)) else f" ({json.dumps(value, default=str)[:80]})"
     return keys, f"{dotted}: {message}{shown}", missing
 
 
@@ -91,9 +107,9 @@ def _keys_of(error: Any, tree: Any) -> list[str]:
     return [*keys, str(error["loc"][-1])] if error["type"] == "missing" else keys
 
 
-def _known_keys(parents: Sequence[str]) -> list[str]:
+def _known_keys(root: type[Node], parents: Sequence[str]) -> list[str]:
     """Return the keys that may stand under a dotted name."""
-    node: type[BaseModel] = Config
+    node: type[BaseModel] = root
     for index, parent in enumerate(parents):
         field = node.model_fields.get(parent)
         if field is None:

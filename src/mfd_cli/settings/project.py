@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from mfd_cli.base.fetched import fetched
 from mfd_cli.base.files import check_input
 from mfd_cli.base.notebook import one_line
 from mfd_cli.base.urls import is_url, written
-from mfd_cli.settings.config import Config, Node
+from mfd_cli.settings.config import Config
+from mfd_cli.settings.node import Node
 from mfd_cli.settings.parse import option_of, parse_config
 
 _LARGEST = 1 << 20
@@ -86,14 +88,40 @@ def load_project(
     `flags` maps dotted names to values; those that are None are ignored. Paths given as flags are relative to the
     current folder, those in the file to the file. Raises ConfigError with the file, the line and the nearest key.
     """
-    path = Path(file or "mfd.toml")
+    read = read_settings(file, "mfd.toml", overrides, flags, hint="mfd init writes one")
+    config = parse_config(read.tree, read.path, read.lines, read.options)
+    return Project(config=config, folder=read.path.parent, file=read.file, options=read.options)
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """What a file of settings and the command line say: the tree of plain values, where it lies and its lines, and what the
+    command line set, by dotted key, as it was written there (empty for a flag of its own)."""
+
+    tree: dict[str, Any]
+    path: Path
+    lines: list[str]
+    options: dict[str, str]
+
+    @property
+    def file(self) -> Path | None:
+        """The file, where there is one."""
+        return self.path if self.path.is_file() else None
+
+
+def read_settings(
+    file: str | Path | None, default: str, overrides: Sequence[str], flags: Mapping[str, Any] | None, hint: str
+) -> ReadSettings:
+    """Read a file of settings (default: `default` in the current folder, if it is there), then apply what the command line
+    sets, see `load_project`. `hint` says what makes such a file. ConfigError with the file and the line."""
+    path = Path(file or default)
     tree: dict[str, Any] = {}
     lines: list[str] = []
     if os.path.lexists(path):
         text = _read_text(path)
         tree, lines = _read_toml(text, path), text.split("\n")
     elif file is not None:
-        raise ConfigError("no such configuration file", path=path, hint="mfd init writes one")
+        raise ConfigError("no such configuration file", path=path, hint=hint)
     settings = [_key_and_value(override) for override in overrides]
     _make_way(tree, [key for key, _ in settings])
     for key, value in settings:
@@ -103,8 +131,7 @@ def load_project(
         if value is not None:
             _put(tree, key, _as_text(value) if isinstance(value, Path) else value)
             options[key] = ""
-    config = parse_config(tree, path, lines, options)
-    return Project(config=config, folder=path.parent, file=path if path.is_file() else None, options=options)
+    return ReadSettings(tree, path, lines, options)
 
 
 def _as_text(path: Path) -> str:

@@ -1,0 +1,227 @@
+"""The typed configuration tree of `contig.toml`. Every node is frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from mfd_cli.settings.node import MOST, Count, Node, Text
+from mfd_cli.settings.parse import parse_settings
+from mfd_cli.settings.project import read_settings
+
+FILE = "contig.toml"
+
+
+class DataSection(Node):
+    """Where things are."""
+
+    images: Text = Field(
+        "images.tsv", description="image manifest: a table with the columns person, path and eye, tab-separated"
+    )
+    genotypes: Text | None = Field(
+        None, description="PLINK .bed, with its .bim and .fam beside it", examples=["genotypes.bed"]
+    )
+    covariates: Text | None = Field(
+        None, description="table with a row per person and numeric columns", examples=["covariates.tsv"]
+    )
+    assembly: Text | None = Field(None, description="genome assembly of the genotypes", examples=["GRCh38"])
+    cohort: Text = Field("cohort", description="cohort folder that prepare writes")
+    run: Text = Field("contig-run", description="run folder that train writes")
+
+
+class PersonsSection(Node):
+    """Who is who."""
+
+    id: Literal["iid", "fid_iid"] = Field("iid", description="which ids of the genotype files name a person")
+    families: Text | None = Field(
+        None,
+        description="table with the columns person and family: relatives, whom no split divides",
+        examples=["f.tsv"],
+    )
+    missing: tuple[str, ...] = Field(("", ".", "NA", "NaN", "nan"), description="what means missing in tables")
+
+
+class ImagesSection(Node):
+    """How pictures are read."""
+
+    size: int = Field(64, ge=16, le=128, multiple_of=16, description="side of the stored picture, px")
+    crop: Literal["circle", "square", "none"] = Field(
+        "circle", description="circle: the field of view, where one is seen; square: the centre; none: stretched"
+    )
+    eyes: Literal["both", "left", "right"] = Field("both", description="which eyes are used")
+    mirror: Literal["right", "left", "none"] = Field(
+        "right", description="eyes of this side are flipped, so that all look the same way"
+    )
+    most: Annotated[int, Field(ge=1, le=1000)] = Field(
+        4, description="images kept per person and eye: the sharpest, then by name"
+    )
+    on_fault: Literal["skip", "error"] = Field(
+        "skip", description="of pictures that cannot be read: skip lists them, up to 5 % of all"
+    )
+
+
+class ModalitySection(Node):
+    """One kind of genetic data, and what reads it."""
+
+    kind: Literal["snps"] = Field(description="snps: dosages of the variants of a genotype file")
+    file: Text | None = Field(None, description="default: data.genotypes", examples=["genotypes.bed"])
+    encoder: Literal["none", "linear", "h1", "h12"] = Field(
+        "linear", description="linear: dropout and one layer; none, h1, h12: so many hidden layers and a head"
+    )
+    hidden: Annotated[int, Field(ge=1, le=16384)] = Field(256, description="width of the hidden layers")
+    dropout: float = Field(0.5, ge=0, le=0.95, description="share of the inputs that a step goes without")
+    decay: float = Field(3.0, ge=0, description="weight decay of the encoder and its head")
+    weight: float = Field(1.0, ge=0, description="weight beside other modalities")
+    maf: float = Field(0.01, ge=0, le=0.5, description="least frequency of the rarer allele in training persons")
+    max_missing: float = Field(0.1, ge=0, le=1, description="largest share of missing calls in training persons")
+    every: Count = Field(1, description="keep each n-th of the variants that are left")
+
+
+class SplitSection(Node):
+    """Which persons are kept for validation and test: whole families."""
+
+    fractions: tuple[float, float, float] = Field(
+        (0.7, 0.1, 0.2), description="shares of persons for training, validation and test"
+    )
+    column: Text | None = Field(
+        None, description="column of the manifest that says train, validation or test instead", examples=["split"]
+    )
+    seed: int = Field(1, ge=0, le=MOST, description="of the draw of families")
+
+    @model_validator(mode="after")
+    def _check(self) -> SplitSection:
+        if min(self.fractions) <= 0 or abs(sum(self.fractions) - 1) > 1e-6:
+            raise ValueError(f"split.fractions is {list(self.fractions)}: three positive numbers that add up to 1")
+        return self
+
+
+class NetworkSection(Node):
+    """The image network and its heads."""
+
+    image: Literal["small"] = Field("small", description="small: four convolutions of stride 2")
+    width: Annotated[int, Field(ge=4, le=1024)] = Field(32, description="channels of the first convolution")
+    features: Annotated[int, Field(ge=8, le=4096)] = Field(128, description="size of an image's feature")
+    head: Annotated[int, Field(ge=8, le=4096)] = Field(128, description="hidden width of the image heads")
+    projection: Annotated[int, Field(ge=2, le=1024)] = Field(64, description="size of what is compared")
+
+
+class ContrastSection(Node):
+    """What is minimised: own and other persons told apart, in both directions."""
+
+    alpha: float = Field(0.75, ge=0, le=1, description="share of the loss that seeks genetic data for an image")
+    temperature: float = Field(1.0, gt=0, description="at the start; 0.1, not learnt, is the published one")
+    learn_temperature: bool = Field(True, description="learn one temperature per modality")
+    least_temperature: float = Field(0.01, gt=0, description="a learnt one does not fall below")
+
+
+class AugmentSection(Node):
+    """How a training picture is changed, anew each time."""
+
+    rotate: float = Field(15.0, ge=0, le=180, description="largest rotation, degrees")
+    shift: float = Field(0.06, ge=0, le=0.5, description="largest shift, share of the side")
+    scale: float = Field(0.1, ge=0, le=0.5, description="largest change of size")
+    brightness: float = Field(0.2, ge=0, le=1, description="sd of the change of brightness")
+    contrast: float = Field(0.2, ge=0, le=1, description="sd of the change of contrast")
+    colour: float = Field(0.2, ge=0, le=1, description="sd of the gain of each colour")
+
+
+class TrainSection(Node):
+    """How it is minimised."""
+
+    epochs: Count = Field(12, description="how often every training person is used")
+    batch_size: Annotated[int, Field(ge=4, le=65536)] = Field(256, description="persons in a step")
+    lr: float = Field(4e-3, gt=0, description="peak learning rate (AdamW, one cycle)")
+    weight_decay: float = Field(0.05, ge=0, description="of the image network and its heads")
+    patience: Count = Field(5, description="validations without improvement before training stops")
+    validation_persons: Annotated[int, Field(ge=2)] = Field(4000, description="at most so many are validated on")
+    seed: int = Field(1, ge=0, lt=1 << 63, description="of everything that is random")
+    max_minutes: float | None = Field(None, gt=0, description="stop after this many minutes", examples=[60])
+    augment: AugmentSection = AugmentSection()
+
+
+class GwasSection(Node):
+    """Associations of variants with what an image network sees."""
+
+    pcs: Annotated[int, Field(ge=1, le=100)] = Field(10, description="principal components of the features, at most")
+    covariates: tuple[Text, ...] = Field(
+        ("sex", "age"), description="columns of the covariates; text ones become 0/1 columns"
+    )
+    genetic_pcs: Annotated[int, Field(ge=0, le=40)] = Field(
+        15, description="principal components of the genotypes as covariates; 0 where the covariates hold them"
+    )
+    maf: float = Field(0.01, ge=0, le=0.5, description="least frequency of the rarer allele among those tested")
+    max_missing: float = Field(0.1, ge=0, le=1, description="largest share of missing calls among those tested")
+    least_persons: Annotated[int, Field(ge=10)] = Field(200, description="fewer are refused")
+    p1: float = Field(5e-8, gt=0, le=1, description="P of a locus")
+    p2: float = Field(1e-7, gt=0, le=1, description="P of its other members")
+    r2: float = Field(0.1, ge=0, le=1, description="correlation, squared, that makes members of a locus")
+    kb: float = Field(150, ge=1, le=1e5, description="how far they may lie from its strongest variant, kb")
+    memory: Annotated[int, Field(ge=1, le=65536)] = Field(64, description="MiB of genotypes in a block")
+    ancestry: tuple[Text, ...] = Field(("NR",), description="of the persons, for GWAS-SSF")
+    technology: tuple[Text, ...] = Field(("NR",), description="of the genotyping, for GWAS-SSF")
+
+    @model_validator(mode="after")
+    def _check(self) -> GwasSection:
+        if self.p2 < self.p1:
+            raise ValueError(f"gwas.p2 is {self.p2:g}, below gwas.p1 ({self.p1:g})")
+        return self
+
+
+class ExplainSection(Node):
+    """Integrated gradients."""
+
+    steps: Annotated[int, Field(ge=8, le=4096)] = Field(64, description="points of the path, at first")
+    most_steps: Annotated[int, Field(ge=8, le=4096)] = Field(1024, description="points of the path, at most")
+    tolerance: float = Field(0.01, gt=0, lt=1, description="share by which a sum may miss what it adds up to")
+    reference: Annotated[int, Field(ge=16, le=100000)] = Field(
+        1000, description="other persons' images that an alignment is compared with"
+    )
+
+
+class ContigConfig(Node):
+    """The whole of contig.toml."""
+
+    data: DataSection = DataSection()
+    persons: PersonsSection = PersonsSection()
+    images: ImagesSection = ImagesSection()
+    modalities: dict[str, ModalitySection] = Field(default_factory=dict)
+    split: SplitSection = SplitSection()
+    model: NetworkSection = NetworkSection()
+    objective: ContrastSection = ContrastSection()
+    train: TrainSection = TrainSection()
+    gwas: GwasSection = GwasSection()
+    explain: ExplainSection = ExplainSection()
+
+
+class ContigProject(Node):
+    """A configuration and the folder that its paths are relative to."""
+
+    config: ContigConfig
+    folder: Path
+    file: Path | None = None
+    options: dict[str, str] = Field(default_factory=dict)
+
+    def path(self, value: str) -> Path:
+        """Return a path of the configuration as seen from the current folder."""
+        return self.folder / value
+
+    @property
+    def cohort(self) -> Path:
+        """The cohort folder, as seen from the current folder."""
+        return self.path(self.config.data.cohort)
+
+    @property
+    def run(self) -> Path:
+        """The run folder, as seen from the current folder."""
+        return self.path(self.config.data.run)
+
+
+def load_contig(
+    file: str | Path | None = None, overrides: tuple[str, ...] | list[str] = (), flags: dict[str, Any] | None = None
+) -> ContigProject:
+    """Read `contig.toml` (default: the one in the current folder), then what the command line sets, as `load_project` does."""
+    read = read_settings(file, FILE, overrides, flags, hint="mfd contig simulate writes a project")
+    config = parse_settings(ContigConfig, read.tree, read.path, read.lines, read.options)
+    return ContigProject(config=config, folder=read.path.parent, file=read.file, options=read.options)

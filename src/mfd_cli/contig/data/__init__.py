@@ -1,0 +1,1 @@
+"""Files to arrays and back: pictures, genotypes, tables, and the cohort folder. Nothing here knows torch."""
