@@ -22,11 +22,11 @@ import torch
 from kit import harm, tiny, warm
 from kit.places import TESTS
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.engine.loop import Interrupted
 from mfd_cli.engine.processes import Processes, launch
 from mfd_cli.runs.folder import load_last, load_run
 from mfd_cli.settings.project import load_project
 from mfd_cli.training import train as training
-from mfd_cli.training.resume import Interrupted
 
 
 def train(folder: Path, run: str, processes: int, *words: str) -> int:

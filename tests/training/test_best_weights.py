@@ -11,7 +11,8 @@ import torch
 
 from kit import tiny
 from kit.harm import in_process
-from mfd_cli.runs.folder import LAST, STATE, load_last, save_last
+from mfd_cli.engine.checkpoint import LAST, STATE, save_last
+from mfd_cli.runs.folder import load_last
 from mfd_cli.training.train import train
 from mfd_cli.training.validate import SELECTION, Predictions, figures
 

@@ -24,11 +24,11 @@ from mfd_cli.core.predictor import head_of
 from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset, open_dataset
+from mfd_cli.engine.loop import Interrupted
 from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.folder import Run, load_run, save_run
 from mfd_cli.settings.names import RESIDUAL
 from mfd_cli.training import train as training
-from mfd_cli.training.resume import Interrupted
 
 SUBSPACES = ("disjoint", "joint")
 

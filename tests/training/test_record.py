@@ -15,14 +15,14 @@ import pytest
 from kit import tiny
 from kit.harm import in_process
 from mfd_cli.base.errors import RunError
+from mfd_cli.engine.curve import read_curve
+from mfd_cli.engine.loop import Interrupted
 from mfd_cli.evaluation import curves_picture
 from mfd_cli.evaluation.curves_picture import PANELS, draw_curves, write_curves
 from mfd_cli.report.style import plt
-from mfd_cli.runs.curve import read_curve
 from mfd_cli.training import record
 from mfd_cli.training import train as training
 from mfd_cli.training.record import BOARD, CURVES
-from mfd_cli.training.resume import Interrupted
 
 OFTEN = {"epochs": 1, "batch_size": 32, "windows_per_validation": 96}
 BOARDED = {**OFTEN, "tensorboard": True}

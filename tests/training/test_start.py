@@ -15,9 +15,9 @@ from torch import Tensor
 
 from kit import tiny
 from kit.harm import Outcome, in_process, in_subprocess
+from mfd_cli.engine.loop import Interrupted
 from mfd_cli.runs.folder import load_last, load_run
 from mfd_cli.training import train as training
-from mfd_cli.training.resume import Interrupted
 
 CPU = ["--gpus", "0", "--threads", "1"]
 NO_SHAPE = '[factors.target]\ncolumn = "Target"\ngroup = "biological"\n\n[train]\nepochs = 1\nbatch_size = 32\n'

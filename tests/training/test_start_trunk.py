@@ -16,12 +16,12 @@ from kit import tiny, trunks
 from kit.harm import Outcome, in_process
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.trunks import TrunkBackbone
+from mfd_cli.engine.loop import Interrupted
 from mfd_cli.genome.alleles import Variant
 from mfd_cli.genome.grid import BIN
 from mfd_cli.runs.folder import load_run
 from mfd_cli.settings.project import Project, load_project
 from mfd_cli.training import train as training
-from mfd_cli.training.resume import Interrupted
 from mfd_cli.variants.changes import LatentChanges
 
 pytest.importorskip("enformer_pytorch", reason="the extra enformer is not installed")

@@ -18,12 +18,12 @@ from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.unseen import fill_held_out
 from mfd_cli.dataset.bins import pack_bits, unpack_bits
 from mfd_cli.dataset.folder import Dataset, open_dataset
+from mfd_cli.engine.loop import Interrupted
 from mfd_cli.runs.batches import GenomeOnDevice, LabelledBins
 from mfd_cli.runs.draws import Tiling
 from mfd_cli.runs.folder import Run, load_last, load_run
 from mfd_cli.training import step as steps
 from mfd_cli.training import train as training
-from mfd_cli.training.resume import Interrupted
 from mfd_cli.training.setup import Trainer, build, parameter_groups, start_bias
 from mfd_cli.training.validate import figures, predict_bins
 

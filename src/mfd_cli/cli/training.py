@@ -81,7 +81,7 @@ def train_command(
 
     With --json: an object for the run, with --seeds a list of them."""
     from mfd_cli.cli.console import Display, note, warn
-    from mfd_cli.runs.folder import METRICS
+    from mfd_cli.engine.checkpoint import METRICS
     from mfd_cli.training.length import gain_line
     from mfd_cli.training.train import plan_training, train
     from mfd_cli.training.validate import SELECTION
@@ -195,7 +195,7 @@ def add_tracks_command(
 
 def _seeded(project: Project, seeds: str | None, several: bool, overrides: list[str]) -> list[Project]:
     """The project, or one per seed with its run in RUN/seed-N."""
-    from mfd_cli.runs.folder import DESCRIPTION
+    from mfd_cli.engine.checkpoint import DESCRIPTION
     from mfd_cli.settings.project import load_project
 
     if seeds is None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from mfd_cli.base.arrays import Bytes, Floats
 from mfd_cli.core.model import MfdModel, in_evaluation
 from mfd_cli.core.onehot import one_hot, other_strand
+from mfd_cli.core.path_gradients import mean_along_path
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.genome.sequence import UNKNOWN
 
@@ -64,11 +65,7 @@ def _gradient(model: MfdModel, codes: Tensor, direction: Tensor, subspace: slice
     if method == "input-x-gradient":
         return _gradient_at(model, bases, direction, subspace)
     start = torch.full_like(bases, 0.25) * bases.sum(1, keepdim=True)  # an unknown base stays unknown on the path
-    total = torch.zeros_like(bases)
-    for step in range(steps):
-        at = (step + 0.5) / steps  # the midpoint rule
-        total += _gradient_at(model, start + at * (bases - start), direction, subspace)
-    return total / steps
+    return mean_along_path(lambda at: _gradient_at(model, at, direction, subspace), start, bases, steps)
 
 
 def _gradient_at(model: MfdModel, bases: Tensor, direction: Tensor, subspace: slice) -> Tensor:

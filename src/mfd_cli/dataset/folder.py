@@ -34,6 +34,7 @@ from mfd_cli.dataset.bins import NO_DATA, Bins
 from mfd_cli.dataset.manifest import AGAIN, SPLITS, read_manifest
 from mfd_cli.dataset.states import STATES, Runs
 from mfd_cli.experiments.track import StoredTracks, Track, in_kinds, tracks_of
+from mfd_cli.formats.arrow_files import bytes_of, fixed_binary, fixed_floats, read_arrow, write_arrow
 from mfd_cli.genome.grid import BIN, BinGrid
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.settings.project import Project
@@ -174,7 +175,7 @@ def write_genome(path: Path, genome: Genome) -> None:
 
 def read_genome(path: Path) -> Genome:
     """Return the genome of a dataset, memory-mapped. DatasetError where the file is none."""
-    table = _read_arrow(path, {"name": pa.string(), "length": pa.int64(), "sequence": pa.large_binary()})
+    table = _read(path, {"name": pa.string(), "length": pa.int64(), "sequence": pa.large_binary()})
     names = table["name"].to_pylist()
     sequences = {
         name: np.frombuffer(sequence.as_buffer(), np.uint8) for name, sequence in zip(names, table["sequence"])
@@ -197,7 +198,7 @@ def write_tracks(path: Path, tracks: Sequence[Track]) -> None:
     }
     for column in dict.fromkeys(key for track in tracks for key in track.metadata):
         columns[f"metadata.{column}"] = pa.array([track.metadata.get(column, "") for track in tracks], pa.string())
-    _write_table(path, pa.table(columns))
+    write_arrow(path, pa.table(columns))
 
 
 def _read_tracks(path: Path) -> tuple[Track, ...]:
@@ -208,7 +209,7 @@ def _read_tracks(path: Path) -> tuple[Track, ...]:
         "measured": pa.int64(),
         "mean_signal": pa.float64(),
     }
-    table = _read_arrow(path, {**fixed, "assayed": pa.list_(pa.string())}, may_miss=("assayed",))
+    table = _read(path, {**fixed, "assayed": pa.list_(pa.string())}, may_miss=("assayed",))
     meta = [name for name in table.column_names if name.startswith("metadata.")]
     rows = [
         {**row, "metadata": {name.removeprefix("metadata."): row[name] for name in meta}} for row in table.to_pylist()
@@ -220,7 +221,7 @@ def _read_tracks(path: Path) -> tuple[Track, ...]:
 def write_runs(path: Path, runs: Runs, grid: BinGrid) -> None:
     """Write bins.arrow: one row per run of neighbouring bins."""
     contig, start = grid.positions(runs.first)
-    _write_table(
+    write_arrow(
         path,
         pa.table(
             {
@@ -232,7 +233,7 @@ def write_runs(path: Path, runs: Runs, grid: BinGrid) -> None:
             | (
                 {}
                 if runs.mask is None or runs.masks is None
-                else {"measured": pa.DictionaryArray.from_arrays(pa.array(runs.mask), _fixed_binary(runs.masks))}
+                else {"measured": pa.DictionaryArray.from_arrays(pa.array(runs.mask), fixed_binary(runs.masks))}
             )
         ),
     )
@@ -246,10 +247,10 @@ def _read_runs(path: Path, genome: Genome, peaks: int) -> Runs:
         "end": pa.int64(),
         "state": pa.dictionary(pa.int8(), pa.string()),
     }
-    table, grid = _read_arrow(path, columns), BinGrid(genome.lengths)
+    table, grid = _read(path, columns), BinGrid(genome.lengths)
     masks = "measured" in table.column_names
     if masks:
-        table = _read_arrow(path, {**columns, "measured": pa.dictionary(pa.int32(), pa.binary(-(-peaks // 8)))})
+        table = _read(path, {**columns, "measured": pa.dictionary(pa.int32(), pa.binary(-(-peaks // 8)))})
     if len(table) == 0:
         if grid.total:
             raise DatasetError("has no bins", path=path, hint=AGAIN)
@@ -271,7 +272,7 @@ def _read_runs(path: Path, genome: Genome, peaks: int) -> Runs:
         return Runs(first, cells["state"].indices.to_numpy())
     known = cells["measured"]
     return Runs(
-        first, cells["state"].indices.to_numpy(), known.indices.to_numpy(), _bytes_of(known.dictionary, -(-peaks // 8))
+        first, cells["state"].indices.to_numpy(), known.indices.to_numpy(), bytes_of(known.dictionary, -(-peaks // 8))
     )
 
 
@@ -294,44 +295,15 @@ def write_shard(path: Path, index: Ints, peaks: Bytes, signal: Floats, grid: Bin
     columns: dict[str, pa.Array] = {
         "contig": _contigs(contig, grid),
         "start": pa.array(start, pa.int64()),
-        "peaks": _fixed_binary(peaks),
-        "signal": _fixed_floats(signal),
+        "peaks": fixed_binary(peaks),
+        "signal": fixed_floats(signal),
     }
-    _write_table(path, pa.table(columns))
+    write_arrow(path, pa.table(columns))
 
 
-def _write_table(path: Path, table: pa.Table) -> None:
-    table = table.combine_chunks()
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    sync(path)
-
-
-def _read_arrow(path: Path, columns: Mapping[str, pa.DataType], may_miss: Sequence[str] = ()) -> pa.Table:
-    """A table that has these columns, of these types, without missing values. DatasetError otherwise."""
-    try:
-        with pa.memory_map(str(path)) as source:
-            table = pa.ipc.open_file(source).read_all()
-        table.validate(full=True)  # offsets and indices: what is read without a look at the bounds
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DatasetError("is not an Arrow file, or is damaged", path=path, hint=AGAIN) from error
-    for name, kind in columns.items():
-        if name not in table.column_names or table.schema.field(name).type != kind:
-            raise DatasetError(f"has no column {name!r} of type {kind}", path=path, hint=AGAIN)
-        if name not in may_miss and table[name].null_count:
-            raise DatasetError(f"has missing values in column {name!r}", path=path, hint=AGAIN)
-    return table
-
-
-def _fixed_binary(values: Bytes) -> pa.Array:
-    values = np.ascontiguousarray(values)
-    return pa.Array.from_buffers(pa.binary(values.shape[1]), len(values), [None, pa.py_buffer(values)])
-
-
-def _fixed_floats(values: Floats) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
-    kind = pa.list_(pa.float32(), values.shape[1])
-    return pa.Array.from_buffers(kind, len(values), [None], children=[flat])
+def _read(path: Path, columns: Mapping[str, pa.DataType], may_miss: Sequence[str] = ()) -> pa.Table:
+    """A table with these columns; DatasetError where it has not."""
+    return read_arrow(path, columns, DatasetError, AGAIN, may_miss)
 
 
 def _read_shard(dataset: Dataset, described: Mapping[str, Any], split: Ints) -> tuple[Ints, Bytes, Floats]:
@@ -347,7 +319,7 @@ def _read_shard(dataset: Dataset, described: Mapping[str, Any], split: Ints) -> 
         "peaks": pa.binary(-(-peaks // 8)),
         "signal": pa.list_(pa.float32(), signals),
     }
-    table = _read_arrow(path, columns)
+    table = _read(path, columns)
     if len(table) != described["bins"] or table["start"].num_chunks > 1:
         raise DatasetError(f"has not the {described['bins']:,} bins of manifest.json", path=path, hint=AGAIN)
     if not len(table):
@@ -369,12 +341,4 @@ def _read_shard(dataset: Dataset, described: Mapping[str, Any], split: Ints) -> 
         signal = table["signal"].chunk(0).flatten().to_numpy(zero_copy_only=False).reshape(-1, signals)
     else:
         signal = np.zeros((len(table), 0), np.float32)
-    return place, _bytes_of(table["peaks"].chunk(0), -(-peaks // 8)), signal
-
-
-def _bytes_of(column: pa.Array, width: int) -> Bytes:
-    """A column of fixed-size binary as (rows, width), without copying."""
-    if not len(column) or not width:
-        return np.zeros((len(column), width), np.uint8)
-    raw = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width :]
-    return raw[: len(column) * width].reshape(len(column), width)
+    return place, bytes_of(table["peaks"].chunk(0), -(-peaks // 8)), signal

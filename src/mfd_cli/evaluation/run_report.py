@@ -17,6 +17,8 @@ from typing import Any
 
 from mfd_cli.base.errors import InputError
 from mfd_cli.base.files import check_input, check_output
+from mfd_cli.engine.checkpoint import METRICS
+from mfd_cli.engine.curve import read_curve
 from mfd_cli.evaluation.comparison import COMPARED
 from mfd_cli.evaluation.curves_picture import write_curves
 from mfd_cli.evaluation.evaluation_folder import (
@@ -42,8 +44,7 @@ from mfd_cli.runs.card import (
     title_of,
     training_words,
 )
-from mfd_cli.runs.curve import read_curve
-from mfd_cli.runs.folder import METRICS, Run, load_run, read_description
+from mfd_cli.runs.folder import Run, load_run, read_description
 from mfd_cli.runs.info import describe, facts_of
 from mfd_cli.runs.near_chance import SPLITS, near_chance
 

@@ -1,15 +1,11 @@
-"""The run folder: the one place that knows what a checkpoint looks like. No pickle is ever written or read.
+"""The run folder: the one place that knows what describes a trained model of tracks; engine/checkpoint.py has its files.
 
-run/model.safetensors   best weights
-    model.json          format version, configuration, vocabularies, tracks, digests: all that is needed to use it
-    metrics.jsonl       one line per validation (runs/curve.py); curves.png beside it shows them (training/record.py)
-    last/               everything needed to resume exactly: state.safetensors and state.json
+run/model.json          format version, configuration, vocabularies, tracks, digests: all that is needed to use it
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,17 +15,17 @@ import numpy as np
 from torch import Tensor
 
 from mfd_cli.base.errors import MfdError, RunError
-from mfd_cli.base.files import sha256_of, whole_files
-from mfd_cli.base.locks import orphans
 from mfd_cli.base.notebook import facts_table, one_line
-from mfd_cli.base.stored_json import read_stored, write_stored
+from mfd_cli.base.stored_json import read_stored
 from mfd_cli.base.urls import without_secrets
 from mfd_cli.core.backbones import BACKBONES
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metadata import MetadataEncoder
 from mfd_cli.core.model import MfdModel
 from mfd_cli.core.motif_filters import KERNEL
-from mfd_cli.engine.store import check_tensors, load_tensors, save_tensors
+from mfd_cli.engine import checkpoint
+from mfd_cli.engine.checkpoint import DESCRIPTION, agreeing, finish_publishing, publish_model, runs_of_seeds
+from mfd_cli.engine.store import check_tensors, load_tensors
 from mfd_cli.experiments.strands import strand_partners
 from mfd_cli.experiments.track import Track, in_kinds, tracks_of
 from mfd_cli.runs.description import Description, State
@@ -38,13 +34,8 @@ from mfd_cli.settings.network import ResolvedModel
 from mfd_cli.settings.parse import parse_config
 
 FORMAT, VERSION = "mfd-run", 2
-WEIGHTS, DESCRIPTION, METRICS, LAST = "model.safetensors", "model.json", "metrics.jsonl", "last"
-STATE = "state.json"
-"""In the folder LAST: the description of the state to resume from."""
 SHOWN_OF_DIGEST = 12
 """Letters of a digest that tell models apart for a reader."""
-TURNS = 20
-"""How often a reader looks again for weights that are being replaced, a tenth of a second apart."""
 
 
 @dataclass(frozen=True)
@@ -102,30 +93,27 @@ def save_run(run: Run) -> None:
 
     Both are complete before either gets its name; where a kill comes between the two renames, `finish_publishing` goes on.
     """
-    run.path.mkdir(parents=True, exist_ok=True)
-    with whole_files(run.path / DESCRIPTION, run.path / WEIGHTS) as (description, weights):
-        save_tensors(weights, dict(run.model.state_dict()))
-        stored = {
-            "format": FORMAT,
-            "version": VERSION,
-            "configuration": without_secrets(run.config.model_dump(mode="json")),
-            "model": run.model.settings.model_dump(mode="json"),
-            "metadata": run.model.metadata.to_json(),
-            "tracks": [asdict(track) for track in run.tracks],
-            "trained": run.model.trained.tolist(),
-            **({"added": run.model.added.tolist()} if run.model.added.any() else {}),
-            "signal_scale": run.signal_scale.to_json(),
-            "about": {**run.about, "weights_sha256": sha256_of(weights)},
-        }
-        write_stored(description, stored)
+    stored = {
+        "format": FORMAT,
+        "version": VERSION,
+        "configuration": without_secrets(run.config.model_dump(mode="json")),
+        "model": run.model.settings.model_dump(mode="json"),
+        "metadata": run.model.metadata.to_json(),
+        "tracks": [asdict(track) for track in run.tracks],
+        "trained": run.model.trained.tolist(),
+        **({"added": run.model.added.tolist()} if run.model.added.any() else {}),
+        "signal_scale": run.signal_scale.to_json(),
+        "about": dict(run.about),
+    }
+    publish_model(run.path, dict(run.model.state_dict()), stored)
 
 
 def load_run(path: str | Path) -> Run:
     """Open a run folder; its model is in evaluation mode. RunError where it is missing, damaged or of another version."""
     path = Path(path)
     with contextlib.suppress(OSError):
-        finish_publishing(path)
-    stored, weights = _agreeing(path)
+        finish_publishing(path, read_description)
+    stored, weights = agreeing(path, read_description, _AGAIN)
     tensors = load_tensors(weights, _AGAIN)
     try:
         run = _described(path, stored, sum(tensor.numel() for tensor in tensors.values()))
@@ -135,21 +123,6 @@ def load_run(path: str | Path) -> Run:
     check_tensors(tensors, run.model.state_dict(), weights, _AGAIN)
     run.model.load_state_dict(tensors)
     return run
-
-
-def _agreeing(path: Path) -> tuple[dict[str, Any], Path]:
-    """model.json and the weights that it names. A training that goes on replaces the two one after the other: a reader that
-    comes between waits for the second."""
-    weights = path / WEIGHTS
-    for turn in range(TURNS):
-        stored = read_description(path)
-        if weights.is_file() and sha256_of(weights) == stored["about"]["weights_sha256"]:
-            return stored, weights
-        if not list(path.glob(f".{WEIGHTS}.tmp-*")) or turn == TURNS - 1:
-            break
-        time.sleep(0.1)
-    problem = "is damaged: its sha256 is not the one in model.json" if weights.is_file() else "is missing"
-    raise RunError(problem, path=weights, hint=_AGAIN)
 
 
 def _described(path: Path, stored: Mapping[str, Any], numbers: int) -> Run:
@@ -208,28 +181,9 @@ def check_settings(settings: ResolvedModel, config: Config, numbers: int) -> Non
 _LARGEST_WINDOW = 1 << 20
 
 
-def finish_publishing(path: Path) -> None:
-    """Give new weights their name where their description has its already: a kill came between the two."""
-    if not (path / DESCRIPTION).is_file():
-        return
-    waiting = [
-        folder / WEIGHTS for folder, name, _ in orphans(path) if name == WEIGHTS and (folder / WEIGHTS).is_file()
-    ]
-    wanted = read_description(path)["about"]["weights_sha256"] if waiting else ""
-    for file in waiting:
-        if sha256_of(file) == wanted:
-            file.replace(path / WEIGHTS)
-
-
 def run_folders(path: Path) -> list[Path]:
     """Return the run folders at a path: itself, or those of several seeds (`seed-N`) in it, in the order of the seeds."""
     return [path] if (path / DESCRIPTION).is_file() else runs_of_seeds(path) or [path]
-
-
-def runs_of_seeds(path: Path) -> list[Path]:
-    """Return the run folders of several seeds (`seed-N`) inside a folder, in the order of the seeds."""
-    seeds = [folder for folder in path.glob("seed-*") if (folder / DESCRIPTION).is_file()]
-    return sorted(seeds, key=lambda folder: (len(folder.name), folder.name))
 
 
 def shortest_names(paths: Iterable[Path]) -> dict[str, Path]:
@@ -256,43 +210,9 @@ def read_description(path: Path) -> dict[str, Any]:
     return read_stored(file, Description, RunError, _AGAIN, (FORMAT, VERSION))
 
 
-def save_last(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Write the state to resume from. The description is written last and names the digest of its tensors.
-
-    Tensors carry the step in their file name, so that a kill between the two writes leaves the older pair intact; also at
-    step 0, where the older pair may be the first one of a run that is replaced (`state-00`).
-    """
-    folder = path / LAST
-    file = folder / f"state-{state['step']}.safetensors"
-    if state["step"] == 0 and file.name in _text_of(folder / STATE):
-        file = folder / "state-00.safetensors"
-    save_tensors(file, tensors)
-    write_stored(folder / STATE, {**state, "file": file.name, "sha256": sha256_of(file)})
-    for old in folder.glob("state-*.safetensors"):
-        if old != file:
-            old.unlink()
-
-
-def _text_of(file: Path) -> str:
-    """The text of a file that may be missing or damaged."""
-    try:
-        return file.read_text("utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
 def load_last(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Read what `save_last` wrote: tensors and state.json; None where nothing can be resumed. RunError where it is damaged."""
-    description = path / LAST / STATE
-    if not description.exists():
-        return None
-    state = read_stored(description, State, RunError, START_ANEW)
-    file = path / LAST / state["file"]
-    if not file.is_file():
-        raise RunError("is missing", path=file, hint=START_ANEW)
-    if sha256_of(file) != state["sha256"]:
-        raise RunError("is damaged: its sha256 is not the one in state.json", path=file, hint=START_ANEW)
-    return load_tensors(file, START_ANEW), state
+    """Read the state to go on from: tensors and state.json; None where nothing can be resumed. RunError where it is damaged."""
+    return checkpoint.load_last(path, State, START_ANEW)
 
 
 START_ANEW = "mfd train --force starts anew"

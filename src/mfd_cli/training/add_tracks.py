@@ -37,16 +37,16 @@ from mfd_cli.core.shares import covariance_of
 from mfd_cli.core.stretches import STRETCH
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset, dataset_of
+from mfd_cli.engine.checkpoint import DESCRIPTION, LAST, METRICS, WEIGHTS, remove
 from mfd_cli.experiments.held_out import levels_of_row, same_experiment
 from mfd_cli.experiments.strands import count_tracks, strand_partners
 from mfd_cli.experiments.track import Track
 from mfd_cli.runs.at_work import kept_latents
 from mfd_cli.runs.draws import thinned_in_stretches
-from mfd_cli.runs.folder import DESCRIPTION, LAST, METRICS, WEIGHTS, Run, load_run, save_run
+from mfd_cli.runs.folder import Run, load_run, save_run
 from mfd_cli.settings.project import Project
 from mfd_cli.training.setup import outputs_of, start_bias
 from mfd_cli.training.start import FEW, Names, levels_by_name, shown
-from mfd_cli.training.train import remove
 
 MOST_BINS = 500_000
 """Training bins that rows are fitted on, evenly spaced stretches of them: a row has as many weights as there are latents."""

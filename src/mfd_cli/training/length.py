@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mfd_cli.runs.curve import read_curve
+from mfd_cli.engine.curve import read_curve
 from mfd_cli.settings.config import Config
 
 BINS = 1_500_000

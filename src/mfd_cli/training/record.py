@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mfd_cli.base.errors import ConfigError
-from mfd_cli.runs.curve import add_to_curve, read_curve
-from mfd_cli.runs.folder import METRICS
+from mfd_cli.engine.checkpoint import METRICS
+from mfd_cli.engine.curve import add_to_curve, read_curve
 from mfd_cli.settings.config import Config
 
 CURVES, BOARD = "curves.png", "tensorboard"

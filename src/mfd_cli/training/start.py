@@ -13,8 +13,9 @@ from mfd_cli.base.errors import ConfigError, RunError, few
 from mfd_cli.core.inherit import inherit_backbone, inherit_networks, inherit_rows, level_pairs
 from mfd_cli.core.metadata import LevelEncoder
 from mfd_cli.core.model import MfdModel
+from mfd_cli.engine.checkpoint import runs_of_seeds
 from mfd_cli.experiments.track import Track
-from mfd_cli.runs.folder import Run, load_run, runs_of_seeds
+from mfd_cli.runs.folder import Run, load_run
 from mfd_cli.settings.config import Config
 from mfd_cli.settings.project import Project
 from mfd_cli.training.start_trunk import StartFromTrunk, trunk_to_start_from

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from mfd_cli.core.backbones import one_row_a_bin
 from mfd_cli.core.losses import curvature, prediction_loss
 from mfd_cli.core.mixed_head import MixedHead
-from mfd_cli.core.model import MfdModel
+from mfd_cli.core.schedule import average_share, follow, rate
 from mfd_cli.core.trunks import TrunkBackbone
 from mfd_cli.runs.batches import Batch
 from mfd_cli.runs.draws import Draw, Tiling
@@ -22,8 +21,6 @@ from mfd_cli.training.setup import Later, Trainer
 
 DROPOUT = 1
 """What tells the random numbers of dropout from others of the same seed and step."""
-EMA_DECAY = 0.999
-"""Share of the running average that each step keeps, once training is some hundred steps old."""
 
 
 def draws(trainer: Trainer, tiling: Tiling, step: int | None = None) -> Iterator[Draw]:
@@ -35,14 +32,6 @@ def draws(trainer: Trainer, tiling: Tiling, step: int | None = None) -> Iterator
         plan = tiling.epoch(pace.stretches, settings.seed, epoch, settings.shift, settings.reverse_complement)
         yield from islice(plan, done, done + trainer.total_steps - step)
         step += pace.steps_per_epoch - done
-
-
-def rate(step: int, total: int) -> float:
-    """Return the learning rate as a share of its peak: a linear rise over the first steps, then half a cosine down to 1 %."""
-    warm = max(1, min(total // 20, 500))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(total - warm, 1)))
 
 
 def learn(trainer: Trainer, batch: Batch, counts: Tensor) -> None:
@@ -168,11 +157,6 @@ def teach_adversary(trainer: Trainer, latents: Mapping[str, Tensor]) -> None:
         trainer.adversary_optimiser.step()
 
 
-def average_share(step: int) -> float:
-    """Return the share of a running average that a step keeps."""
-    return min(EMA_DECAY, (1 + step) / (10 + step))
-
-
 def learn_variances(trainer: Trainer) -> None:
     """Let a mixed head learn its variances anew, from the averaged weights; nothing for other heads.
 
@@ -182,17 +166,3 @@ def learn_variances(trainer: Trainer) -> None:
     if isinstance(average, MixedHead) and isinstance(head, MixedHead):
         average.learn_variances()
         head.take_variances(average)
-
-
-@torch.no_grad()
-def follow(average: MfdModel, model: MfdModel, step: int) -> None:
-    """Move the running average of the weights towards the model; it is what is validated and saved."""
-    keep = average_share(step)
-    ours: list[Tensor] = list(average.parameters())
-    theirs: list[Tensor] = list(model.parameters())
-    torch._foreach_lerp_(ours, theirs, 1 - keep)
-    for own, new in zip(average.buffers(), model.buffers()):
-        if own.is_floating_point():
-            own.lerp_(new, 1 - keep)
-        else:
-            own.copy_(new)

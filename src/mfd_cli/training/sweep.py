@@ -26,9 +26,10 @@ from mfd_cli.base.errors import ConfigError, OutputError, RunError
 from mfd_cli.base.files import write_json
 from mfd_cli.base.stored_json import without_nan
 from mfd_cli.dataset.folder import open_dataset
+from mfd_cli.engine.checkpoint import DESCRIPTION, LAST
 from mfd_cli.evaluation.evaluate import evaluate
 from mfd_cli.formats.tables import write_tsv
-from mfd_cli.runs.folder import DESCRIPTION, LAST, Run, load_last, load_run
+from mfd_cli.runs.folder import Run, load_last, load_run
 from mfd_cli.settings.project import Project, load_project
 from mfd_cli.training.resume import plan_of
 from mfd_cli.training.start import started

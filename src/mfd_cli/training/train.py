@@ -7,22 +7,19 @@ and the seed; an interrupted training that is resumed gives the same numbers as 
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 
 from mfd_cli import __version__
-from mfd_cli.base.errors import ConfigError, OutputError, RunError, few
-from mfd_cli.base.locks import claim, tidy_inside
-from mfd_cli.base.os_signals import stop_signals
+from mfd_cli.base.errors import ConfigError, RunError
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.device import device_of
 from mfd_cli.core.metadata import sole_level_words
@@ -31,32 +28,22 @@ from mfd_cli.core.stretches import STRETCH
 from mfd_cli.core.unseen import fill_held_out
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
-from mfd_cli.engine.processes import join_processes
+from mfd_cli.engine.checkpoint import DESCRIPTION, LAST, METRICS, STATE, WEIGHTS, check_run, hold_run, remove
+from mfd_cli.engine.curve import read_curve
+from mfd_cli.engine.loop import Interrupted, run_steps
+from mfd_cli.engine.processes import Processes, join_processes
 from mfd_cli.experiments.confounds import worst_confounds
 from mfd_cli.runs.at_work import bin_latents
-from mfd_cli.runs.batches import LabelledBins
-from mfd_cli.runs.curve import read_curve
+from mfd_cli.runs.batches import Batch, LabelledBins
 from mfd_cli.runs.draws import thinned_in_stretches
-from mfd_cli.runs.folder import (
-    DESCRIPTION,
-    LAST,
-    METRICS,
-    STATE,
-    WEIGHTS,
-    Run,
-    finish_publishing,
-    load_last,
-    load_run,
-    runs_of_seeds,
-    save_run,
-)
+from mfd_cli.runs.folder import Run, load_last, load_run, read_description, save_run
 from mfd_cli.settings.config import Config
 from mfd_cli.settings.project import Project
 from mfd_cli.training.not_finite import batches_named, check_gradients
 from mfd_cli.training.plan import TIMED_STEPS, FirstSteps, TrainingPlan, plan_left
 from mfd_cli.training.prepare import Ready, prepare
 from mfd_cli.training.record import BOARD, CURVES, Record, recording
-from mfd_cli.training.resume import Interrupted, LastState, restore, save_state
+from mfd_cli.training.resume import LastState, restore, save_state
 from mfd_cli.training.setup import Trainer, outputs_of
 from mfd_cli.training.start import started
 from mfd_cli.training.step import draws, learn, learn_variances
@@ -89,7 +76,7 @@ def train(
         folder, processes = project.run, join_processes()
         device = device_of(int(torch.cuda.is_available()) if gpus is None else gpus, processes.local)
         if processes.first:
-            hold_run(folder)
+            hold_run(folder, read_description)
         else:
             progress = warn = note = None
         state = load_last(folder) if resume else None
@@ -169,7 +156,8 @@ class Course:
     def __post_init__(self) -> None:
         self.trainer = self.ready.trainer
         self.about = about_run(self.ready.dataset, self.ready.bins, self.trainer.source)
-        self.first_steps = FirstSteps(self.trainer.device)
+        self.first_steps, self.started = FirstSteps(self.trainer.device), 0.0
+        self.record: Record | None = None
         self.plan = plan_left(self.trainer, self.training, self.validation)
 
     def run(self) -> None:
@@ -180,26 +168,25 @@ class Course:
         batches = self.training.stream(draws(trainer, self.training.tiling), prefetch)
         named = batches_named(self.ready.draw_of, self.ready.bins, self.ready.dataset.contigs)
         kept = recording(self.folder, trainer.config, trainer.step, self.warn) if processes.first else nullcontext()
-        with kept as record, stop_signals() as stopped, named:
-            started = self._begin_step()
-            for batch in batches:
-                learn(trainer, batch, self.training.counts)
-                trainer.seconds += time.monotonic() - started
-                self._end_step()
-                done = self._validate_if_due(record)
-                # All processes hear of a signal, or of the end, that only one of them knows.
-                number = processes.agree(stopped())
-                if number:
-                    self._interrupt(number)
-                if processes.agree(done):
-                    break
-                started = self._begin_step()
+        with kept as self.record, named:
+            run_steps(self, batches)
         self._tell_plan()
 
-    def _begin_step(self) -> float:
-        """The time, with which the clock of the first steps is set too."""
+    @property
+    def processes(self) -> Processes:
+        """Which of how many processes this is."""
+        return self.trainer.processes
+
+    def begin_step(self) -> None:
+        """Set the clocks: of the training, and of its first steps."""
         self.first_steps.begin_step()
-        return time.monotonic()
+        self.started = time.monotonic()
+
+    def learn(self, batch: Batch) -> None:
+        """Take one step."""
+        learn(self.trainer, batch, self.training.counts)
+        self.trainer.seconds += time.monotonic() - self.started
+        self._end_step()
 
     def _end_step(self) -> None:
         if self.note:
@@ -215,8 +202,9 @@ class Course:
             self.note(self.plan.measured(self.first_steps).line())
             self.note = None
 
-    def _validate_if_due(self, record: Record | None) -> bool:
-        """Whether training should end, after a validation if one is due."""
+    def validate_if_due(self) -> bool:
+        """Return whether training should end, after a validation if one is due."""
+        record = self.record
         trainer, done = self.trainer, out_of_time(self.trainer)
         if due(trainer) or done:
             check_gradients(trainer)
@@ -229,7 +217,7 @@ class Course:
                 save_state(trainer, self.folder)
         return done
 
-    def _interrupt(self, number: int) -> None:
+    def interrupt(self, number: int) -> NoReturn:
         """Save the state and raise Interrupted, after signal `number`."""
         check_gradients(self.trainer)
         if self.trainer.processes.first:
@@ -260,34 +248,6 @@ def same_bits(wanted: bool) -> Iterator[None]:
 # -- before the first step ---------------------------------------------------------------------------------------------
 
 
-def hold_run(folder: Path) -> None:
-    """Hold the run folder's name, and finish or remove what a killed training left half done in it."""
-    claim(folder)
-    finish_publishing(folder)
-    tidy_inside(folder)
-    tidy_inside(folder / LAST)
-
-
-def check_run(folder: Path, force: bool, resume: bool = False) -> None:
-    """Raise OutputError where there is a run already and `force` is not set, or where runs of several seeds are.
-
-    What a training left that was killed before its first state was whole is no run: `resume` begins again.
-    """
-    model = (folder / DESCRIPTION).exists() or (folder / WEIGHTS).exists()
-    if seeds := runs_of_seeds(folder):
-        raise OutputError(
-            f"holds runs of several seeds ({few([run.name for run in seeds])}), which a run beside them would hide",
-            path=folder,
-            hint="--run FOLDER trains into another folder",
-        )
-    ours = (DESCRIPTION, LAST, METRICS, WEIGHTS)
-    if not force and any((folder / name).exists() for name in ours) and (model or not resume):
-        if resume:
-            message = "holds a run already, and no state (last/state.json) to resume it from"
-            raise OutputError(message, path=folder, hint="--force starts anew")
-        raise OutputError("holds a run already", path=folder, hint="--resume goes on with it, --force replaces it")
-
-
 def begin_run(trainer: Trainer, folder: Path, begun: bool) -> None:
     """Save the state at step 0, unless the run was `begun` with it, and remove the model of a run that it replaces.
 
@@ -309,14 +269,6 @@ def begin_run(trainer: Trainer, folder: Path, begun: bool) -> None:
         BOARD,
     ):  # without the first there is no model
         remove(folder / name)
-
-
-def remove(path: Path) -> None:
-    """Remove a file, a link or a folder with all that is in it, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def passed_over(trainer: Trainer) -> str:

@@ -17,13 +17,14 @@ import numpy as np
 from mfd_cli.base.errors import ConfigError, GenomeError, InputError, OutputError
 from mfd_cli.base.files import check_output
 from mfd_cli.dataset.folder import open_dataset
+from mfd_cli.engine.checkpoint import DESCRIPTION
 from mfd_cli.formats.bed import parse_regions
 from mfd_cli.formats.fasta import read_fasta
 from mfd_cli.formats.gene_files import read_elements, read_gtf
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import Genome
 from mfd_cli.runs.choose_genome import choose_genome, digest_of_dataset, genome_of_dataset
-from mfd_cli.runs.folder import DESCRIPTION, load_run, run_folders
+from mfd_cli.runs.folder import load_run, run_folders
 from mfd_cli.settings.project import Project
 from mfd_cli.view.explanation_folder import ExplanationFolder, open_explanation
 from mfd_cli.view.igv import igv_script

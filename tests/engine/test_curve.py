@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mfd_cli.base.errors import RunError
-from mfd_cli.runs.curve import add_to_curve, read_curve
+from mfd_cli.engine.curve import add_to_curve, read_curve
 
 
 def test_lines_of_a_future_that_is_not_reached_yet_are_dropped(tmp_path: Path) -> None:
