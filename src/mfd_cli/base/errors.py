@@ -7,8 +7,11 @@
     │   ├── RegionError         BED, narrowPeak, broadPeak
     │   ├── SignalError         bigWig
     │   ├── MetadataError       the table of tracks
-    │   └── VariantError        VCF and BCF
+    │   ├── VariantError        VCF and BCF
+    │   ├── GenotypeError       PLINK files
+    │   └── ImageError          pictures and their manifest
     ├── DatasetError            the dataset folder
+    ├── CohortError             the cohort folder
     ├── RunError                the run folder
     └── OutputError             something is in the way of writing
 
@@ -77,8 +80,20 @@ class VariantError(InputError):
     """A VCF or BCF file is wrong."""
 
 
+class GenotypeError(InputError):
+    """A file of genotypes is wrong."""
+
+
+class ImageError(InputError):
+    """A picture, or the manifest of pictures, is wrong."""
+
+
 class DatasetError(MfdError):
     """The dataset folder is missing, damaged or of another version."""
+
+
+class CohortError(MfdError):
+    """The cohort folder is missing, damaged or of another version."""
 
 
 class RunError(MfdError):
