@@ -47,13 +47,16 @@ def ranks(similarity: Tensor, family: Ints) -> Ranks:
         others = torch.logsumexp(torch.where(stranger, rows, -torch.inf), 1)
         loss = torch.logaddexp(others, own[:, 0]) - own[:, 0]
         parts.append([above.double(), count.double(), loss, count.double().log()])
-    above, count, loss, chance = (torch.cat(column).cpu().numpy() for column in zip(*parts))
-    return Ranks(above, count.astype(np.int64), loss, chance)
+    columns = [torch.cat(column).cpu().numpy() for column in zip(*parts)]
+    return Ranks(columns[0], columns[1].astype(np.int64), columns[2], columns[3])
 
 
 def measures(found: Ranks) -> dict[str, Doubles]:
-    """Return what each query adds to the mean of each measure: `auc` the share of wrong partners ranked below, `top 1`, `top 10`
-    and `top 100` whether the right one is among the first, `reciprocal rank`, and `skill` in nats."""
+    """Return what each query adds to the mean of each measure.
+
+    `auc` is the share of wrong partners ranked below, `top 1`, `top 10` and `top 100` whether the right one is among the first,
+    `skill` is in nats.
+    """
     wrong = np.maximum(found.candidates - 1, 1)
     rank = found.rank
     return {

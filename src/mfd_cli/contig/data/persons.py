@@ -19,7 +19,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class People:
-    """Persons in the order of their ids: `family` (persons,) numbers that relatives share, `split` (persons,) indexes SPLITS."""
+    """Persons in the order of their ids: `family` (persons,) numbers that relatives share, `split` (persons,) of SPLITS."""
 
     persons: tuple[str, ...]
     family: Ints

@@ -32,9 +32,9 @@ class Faulty(Exception):
 class Picture:
     """A picture as it is stored, bytes (3, side, side), and what was seen of it.
 
-    `side` (px) is of the square that it was cut from, `circle` whether a round field of view was found, `field` the share of the
-    square that it fills. `brightness` is the mean (0 to 1), `saturated` the share of pixels at either end, `sharpness` the
-    variance of the Laplacian of its brightness.
+    `side` (px) is of the square that it was cut from, `circle` whether a round field of view was found, `field` the share of
+    the square that lies in the picture. `brightness` is the mean (0 to 1), `saturated` the share of pixels at either end,
+    `sharpness` the variance of the Laplacian of its brightness.
     """
 
     pixels: Bytes
@@ -136,7 +136,7 @@ def _cut(picture: Bytes, crop: str) -> tuple[Bytes, bool, float]:
 
 
 def field_of_view(brightness: Doubles) -> tuple[float, float, float] | None:
-    """Return the circle that is bright in front of dark corners: centre across, centre down, radius (px); None where there is none.
+    """Return the circle that is bright before dark corners: centre across, centre down, radius (px); None where there is none.
 
     `brightness` (height, width) from 0 to 1. The rim of the largest bright component gets a circle by least squares (Kasa); a
     field that the picture cuts off above and below is found from the rim that is left.

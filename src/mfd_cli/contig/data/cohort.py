@@ -1,0 +1,331 @@
+"""The cohort folder: persons, their pictures and their genetic data, ready for a network. The one place that knows its layout.
+
+cohort/manifest.json            what it was made of, statistics, and the digest of every file; written last
+       persons.arrow            one row per person: id, family, split, how many images
+       columns.arrow            one row per variant of a modality: alleles, and the statistics of training persons
+       shards/SPLIT-NNNNN.arrow one row per person: images with their pixels, and the packed dosages of each modality
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mfd_cli.base.arrays import Bytes, Doubles, Floats, Ints
+from mfd_cli.base.errors import CohortError
+from mfd_cli.base.files import sha256_of
+from mfd_cli.base.stored_json import Stored, digest_of, read_stored, write_stored
+from mfd_cli.contig.data.persons import SPLITS, People
+from mfd_cli.formats.arrow_files import bytes_of, read_arrow, write_arrow
+
+FORMAT, VERSION = "mfd-cohort", 1
+AGAIN = "run mfd contig prepare again"
+MANIFEST = "manifest.json"
+MISSING = 3
+"""The packed code of a call that is not there; 0, 1 and 2 are copies of the effect allele."""
+COLUMNS = {
+    "modality": pa.string(),
+    "name": pa.string(),
+    "chromosome": pa.string(),
+    "position": pa.int64(),
+    "effect_allele": pa.string(),
+    "other_allele": pa.string(),
+    "mean": pa.float64(),
+    "sd": pa.float64(),
+    "missing": pa.float64(),
+}
+"""What columns.arrow has. The mean and sd of dosages and the share of missing calls are of training persons."""
+
+
+class StoredCohort(Stored):
+    """What manifest.json must hold."""
+
+    configuration: dict[str, Any]
+    inputs: list[dict[str, Any]]
+    size: int
+    pixel_mean: list[float]
+    pixel_scale: list[float]
+    modalities: dict[str, dict[str, Any]]
+    splits: dict[str, dict[str, Any]]
+    files: dict[str, dict[str, Any]]
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ModalityColumns:
+    """The variants that are the inputs of a modality, in their order; statistics are of training persons."""
+
+    name: tuple[str, ...]
+    chromosome: tuple[str, ...]
+    position: Ints
+    effect_allele: tuple[str, ...]
+    other_allele: tuple[str, ...]
+    mean: Doubles
+    sd: Doubles
+    missing: Doubles
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+
+@dataclass(frozen=True)
+class Images:
+    """What is known of a split's images: `owner` (images,) is the row of the person among those of the split."""
+
+    name: tuple[str, ...]
+    eye: tuple[str, ...]
+    owner: Ints
+
+
+class Stack:
+    """Rows of bytes in several files, mapped into memory: read where they are looked at."""
+
+    def __init__(self, parts: Sequence[Bytes], width: int) -> None:
+        self.parts, self.width = list(parts), width
+        self.starts = np.cumsum([0, *(len(part) for part in parts)])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def take(self, rows: Ints) -> Bytes:
+        """Return these rows (rows, width), in this order."""
+        out = np.empty((len(rows), self.width), np.uint8)
+        which = np.searchsorted(self.starts, rows, side="right") - 1
+        for number in np.unique(which):
+            here = which == number
+            out[here] = self.parts[number][rows[here] - self.starts[number]]
+        return out
+
+
+@dataclass(frozen=True)
+class Share:
+    """One split: `persons` are places among the cohort's people, in the order of the rows here."""
+
+    persons: Ints
+    family: Ints
+    images: Images
+    pixels: Stack
+    codes: Mapping[str, Stack]
+    size: int
+
+    def pictures(self, rows: Ints) -> Bytes:
+        """Return the pictures of these images, bytes (images, 3, size, size)."""
+        return self.pixels.take(rows).reshape(len(rows), 3, self.size, self.size)
+
+    def images_of(self) -> list[Ints]:
+        """Return for each person the rows of its images."""
+        bounds = np.searchsorted(self.images.owner, np.arange(len(self.persons) + 1))
+        return [np.arange(low, high) for low, high in pairwise(bounds)]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """An opened cohort folder."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    people: People
+    variants: Mapping[str, ModalityColumns]
+
+    @property
+    def digest(self) -> str:
+        """Names the cohort: sha256 of its manifest."""
+        return digest_of(self.manifest)
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures, px."""
+        return int(self.manifest["size"])
+
+    def share(self, split: str) -> Share:
+        """Map the shards of a split. CohortError where one is not what the manifest says."""
+        parts = [_read_shard(self, shard) for shard in self.manifest["splits"][split]["shards"]]
+        persons = np.concatenate([part[0] for part in parts])
+        counts = np.concatenate([part[1] for part in parts])
+        names = tuple(name for part in parts for name in part[2])
+        eyes = tuple(eye for part in parts for eye in part[3])
+        owner = np.repeat(np.arange(len(persons)), counts)
+        pixels = Stack([part[4] for part in parts], 3 * self.size**2)
+        codes = {
+            name: Stack([part[5][name] for part in parts], packed_width(len(variants)))
+            for name, variants in self.variants.items()
+        }
+        return Share(persons, self.people.family[persons], Images(names, eyes, owner), pixels, codes, self.size)
+
+    def dosages(self, share: Share, name: str, rows: Ints) -> Floats:
+        """Return the standardised dosages (persons, variants) of a modality; a missing call is 0, the mean in training."""
+        variants = self.variants[name]
+        copies = unpacked(share.codes[name].take(rows), len(variants))
+        standardised = (copies - variants.mean) / variants.sd
+        return np.where(copies == MISSING, 0.0, standardised).astype(np.float32)
+
+
+# -- dosages as bits -----------------------------------------------------------------------------------------------------
+
+
+def packed_width(variants: int) -> int:
+    """Return how many bytes the packed dosages of a person have."""
+    return -(-variants // 4)
+
+
+def packed(copies: Bytes) -> Bytes:
+    """Return dosages (persons, variants), 0 to 3, as (persons, bytes): four in each, the first in its lowest bits."""
+    filled = np.zeros((len(copies), 4 * packed_width(copies.shape[1])), np.uint8)
+    filled[:, : copies.shape[1]] = copies
+    four = filled.reshape(len(copies), -1, 4)
+    return (four << np.array([0, 2, 4, 6], np.uint8)).sum(2, dtype=np.uint8)
+
+
+_FOUR = ((np.arange(256)[:, None] >> np.array([0, 2, 4, 6])) & 3).astype(np.uint8)
+"""(256, 4) The dosages in each byte."""
+
+
+def unpacked(codes: Bytes, variants: int) -> Bytes:
+    """Return the dosages (persons, variants) of packed ones."""
+    return _FOUR[codes].reshape(len(codes), -1)[:, :variants]
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PersonRow:
+    """What a shard holds of a person: its place, its images as (name, eye, pixels), and its packed dosages by modality."""
+
+    place: int
+    images: Sequence[tuple[str, str, bytes]]
+    codes: Mapping[str, bytes]
+
+
+def write_shard(path: Path, rows: Sequence[PersonRow], size: int, widths: Mapping[str, int]) -> None:
+    """Write the rows of a shard; `widths` are the bytes of the packed dosages of each modality."""
+    kind = pa.struct([("name", pa.string()), ("eye", pa.string()), ("pixels", pa.binary(3 * size**2))])
+    images = [[{"name": n, "eye": e, "pixels": pixels} for n, e, pixels in row.images] for row in rows]
+    columns = {"person": pa.array([row.place for row in rows], pa.int32()), "images": pa.array(images, pa.list_(kind))}
+    for name, width in widths.items():
+        columns[name] = pa.array([row.codes[name] for row in rows], pa.binary(width))
+    write_arrow(path, pa.table(columns))
+
+
+def write_persons(path: Path, people: People, images: Ints) -> None:
+    """Write who is in the cohort, with the number of images of each (persons,)."""
+    splits = pa.array([SPLITS[number] for number in people.split], pa.string())
+    columns = {
+        "person": pa.array(people.persons, pa.string()),
+        "family": pa.array(people.family, pa.int32()),
+        "split": splits,
+        "images": pa.array(images, pa.int32()),
+    }
+    write_arrow(path, pa.table(columns))
+
+
+def write_columns(path: Path, variants: Mapping[str, ModalityColumns]) -> None:
+    """Write the variants of every modality."""
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    for modality, those in variants.items():
+        columns["modality"] += [modality] * len(those)
+        for name in list(COLUMNS)[1:]:
+            columns[name] += list(getattr(those, name))
+    write_arrow(path, pa.table({name: pa.array(columns[name], kind) for name, kind in COLUMNS.items()}))
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest of a folder whose files are all there, with their sizes and digests, and its own digest."""
+    files = {
+        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+        for file in sorted(folder.rglob("*.arrow"))
+    }
+    write_stored(folder / MANIFEST, {"format": FORMAT, "version": VERSION, **manifest, "files": files})
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------------
+
+
+def open_cohort(path: Path, verify: bool = True) -> Cohort:
+    """Open a cohort folder; with `verify` the digest of every file is compared.
+
+    CohortError where it is missing, incomplete, damaged or of another version.
+    """
+    if not (path / MANIFEST).exists():
+        raise CohortError(f"there is no cohort here (no {MANIFEST})", path=path, hint="run mfd contig prepare first")
+    manifest = read_stored(path / MANIFEST, StoredCohort, CohortError, AGAIN, (FORMAT, VERSION))
+    for name, expected in manifest["files"].items():
+        file = path / name
+        if not file.is_file() or file.stat().st_size != expected["bytes"]:
+            raise CohortError("is missing or was cut short", path=file, hint=AGAIN)
+        if verify and sha256_of(file) != expected["sha256"]:
+            raise CohortError(f"is damaged: its sha256 is not the one in {MANIFEST}", path=file, hint=AGAIN)
+    return Cohort(path, manifest, _read_persons(path / "persons.arrow"), _read_columns(path / "columns.arrow"))
+
+
+def _read_persons(path: Path) -> People:
+    kinds = {"person": pa.string(), "family": pa.int32(), "split": pa.string(), "images": pa.int32()}
+    table = read_arrow(path, kinds, CohortError, AGAIN)
+    split = table["split"].to_pylist()
+    if set(split) - set(SPLITS):
+        raise CohortError("has a split that is none", path=path, hint=AGAIN)
+    numbers = np.array([SPLITS.index(name) for name in split], np.int64)
+    return People(tuple(table["person"].to_pylist()), table["family"].to_numpy().astype(np.int64), numbers)
+
+
+def _read_columns(path: Path) -> dict[str, ModalityColumns]:
+    table = read_arrow(path, COLUMNS, CohortError, AGAIN)
+    of: dict[str, list[int]] = {}
+    for row, modality in enumerate(table["modality"].to_pylist()):
+        of.setdefault(modality, []).append(row)
+    return {modality: _columns_of(table.take(rows)) for modality, rows in of.items()}
+
+
+def _columns_of(table: pa.Table) -> ModalityColumns:
+    name, chromosome, effect, other = (
+        tuple(table[column].to_pylist()) for column in ("name", "chromosome", "effect_allele", "other_allele")
+    )
+    mean, sd, missing = (table[column].to_numpy() for column in ("mean", "sd", "missing"))
+    return ModalityColumns(name, chromosome, table["position"].to_numpy(), effect, other, mean, sd, missing)
+
+
+_Shard = tuple[Ints, Ints, list[str], list[str], Bytes, dict[str, Bytes]]
+
+
+def _read_shard(cohort: Cohort, shard: Mapping[str, Any]) -> _Shard:
+    """Places of the persons, images of each, names and eyes of all images, their pixels, and packed dosages by modality."""
+    path, pixels = cohort.path / "shards" / shard["file"], 3 * cohort.size**2
+    kind = pa.struct([("name", pa.string()), ("eye", pa.string()), ("pixels", pa.binary(pixels))])
+    widths = {name: packed_width(len(variants)) for name, variants in cohort.variants.items()}
+    columns = {"person": pa.int32(), "images": pa.list_(kind)} | {
+        name: pa.binary(width) for name, width in widths.items()
+    }
+    table = read_arrow(path, columns, CohortError, AGAIN).combine_chunks()
+    persons = table["person"].to_numpy().astype(np.int64)
+    if len(persons) != shard["persons"] or (persons >= len(cohort.people.persons)).any() or (persons < 0).any():
+        raise CohortError(f"has not the {shard['persons']:,} persons of {MANIFEST}", path=path, hint=AGAIN)
+    images = table["images"].chunk(0)
+    flat = images.flatten()
+    counts = np.diff(images.offsets.to_numpy()).astype(np.int64)
+    codes = {name: bytes_of(table[name].chunk(0), width) for name, width in widths.items()}
+    return (
+        persons,
+        counts,
+        flat.field("name").to_pylist(),
+        flat.field("eye").to_pylist(),
+        bytes_of(flat.field("pixels"), pixels),
+        codes,
+    )
+
+
+def shards_of(rows: Iterator[PersonRow], most: int) -> Iterator[list[PersonRow]]:
+    """Yield rows in lists of at most `most` persons."""
+    batch: list[PersonRow] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == most:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
