@@ -7,7 +7,9 @@
     │   ├── RegionError         BED, narrowPeak, broadPeak
     │   ├── SignalError         bigWig
     │   ├── MetadataError       the table of tracks
-    │   └── VariantError        VCF and BCF
+    │   ├── VariantError        VCF and BCF
+    │   ├── GenotypeError       PLINK .bed, .bim and .fam
+    │   └── TableError          a table with a row per person
     ├── DatasetError            the dataset folder
     ├── RunError                the run folder
     └── OutputError             something is in the way of writing
@@ -75,6 +77,14 @@ class MetadataError(InputError):
 
 class VariantError(InputError):
     """A VCF or BCF file is wrong."""
+
+
+class GenotypeError(InputError):
+    """A PLINK file is wrong: .bed, .bim or .fam."""
+
+
+class TableError(InputError):
+    """A table with a row per person is wrong."""
 
 
 class DatasetError(MfdError):
