@@ -21,3 +21,5 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]
 """Base codes, letters of a sequence, packed bits."""
+Int8s = NDArray[np.int8]
+"""Dosages: copies of an allele that a person has, 0 to 2, and -1 where the call is missing."""

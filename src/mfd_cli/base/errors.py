@@ -8,7 +8,8 @@
     │   ├── SignalError         bigWig
     │   ├── MetadataError       the table of tracks
     │   ├── VariantError        VCF and BCF
-    │   ├── GenotypeError       PLINK files
+    │   ├── GenotypeError       PLINK .bed, .bim and .fam
+    │   ├── TableError          a table with a row per person
     │   └── ImageError          pictures and their manifest
     ├── DatasetError            the dataset folder
     ├── CohortError             the cohort folder
@@ -81,7 +82,11 @@ class VariantError(InputError):
 
 
 class GenotypeError(InputError):
-    """A file of genotypes is wrong."""
+    """A PLINK file is wrong: .bed, .bim or .fam."""
+
+
+class TableError(InputError):
+    """A table with a row per person is wrong."""
 
 
 class ImageError(InputError):

@@ -22,6 +22,7 @@ from mfd_cli.base.errors import CohortError
 from mfd_cli.base.files import sha256_of
 from mfd_cli.base.stored_json import Stored, digest_of, read_stored, write_stored
 from mfd_cli.contig.data.persons import SPLITS, People
+from mfd_cli.contig.data.plink import Variants
 from mfd_cli.formats.arrow_files import bytes_of, read_arrow, write_arrow
 
 FORMAT, VERSION = "mfd-cohort", 1
@@ -61,17 +62,13 @@ class StoredCohort(Stored):
 class ModalityColumns:
     """The variants that are the inputs of a modality, in their order; statistics are of training persons."""
 
-    name: tuple[str, ...]
-    chromosome: tuple[str, ...]
-    position: Ints
-    effect_allele: tuple[str, ...]
-    other_allele: tuple[str, ...]
+    variants: Variants
     mean: Doubles
     sd: Doubles
     missing: Doubles
 
     def __len__(self) -> int:
-        return len(self.name)
+        return len(self.variants)
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ class Cohort:
     path: Path
     manifest: Mapping[str, Any]
     people: People
-    variants: Mapping[str, ModalityColumns]
+    columns: Mapping[str, ModalityColumns]
 
     @property
     def digest(self) -> str:
@@ -154,13 +151,13 @@ class Cohort:
         pixels = Stack([part[4] for part in parts], 3 * self.size**2)
         codes = {
             name: Stack([part[5][name] for part in parts], packed_width(len(variants)))
-            for name, variants in self.variants.items()
+            for name, variants in self.columns.items()
         }
         return Share(persons, self.people.family[persons], Images(names, eyes, owner), pixels, codes, self.size)
 
     def dosages(self, share: Share, name: str, rows: Ints) -> Floats:
         """Return the standardised dosages (persons, variants) of a modality; a missing call is 0, the mean in training."""
-        variants = self.variants[name]
+        variants = self.columns[name]
         copies = unpacked(share.codes[name].take(rows), len(variants))
         standardised = (copies - variants.mean) / variants.sd
         return np.where(copies == MISSING, 0.0, standardised).astype(np.float32)
@@ -225,13 +222,13 @@ def write_persons(path: Path, people: People, images: Ints) -> None:
     write_arrow(path, pa.table(columns))
 
 
-def write_columns(path: Path, variants: Mapping[str, ModalityColumns]) -> None:
+def write_columns(path: Path, columns: Mapping[str, ModalityColumns]) -> None:
     """Write the variants of every modality."""
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for modality, those in variants.items():
         columns["modality"] += [modality] * len(those)
         for name in list(COLUMNS)[1:]:
-            columns[name] += list(getattr(those, name))
+            columns[name] += list(getattr(those if name in ("mean", "sd", "missing") else those.variants, name))
     write_arrow(path, pa.table({name: pa.array(columns[name], kind) for name, kind in COLUMNS.items()}))
 
 
@@ -287,7 +284,8 @@ def _columns_of(table: pa.Table) -> ModalityColumns:
         tuple(table[column].to_pylist()) for column in ("name", "chromosome", "effect_allele", "other_allele")
     )
     mean, sd, missing = (table[column].to_numpy() for column in ("mean", "sd", "missing"))
-    return ModalityColumns(name, chromosome, table["position"].to_numpy(), effect, other, mean, sd, missing)
+    variants = Variants(chromosome, name, table["position"].to_numpy(), effect, other)
+    return ModalityColumns(variants, mean, sd, missing)
 
 
 _Shard = tuple[Ints, Ints, list[str], list[str], Bytes, dict[str, Bytes]]
@@ -297,7 +295,7 @@ def _read_shard(cohort: Cohort, shard: Mapping[str, Any]) -> _Shard:
     """Places of the persons, images of each, names and eyes of all images, their pixels, and packed dosages by modality."""
     path, pixels = cohort.path / "shards" / shard["file"], 3 * cohort.size**2
     kind = pa.struct([("name", pa.string()), ("eye", pa.string()), ("pixels", pa.binary(pixels))])
-    widths = {name: packed_width(len(variants)) for name, variants in cohort.variants.items()}
+    widths = {name: packed_width(len(variants)) for name, variants in cohort.columns.items()}
     columns = {"person": pa.int32(), "images": pa.list_(kind)} | {
         name: pa.binary(width) for name, width in widths.items()
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mfd_cli.base.arrays import Ints
-from mfd_cli.base.errors import ConfigError, ImageError, InputError, few
+from mfd_cli.base.errors import ConfigError, ImageError, InputError, TableError, few
 from mfd_cli.contig.config import SplitSection
 from mfd_cli.contig.data.manifest import ImageRow
 from mfd_cli.formats.metadata_table import read_table
@@ -31,19 +31,18 @@ class People:
 
 
 def read_families(path: Path) -> dict[str, str]:
-    """Read a table with the columns person and family. InputError, with both lines, where a person has two."""
+    """Read a table with the columns person and family. TableError, with both lines, where a person has two."""
     table = read_table(path)
     for column in ("person", "family"):
         if column not in table.columns:
-            raise InputError(f"has no column {column!r}; it has {few(table.columns, 20)}", path=path, line=1)
+            raise TableError(f"has no column {column!r}; it has {few(table.columns, 20)}", path=path, line=1)
     families, lines = dict[str, str](), dict[str, int]()
     for cells, line in zip(table.rows, table.lines):
         person, family = cells["person"], cells["family"]
         if not person or not family:
-            raise InputError("person or family is empty", path=path, line=line)
+            raise TableError("person or family is empty", path=path, line=line)
         if families.setdefault(person, family) != family:
-            message = f"person {person} has family {families[person]} on line {lines[person]}, and {family} here"
-            raise InputError(message, path=path, line=line)
+            raise TableError(f"a person has another family than on line {lines[person]}", path=path, line=line)
         lines.setdefault(person, line)
     return families
 
@@ -66,20 +65,20 @@ def dealt(
     persons: Sequence[str],
     families: Mapping[str, str],
     settings: SplitSection,
-    said: Mapping[str, str],
+    rows: Mapping[str, ImageRow],
     manifest: Path,
 ) -> People:
     """Deal persons to splits, whole families, by shares of persons, or as a column of the manifest says.
 
-    A person without a family is one. `said` maps a person to what the column says. ImageError where it divides a family,
+    A person without a family is one. `rows` has a row of the manifest of each. ImageError where it divides a family,
     ConfigError where a split stays without two families, of which nothing could be learnt.
     """
     names = [families.get(person, f"\0{person}") for person in persons]
     known = {name: number for number, name in enumerate(sorted(set(names)))}
     family = np.array([known[name] for name in names], np.int64)
     if settings.column:
-        split = np.array([SPLITS.index(said[person]) for person in persons], np.int64)
-        _check_families(persons, names, split, manifest, settings.column)
+        split = np.array([SPLITS.index(rows[person].split) for person in persons], np.int64)
+        _check_families([rows[person].line for person in persons], names, split, manifest, settings.column)
     else:
         split = _drawn(family, len(known), settings)
     for number, name in enumerate(SPLITS):
@@ -103,15 +102,15 @@ def _drawn(family: Ints, families: int, settings: SplitSection) -> Ints:
     return of_family[family]
 
 
-def _check_families(persons: Sequence[str], names: Sequence[str], split: Ints, manifest: Path, column: str) -> None:
-    """ImageError where relatives are in different splits."""
+def _check_families(lines: Sequence[int], names: Sequence[str], split: Ints, manifest: Path, column: str) -> None:
+    """ImageError where relatives are in different splits. Nobody is named in the message."""
     first: dict[str, int] = {}
     for place, name in enumerate(names):
         other = first.setdefault(name, place)
         if split[other] != split[place]:
             raise ImageError(
-                f"column {column}: {persons[other]} is in {SPLITS[split[other]]}, and {persons[place]}, of the same family, in "
-                f"{SPLITS[split[place]]}",
+                f"column {column}: the persons of lines {lines[other]} and {lines[place]} are of one family, and in "
+                f"{SPLITS[split[other]]} and {SPLITS[split[place]]}",
                 path=manifest,
                 hint="relatives must be in one split",
             )

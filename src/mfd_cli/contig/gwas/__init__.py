@@ -1,0 +1,1 @@
+"""Associations of variants with what an image network sees: the verb `gwas`, and what it writes."""

@@ -1,0 +1,42 @@
+"""The page of a GWAS: loci, pictures, what stands beside, and what not to read into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfd_cli.contig.config import GwasSection
+from mfd_cli.contig.gwas.ssf import trait_names
+from mfd_cli.report.page import pictures_in, publish
+
+if TYPE_CHECKING:
+    from mfd_cli.contig.gwas.gwas import GwasResult
+
+PICTURES = (
+    (
+        "manhattan",
+        "P of every variant: the least of its components, times their number. A run below is mirrored, at the same scale.",
+    ),
+    (
+        "qq",
+        "P beside what chance gives. The least P of all components is multiplied by their number and at most 1, so that "
+        "most of it lies below the line.",
+    ),
+)
+
+
+def write_page(path: Path, result: GwasResult, name: str, settings: GwasSection) -> None:
+    """Write report.html from the result and the pictures that lie beside it."""
+    publish(
+        path,
+        "mfd_cli.contig",
+        "gwas.html.j2",
+        title=f"variants that go with {name}",
+        footer=f"{result.persons:,} persons, {result.tested:,} variants",
+        result=result,
+        settings=settings,
+        lambdas=[
+            {"component": pc, "lambda": size} for pc, size in zip(trait_names(len(result.lambdas)), result.lambdas)
+        ],
+        pictures=pictures_in(path.parent, PICTURES),
+    )
