@@ -180,8 +180,8 @@ def test_nothing_unsafe_is_called(file: Path) -> None:
 
 
 def test_formats_on_disk_have_one_home() -> None:
-    """Only engine/store knows safetensors, only engine/checkpoint what a run folder is made of, only formats/arrow_files Arrow's
-    files, and only dataset/folder and contig/data/cohort what is in theirs."""
+    """Only engine/store knows safetensors, only engine/checkpoint what a run folder is made of, only formats/arrow_files how
+    Arrow is read, and only dataset/folder and contig/data/cohort what is in their files."""
     for module, file in FILES.items():
         text = file.read_text()
         assert "safetensors" not in imported(TREES[module]) or module == "engine.store", module

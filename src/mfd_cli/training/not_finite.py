@@ -10,16 +10,9 @@ import torch
 from torch import Tensor
 
 from mfd_cli.base.errors import RunError, few
-from mfd_cli.core.model import MfdModel
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.runs.draws import NO_BIN, Draw
 from mfd_cli.training.setup import Trainer
-
-
-def any_not_finite(model: MfdModel) -> Tensor:
-    """Return 1 where any gradient is not finite, else 0, as a scalar on the device; nobody waits for it."""
-    norms = torch._foreach_norm([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
-    return (~torch.isfinite(torch.stack(norms).sum())).float()
 
 
 class NotFinite(RunError):

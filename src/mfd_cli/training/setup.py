@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mfd_cli.base.arrays import Bools, Floats
 from mfd_cli.base.errors import ConfigError, DatasetError
 from mfd_cli.core.backbones import BACKBONES, DilatedBackbone
+from mfd_cli.core.finite import Later
 from mfd_cli.core.losses import SignalScale
 from mfd_cli.core.metadata import fit_metadata
 from mfd_cli.core.mixed_head import MixedHead
@@ -49,26 +50,6 @@ class Best:
     skill: float = -math.inf
     step: int = 0
     without_improvement: int = 0
-
-
-class Later:
-    """A boolean on a device, on its way to the host while the device works on."""
-
-    def __init__(self, flag: Tensor) -> None:
-        self.ready: torch.cuda.Event | None = None
-        if flag.device.type == "cuda":
-            self.host = torch.empty((), dtype=torch.bool, pin_memory=True)
-            self.host.copy_(flag, non_blocking=True)
-            self.ready = torch.cuda.Event()
-            self.ready.record()
-        else:
-            self.host = flag
-
-    def value(self) -> bool:
-        """Return the boolean; wait for what was computed before it, not for what was asked for since."""
-        if self.ready is not None:
-            self.ready.synchronize()
-        return bool(self.host)
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from mfd_cli.core.backbones import one_row_a_bin
+from mfd_cli.core.finite import Later, any_not_finite
 from mfd_cli.core.losses import curvature, prediction_loss
 from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.schedule import average_share, follow, rate
 from mfd_cli.core.trunks import TrunkBackbone
 from mfd_cli.runs.batches import Batch
 from mfd_cli.runs.draws import Draw, Tiling
-from mfd_cli.training.not_finite import any_not_finite, check_gradients, stop_not_finite
-from mfd_cli.training.setup import Later, Trainer
+from mfd_cli.training.not_finite import check_gradients, stop_not_finite
+from mfd_cli.training.setup import Trainer
 
 DROPOUT = 1
 """What tells the random numbers of dropout from others of the same seed and step."""

@@ -222,14 +222,14 @@ def write_persons(path: Path, people: People, images: Ints) -> None:
     write_arrow(path, pa.table(columns))
 
 
-def write_columns(path: Path, columns: Mapping[str, ModalityColumns]) -> None:
+def write_columns(path: Path, modalities: Mapping[str, ModalityColumns]) -> None:
     """Write the variants of every modality."""
-    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    for modality, those in variants.items():
-        columns["modality"] += [modality] * len(those)
+    cells: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    for modality, those in modalities.items():
+        cells["modality"] += [modality] * len(those)
         for name in list(COLUMNS)[1:]:
-            columns[name] += list(getattr(those if name in ("mean", "sd", "missing") else those.variants, name))
-    write_arrow(path, pa.table({name: pa.array(columns[name], kind) for name, kind in COLUMNS.items()}))
+            cells[name] += list(getattr(those if name in ("mean", "sd", "missing") else those.variants, name))
+    write_arrow(path, pa.table({name: pa.array(cells[name], kind) for name, kind in COLUMNS.items()}))
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -16,6 +16,8 @@ from mfd_cli.contig.config import ImagesSection
 FORMATS = ("PNG", "JPEG", "TIFF")
 MOST_PIXELS = 200_000_000
 """A picture with more is no photograph, or would fill the memory."""
+SOUGHT = 256
+"""The field of view is sought in a picture of about so many pixels a side."""
 CORNER = 16
 """The corners that say how dark the surroundings are have sides of a CORNER-th of the picture's."""
 ROUND, COVERED = 0.08, 0.5
@@ -52,10 +54,10 @@ def read_picture(path: Path, settings: ImagesSection, eye: str) -> Picture:
     Raises Faulty where it is missing, truncated, of another format, too large, or smaller than what is stored.
     """
     array = _opened(path, settings.size)
+    if min(array.shape[:2]) < settings.size:
+        raise Faulty(f"is smaller than {settings.size} px")
     square, circle, field = _cut(array, settings.crop)
     side = min(square.shape[:2])
-    if side < settings.size:
-        raise Faulty(f"is too small ({side} px)")
     small = Image.fromarray(square).resize((settings.size, settings.size), Image.Resampling.BOX)
     pixels = np.asarray(small)
     if eye and eye == settings.mirror:
@@ -118,9 +120,10 @@ def _cut(picture: Bytes, crop: str) -> tuple[Bytes, bool, float]:
         return picture, False, 1.0
     height, width = picture.shape[:2]
     if crop == "circle":
-        found = field_of_view(picture.max(2).astype(np.float64) / 255)
+        step = max(min(height, width) // SOUGHT, 1)
+        found = field_of_view(picture[::step, ::step].max(2).astype(np.float64) / 255)
         if found is not None:
-            across, down, radius = found
+            across, down, radius = (step * number for number in found)
             low_x, low_y = round(across - radius), round(down - radius)
             side = max(round(2 * radius), 1)
             pad = max(0, -low_x, -low_y, low_x + side - width, low_y + side - height)
