@@ -13,6 +13,7 @@ from mfd_cli import __version__
 from mfd_cli.base.errors import Ended
 from mfd_cli.base.threads import sleep_soon
 from mfd_cli.cli.completion import ASKED_BY_BASH, INSTRUCTION, answer_bash
+from mfd_cli.cli.contig import app as contig_app
 from mfd_cli.cli.ending import ended
 from mfd_cli.cli.enrichment import enrich_command
 from mfd_cli.cli.evaluation import evaluate_command, impute_command, report_command
@@ -76,6 +77,7 @@ app = typer.Typer(
 )
 for name, command in COMMANDS.items():
     app.command(name, cls=IndexAlone if command is score_variants_command else WithExamples)(command)
+app.add_typer(contig_app, name="contig")
 
 
 @app.callback(invoke_without_command=True)

@@ -12,6 +12,7 @@ SECTIONS = {
     "Variants": ("background", "score-variants", "enrich"),
     "Explain": ("explain", "view"),
     "Files": ("info", "verify", "gather"),
+    "Images and genetics": ("contig",),
 }
 """Commands by section. Those that no section names are shown in one of their own, the last."""
 UNSORTED = "More"

@@ -125,7 +125,7 @@ def train(
     Raises OutputError where a run is in the way, ConfigError where the settings do not fit the cohort, CohortError, and
     Interrupted on SIGINT and SIGTERM.
     """
-    folder = project.run / f"control-{control}" if control else project.run
+    folder = folder_of(project, control)
     device = device_of(int(torch.cuda.is_available()) if gpus is None else gpus)
     hold_run(folder, read_description)
     state = load_last(folder, State, START_ANEW) if resume else None
@@ -147,6 +147,17 @@ def train(
     if warn and not control and not run.learned:
         warn(not_learned(run))
     return load_run(folder)
+
+
+def finished(project: ContigProject, control: str) -> bool:
+    """Return whether a run, or a control beside it, has been trained to its end."""
+    folder = folder_of(project, control)
+    return (folder / DESCRIPTION).exists() and not load_run(folder).about.get("unfinished")
+
+
+def folder_of(project: ContigProject, control: str) -> Path:
+    """Return where a run is kept, or a control beside it."""
+    return project.run / f"control-{control}" if control else project.run
 
 
 def not_learned(run: ContigRun) -> str:

@@ -1,0 +1,53 @@
+"""The picture of attributions: mean |attribution| of every variant along the genome, a control's mirrored below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from mfd_cli.report.style import COLOURS, STYLE, plain, save_png
+
+NAMED = 6
+"""Variants, the first of their blocks, whose names are written."""
+
+
+def draw_attribution(path: Path, rows: Sequence[Mapping[str, Any]], run: str) -> None:
+    """Write the picture as PNG, of rows with chromosome, position, mean_abs, block, rank and control, in genome order."""
+    order = sorted(range(len(rows)), key=lambda number: (_number(rows[number]["chromosome"]), rows[number]["position"]))
+    ordered = [rows[number] for number in order]
+    chromosomes = list(dict.fromkeys(str(row["chromosome"]) for row in ordered))
+    shade = np.array([chromosomes.index(str(row["chromosome"])) % 2 for row in ordered])
+    places = np.arange(len(ordered))
+    strength = np.array([row["mean_abs"] for row in ordered])
+    control = np.array([np.nan if row["control"] is None else row["control"] for row in ordered])
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
+        for number, colour in enumerate((COLOURS[0], COLOURS[4])):
+            own = shade == number
+            axis.vlines(places[own], 0, strength[own], color=colour, linewidth=1.2)
+            if np.isfinite(control).any():
+                axis.vlines(places[own], 0, -control[own], color="#999999", linewidth=1.2)
+        axis.axhline(0, color="black", linewidth=0.8)
+        firsts: dict[int, int] = {}
+        for place in sorted(places.tolist(), key=lambda place: ordered[place]["rank"]):
+            firsts.setdefault(ordered[place]["block"], place)
+        for place in list(firsts.values())[:NAMED]:
+            text = plain(str(ordered[place]["variant"]), 16)
+            axis.annotate(text, (place, strength[place]), ha="center", va="bottom", fontsize=7, rotation=35)
+        middles = [places[[str(row["chromosome"]) == name for row in ordered]].mean() for name in chromosomes]
+        axis.set_xticks(middles, chromosomes)
+        axis.set_xlabel("chromosome")
+        below = "; below: shuffled pairs" if np.isfinite(control).any() else ""
+        axis.set_ylabel("mean |attribution|, nats")
+        axis.set_title(f"{plain(run)}: what fits a person's variants to the picture{below}", loc="left")
+        save_png(figure, path)
+
+
+def _number(chromosome: str) -> tuple[int, str]:
+    """What chromosomes are ordered by."""
+    bare = str(chromosome).removeprefix("chr")
+    return (int(bare), "") if bare.isdecimal() else (99, bare)

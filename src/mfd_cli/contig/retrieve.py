@@ -1,0 +1,148 @@
+"""`mfd contig retrieve`: whether a person's genetic data are found by the picture, and the picture by the data.
+
+retrieve/retrieval.tsv     every measure of every run, modality and direction, with its interval and what guessing gives
+         ranks.parquet     the rank of each person's right partner
+         ranks.png         how many are found among the first so many
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mfd_cli.base.arrays import Doubles, Ints
+from mfd_cli.base.files import check_output, whole_folder
+from mfd_cli.base.notebook import Told
+from mfd_cli.base.progress import Progress
+from mfd_cli.contig.batches import fixed_images
+from mfd_cli.contig.core.ranks import Ranks, chances, measures, ranks
+from mfd_cli.contig.data.cohort import Cohort
+from mfd_cli.contig.run import ContigRun, new_persons
+from mfd_cli.contig.seen import projected, see
+from mfd_cli.formats.tables import write_parquet, write_tsv
+
+RESAMPLED = 1000
+"""Draws of families for an interval."""
+DIRECTIONS = ("image to person", "person to image")
+COLUMNS = ("run", "modality", "direction", "persons", "candidates", "measure", "value", "low", "high", "chance")
+
+
+@dataclass(frozen=True, repr=False)
+class RetrieveReport(Told):
+    """What was found; `rows` are those of retrieval.tsv."""
+
+    output: Path
+    rows: list[dict[str, Any]]
+    split: str
+    learned: bool
+
+    def value(self, run: str, measure: str, modality: str | None = None, direction: str = DIRECTIONS[0]) -> float:
+        """Return a measure of a run; of the first modality where none is named."""
+        rows = [
+            row
+            for row in self.rows
+            if row["run"] == run and row["measure"] == measure and row["direction"] == direction
+        ]
+        return float(next(row["value"] for row in rows if modality in (None, row["modality"])))
+
+    def lines(self) -> list[str]:
+        """Return a line for each run and modality, from image to person."""
+        lines = []
+        for row in self.rows:
+            if row["measure"] == "auc" and row["direction"] == DIRECTIONS[0]:
+                of = {"modality": row["modality"]}
+                rank, skill = (self.value(row["run"], name, **of) for name in ("median rank", "skill"))
+                lines.append(
+                    f"{row['run']}, {row['modality']}: AUC {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}; "
+                    f"chance 0.5), median rank {rank:,.0f} of {row['candidates']:,}, skill {skill:.3f} nats"
+                )
+        return [*lines, f"wrote {self.output}"]
+
+
+def retrieve(
+    run: ContigRun,
+    cohort: Cohort,
+    output: Path,
+    *,
+    split: str = "test",
+    beside: Mapping[str, ContigRun] | None = None,
+    allow_trained: bool = False,
+    device: torch.device | str = "cpu",
+    force: bool = False,
+    progress: Progress | None = None,
+) -> RetrieveReport:
+    """Rank, for each person of a split, the right partner among all of the split, and write a folder of tables.
+
+    One image a person, drawn once. Intervals are percentiles over resampled families. Raises ConfigError where the run was
+    trained on these persons, unless `allow_trained`, OutputError where a folder is in the way.
+    """
+    check_output(output, force)
+    device = torch.device(device)
+    rows: list[dict[str, Any]] = []
+    each: list[dict[str, Any]] = []
+    for name, one in {run.name: run, **(beside or {})}.items():
+        seen = see(one, cohort, split, device, progress)
+        new_persons(one, seen.persons(), allow_trained)
+        images, family = fixed_images(one.config, seen.people), seen.share.family
+        for modality in one.inputs:
+            z, u = projected(one, seen, modality, images, device)
+            table = z @ u.T / one.model.temperature(modality, one.config.objective.least_temperature)
+            for direction, similarity in zip(DIRECTIONS, (table, table.T)):
+                found = ranks(similarity, family)
+                facts = {"run": name, "modality": modality, "direction": direction}
+                rows += [{**facts, **row} for row in rows_of(found, family, one.config.train.seed)]
+                each += [
+                    {**facts, "person": person, "rank": rank, "candidates": count}
+                    for person, rank, count in zip(seen.persons(), found.rank.tolist(), found.candidates.tolist())
+                ]
+    with whole_folder(output) as folder:
+        folder.chmod(0o700)
+        write_tsv(folder / "retrieval.tsv", rows, COLUMNS)
+        write_parquet(folder / "ranks.parquet", each)
+        _draw(folder / "ranks.png", each)
+    return RetrieveReport(output, rows, split, run.learned)
+
+
+def rows_of(found: Ranks, family: Ints, seed: int) -> list[dict[str, Any]]:
+    """Return every measure with its value, 95 % interval over families, and what guessing gives."""
+    guess, of_each = chances(found), measures(found)
+    persons, candidates = len(family), round(float(found.candidates.mean()))
+    weights = _weights(family, seed)
+    rows: list[dict[str, Any]] = []
+    for name, values in of_each.items():
+        low, high = np.quantile(weights @ values / weights.sum(1), (0.025, 0.975))
+        rows.append({"measure": name, "value": float(values.mean()), "low": float(low), "high": float(high)})
+    ranked = found.rank
+    medians = [_weighted_median(ranked, row) for row in weights]
+    low, high = np.quantile(medians, (0.025, 0.975))
+    rows.append({"measure": "median rank", "value": float(np.median(ranked)), "low": float(low), "high": float(high)})
+    return [{"persons": persons, "candidates": candidates, **row, "chance": guess[row["measure"]]} for row in rows]
+
+
+def _weights(family: Ints, seed: int) -> Doubles:
+    """How often each person is drawn (draws, persons) where families are drawn again and again, with replacement."""
+    _, which = np.unique(family, return_inverse=True)
+    count = int(which.max()) + 1
+    rng = np.random.default_rng([seed, count])
+    drawn = rng.integers(0, count, (RESAMPLED, count))
+    times = np.stack([np.bincount(row, minlength=count) for row in drawn])
+    return times[:, which].astype(np.float64)
+
+
+def _weighted_median(values: Doubles, weights: Doubles) -> float:
+    """The value below which half of the weight lies."""
+    order = np.argsort(values)
+    sums = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(sums, sums[-1] / 2)])
+
+
+def _draw(path: Path, each: list[dict[str, Any]]) -> None:
+    """Draw which share of persons is found among the first so many, for every run, and what guessing gives."""
+    from mfd_cli.contig.rank_picture import draw_ranks
+
+    draw_ranks(path, [row for row in each if row["direction"] == DIRECTIONS[0]])

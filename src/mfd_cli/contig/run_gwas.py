@@ -1,0 +1,73 @@
+"""`mfd contig gwas`: the features of a run and of what stands beside it, tested against the genotypes of the same persons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from mfd_cli.base.errors import ConfigError
+from mfd_cli.base.progress import Progress
+from mfd_cli.contig.config import ContigProject
+from mfd_cli.contig.data.cohort import Cohort
+from mfd_cli.contig.data.plink import open_plink
+from mfd_cli.contig.data.tables import read_table
+from mfd_cli.contig.gwas.design import Warn
+from mfd_cli.contig.gwas.gwas import gwas
+from mfd_cli.contig.gwas.inputs import Features
+from mfd_cli.contig.gwas.result import GwasResult
+from mfd_cli.contig.run import ContigRun, new_persons
+from mfd_cli.contig.seen import as_features, see
+
+
+def run_gwas(
+    project: ContigProject,
+    run: ContigRun,
+    cohort: Cohort,
+    output: Path,
+    *,
+    split: str = "test",
+    beside: Mapping[str, ContigRun] | None = None,
+    regions: Path | None = None,
+    related: bool = False,
+    allow_trained: bool = False,
+    device: torch.device | str = "cpu",
+    workers: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+    warn: Warn | None = None,
+) -> GwasResult:
+    """Test every variant of the project's genotypes with what a run sees of a split's persons; see `gwas.gwas.gwas`.
+
+    ConfigError where the run was trained on these persons, unless `allow_trained`.
+    """
+    config, device = project.config, torch.device(device)
+    if config.data.genotypes is None:
+        raise ConfigError("there is no data.genotypes to test", path=project.file, hint="--genotypes FILE.bed names it")
+    genotypes = open_plink(project.path(config.data.genotypes))
+    table = config.data.covariates
+    covariates = None if table is None else read_table(project.path(table), config.persons.missing)
+    of: dict[str, Features] = {}
+    for name, one in {run.name: run, **(beside or {})}.items():
+        seen = see(one, cohort, split, device, progress)
+        new_persons(one, seen.persons(), allow_trained)
+        of[name] = as_features(one, seen)
+    people = cohort.people
+    return gwas(
+        of.pop(run.name),
+        genotypes,
+        covariates,
+        config.gwas,
+        output,
+        force=force,
+        beside=of,
+        regions=regions,
+        assembly=config.data.assembly,
+        ids=config.persons.id,
+        fitted=[people.persons[place] for place in people.of("train").tolist()],
+        related=related,
+        workers=workers,
+        progress=progress,
+        warn=warn,
+    )
