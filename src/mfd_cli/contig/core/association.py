@@ -268,27 +268,19 @@ def _log_tail(squares: Doubles, half: Doubles) -> Doubles:
     x = 1 / (1 + ratio)
     factor = -half * np.log1p(ratio) + 0.5 * (np.log(ratio) - np.log1p(ratio))
     factor -= np.log(half) + scipy.special.betaln(half, 0.5)
-    value, c, d = (np.ones_like(x) for _ in range(3))
-    d[:] = 0.0
-    c[:] = np.inf
-    for step in range(500):
+    value, c, d = np.ones_like(x), np.ones_like(x), np.zeros_like(x)
+    for step in range(1, 500):
         m = step // 2
-        if step == 0:
-            term = np.ones_like(x)
-        elif step % 2:
+        if step % 2:
             term = -(half + m) * (half + 0.5 + m) * x / ((half + 2 * m) * (half + 2 * m + 1))
         else:
             term = m * (0.5 - m) * x / ((half + 2 * m - 1) * (half + 2 * m))
         d = 1 / (1 + term * d)
         c = 1 + term / c
-        if step == 0:
-            value, c = d * 1.0, np.ones_like(x)  # the fraction begins with 1 / (1 + ...)
-            continue
-        change = c * d
-        value = value * change
-        if np.all(np.abs(change - 1) < 1e-15):
+        value = value * (c * d)
+        if np.all(np.abs(c * d - 1) < 1e-15):
             break
-    return (factor + np.log(value)) / np.log(10)
+    return (factor - np.log(value)) / np.log(10)
 
 
 def least_p(neg_log_10: Doubles) -> tuple[Doubles, Ints]:

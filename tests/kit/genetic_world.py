@@ -64,6 +64,8 @@ def genetic_world(
     matrix[:, 0] *= 2
     matrix[:, 0] += effect * np.maximum(dosages[CAUSAL], 0) + 0.05 * age + 0.5 * sex
     order = rng.permutation(persons)
-    features = Features("model", tuple(ids[i] for i in order), matrix[order], tuple(ids[i] for i in order), np.ones(persons))
+    features = Features(
+        "model", tuple(ids[i] for i in order), matrix[order], tuple(ids[i] for i in order), np.ones(persons)
+    )
     table = Table(None, ids, {"sex": tuple("FM"[one] for one in sex), "age": age})
     return GeneticWorld(open_plink(folder / "g.bed"), dosages, features, table)
