@@ -203,7 +203,7 @@ def test_lambda_is_the_median_over_that_of_chance() -> None:
     both = np.stack([chi, 1.3 * chi], axis=1)
     both = np.concatenate([both, np.full((1, 2), np.nan)])
     assert np.allclose(core.genomic_control(both), [1, 1.3])
-    assert core.MEDIAN_CHI_SQUARE == pytest.approx(0.4549, abs=1e-4)
+    assert abs(core.MEDIAN_CHI_SQUARE - 0.4549) < 1e-4
     assert np.isnan(core.genomic_control(np.full((3, 2), np.nan))).all()
 
 
@@ -243,7 +243,8 @@ def test_pruned_variants_do_not_correlate() -> None:
     dosages = linked_dosages(2000, 100, np.random.default_rng(3), missing=0.01)
     code = np.arange(100) // 50
     pruner = core.Pruner(0.1)
-    kept = np.concatenate([block + start for start in range(0, 100, 30) for block in [pruner.keep(dosages[start : start + 30], code[start : start + 30])]])  # fmt: skip
+    starts = range(0, 100, 30)
+    kept = np.concatenate([at + pruner.keep(dosages[at : at + 30], code[at : at + 30]) for at in starts])
     assert 20 <= len(kept) < 60 and 0 in kept
     scaled = core.standardised(dosages, *core.moments(dosages))
     r2 = np.square(np.corrcoef(scaled))

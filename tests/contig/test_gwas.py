@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from kit.genetic_world import CAUSAL, GeneticWorld, genetic_world
+from kit.genetic_world import CAUSAL, GeneticWorld, genetic_world, variants_of
 from mfd_cli.base.errors import ConfigError, InputError, MfdError, OutputError
 from mfd_cli.contig.config import GwasSection
-from mfd_cli.contig.data.plink import PlinkFile, write_plink
+from mfd_cli.contig.core.association import inverse_normal, orthonormal, principal_components
+from mfd_cli.contig.data.plink import PlinkFile, open_plink, write_plink
 from mfd_cli.contig.data.tables import Table
 from mfd_cli.contig.gwas.gwas import GwasResult, gwas
 from mfd_cli.contig.gwas.inputs import Features
@@ -143,7 +144,8 @@ def test_metadata_say_what_was_done(done: GwasResult) -> None:
 def test_what_the_format_cannot_hold_is_listed(world: GeneticWorld, tmp_path: Path) -> None:
     """Chromosomes by PLINK's numbers, long names, other alleles; what is not tested says why."""
     variants = world.genotypes.variants
-    chromosome, name, effect, position = (list(column) for column in (variants.chromosome, variants.name, variants.effect_allele, variants.position))  # fmt: skip
+    chromosome, name, effect = list(variants.chromosome), list(variants.name), list(variants.effect_allele)
+    position = variants.position.copy()
     chromosome[-1], chromosome[-2], chromosome[-3], chromosome[-4] = "26", "chrX", "HLA", "0"
     effect[0], name[1], position[2], effect[3] = "<DEL>", ".", 0, "acg"
     dosages = world.dosages.copy()
@@ -153,11 +155,9 @@ def test_what_the_format_cannot_hold_is_listed(world: GeneticWorld, tmp_path: Pa
         chromosome=tuple(chromosome),
         name=tuple(name),
         effect_allele=tuple(effect),
-        position=np.array(position),
+        position=position,
     )
     write_plink(tmp_path / "g.bed", world.genotypes.persons, world.genotypes.families, odd, dosages)
-    from mfd_cli.contig.data.plink import open_plink
-
     said = list[str]()
     result = gwas(
         world.features, open_plink(tmp_path / "g.bed"), world.covariates, SETTINGS, tmp_path / "o", warn=said.append
@@ -224,7 +224,7 @@ def test_the_order_of_features_and_covariates_does_not_matter(
 
 
 def test_the_same_inputs_give_the_same_bytes(world: GeneticWorld, done: GwasResult, tmp_path: Path) -> None:
-    """In small blocks too. Only the date of the metadata may differ."""
+    """Only the date of the metadata may differ."""
     beside = {"random": noise_of(world.features)}
     gwas(world.features, world.genotypes, world.covariates, SETTINGS, tmp_path / "o", beside=beside, date=DATE)
     for path in sorted(done.output.iterdir()):
@@ -234,8 +234,6 @@ def test_the_same_inputs_give_the_same_bytes(world: GeneticWorld, done: GwasResu
 @pytest.mark.skipif(not shutil.which("plink2"), reason="no plink2")
 def test_plink2_gives_the_same_with_genetic_components(world: GeneticWorld, tmp_path: Path) -> None:
     """Through the files: persons.txt as --keep, the traits and covariates as they were used, PC02 to 2e-5 of se."""
-    from mfd_cli.contig.core.association import inverse_normal, orthonormal, principal_components
-
     gwas(world.features, world.genotypes, world.covariates, SETTINGS, tmp_path / "o")
     place = {person: row for row, person in enumerate(world.features.persons)}
     matrix = world.features.matrix[[place[person] for person in world.genotypes.persons]]
@@ -272,8 +270,6 @@ def test_genetic_components_take_structure_out(tmp_path: Path) -> None:
         rng.uniform(0.2, 0.8, (count, 1)) + np.outer(rng.normal(0, 0.08, count), population - 0.5), 0.05, 0.95
     )
     dosages = rng.binomial(2, frequency).astype(np.int8)
-    from kit.genetic_world import variants_of
-    from mfd_cli.contig.data.plink import open_plink
 
     ids = tuple(f"p{number}" for number in range(persons))
     write_plink(tmp_path / "g.bed", ids, ids, variants_of(count), dosages)

@@ -161,8 +161,8 @@ HARM: dict[str, tuple[Callable[[Path], None], str]] = {
     "a position of words": (lambda b: edit(b.with_suffix(".bim"), lambda t: t.replace("1001000", "1e6")), r"g.bim:2:.*'1e6'"),
     "a negative one": (lambda b: edit(b.with_suffix(".bim"), lambda t: t.replace("1001000", "-7")), r"g.bim:2: position.*'-7'"),
     "a huge one": (lambda b: edit(b.with_suffix(".bim"), lambda t: t.replace("1001000", "9" * 10)), r"g.bim:2: position"),
-    "an allele of other letters": (lambda b: edit(b.with_suffix(".bim"), lambda t: t.replace("C\tG", "C\tQ")), r"g.bim:2: .*'Q'"),
-    "equal alleles": (lambda b: edit(b.with_suffix(".bim"), lambda t: t.replace("C\tG", "C\tC")), r"g.bim:2: both alleles are C"),
+    "other letters": (lambda b: edit(b.with_suffix(".bim"), lambda t: t.replace("C\tG", "C\tQ")), r"g.bim:2: .*'Q'"),
+    "equal alleles": (lambda b: edit(b.with_suffix(".bim"), lambda t: t.replace("C\tG", "C\tC")), r"g.bim:2: both alleles"),
     "bytes that are no text": (lambda b: b.with_suffix(".bim").write_bytes(b"1\t\xff\t0\t1\tA\tC\n"), r"g.bim:1: is not UTF-8"),
     "zero bytes": (lambda b: b.with_suffix(".fam").write_bytes(b"a\0b\n"), r"g.fam: is not text, or damaged"),
 }  # fmt: skip

@@ -27,10 +27,10 @@ COLLINEAR_BELOW = 1e-8
 """Share of a variant's centred sum of squares that the covariates must leave."""
 MEDIAN_CHI_SQUARE = float(scipy.stats.chi2.median(1))
 """0.4549: of chance alone, one degree of freedom."""
-CHUNK_BYTES = 4 << 20
-"""Dosages are made float64 so many bytes at a time: as much as the caches of a core hold."""
-CHUNK_PERSONS = 1024
-"""Persons whose products are made together, for the variants with missing calls."""
+CHUNK_BYTES = 16 << 20
+"""Dosages are made float64 so many bytes at a time."""
+CHUNK_PERSONS = 512
+"""Persons whose products are made together, for the variants with missing calls: a table that a core's cache holds."""
 _UNDERFLOW = 1e-280
 """Below it the tail of t is taken from its continued fraction, in logarithms."""
 
@@ -114,24 +114,15 @@ class Regression:
         self.basis = basis
         self.traits = traits - basis @ (basis.T @ traits)
         self.squares = np.square(self.traits).sum(axis=0)
-        # The first column counts alleles: whole numbers, so that frequencies are exact.
-        self.right = np.concatenate([np.ones((len(basis), 1)), self.basis, self.traits], axis=1)
+        # The first row counts alleles: whole numbers, so that frequencies are exact.
+        self.right = np.concatenate([np.ones((1, len(basis))), self.basis.T, self.traits.T])
         self.upper = np.triu_indices(basis.shape[1])
 
     def fit(self, dosages: Int8s) -> Fits:
         """Return the regressions of dosages, int8 (variants, persons), -1 where missing."""
         people, inner = self.basis.shape
-        products = np.empty((len(dosages), self.right.shape[1]))
-        squares = np.empty(len(dosages))
-        step = max(CHUNK_BYTES // (8 * max(people, 1)), 1)
         lowest = dosages.min(axis=1, initial=0)
-        for start in range(0, len(dosages), step):
-            rows = slice(start, start + step)
-            block = dosages[rows].astype(np.float64)
-            if lowest[rows].min() < 0:
-                np.maximum(block, 0, out=block)  # a missing call adds nothing to any sum
-            np.matmul(block, self.right, out=products[rows])
-            squares[rows] = np.einsum("vn,vn->v", block, block)
+        products, squares = self._products(dosages, bool(lowest.min(initial=0) < 0))
         sums, gq, gy = products[:, 0], products[:, 1 : 1 + inner], products[:, 1 + inner :]
         gaps = np.flatnonzero(lowest < 0)
         calls = np.full(len(dosages), people)
@@ -139,9 +130,28 @@ class Regression:
         gg, gy = squares - np.square(gq).sum(axis=1), gy.copy()
         singular = np.zeros(len(dosages), bool)
         if len(gaps):
-            adjusted = self._complete_cases(dosages[gaps], squares[gaps], gq[gaps], gy[gaps])
+            some = dosages if len(gaps) == len(dosages) else dosages[gaps]
+            adjusted = self._complete_cases(some, squares[gaps], gq[gaps], gy[gaps])
             calls[gaps], gg[gaps], gy[gaps], yy[gaps], singular[gaps] = adjusted
         return self._tested(calls, sums, squares, gg, gy, yy, singular)
+
+    def _products(self, dosages: Int8s, gaps: bool) -> tuple[Doubles, Doubles]:
+        """Sums of g, gQ and gY (variants, 1 + p + k), and of g^2 (variants,), over the persons with a call.
+
+        The dosages become float64 in a buffer that is used again: memory that is new each time takes longer than the sums.
+        """
+        count, people = dosages.shape
+        products, squares = np.empty((count, len(self.right))), np.empty(count)
+        step = max(CHUNK_BYTES // (8 * max(people, 1)), 1)
+        buffer = np.empty((min(step, count), people))
+        for start in range(0, count, step):
+            some = dosages[start : start + step]
+            block = buffer[: len(some)]
+            # A missing call adds nothing to any sum.
+            np.copyto(block, np.maximum(some, 0) if gaps else some, casting="unsafe")
+            products[start : start + step] = (self.right @ block.T).T
+            squares[start : start + step] = np.einsum("vn,vn->v", block, block)
+        return products, squares
 
     def _complete_cases(
         self, dosages: Int8s, squares: Doubles, gq: Doubles, gy: Doubles
@@ -172,26 +182,35 @@ class Regression:
         """
         inner, traits = self.basis.shape[1], self.traits.shape[1]
         missed = np.zeros((len(dosages), len(self.upper[0]) + inner * traits + traits))
-        calls = np.zeros(len(dosages), np.int64)
+        calls = np.full(len(dosages), len(self.basis))
+        table = np.empty((min(CHUNK_PERSONS, len(self.basis)), missed.shape[1]))
         for start in range(0, len(self.basis), CHUNK_PERSONS):
             some = slice(start, start + CHUNK_PERSONS)
             absent = dosages[:, some] < 0
-            counts = absent.sum(axis=1)
-            calls += absent.shape[1] - counts
-            q, y = self.basis[some], self.traits[some]
-            products = np.concatenate(
-                [
-                    q[:, self.upper[0]] * q[:, self.upper[1]],
-                    (q[:, :, None] * y[:, None, :]).reshape(len(q), -1),
-                    np.square(y),
-                ],
-                axis=1,
-            )
-            pointers = np.concatenate([[0], np.cumsum(counts)])
-            persons = np.nonzero(absent)[1]
-            chosen = scipy.sparse.csr_array((np.ones(len(persons)), persons, pointers), shape=absent.shape)
-            missed += chosen @ products
+            width = absent.shape[1]
+            places = np.flatnonzero(absent)  # of one dimension: of two it takes five times as long
+            pointers = np.searchsorted(places, np.arange(len(dosages) + 1) * width)
+            calls -= np.diff(pointers)
+            shape = absent.shape
+            chosen = scipy.sparse.csr_array((np.ones(len(places)), places % width, pointers), shape=shape)
+            missed += chosen @ self._products_of(some, table[:width])
         return missed, calls
+
+    def _products_of(self, some: slice, table: Doubles) -> Doubles:
+        """Fill a table with each person's products, q q' above the diagonal, q y' and y^2, and return it."""
+        q, y = self.basis[some], self.traits[some]
+        inner, traits = q.shape[1], y.shape[1]
+        place = 0
+        for index in range(inner):
+            end = place + inner - index
+            np.multiply(q[:, index : index + 1], q[:, index:], out=table[:, place:end])
+            place = end
+        for index in range(inner):
+            end = place + traits
+            np.multiply(q[:, index : index + 1], y, out=table[:, place:end])
+            place = end
+        np.square(y, out=table[:, place:])
+        return table
 
     def _tested(
         self, calls: Ints, sums: Doubles, squares: Doubles, gg: Doubles, gy: Doubles, yy: Doubles, singular: Bools
