@@ -31,6 +31,8 @@ CHUNK_BYTES = 16 << 20
 """Dosages are made float64 so many bytes at a time."""
 CHUNK_PERSONS = 512
 """Persons whose products are made together, for the variants with missing calls: a table that a core's cache holds."""
+OVERSAMPLED, PASSES = 10, 6
+"""Axes beyond those that are asked for, and how often they are multiplied by the genotypes: more change no leading axis."""
 _UNDERFLOW = 1e-280
 """Below it the tail of t is taken from its continued fraction, in logarithms."""
 
@@ -340,7 +342,7 @@ class Pruner:
 
         `dosages` is int8 (variants, persons), `chromosome` a number for each variant. One without variance is not kept.
         """
-        scaled = standardised(dosages, *moments(dosages)).astype(np.float32)
+        scaled = standardised(dosages, *moments(dosages))
         scaled -= scaled.mean(axis=1, keepdims=True)
         lengths = np.linalg.norm(scaled, axis=1)
         if self.recent is None:
@@ -365,54 +367,47 @@ def moments(dosages: Int8s) -> tuple[Doubles, Doubles]:
     return means, np.sqrt(means * (1 - means / 2))
 
 
-def standardised(dosages: Int8s, means: Doubles, sds: Doubles) -> Doubles:
+def standardised(dosages: Int8s, means: Doubles, sds: Doubles) -> Floats:
     """Return dosages (variants, persons) less the mean, over the sd; 0 where a call is missing or the sd is 0."""
     scale = np.divide(1.0, sds, out=np.zeros_like(sds), where=sds > 0)
-    return np.where(dosages < 0, 0.0, (dosages - means[:, None]) * scale[:, None])
+    values = dosages.astype(np.float32)
+    values -= means[:, None].astype(np.float32)
+    values *= scale[:, None].astype(np.float32)
+    if dosages.size and dosages.min() < 0:
+        values[dosages < 0] = 0.0
+    return values
 
 
 def genetic_components(blocks: Callable[[], Iterable[Int8s]], fitted: Bools, count: int) -> Doubles:
     """Return `count` principal components (persons, count) of genotypes: fitted on some persons, all projected alike.
 
     `blocks` gives the dosages, int8 (variants, persons), of pruned variants in blocks, as often as it is called; `fitted` says
-    which persons the frequencies and axes are of. Missing calls are 0 after standardising. Subspace iteration from a fixed
-    start: memory is that of a block, and the same genotypes give the same numbers.
+    which persons the frequencies and axes are of. Missing calls are 0 after standardising. Block Krylov iteration from a fixed
+    start: memory is that of a block and of `fitted` x 7 (count + 10), and the same blocks give the same numbers.
     """
     scales = [moments(block[:, fitted]) for block in blocks()]
     people = int(fitted.sum())
-    width = min(count + 20, people)
-    axes = np.linalg.qr(np.random.default_rng(0).standard_normal((people, width)))[0]
-    before = np.zeros(width)
-    for _ in range(60):
+    axes = np.linalg.qr(np.random.default_rng(0).standard_normal((people, min(count + OVERSAMPLED, people))))[0]
+    seen = [axes]
+    for _ in range(PASSES):
         image = np.zeros_like(axes)
         for block, scale in zip(blocks(), scales):
             x = standardised(block[:, fitted], *scale)
-            image += x.T @ (x @ axes)
-        # Ritz values of the axes so far, and the next axes.
-        values = np.linalg.norm(image, axis=0)
+            image += x.T @ (x @ axes.astype(np.float32))
         axes = np.linalg.qr(image)[0]
-        if np.abs(values - before)[:count].max() <= 1e-7 * values.max():
-            break
-        before = values
-    return _projected(blocks, scales, fitted, axes, count)
-
-
-def _projected(
-    blocks: Callable[[], Iterable[Int8s]],
-    scales: list[tuple[Doubles, Doubles]],
-    fitted: Bools,
-    axes: Doubles,
-    count: int,
-) -> Doubles:
-    """All persons on the leading axes of the fitted ones, which lie in the space of `axes` (fitted persons, width)."""
-    gram, images = np.zeros((axes.shape[1],) * 2), np.zeros((len(fitted), axes.shape[1]))
+        seen.append(axes)
+    # Of all directions that were seen, those in which the genotypes vary most.
+    space = np.linalg.qr(np.concatenate(seen, axis=1))[0].astype(np.float32)
+    gram = np.zeros((space.shape[1],) * 2)
+    for block, scale in zip(blocks(), scales):
+        weights = standardised(block[:, fitted], *scale) @ space  # (variants, directions)
+        gram += weights.T @ weights
+    sizes, rotation = np.linalg.eigh(gram)
+    leading = (space @ rotation[:, ::-1][:, :count]).astype(np.float32)
+    scores = np.zeros((len(fitted), leading.shape[1]))
     for block, scale in zip(blocks(), scales):
         x = standardised(block, *scale)
-        weights = x[:, fitted] @ axes  # (variants, width)
-        gram += weights.T @ weights
-        images += x.T @ weights
-    sizes, rotation = np.linalg.eigh(gram)
-    leading = rotation[:, ::-1][:, :count]
-    scores = images @ leading / np.sqrt(np.maximum(sizes[::-1][:count], np.finfo(float).tiny))
+        scores += x.T @ (x[:, fitted] @ leading)
+    scores /= np.sqrt(np.maximum(sizes[::-1][:count], np.finfo(float).tiny))
     largest = np.abs(scores).argmax(axis=0)
     return scores * np.sign(scores[largest, np.arange(scores.shape[1])])

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from mfd_cli.base.arrays import Doubles
 from mfd_cli.base.progress import Progress
+from mfd_cli.base.threads import in_background
 from mfd_cli.contig.core import association as core
 from mfd_cli.contig.gwas import ssf
 from mfd_cli.contig.gwas.job import Found, Job
@@ -40,6 +41,7 @@ def scan(folder: Path, job: Job, study: ssf.Study, progress: Progress | None) ->
         ssf.SsfTables(tables) as summaries,
         ParquetRows(folder / "minp.parquet", MINP) as minp,
         ParquetRows(folder / "per-pc.parquet", per_pc, indexed=0) as by_pc,
+        in_background() as later,  # text and its packing take longer than the regressions
     ):
         for rows, dosages in job.genotypes.blocks(None, job.rows, job.settings.memory):
             fits = job.regression.fit(dosages)
@@ -67,7 +69,7 @@ def scan(folder: Path, job: Job, study: ssf.Study, progress: Progress | None) ->
             whole = fits_in[rows[good]]
             beta, error, p = (values[whole] for values in columns)
             kept = good[whole]
-            summaries.write(variants.take(rows[kept]), beta, error, fits.frequency[kept], p, fits.calls[kept])
+            later(summaries.write, variants.take(rows[kept]), beta, error, fits.frequency[kept], p, fits.calls[kept])
             if progress:
                 progress("testing variants", int(rows[-1]) + 1, count)
     for name, path in zip(pcs, tables):
