@@ -102,9 +102,14 @@ class Fits:
     standard_error: Doubles
     neg_log_10_p: Doubles
 
+    def of(self, rows: Ints, traits: slice) -> Fits:
+        """Return the regressions of some variants on some traits."""
+        effects = (values[rows, traits] for values in (self.beta, self.standard_error, self.neg_log_10_p))
+        return Fits(self.calls[rows], self.frequency[rows], self.reason[rows], *effects)
+
     @property
     def chi_square(self) -> Doubles:
-        """The squares of beta / standard error."""
+        """Return the squares of beta / standard error (variants, traits)."""
         return np.square(self.beta / self.standard_error)
 
 

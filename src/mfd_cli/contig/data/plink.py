@@ -104,6 +104,8 @@ class PlinkFile:
         one variant at least; memory does not grow with their number. Raises GenotypeError where the file has changed since.
         """
         wanted = np.arange(len(self.variants)) if rows is None else np.asarray(rows, np.int64)
+        if persons is not None and np.array_equal(persons, np.arange(len(self.persons))):
+            persons = None
         step = max((mib << 20) // max(4 * self.width, 1), 1)
         with self.path.open("rb", buffering=0) as file:
             for start in range(0, len(wanted), step):

@@ -63,6 +63,7 @@ def gwas(
     fitted: Collection[str] | None = None,
     related: bool = False,
     date: datetime.date | None = None,
+    workers: int | None = None,
     progress: Progress | None = None,
     warn: Warn | None = None,
 ) -> GwasResult:
@@ -71,8 +72,8 @@ def gwas(
     `beside` holds the features of other runs, tested on the same persons. Their strength is compared at the regions of the BED
     file `regions`, or at the loci of the first. `fitted` names the persons whom the genetic components are fitted on (default:
     all who are genotyped and not tested). `related` tests all members of a family. `date` is what the metadata say, by default
-    today. Raises InputError where the inputs do not fit each other, ConfigError for an unknown covariate, OutputError where
-    the folder may not be written.
+    today; `workers` as in `scan`. Raises InputError where the inputs do not fit each other, ConfigError for an unknown
+    covariate, OutputError where the folder may not be written.
     """
     started = time.monotonic()
     _check_folder(output, force, genotypes.path)
@@ -98,7 +99,7 @@ def gwas(
     )
     with whole_folder(output) as folder:
         folder.chmod(0o700)  # it holds the ids of people
-        found = scan(folder, job, study, progress)
+        found = scan(folder, job, study, workers, progress)
         result = _conclude(folder, job, found, wanted, said, output)
         write_page(folder / "report.html", result, settings)
         _write_persons(folder / "persons.txt", genotypes, job.rows)
