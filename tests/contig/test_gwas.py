@@ -111,6 +111,34 @@ def test_tables_agree_with_each_other(world: GeneticWorld, done: GwasResult) -> 
     assert [int(row["n"]) for row in third] == minp["n"]
 
 
+def test_nothing_to_test_is_said(world: GeneticWorld, tmp_path: Path) -> None:
+    """Empty tables and pictures, and a word; not an error, since a control may be so."""
+    ones = np.ones_like(world.dosages)
+    write_plink(tmp_path / "g.bed", world.genotypes.persons, world.genotypes.families, world.genotypes.variants, ones)
+    beside = {"random": noise_of(world.features)}
+    genotypes = open_plink(tmp_path / "g.bed")
+    result = gwas(world.features, genotypes, world.covariates, SETTINGS, tmp_path / "o", beside=beside)
+    assert result.skipped == {"monomorphic": 60} and result.loci == [] and result.tested == 0
+    assert "no variant could be tested" in result.lines()
+    assert ssf_rows(tmp_path / "o" / "PC01.ssf.tsv.gz") == []
+    assert pq.read_table(tmp_path / "o" / "minp.parquet").num_rows == 0
+
+
+def test_workers_and_runs_beside_change_no_number(world: GeneticWorld, done: GwasResult, tmp_path: Path) -> None:
+    gwas(world.features, world.genotypes, world.covariates, SETTINGS, tmp_path / "o", date=DATE, workers=3)
+    for name in ("PC01.ssf.tsv.gz", "PC05.ssf.tsv.gz"):
+        for mine, theirs in zip(ssf_rows(tmp_path / "o" / name), ssf_rows(done.output / name)):
+            assert float(mine["beta"]) == pytest.approx(float(theirs["beta"]), rel=1e-6)
+    assert not (tmp_path / "o" / "beside.tsv").exists()
+
+
+def test_the_page_says_what_was_found(done: GwasResult) -> None:
+    page = (done.output / "report.html").read_text()
+    for text in ("1 locus (P of at most 0.0001)", f"rs{CAUSAL + 1}", "Beside other runs", "random", "data:image/png"):
+        assert text in page
+    assert "p0001" not in page  # nobody is named
+
+
 # -- GWAS-SSF ----------------------------------------------------------------------------------------------------------
 
 

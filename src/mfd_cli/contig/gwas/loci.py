@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mfd_cli.base.arrays import Ints
 from mfd_cli.contig.core import association as core
+from mfd_cli.contig.data.plink import LARGEST
 from mfd_cli.contig.gwas.chromosomes import plain_name
 from mfd_cli.contig.gwas.clump import Clump
 from mfd_cli.contig.gwas.job import Found, Job, Run
@@ -96,14 +98,7 @@ def beside_row(job: Job, found: Found, number: int, run: Run, at: Sequence[Regio
     chi_square = found.chi_square[:, run.traits].astype(np.float64)
     lambdas = core.genomic_control(chi_square)
     best = np.nan_to_num(chi_square, nan=0.0).max(axis=1)
-    plain = np.array([plain_name(name) for name in job.genotypes.variants.chromosome])
-    position = job.genotypes.variants.position
-    there = []
-    for region in at:
-        inside = (plain == region.chromosome) & (position >= region.start) & (position <= region.end)
-        inside &= found.reason == core.TESTED
-        if inside.any():
-            there.append(float(best[inside].max()))
+    there = [float(best[rows].max()) for rows in _rows_in(job, found, at) if len(rows)]
     with np.errstate(invalid="ignore"):
         below = int((found.least[:, number] > -math.log10(FAMILY_WISE / max(tested, 1))).sum())
     return {
@@ -117,6 +112,23 @@ def beside_row(job: Job, found: Found, number: int, run: Run, at: Sequence[Regio
         "chi_square": float(np.mean(there)) if there else None,
         "regions": len(there),
     }
+
+
+def _rows_in(job: Job, found: Found, regions: Sequence[Region]) -> list[Ints]:
+    """The tested variants of each region."""
+    variants = job.genotypes.variants
+    plain = {name: plain_name(name) for name in set(variants.chromosome)}
+    code = {name: index for index, name in enumerate(sorted(set(plain.values())))}
+    chromosome = np.array([code[plain[name]] for name in variants.chromosome])
+    tested = np.flatnonzero(found.reason == core.TESTED)
+    order = tested[np.lexsort((variants.position[tested], chromosome[tested]))]
+    place = chromosome[order] * (LARGEST + 1) + variants.position[order]
+    rows = []
+    for region in regions:
+        first = code.get(region.chromosome, len(code)) * (LARGEST + 1)
+        low, high = np.searchsorted(place, [first + region.start, first + region.end + 1])
+        rows.append(order[low:high])
+    return rows
 
 
 def write_skipped(path: Path, job: Job, found: Found) -> dict[str, int]:

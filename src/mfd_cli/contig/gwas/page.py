@@ -28,8 +28,11 @@ def write_page(path: Path, result: GwasResult, settings: GwasSection) -> None:
         path,
         "mfd_cli.contig",
         "gwas.html.j2",
-        title=f"variants that go with {result.name}",
+        title=f"Variants that go with {result.name}",
         footer=f"{result.persons:,} persons, {result.tested:,} variants",
+        sentence=f"{len(result.loci):,} {'locus' if len(result.loci) == 1 else 'loci'} (P of at most {settings.p1:g}) among "
+        f"{result.tested:,} variants, tested on {result.persons:,} persons with {len(result.lambdas)} principal components "
+        "of their image features.",
         result=result,
         settings=settings,
         lambdas=[
