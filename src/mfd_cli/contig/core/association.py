@@ -27,10 +27,12 @@ COLLINEAR_BELOW = 1e-8
 """Share of a variant's centred sum of squares that the covariates must leave."""
 MEDIAN_CHI_SQUARE = float(scipy.stats.chi2.median(1))
 """0.4549: of chance alone, one degree of freedom."""
-CHUNK_BYTES = 4 << 20
-"""Dosages are made float64 so many bytes at a time: as much as the caches of a core hold."""
-CHUNK_PERSONS = 1024
-"""Persons whose products are made together, for the variants with missing calls."""
+CHUNK_BYTES = 16 << 20
+"""Dosages are made float64 so many bytes at a time."""
+CHUNK_PERSONS = 512
+"""Persons whose products are made together, for the variants with missing calls: a table that a core's cache holds."""
+OVERSAMPLED, PASSES = 10, 6
+"""Axes beyond those that are asked for, and how often they are multiplied by the genotypes: more change no leading axis."""
 _UNDERFLOW = 1e-280
 """Below it the tail of t is taken from its continued fraction, in logarithms."""
 
@@ -100,9 +102,14 @@ class Fits:
     standard_error: Doubles
     neg_log_10_p: Doubles
 
+    def of(self, rows: Ints, traits: slice) -> Fits:
+        """Return the regressions of some variants on some traits."""
+        effects = (values[rows, traits] for values in (self.beta, self.standard_error, self.neg_log_10_p))
+        return Fits(self.calls[rows], self.frequency[rows], self.reason[rows], *effects)
+
     @property
     def chi_square(self) -> Doubles:
-        """The squares of beta / standard error."""
+        """Return the squares of beta / standard error (variants, traits)."""
         return np.square(self.beta / self.standard_error)
 
 
@@ -114,24 +121,15 @@ class Regression:
         self.basis = basis
         self.traits = traits - basis @ (basis.T @ traits)
         self.squares = np.square(self.traits).sum(axis=0)
-        # The first column counts alleles: whole numbers, so that frequencies are exact.
-        self.right = np.concatenate([np.ones((len(basis), 1)), self.basis, self.traits], axis=1)
+        # The first row counts alleles: whole numbers, so that frequencies are exact.
+        self.right = np.concatenate([np.ones((1, len(basis))), self.basis.T, self.traits.T])
         self.upper = np.triu_indices(basis.shape[1])
 
     def fit(self, dosages: Int8s) -> Fits:
         """Return the regressions of dosages, int8 (variants, persons), -1 where missing."""
         people, inner = self.basis.shape
-        products = np.empty((len(dosages), self.right.shape[1]))
-        squares = np.empty(len(dosages))
-        step = max(CHUNK_BYTES // (8 * max(people, 1)), 1)
         lowest = dosages.min(axis=1, initial=0)
-        for start in range(0, len(dosages), step):
-            rows = slice(start, start + step)
-            block = dosages[rows].astype(np.float64)
-            if lowest[rows].min() < 0:
-                np.maximum(block, 0, out=block)  # a missing call adds nothing to any sum
-            np.matmul(block, self.right, out=products[rows])
-            squares[rows] = np.einsum("vn,vn->v", block, block)
+        products, squares = self._products(dosages, bool(lowest.min(initial=0) < 0))
         sums, gq, gy = products[:, 0], products[:, 1 : 1 + inner], products[:, 1 + inner :]
         gaps = np.flatnonzero(lowest < 0)
         calls = np.full(len(dosages), people)
@@ -139,9 +137,28 @@ class Regression:
         gg, gy = squares - np.square(gq).sum(axis=1), gy.copy()
         singular = np.zeros(len(dosages), bool)
         if len(gaps):
-            adjusted = self._complete_cases(dosages[gaps], squares[gaps], gq[gaps], gy[gaps])
+            some = dosages if len(gaps) == len(dosages) else dosages[gaps]
+            adjusted = self._complete_cases(some, squares[gaps], gq[gaps], gy[gaps])
             calls[gaps], gg[gaps], gy[gaps], yy[gaps], singular[gaps] = adjusted
         return self._tested(calls, sums, squares, gg, gy, yy, singular)
+
+    def _products(self, dosages: Int8s, gaps: bool) -> tuple[Doubles, Doubles]:
+        """Sums of g, gQ and gY (variants, 1 + p + k), and of g^2 (variants,), over the persons with a call.
+
+        The dosages become float64 in a buffer that is used again: memory that is new each time takes longer than the sums.
+        """
+        count, people = dosages.shape
+        products, squares = np.empty((count, len(self.right))), np.empty(count)
+        step = max(CHUNK_BYTES // (8 * max(people, 1)), 1)
+        buffer = np.empty((min(step, count), people))
+        for start in range(0, count, step):
+            some = dosages[start : start + step]
+            block = buffer[: len(some)]
+            # A missing call adds nothing to any sum.
+            np.copyto(block, np.maximum(some, 0) if gaps else some, casting="unsafe")
+            products[start : start + step] = (self.right @ block.T).T
+            squares[start : start + step] = np.einsum("vn,vn->v", block, block)
+        return products, squares
 
     def _complete_cases(
         self, dosages: Int8s, squares: Doubles, gq: Doubles, gy: Doubles
@@ -172,26 +189,35 @@ class Regression:
         """
         inner, traits = self.basis.shape[1], self.traits.shape[1]
         missed = np.zeros((len(dosages), len(self.upper[0]) + inner * traits + traits))
-        calls = np.zeros(len(dosages), np.int64)
+        calls = np.full(len(dosages), len(self.basis))
+        table = np.empty((min(CHUNK_PERSONS, len(self.basis)), missed.shape[1]))
         for start in range(0, len(self.basis), CHUNK_PERSONS):
             some = slice(start, start + CHUNK_PERSONS)
             absent = dosages[:, some] < 0
-            counts = absent.sum(axis=1)
-            calls += absent.shape[1] - counts
-            q, y = self.basis[some], self.traits[some]
-            products = np.concatenate(
-                [
-                    q[:, self.upper[0]] * q[:, self.upper[1]],
-                    (q[:, :, None] * y[:, None, :]).reshape(len(q), -1),
-                    np.square(y),
-                ],
-                axis=1,
-            )
-            pointers = np.concatenate([[0], np.cumsum(counts)])
-            persons = np.nonzero(absent)[1]
-            chosen = scipy.sparse.csr_array((np.ones(len(persons)), persons, pointers), shape=absent.shape)
-            missed += chosen @ products
+            width = absent.shape[1]
+            places = np.flatnonzero(absent)  # of one dimension: of two it takes five times as long
+            pointers = np.searchsorted(places, np.arange(len(dosages) + 1) * width)
+            calls -= np.diff(pointers)
+            shape = absent.shape
+            chosen = scipy.sparse.csr_array((np.ones(len(places)), places % width, pointers), shape=shape)
+            missed += chosen @ self._products_of(some, table[:width])
         return missed, calls
+
+    def _products_of(self, some: slice, table: Doubles) -> Doubles:
+        """Fill a table with each person's products, q q' above the diagonal, q y' and y^2, and return it."""
+        q, y = self.basis[some], self.traits[some]
+        inner, traits = q.shape[1], y.shape[1]
+        place = 0
+        for index in range(inner):
+            end = place + inner - index
+            np.multiply(q[:, index : index + 1], q[:, index:], out=table[:, place:end])
+            place = end
+        for index in range(inner):
+            end = place + traits
+            np.multiply(q[:, index : index + 1], y, out=table[:, place:end])
+            place = end
+        np.square(y, out=table[:, place:])
+        return table
 
     def _tested(
         self, calls: Ints, sums: Doubles, squares: Doubles, gg: Doubles, gy: Doubles, yy: Doubles, singular: Bools
@@ -268,27 +294,19 @@ def _log_tail(squares: Doubles, half: Doubles) -> Doubles:
     x = 1 / (1 + ratio)
     factor = -half * np.log1p(ratio) + 0.5 * (np.log(ratio) - np.log1p(ratio))
     factor -= np.log(half) + scipy.special.betaln(half, 0.5)
-    value, c, d = (np.ones_like(x) for _ in range(3))
-    d[:] = 0.0
-    c[:] = np.inf
-    for step in range(500):
+    value, c, d = np.ones_like(x), np.ones_like(x), np.zeros_like(x)
+    for step in range(1, 500):
         m = step // 2
-        if step == 0:
-            term = np.ones_like(x)
-        elif step % 2:
+        if step % 2:
             term = -(half + m) * (half + 0.5 + m) * x / ((half + 2 * m) * (half + 2 * m + 1))
         else:
             term = m * (0.5 - m) * x / ((half + 2 * m - 1) * (half + 2 * m))
         d = 1 / (1 + term * d)
         c = 1 + term / c
-        if step == 0:
-            value, c = d * 1.0, np.ones_like(x)  # the fraction begins with 1 / (1 + ...)
-            continue
-        change = c * d
-        value = value * change
-        if np.all(np.abs(change - 1) < 1e-15):
+        value = value * (c * d)
+        if np.all(np.abs(c * d - 1) < 1e-15):
             break
-    return (factor + np.log(value)) / np.log(10)
+    return (factor - np.log(value)) / np.log(10)
 
 
 def least_p(neg_log_10: Doubles) -> tuple[Doubles, Ints]:
@@ -329,7 +347,7 @@ class Pruner:
 
         `dosages` is int8 (variants, persons), `chromosome` a number for each variant. One without variance is not kept.
         """
-        scaled = standardised(dosages, *moments(dosages)).astype(np.float32)
+        scaled = standardised(dosages, *moments(dosages))
         scaled -= scaled.mean(axis=1, keepdims=True)
         lengths = np.linalg.norm(scaled, axis=1)
         if self.recent is None:
@@ -354,54 +372,47 @@ def moments(dosages: Int8s) -> tuple[Doubles, Doubles]:
     return means, np.sqrt(means * (1 - means / 2))
 
 
-def standardised(dosages: Int8s, means: Doubles, sds: Doubles) -> Doubles:
+def standardised(dosages: Int8s, means: Doubles, sds: Doubles) -> Floats:
     """Return dosages (variants, persons) less the mean, over the sd; 0 where a call is missing or the sd is 0."""
     scale = np.divide(1.0, sds, out=np.zeros_like(sds), where=sds > 0)
-    return np.where(dosages < 0, 0.0, (dosages - means[:, None]) * scale[:, None])
+    values = dosages.astype(np.float32)
+    values -= means[:, None].astype(np.float32)
+    values *= scale[:, None].astype(np.float32)
+    if dosages.size and dosages.min() < 0:
+        values[dosages < 0] = 0.0
+    return values
 
 
 def genetic_components(blocks: Callable[[], Iterable[Int8s]], fitted: Bools, count: int) -> Doubles:
     """Return `count` principal components (persons, count) of genotypes: fitted on some persons, all projected alike.
 
     `blocks` gives the dosages, int8 (variants, persons), of pruned variants in blocks, as often as it is called; `fitted` says
-    which persons the frequencies and axes are of. Missing calls are 0 after standardising. Subspace iteration from a fixed
-    start: memory is that of a block, and the same genotypes give the same numbers.
+    which persons the frequencies and axes are of. Missing calls are 0 after standardising. Block Krylov iteration from a fixed
+    start: memory is that of a block and of `fitted` x 7 (count + 10), and the same blocks give the same numbers.
     """
     scales = [moments(block[:, fitted]) for block in blocks()]
     people = int(fitted.sum())
-    width = min(count + 20, people)
-    axes = np.linalg.qr(np.random.default_rng(0).standard_normal((people, width)))[0]
-    before = np.zeros(width)
-    for _ in range(60):
+    axes = np.linalg.qr(np.random.default_rng(0).standard_normal((people, min(count + OVERSAMPLED, people))))[0]
+    seen = [axes]
+    for _ in range(PASSES):
         image = np.zeros_like(axes)
         for block, scale in zip(blocks(), scales):
             x = standardised(block[:, fitted], *scale)
-            image += x.T @ (x @ axes)
-        # Ritz values of the axes so far, and the next axes.
-        values = np.linalg.norm(image, axis=0)
+            image += x.T @ (x @ axes.astype(np.float32))
         axes = np.linalg.qr(image)[0]
-        if np.abs(values - before)[:count].max() <= 1e-7 * values.max():
-            break
-        before = values
-    return _projected(blocks, scales, fitted, axes, count)
-
-
-def _projected(
-    blocks: Callable[[], Iterable[Int8s]],
-    scales: list[tuple[Doubles, Doubles]],
-    fitted: Bools,
-    axes: Doubles,
-    count: int,
-) -> Doubles:
-    """All persons on the leading axes of the fitted ones, which lie in the space of `axes` (fitted persons, width)."""
-    gram, images = np.zeros((axes.shape[1],) * 2), np.zeros((len(fitted), axes.shape[1]))
+        seen.append(axes)
+    # Of all directions that were seen, those in which the genotypes vary most.
+    space = np.linalg.qr(np.concatenate(seen, axis=1))[0].astype(np.float32)
+    gram = np.zeros((space.shape[1],) * 2)
+    for block, scale in zip(blocks(), scales):
+        weights = standardised(block[:, fitted], *scale) @ space  # (variants, directions)
+        gram += weights.T @ weights
+    sizes, rotation = np.linalg.eigh(gram)
+    leading = (space @ rotation[:, ::-1][:, :count]).astype(np.float32)
+    scores = np.zeros((len(fitted), leading.shape[1]))
     for block, scale in zip(blocks(), scales):
         x = standardised(block, *scale)
-        weights = x[:, fitted] @ axes  # (variants, width)
-        gram += weights.T @ weights
-        images += x.T @ weights
-    sizes, rotation = np.linalg.eigh(gram)
-    leading = rotation[:, ::-1][:, :count]
-    scores = images @ leading / np.sqrt(np.maximum(sizes[::-1][:count], np.finfo(float).tiny))
+        scores += x.T @ (x[:, fitted] @ leading)
+    scores /= np.sqrt(np.maximum(sizes[::-1][:count], np.finfo(float).tiny))
     largest = np.abs(scores).argmax(axis=0)
     return scores * np.sign(scores[largest, np.arange(scores.shape[1])])

@@ -24,6 +24,8 @@ from mfd_cli.formats.text import read_lines
 MAGIC = b"\x6c\x1b"
 MISSING = -1
 """What stands for a call that is missing."""
+NOBODY = "0"
+"""An individual id (of a parent) that no person has."""
 LARGEST = (1 << 31) - 1
 """No position on a chromosome is larger, in any tool that reads these files."""
 BED, BIM, FAM = ".bed", ".bim", ".fam"
@@ -41,6 +43,8 @@ def _decoding() -> NDArray[np.int32]:
 
 
 DECODED = _decoding()
+PIECE = 1 << 15
+"""Bytes that are decoded together: numpy makes indices of eight bytes of them, which stay in the cache."""
 ENCODED = np.array([3, 2, 0, 1], np.uint8)
 """Code by dosage: of 0, 1, 2, and of -1, which is the last."""
 
@@ -100,6 +104,8 @@ class PlinkFile:
         one variant at least; memory does not grow with their number. Raises GenotypeError where the file has changed since.
         """
         wanted = np.arange(len(self.variants)) if rows is None else np.asarray(rows, np.int64)
+        if persons is not None and np.array_equal(persons, np.arange(len(self.persons))):
+            persons = None
         step = max((mib << 20) // max(4 * self.width, 1), 1)
         with self.path.open("rb", buffering=0) as file:
             for start in range(0, len(wanted), step):
@@ -110,7 +116,10 @@ class PlinkFile:
     def _decoded(self, packed: Bytes) -> Int8s:
         """The dosages (variants, persons) in packed calls (variants, width)."""
         decoded = np.empty(packed.shape, np.int32)
-        np.take(DECODED, packed, out=decoded, mode="clip")  # no byte is out of range: clip only saves a buffer
+        source, target = packed.reshape(-1), decoded.reshape(-1)
+        for start in range(0, len(source), PIECE):
+            piece = slice(start, start + PIECE)
+            np.take(DECODED, source[piece], out=target[piece], mode="clip")  # none is out of range: clip saves a buffer
         return decoded.view(np.int8)[:, : len(self.persons)]
 
 
@@ -183,6 +192,8 @@ def _read_fam(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for number, cells in _rows(path):
         if len(cells) not in (5, 6):
             raise GenotypeError(f"has {len(cells)} columns, and a .fam has 5 or 6", path=path, line=number)
+        if cells[1] == NOBODY:
+            raise GenotypeError(f"the individual id is {NOBODY}, which stands for nobody", path=path, line=number)
         first = lines.setdefault((cells[0], cells[1]), number)
         if first != number:
             raise GenotypeError(f"has the person of line {first} again", path=path, line=number)
@@ -253,6 +264,8 @@ def write_plink(
     """
     _check_words([*persons, *families], "the id of a person", path)
     _check_words([*variants.name, *variants.chromosome], "the name of a variant or chromosome", path)
+    if NOBODY in persons:
+        raise GenotypeError(f"the id of a person is {NOBODY}, which stands for nobody in PLINK files", path=path)
     if len(families) != len(persons) or path.suffix != BED:
         raise ValueError(f"{len(persons)} persons, {len(families)} families, {path.name}")
     with whole_files(path, path.with_suffix(BIM), path.with_suffix(FAM)) as (bed, bim, fam):

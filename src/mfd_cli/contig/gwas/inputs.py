@@ -102,13 +102,13 @@ def _one_per_family(features: Features, places: Sequence[int]) -> list[int]:
     return [place for _, _, place in best.values()]
 
 
-def matched_to(features: Features, first: str, persons: Sequence[str]) -> Ints:
-    """Return where these persons are in other features. Raises InputError where some are not there."""
+def matched_to(features: Features, name: str, first: str, persons: Sequence[str]) -> Ints:
+    """Return where these persons, on whom `first` is tested, are in the features `name`. InputError where some are not."""
     places = {person: place for place, person in enumerate(features.persons)}
     lacking = sum(person not in places for person in persons)
     if lacking:
         raise InputError(
-            f"features {features.name} lack {lacking:,} of the {len(persons):,} persons that {first} is tested on",
+            f"features {name} lack {lacking:,} of the {len(persons):,} persons that {first} is tested on",
             hint="runs are compared on the same persons: embed the same split with both",
         )
     return np.array([places[person] for person in persons])

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mfd_cli.contig.config import GwasSection
+from mfd_cli.contig.gwas.result import GwasResult
 from mfd_cli.contig.gwas.ssf import trait_names
 from mfd_cli.report.page import pictures_in, publish
-
-if TYPE_CHECKING:
-    from mfd_cli.contig.gwas.gwas import GwasResult
 
 PICTURES = (
     (
@@ -25,14 +22,17 @@ PICTURES = (
 )
 
 
-def write_page(path: Path, result: GwasResult, name: str, settings: GwasSection) -> None:
+def write_page(path: Path, result: GwasResult, settings: GwasSection) -> None:
     """Write report.html from the result and the pictures that lie beside it."""
     publish(
         path,
         "mfd_cli.contig",
         "gwas.html.j2",
-        title=f"variants that go with {name}",
+        title=f"Variants that go with {result.name}",
         footer=f"{result.persons:,} persons, {result.tested:,} variants",
+        sentence=f"{len(result.loci):,} {'locus' if len(result.loci) == 1 else 'loci'} (P of at most {settings.p1:g}) among "
+        f"{result.tested:,} variants, tested on {result.persons:,} persons with {len(result.lambdas)} principal components "
+        "of their image features.",
         result=result,
         settings=settings,
         lambdas=[

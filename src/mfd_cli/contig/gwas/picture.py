@@ -77,19 +77,21 @@ def draw_manhattan(
                 ha="center",
                 fontsize=7,
             )
-        top.margins(y=0.12)
-        top.set_ylim(bottom=0)
+        # One scale for both: a control is not to look stronger than it is.
+        shown = [neg_log_10_p, *([below[1]] if below else []), np.array(list(thresholds.values()))]
+        height = 1.12 * max(float(values.max(initial=0, where=~np.isnan(values))) for values in shown)
+        top.set_ylim(0, height)
         top.legend(loc="upper right", frameon=False, fontsize=7)
         if below:
             other = axes[1, 0]
             _points(other, layout, below[1], thresholds, "")
-            other.set_ylim(0, top.get_ylim()[1])  # the same scale: a control is not to look stronger than it is
-            other.invert_yaxis()
-            other.set_title(below[0], loc="left", y=-0.02, va="bottom")
-            other.xaxis.tick_top()
+            other.set_ylim(height, 0)
+            other.set_title(below[0], loc="left", x=0.01, y=0.03, va="bottom")
+            other.tick_params(axis="x", length=0, labelbottom=False)
             other.spines["bottom"].set_visible(False)
-        axes[0, 0].set_xticks(layout.middles, layout.names, fontsize=7)
-        axes[0, 0].tick_params(axis="x", length=0, labelbottom=True)
+            other.spines["top"].set_visible(True)
+        top.set_xticks(layout.middles, layout.names, fontsize=7)
+        top.tick_params(axis="x", length=0, labelbottom=True)
         axes[-1, 0].set_xlim(-0.01 * layout.place.max() - 1, 1.01 * layout.place.max() + 1)
         save(figure, stem)
 
