@@ -22,8 +22,9 @@ import typer.main
 from pydantic import BaseModel
 
 import mfd_cli
-from mfd_cli.cli.app import COMMANDS, app
+from mfd_cli.cli.app import EVERY_COMMAND, app
 from mfd_cli.cli.help import EXAMPLES
+from mfd_cli.contig.config import ContigConfig
 from mfd_cli.core.metadata import ENCODERS
 from mfd_cli.core.penalties import PENALTIES
 from mfd_cli.settings.network import PRESETS
@@ -53,6 +54,14 @@ VERBS = {
     "info": "runs.info.describe",
     "verify": "runs.info.verify",
     "gather": "engine.jobs.at_work",
+    "contig simulate": "contig.simulate.simulate.simulate",
+    "contig check": "contig.prepare.check",
+    "contig prepare": "contig.prepare.prepare",
+    "contig train": "contig.train.train",
+    "contig embed": "contig.embed.embed",
+    "contig retrieve": "contig.retrieve.retrieve",
+    "contig explain": "contig.explain.explain",
+    "contig gwas": "contig.run_gwas.run_gwas",
 }
 """The plain function behind each command."""
 MORE_VERBS = {
@@ -90,7 +99,6 @@ def on_files(files: Any, config: Any) -> Any:
 
 def command_reference() -> str:
     """Return the page that lists every command with every argument and option, as Markdown."""
-    commands: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
     lines = [
         "# Command reference",
         "",
@@ -98,11 +106,11 @@ def command_reference() -> str:
         "`mfd COMMAND --help` shows too. Options of `mfd` itself are `--version`, which prints the version, `--debug`, which",
         "shows the traceback of an error, and `--install-completion` and `--show-completion` for completion by the shell.",
     ]
-    for name in COMMANDS:
-        command = commands[name]
+    for name in EVERY_COMMAND:
+        command = command_named(name)
         arguments = [parameter for parameter in command.params if not parameter.opts[0].startswith("-")]
         options = [parameter for parameter in command.params if parameter.opts[0].startswith("-")]
-        kinds = get_type_hints(COMMANDS[name])
+        kinds = get_type_hints(EVERY_COMMAND[name])
         usage = " ".join(["mfd", name, *map(_argument, arguments), "[OPTIONS]"])
         lines += ["", f"## mfd {name}", "", markdown(inspect.cleandoc(command.help or "")), "", f"    {usage}"]
         if arguments:
@@ -113,6 +121,14 @@ def command_reference() -> str:
         if name in EXAMPLES:
             lines += ["", "Examples, inside a project:", "", *(f"    {line}" for line in EXAMPLES[name])]
     return "\n".join(lines) + "\n"
+
+
+def command_named(name: str) -> Any:
+    """Return a command as it is parsed, of a group too (`contig train`)."""
+    command: Any = typer.main.get_command(app)
+    for word in name.split():
+        command = vars(command)["commands"][word]
+    return command
 
 
 def _argument(parameter: Any) -> str:
@@ -155,13 +171,22 @@ def settings_reference() -> str:
     ]
     for name, node in sections():
         lines += _section(name, node)
-    lines += ["", "## Presets of the model", "", "What `model.preset` fixes where the setting itself is not given:", ""]
+    lines += _presets()
+    lines += ["", "# Settings of contig.toml", "", "What `contig.toml` may hold, for [images and genetics](contig.md)."]
+    for name, node in sections(ContigConfig):
+        lines += _section(name, node)
+    return "\n".join(lines) + "\n"
+
+
+def _presets() -> list[str]:
+    """The table of presets."""
+    lines = ["", "## Presets of the model", "", "What `model.preset` fixes where the setting itself is not given:", ""]
     columns = list(PRESETS["default"])
     lines += [f"| preset | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     lines += [
         f"| `{name}` | " + " | ".join(str(preset[key]) for key in columns) + " |" for name, preset in PRESETS.items()
     ]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _section(name: str, node: type[BaseModel]) -> list[str]:

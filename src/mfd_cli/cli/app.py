@@ -13,6 +13,7 @@ from mfd_cli import __version__
 from mfd_cli.base.errors import Ended
 from mfd_cli.base.threads import sleep_soon
 from mfd_cli.cli.completion import ASKED_BY_BASH, INSTRUCTION, answer_bash
+from mfd_cli.cli.contig import COMMANDS as CONTIG_COMMANDS
 from mfd_cli.cli.contig import app as contig_app
 from mfd_cli.cli.ending import ended
 from mfd_cli.cli.enrichment import enrich_command
@@ -61,6 +62,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify_command,
     "gather": gather_command,
 }
+EVERY_COMMAND = COMMANDS | {f"contig {name}": command for name, command in CONTIG_COMMANDS.items()}
+"""Those of `mfd contig` too, by both words."""
 
 app = typer.Typer(
     name="mfd",

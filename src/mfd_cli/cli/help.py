@@ -42,6 +42,14 @@ EXAMPLES = {
     "info": ("mfd info", "mfd info --card"),
     "verify": ("mfd verify", "mfd verify dataset"),
     "gather": ("mfd gather predictions",),
+    "contig simulate": ("mfd contig simulate planted", "mfd contig simulate larger --size small"),
+    "contig check": ("mfd contig check", "mfd contig check --images 100"),
+    "contig prepare": ("mfd contig prepare",),
+    "contig train": ("mfd contig train --controls random,shuffled", "mfd contig train --epochs 5 --run short"),
+    "contig embed": ("mfd contig embed", "mfd contig embed --by person -o persons.parquet"),
+    "contig retrieve": ("mfd contig retrieve", "mfd contig retrieve --split validation -o validated"),
+    "contig explain": ("mfd contig explain",),
+    "contig gwas": ("mfd contig gwas", "mfd contig gwas --json"),
 }
 """Lines that work inside a project, by command: at most two, the most common one first."""
 
@@ -74,7 +82,7 @@ class WithExamples(TyperCommand):
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the command's examples as they are typed; nothing where it has none."""
-        lines = EXAMPLES.get(self.name or "", ())
+        lines = EXAMPLES.get(ctx.command_path.removeprefix("mfd "), ())
         if lines:
             with formatter.section("Examples"):
                 for line in lines:

@@ -38,6 +38,8 @@ def draw_attribution(path: Path, rows: Sequence[Mapping[str, Any]], run: str) ->
         for place in list(firsts.values())[:NAMED]:
             text = plain(str(ordered[place]["variant"]), 16)
             axis.annotate(text, (place, strength[place]), ha="center", va="bottom", fontsize=7, rotation=35)
+        low = float(np.nanmax(control)) if np.isfinite(control).any() else 0.0
+        axis.set_ylim(-1.1 * low, 1.3 * float(strength.max(initial=1e-9)))  # room for the names
         middles = [places[[str(row["chromosome"]) == name for row in ordered]].mean() for name in chromosomes]
         axis.set_xticks(middles, chromosomes)
         axis.set_xlabel("chromosome")

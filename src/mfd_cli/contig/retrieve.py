@@ -64,6 +64,7 @@ class RetrieveReport(Told):
         return [*lines, f"wrote {self.output}"]
 
 
+@torch.no_grad()
 def retrieve(
     run: ContigRun,
     cohort: Cohort,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -12,13 +13,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mfd_cli.base.errors import ConfigError, nearest
-from mfd_cli.settings.config import Config, FactorConfig, PenaltyConfig
+from mfd_cli.settings.config import Config
 
-NAMED: dict[str, tuple[str, type[BaseModel]]] = {
-    "factors": ("factors.NAME", FactorConfig),
-    "objective.penalties": ("objective.penalties.NAME", PenaltyConfig),
-}
-"""Tables of mfd.toml whose keys are names: of factors, and of penalties."""
 NAMES = {"factors.NAME": "assay", "objective.penalties.NAME": "distance"}
 """What stands for NAME in an example."""
 
@@ -64,22 +60,28 @@ def settings(prefix: str = "") -> list[Setting]:
     return chosen
 
 
-def sections() -> Iterator[tuple[str, type[BaseModel]]]:
-    """Yield every table of mfd.toml by name, each before those inside it."""
-    for name, field in Config.model_fields.items():
-        if name in NAMED:
-            yield NAMED[name]
-            continue
-        node = type(field.get_default(call_default_factory=True))
-        yield name, node
-        for key in node.model_fields:
-            if f"{name}.{key}" in NAMED:
-                yield NAMED[f"{name}.{key}"]
+def sections(root: type[BaseModel] = Config) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield every table of mfd.toml, or of a file with another root, by name, each before those inside it."""
+    for name, field in root.model_fields.items():
+        yield from _tables(name, field)
+
+
+def _tables(name: str, field: FieldInfo) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The tables that a field is, or holds: NAME.x and those in it; of a mapping of names, NAME.NAME."""
+    mapped = get_args(field.annotation)[1] if get_origin(field.annotation) is dict else None
+    if inspect.isclass(mapped) and issubclass(mapped, BaseModel):
+        yield f"{name}.NAME", mapped
+    elif inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
+        yield name, field.annotation
+        for key, inner in field.annotation.model_fields.items():
+            yield from _tables(f"{name}.{key}", inner)
 
 
 def settings_of(section: str, node: type[BaseModel]) -> Iterator[Setting]:
     """Yield the settings of one table."""
     for key, field in node.model_fields.items():
+        if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
+            continue  # a table of its own
         default = "required" if field.is_required() else as_toml(field.get_default(call_default_factory=True))
         values = values_of(field.annotation)
         yield Setting(section, key, values, default, field.description or "", example_of(field, default))
