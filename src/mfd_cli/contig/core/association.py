@@ -246,9 +246,10 @@ class Regression:
             # Where a variant explains a trait to the last digit, rounding is what is left of it.
             rest = np.maximum(yy - beta * gy, 1e-15 * yy)
             error = np.sqrt(rest / (freedom * gg)[:, None])
-        beta[untested] = np.nan
-        error[untested] = np.nan
-        chance = neg_log_10_p(beta / error, np.broadcast_to(freedom[:, None], beta.shape))
+            t = beta / error  # of a trait without variance, 0 / 0: nothing is known
+        for values in (beta, error, t):
+            values[untested] = np.nan
+        chance = neg_log_10_p(t, np.broadcast_to(freedom[:, None], beta.shape))
         return Fits(calls, frequency, reason, beta, error, chance)
 
 
