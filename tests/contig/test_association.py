@@ -162,9 +162,9 @@ def test_a_trait_that_is_a_variant_has_a_finite_p(persons: int) -> None:
 
 
 def log_10_p(t: float, freedom: int) -> float:
-    """-log10 of the two-sided P: the density of t, and the integral of what it falls to from there, in 30 digits."""
+    """-log10 of the two-sided P: the density of t, and the integral of what it falls to from there, in 20 digits."""
     mpmath = pytest.importorskip("mpmath")
-    mpmath.mp.dps = 30
+    mpmath.mp.dps = 20
     t, n = mpmath.mpf(t), mpmath.mpf(freedom)
 
     def falls(u):
@@ -177,9 +177,9 @@ def log_10_p(t: float, freedom: int) -> float:
     return float(-(density + mpmath.log(2 * integral)) / mpmath.log(10))
 
 
-@pytest.mark.parametrize("freedom", [1, 2, 5, 30, 1000, 100_000, 5_000_000])
+@pytest.mark.parametrize("freedom", [1, 30, 1000, 5_000_000])
 def test_p_is_that_of_t_at_any_size(freedom: int) -> None:
-    t = np.array([1e-9, 0.1, 1.0, 5.0, 35.0, 37.6, 40.0, 200.0, 5000.0])
+    t = np.array([1e-9, 1.0, 5.0, 35.0, 40.0, 5000.0])
     found = core.neg_log_10_p(t, np.full(len(t), freedom))
     assert found == pytest.approx([log_10_p(one, freedom) for one in t.tolist()], rel=2e-9, abs=1e-9)
 
