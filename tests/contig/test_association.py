@@ -147,19 +147,24 @@ def test_untestable_variants_say_why() -> None:
     assert core.REASONS[strict.reason[3]] == "missing"
 
 
-def test_a_trait_that_is_a_variant_has_a_finite_p() -> None:
-    dosages = linked_dosages(1000, 1, np.random.default_rng(2))
-    fits = fit(dosages, np.zeros((1000, 0)), dosages.T.astype(float))
-    assert fits.beta[0, 0] == pytest.approx(1) and 1000 < fits.neg_log_10_p[0, 0] < np.inf
+@pytest.mark.parametrize("persons", [5, 50, 1000])
+def test_a_trait_that_is_a_variant_has_a_finite_p(persons: int) -> None:
+    """What rounding leaves of such a trait may be less than nothing."""
+    for seed in range(20):
+        dosages = linked_dosages(persons, 3, np.random.default_rng(seed))
+        fits = fit(dosages, np.zeros((persons, 0)), dosages.T.astype(float))
+        same = np.arange(3)[fits.reason == core.TESTED]
+        assert np.allclose(fits.beta[same, same], 1)
+        assert np.isfinite(fits.neg_log_10_p[same, same]).all() and (fits.neg_log_10_p[same, same] > persons / 2).all()
 
 
 # -- probabilities -----------------------------------------------------------------------------------------------------
 
 
 def log_10_p(t: float, freedom: int) -> float:
-    """-log10 of the two-sided P: the density of t, and the integral of what it falls to from there, in 30 digits."""
+    """-log10 of the two-sided P: the density of t, and the integral of what it falls to from there, in 20 digits."""
     mpmath = pytest.importorskip("mpmath")
-    mpmath.mp.dps = 30
+    mpmath.mp.dps = 20
     t, n = mpmath.mpf(t), mpmath.mpf(freedom)
 
     def falls(u):
@@ -172,9 +177,9 @@ def log_10_p(t: float, freedom: int) -> float:
     return float(-(density + mpmath.log(2 * integral)) / mpmath.log(10))
 
 
-@pytest.mark.parametrize("freedom", [1, 2, 5, 30, 1000, 100_000, 5_000_000])
+@pytest.mark.parametrize("freedom", [1, 30, 1000, 5_000_000])
 def test_p_is_that_of_t_at_any_size(freedom: int) -> None:
-    t = np.array([1e-9, 0.1, 1.0, 5.0, 35.0, 37.6, 40.0, 200.0, 5000.0])
+    t = np.array([1e-9, 1.0, 5.0, 35.0, 40.0, 5000.0])
     found = core.neg_log_10_p(t, np.full(len(t), freedom))
     assert found == pytest.approx([log_10_p(one, freedom) for one in t.tolist()], rel=2e-9, abs=1e-9)
 

@@ -153,11 +153,14 @@ class Regression:
         buffer = np.empty((min(step, count), people))
         for start in range(0, count, step):
             some = dosages[start : start + step]
+            if gaps:
+                some = np.maximum(some, 0)  # a missing call adds nothing to any sum
             block = buffer[: len(some)]
-            # A missing call adds nothing to any sum.
-            np.copyto(block, np.maximum(some, 0) if gaps else some, casting="unsafe")
+            np.copyto(block, some, casting="unsafe")
             products[start : start + step] = (self.right @ block.T).T
-            squares[start : start + step] = np.einsum("vn,vn->v", block, block)
+            # g^2 = g + 2 where g is 2, and g elsewhere: counting takes a third of the time of squaring.
+            squares[start : start + step] = [2 * np.count_nonzero(row) for row in some & 2]
+        squares += products[:, 0]
         return products, squares
 
     def _complete_cases(
@@ -246,9 +249,10 @@ class Regression:
             # Where a variant explains a trait to the last digit, rounding is what is left of it.
             rest = np.maximum(yy - beta * gy, 1e-15 * yy)
             error = np.sqrt(rest / (freedom * gg)[:, None])
-        beta[untested] = np.nan
-        error[untested] = np.nan
-        chance = neg_log_10_p(beta / error, np.broadcast_to(freedom[:, None], beta.shape))
+            t = beta / error  # of a trait without variance, 0 / 0: nothing is known
+        for values in (beta, error, t):
+            values[untested] = np.nan
+        chance = neg_log_10_p(t, np.broadcast_to(freedom[:, None], beta.shape))
         return Fits(calls, frequency, reason, beta, error, chance)
 
 

@@ -12,7 +12,8 @@ from mfd_cli.report.page import pictures_in, publish
 PICTURES = (
     (
         "manhattan",
-        "P of every variant: the least of its components, times their number. A run below is mirrored, at the same scale.",
+        "P of every variant: the least of its components, times their number. A run below is mirrored, at the same scale. "
+        "Where values are large the scale is logarithmic above 20.",
     ),
     (
         "qq",

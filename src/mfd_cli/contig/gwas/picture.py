@@ -18,6 +18,9 @@ NAMED = 20
 """Loci whose names are drawn: the strongest ones."""
 CELLS = (2000, 400)
 """A picture tells so many places apart, from left to right and up: of the points in one cell, one is drawn."""
+LINEAR = 20.0
+"""−log10 P up to which a picture with far larger ones is linear."""
+TICKS = (0, 5, 10, 15, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 BAND_POINTS = 300
 SHADES = (COLOURS[0], COLOURS[4])
 RED = COLOURS[5]
@@ -79,12 +82,15 @@ def draw_manhattan(
             )
         # One scale for both: a control is not to look stronger than it is.
         shown = [neg_log_10_p, *([below[1]] if below else []), np.array(list(thresholds.values()))]
-        height = 1.12 * max(float(values.max(initial=0, where=~np.isnan(values))) for values in shown)
+        highest = max(float(values.max(initial=0, where=~np.isnan(values))) for values in shown)
+        height = float(expanded(1.12 * compressed(np.array(highest))))  # room for a name
+        _scale(top, height)
         top.set_ylim(0, height)
         top.legend(loc="upper right", frameon=False, fontsize=7)
         if below:
             other = axes[1, 0]
             _points(other, layout, below[1], thresholds, "")
+            _scale(other, height)
             other.set_ylim(height, 0)
             other.set_title(below[0], loc="left", x=0.01, y=0.03, va="bottom")
             other.tick_params(axis="x", length=0, labelbottom=False)
@@ -109,12 +115,32 @@ def _points(axis: Any, layout: Layout, values: Doubles, thresholds: Mapping[str,
         axis.set_title(title, loc="left")
 
 
+def compressed(values: Doubles) -> Doubles:
+    """Return heights on a scale that is linear up to 20 and logarithmic above, where it goes on as steeply."""
+    high = np.maximum(values, LINEAR)
+    return np.where(values <= LINEAR, values, LINEAR * (1 + np.log(high / LINEAR)))
+
+
+def expanded(heights: Doubles) -> Doubles:
+    """Return what `compressed` was given."""
+    high = np.maximum(heights, LINEAR)
+    return np.where(heights <= LINEAR, heights, LINEAR * np.exp(high / LINEAR - 1))
+
+
+def _scale(axis: Any, height: float) -> None:
+    """Compress an axis on which some values are so large that the thresholds and all others would lie at its foot."""
+    if height > 2 * LINEAR:
+        axis.set_yscale("function", functions=(compressed, expanded))
+        axis.set_yticks([tick for tick in TICKS if tick <= height], [f"{tick:,}" for tick in TICKS if tick <= height])
+
+
 def _one_per_cell(x: Doubles, y: Doubles) -> Ints:
     """The indices of the points that are seen: of those in one cell of a fine grid, the first."""
     if not len(x):
         return np.zeros(0, np.int64)
     columns = np.floor(x / max(float(x.max()), 1e-9) * CELLS[0])
-    rows = np.floor(y / max(float(y.max()), 1e-9) * CELLS[1])
+    heights = compressed(y)
+    rows = np.floor(heights / max(float(heights.max()), 1e-9) * CELLS[1])
     return np.sort(np.unique(columns * (CELLS[1] + 1) + rows, return_index=True)[1])
 
 
@@ -137,6 +163,9 @@ def draw_qq(stem: Path, traits: Doubles, least: Doubles, lambdas: Sequence[float
         for index, values in enumerate(traits.T):
             _qq(axis, values, color=COLOURS[4], label=None if index else f"each PC (λ {_range(lambdas)})")
         _qq(axis, least, color=COLOURS[0], label="least P of all, × their number")
+        tops = [float(values.max(initial=0, where=~np.isnan(values))) for values in (traits, least)]
+        _scale(axis, max(tops))
+        axis.set_ylim(bottom=0)
         axis.set_xlabel("−log10 P expected of chance")
         axis.set_ylabel("−log10 P")
         axis.legend(loc="upper left", frameon=False, fontsize=7)
