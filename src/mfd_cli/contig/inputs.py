@@ -158,7 +158,7 @@ def choose_variants(inputs: Inputs, name: str, modality: ModalitySection, mib: i
         "not on chromosomes 1 to 22": int((~autosomal).sum()),
         f"missing in more than {modality.max_missing:.0%} of training persons": int((autosomal & ~called).sum()),
         f"rarer than {modality.maf:g} in training persons": int((autosomal & called & ~(common & varied)).sum()),
-        f"not each {modality.every}th": len(kept) - len(rows),
+        f"passed over by every = {modality.every}": len(kept) - len(rows),
     }
     if not len(rows):
         raise GenotypeError(

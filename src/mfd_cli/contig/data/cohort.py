@@ -175,7 +175,7 @@ def packed(copies: Bytes) -> Bytes:
     """Return dosages (persons, variants), 0 to 3, as (persons, bytes): four in each, the first in its lowest bits."""
     filled = np.zeros((len(copies), 4 * packed_width(copies.shape[1])), np.uint8)
     filled[:, : copies.shape[1]] = copies
-    four = filled.reshape(len(copies), -1, 4)
+    four = filled.reshape(len(copies), packed_width(copies.shape[1]), 4)
     return (four << np.array([0, 2, 4, 6], np.uint8)).sum(2, dtype=np.uint8)
 
 
@@ -185,7 +185,7 @@ _FOUR = ((np.arange(256)[:, None] >> np.array([0, 2, 4, 6])) & 3).astype(np.uint
 
 def unpacked(codes: Bytes, variants: int) -> Bytes:
     """Return the dosages (persons, variants) of packed ones."""
-    return _FOUR[codes].reshape(len(codes), -1)[:, :variants]
+    return _FOUR[codes].reshape(len(codes), 4 * codes.shape[1])[:, :variants]
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------------
