@@ -14,7 +14,7 @@ WORKERS ?= 3
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-isa lint soak bench bench-gpu bench-truth bench-truth-full clean install
+.PHONY: demo demo-contig test test-isa lint soak bench bench-gpu bench-truth bench-truth-full clean install
 
 install: $(VENV)/.installed
 
@@ -31,6 +31,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install
 	@echo "The demo works in the folder $(DEMO): a few minutes on two cores, of which the training takes most."
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python examples/demo.py $(DEMO)
+
+# Images and genetics, the second system: from pictures to a Manhattan plot, in three minutes on two cores.
+demo-contig: install
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python examples/demo_contig.py demo-contig
 
 test: install
 	$(PYTEST)

@@ -24,11 +24,12 @@ import mfd_cli
 from house.test_architecture import ROOMS
 from kit import harm
 from kit.places import ROOT, SOURCE
+from mfd_cli.contig.config import ContigConfig
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.dataset.manifest import read_manifest
 from mfd_cli.runs.folder import Run
 from mfd_cli.settings.config import Config
-from mfd_cli.settings.parse import parse_config
+from mfd_cli.settings.parse import parse_settings
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
@@ -221,7 +222,8 @@ def test_there_is_python_to_run() -> None:
 
 @pytest.mark.parametrize("text", TOML)
 def test_settings_that_are_shown_are_read(text: str) -> None:
-    parse_config(tomllib.loads(text))
+    tree = tomllib.loads(text)
+    parse_settings(ContigConfig if "modalities" in tree else Config, tree)
 
 
 # -- files, tests, links -----------------------------------------------------------------------------------------------
