@@ -33,6 +33,8 @@ NEEDED = {
     "matplotlib": ("matplotlib", "3.9"),
     "filelock": ("filelock", "3.16"),
     "jinja2": ("jinja2", "3.1"),
+    "pillow": ("PIL", "10.4"),
+    "threadpoolctl": ("threadpoolctl", "3.5"),
 }
 """Packages without which the program does not work: the module that is imported, and the lowest version (pyproject.toml)."""
 
