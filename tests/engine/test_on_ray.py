@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -38,9 +39,14 @@ LIMIT = 600
 
 
 def on_cluster(cluster: Any, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run kit/ray_driver.py in a folder to its end, or for LIMIT seconds."""
-    driver = [sys.executable, ray_driver.__file__, cluster.address]
-    return subprocess.run([*driver, *words], cwd=folder, capture_output=True, text=True, timeout=LIMIT)
+    """Run kit/ray_driver.py in a folder to its end, or for LIMIT seconds. What it says goes to files: a pipe would be waited for
+    as long as any process of Ray's holds its other end."""
+    driver = [sys.executable, ray_driver.__file__, cluster.address, *words]
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as told:
+        done = subprocess.run(driver, cwd=folder, stdout=said, stderr=told, timeout=LIMIT)
+        for file in (said, told):
+            file.seek(0)
+        return subprocess.CompletedProcess(driver, done.returncode, said.read(), told.read())
 
 
 @pytest.fixture(scope="module")
