@@ -39,8 +39,10 @@ LIMIT = 600
 
 
 def on_cluster(cluster: Any, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run kit/ray_driver.py in a folder to its end, or for LIMIT seconds. What it says goes to files: a pipe would be waited for
-    as long as any process of Ray's holds its other end."""
+    """Run kit/ray_driver.py in a folder to its end, or for LIMIT seconds.
+
+    What it says goes to files: a pipe would be waited for as long as any process of Ray's holds its other end.
+    """
     driver = [sys.executable, ray_driver.__file__, cluster.address, *words]
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as told:
         done = subprocess.run(driver, cwd=folder, stdout=said, stderr=told, timeout=LIMIT)
