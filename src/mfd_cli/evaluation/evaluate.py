@@ -65,6 +65,7 @@ from mfd_cli.evaluation.track_scores import (
 from mfd_cli.formats.tables import write_parquet, write_tsv
 from mfd_cli.genome.grid import evenly
 from mfd_cli.runs.at_work import LatentJob, LatentMaker, check_same_tracks, labels_of, latent_pieces
+from mfd_cli.runs.description import seen_sentence
 from mfd_cli.runs.folder import Run
 from mfd_cli.settings.names import RESIDUAL
 
@@ -175,7 +176,8 @@ def measured(run: Run, reading: Reading, split: str, beside: Mapping[str, Run], 
         probed = latents.rows(evenly(len(bins), MOST_BINS))
         parts = part_errors(run, head, latents, bins)
     independence_rows, weights, unprobed = probe(run, head, probed) if probes else ([], [], [])
-    notes = [*notes_on_groups(run, head, probed), *notes_on_tracks(tracks, kmer), *unprobed]
+    seen = [sentence] if (sentence := seen_sentence(run.about, split)) else []
+    notes = [*seen, *notes_on_groups(run, head, probed), *notes_on_tracks(tracks, kmer), *unprobed]
     summary = summarise(run, split, len(bins), tracks) | {"within_bin": ranked}
     if reliability.tracks:
         summary |= {"calibration": reliability.summary()}

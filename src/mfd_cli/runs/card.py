@@ -15,7 +15,7 @@ from mfd_cli.base.files import check_input
 from mfd_cli.base.stored_json import Natural, Stored, check_stored
 from mfd_cli.core.metadata import MetadataEncoder
 from mfd_cli.experiments.confounds import joined, worst_confounds
-from mfd_cli.runs.description import is_trunk
+from mfd_cli.runs.description import is_trunk, seen_sentence
 from mfd_cli.runs.folder import read_description
 from mfd_cli.settings.config import Config
 from mfd_cli.settings.parse import parse_config
@@ -325,8 +325,14 @@ def started_sentence(about: Mapping[str, Any], config: Config) -> str:
     frozen = {0.0: "", 1.0: ", which stayed as it was"}.get(thaw, f", which stayed as it was for {thaw:.0%} of it")
     return (
         f" The training started from the {what} of {source['path']} (sha256 of its weights "
-        f"{source['weights_sha256']}){frozen}."
+        f"{source['weights_sha256']}){frozen}.{seen_sentences(about)}"
     )
+
+
+def seen_sentences(about: Mapping[str, Any]) -> str:
+    """Return sentences, each with a space before it, on what of the held-out bins the run before had been trained on."""
+    told = (seen_sentence(about, split) for split in ("test", "validation"))
+    return "".join(f" {sentence[0].upper()}{sentence[1:]}." for sentence in told if sentence)
 
 
 def accuracy_section(evaluations: Sequence[Mapping[str, Any]], others: Sequence[str]) -> list[str]:
