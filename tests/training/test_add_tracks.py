@@ -318,6 +318,35 @@ def test_datasets_that_do_not_fit_are_refused(project: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("run", "dataset", "told"),
+    [
+        ("mixed-more", "alone", "mixed-more: has 9 tracks that the dataset lacks: P0, P1, P2, P3, P4, ... (alone)"),
+        ("mixed-more", "old", "mixed-more: has 4 tracks that the dataset lacks: P8, P9, P10, S1 (old)"),
+        ("mixed", "dataset", "mixed: does not have 4 tracks of the dataset: P8, P9, P10, S1 (dataset)"),
+        ("mixed", "turned", "mixed: has the dataset's tracks in another order, from P0 on (turned)"),
+    ],
+)
+def test_evaluate_says_how_the_dataset_differs(project: Path, run: str, dataset: str, told: str) -> None:
+    if dataset == "turned":
+        made = open_dataset(project / "old")
+        write_tracks_turned(project / "turned", made)
+    done = in_process(["evaluate", "--run", run, "--dataset", dataset, *CPU], project)
+    assert done.code == 2 and told in done.told and "mfd preprocess --metadata ALL.tsv" in done.told, done.told
+    assert ("the added ones last" in done.told) == (run == "mixed-more")
+
+
+def write_tracks_turned(folder: Path, made: Dataset) -> None:
+    """A dataset with the peak tracks of another in the opposite order."""
+    turned = made.peak_tracks[::-1]
+    splits = {}
+    for split, contig in (("train", "chr1"), ("validation", "chr1"), ("test", "chr2")):
+        bins = made.split(split)
+        labels = bins.labels(np.arange(len(turned)))[:, ::-1]
+        splits[split] = made.grid.offsets[contig] + bins.start // 128, labels, np.asarray(bins.signals(np.array([0])))
+    tiny.written(folder, made.genome, [*turned, *made.signal_tracks], splits)
+
+
 def test_a_file_of_a_held_out_experiment_is_refused(project: Path) -> None:
     row = dict(load_run(project / "mixed").tracks[3].metadata) | {"Lab": "Z"}
     text = (project / "mfd.toml").read_text()

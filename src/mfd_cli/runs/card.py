@@ -13,6 +13,7 @@ from pydantic import Field
 from mfd_cli.base.errors import MfdError, RunError, few
 from mfd_cli.base.files import check_input
 from mfd_cli.base.stored_json import Natural, Stored, check_stored
+from mfd_cli.base.words import counted
 from mfd_cli.core.metadata import MetadataEncoder
 from mfd_cli.experiments.confounds import joined, worst_confounds
 from mfd_cli.runs.description import is_trunk, seen_sentence
@@ -393,11 +394,6 @@ def limits(stored: Mapping[str, Any], config: Config) -> list[str]:
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
-
-
-def counted(count: int, what: str) -> str:
-    """Return a count with its noun: 1 track, 2 tracks."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def listed(names: Sequence[str]) -> str:
