@@ -275,7 +275,9 @@ def misfits() -> Iterator[Change]:
     yield Change("a held-out track that is not there", added("train", 'held_out = ["T9"]'), "read")
     yield Change("a held-out level that is not there", added("train", 'held_out = [{target = "CTFC"}]'), "read")
     yield Change(
-        "a held-out factor that is not there", added("train", 'held_out = [{targt = "CTCF"}]'), says="did you mean target"
+        "a held-out factor that is not there",
+        added("train", 'held_out = [{targt = "CTCF"}]'),
+        says="did you mean target",
     )
     yield Change(
         "all tracks held out", added("train", 'held_out = ["T1", "T2", "T3", "T4", "T5"]'), says="train.held_out"

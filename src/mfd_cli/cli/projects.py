@@ -259,9 +259,7 @@ def preprocess_command(
         return
     workplace, _ = workplace_of(context, shard=shard)
     with Display(quiet) as display:
-        summary = preprocess(
-            project, force=force, threads=threads, workplace=workplace, progress=display, warn=warn
-        )
+        summary = preprocess(project, force=force, threads=threads, workplace=workplace, progress=display, warn=warn)
     if as_json:
         say_json({"folder": project.dataset, **summary.to_json()})
     else:

@@ -14,9 +14,7 @@ from mfd_cli.settings.config import Config
 Row = Mapping[str, str]
 
 
-def held_out_tracks(
-    config: Config, rows: Mapping[str, Row], warn: Callable[[str], None] | None = None
-) -> set[str]:
+def held_out_tracks(config: Config, rows: Mapping[str, Row], warn: Callable[[str], None] | None = None) -> set[str]:
     """Return the ids of the tracks that `train.held_out` names, with every other file of the same experiment or library.
 
     `rows` maps a track's id to its metadata. Raises ConfigError for an unknown factor, for an item that names no track of
