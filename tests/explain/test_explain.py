@@ -338,7 +338,7 @@ def test_values_from_metadata_are_inert_in_the_page(tmp_path: Path) -> None:
 
     harm = "<script>alert(1)</script>"
     rows, picture = [{harm: harm, "share": 0.5}], Picture(harm, f'"{harm}', "")
-    about = dict.fromkeys(("tracks", "window", "latents", "groups", "auroc", "bins", "split"), harm)
+    about = dict.fromkeys(("tracks", "window", "latents", "auroc", "bins", "split"), harm)
     common: dict[str, Any] = {"warning": harm, "remarks": [harm], "summaries": rows}
     common |= {"title": harm, "footer": harm, "sentences": [harm, harm], "headings": {harm: harm}, "tracks": rows}
     common |= {"motifs": rows, "on_dna": [picture], "overview": [picture], "pictures": [picture], "about": about}

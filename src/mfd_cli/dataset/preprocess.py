@@ -49,7 +49,8 @@ def preprocess(
 ) -> PreprocessSummary:
     """Write the dataset folder of a project (or `output`), using `threads` processes (None: all usable cores).
 
-    `warn` is told, before the long work, what of train.held_out this table lacks, which is an error without it. A shard of the work is every n-th track file; its `workplace` starts no workers. Raises InputErrors naming every faulty
+    `warn` is told, before the long work, what of train.held_out this table lacks, which is an error without it.
+    A shard of the work is every n-th track file; its `workplace` starts no workers. Raises InputErrors naming every faulty
     input, ConfigError for settings that do not fit them, OutputError where a dataset is in the way and `force` is not set.
     """
     started, folder = time.monotonic(), output or project.dataset

@@ -302,15 +302,13 @@ def training_section(stored: Mapping[str, Any], config: Config) -> list[str]:
 def training_words(stored: Mapping[str, Any], config: Config) -> str:
     """Return what the network is and how long it was trained, in sentences."""
     model = stored["model"]
-    of_groups = listed([f"{count} {group}" for group, count in model["groups"].items()])
-    latents = f" ({of_groups})" if config.has_subspaces else ""
     filters = model.get("filters") or "no"
     own = (
         f"a {model['backbone']} backbone of width {model['width']} on {model['kmer']}-mers with {filters} motif filters"
     )
     network = f"the trunk of {model['backbone']}" if model.get("architecture") else own
     return (
-        f"The network is {network}, a {model['head']} head and {model['latent']} latents{latents}. The weights were taken "
+        f"The network is {network}, a {model['head']} head and {config.latent_words}. The weights were taken "
         f"after {stored['about']['windows']:,} windows, with seed {config.train.seed}, a learning rate of {config.train.lr:g} "
         f"and batches of {config.train.batch_size} bins.{started_sentence(stored['about'], config)}"
     )

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mfd_cli.base.errors import DatasetError, MfdError
+from mfd_cli.base.errors import DatasetError, MfdError, few
 from mfd_cli.runs.description import is_trunk
+
+SHOWN_NAMES = 20
+"""Names in a line, at most."""
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -71,11 +74,13 @@ def facts_of(description: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _short(value: Any) -> str:
-    """A number with few digits, or with commas; anything else as it is."""
+    """A number with few digits, or with commas; the first of names; anything else as it is."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, list):
+        return few(value, SHOWN_NAMES)
     return str(value)
 
 
@@ -107,10 +112,11 @@ def _describe_dataset(folder: Path) -> dict[str, Any]:
 def _describe_run(folder: Path) -> dict[str, Any]:
     from mfd_cli.core.metadata import MetadataEncoder
     from mfd_cli.runs.folder import read_description
+    from mfd_cli.settings.parse import parse_config
 
     stored = read_description(folder)
     sole_levels = MetadataEncoder.from_json(stored["metadata"]).sole_levels()
-    about, model = stored["about"], stored["model"]
+    about, model, config = stored["about"], stored["model"], parse_config(stored["configuration"])
     return {
         "what": "run",
         "folder": str(folder),
@@ -118,7 +124,7 @@ def _describe_run(folder: Path) -> dict[str, Any]:
         "head": model["head"],
         "backbone": f"{model['backbone']}, width {model['width']}, window {model['window']} bp, "
         f"{model['kmer']}-mer input, {model.get('filters') or 'no'} motif filters",
-        "latent": model["groups"],
+        "latent": {"all groups share": model["latent"]} if config.groups_share_latents else model["groups"],
         "factors": {
             name: f"has one level ({sole_levels[name]}) and contributes nothing"
             if name in sole_levels
@@ -127,7 +133,7 @@ def _describe_run(folder: Path) -> dict[str, Any]:
         },
         "tracks": len(stored["tracks"]),
         "held_out_tracks": stored["trained"].count(False),
-        "added_tracks": origin(about, "added_to") | ({"count": sum(stored["added"])} if "added" in stored else {}),
+        "added_tracks": origin(about, "added_to") | added_names(stored),
         "trained_on": ", ".join(about["trained_on"]),
         "seed": stored["configuration"]["train"]["seed"],
         "windows": about["windows"],
@@ -138,6 +144,12 @@ def _describe_run(folder: Path) -> dict[str, Any]:
         "dataset_digest": about["dataset_digest"],
         "weights_sha256": about["weights_sha256"],
     }
+
+
+def added_names(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how many tracks were added to a run after its training, and which; nothing where none was."""
+    names = [track["id"] for track, added in zip(stored["tracks"], stored.get("added", ())) if added]
+    return {"count": len(names), "names": names} if names else {}
 
 
 def origin(about: Mapping[str, Any], name: str) -> dict[str, Any]:

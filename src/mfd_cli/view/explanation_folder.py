@@ -16,7 +16,6 @@ from mfd_cli.view.drawn import POSITIVE
 from mfd_cli.view.read_folder import read_runs
 from mfd_cli.view.shown import NumbersTrack, Table, Track, overlaps, written
 
-
 PER_BASE = "contribution of a base, on the scale on which parts add up"
 
 

@@ -15,7 +15,6 @@ from mfd_cli.genome.genes import Elements, Genes
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import Genome
 
-
 LABEL_LEVELS = 3
 """Levels in the label of a track: those of the factors that mfd.toml names first. Its popup has all."""
 
