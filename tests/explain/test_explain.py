@@ -10,6 +10,7 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ from mfd_cli.explain.factor import explain
 from mfd_cli.explain.ground import bins_to_look_at
 from mfd_cli.explain.level_tables import add_agreement
 from mfd_cli.explain.overview import explain_all
-from mfd_cli.explain.pictures import faint_together
+from mfd_cli.explain.pictures import draw_logos, faint_together
 from mfd_cli.explain.results import Look
 from mfd_cli.explain.shares import interval, resampling_units, share_draws
 from mfd_cli.formats.motif_files import write_meme
@@ -573,3 +574,21 @@ def test_intervals_are_those_of_resampled_stretches() -> None:
     assert resampling_units(bins).tolist() == np.repeat(np.arange(9), 10).tolist()
     one = replace(bins, contig=bins.contig * 0)
     assert len(set(resampling_units(one).tolist())) == 20
+
+
+def test_no_label_of_a_logo_is_laid_over_its_numbers() -> None:
+    """Numbers with two decimals and a sign are the widest that stand beside a lane."""
+    values = np.zeros(400)
+    values[190:200] = np.linspace(-0.03, 0.05, 10)
+    region = SimpleNamespace(codes=np.zeros(400, np.uint8), start=1000, contig="chr1", contig_length=9000)
+    level: Any = SimpleNamespace(
+        name="CTCF", regions=[region], contributions=[values], motifs=[], matches=[], strongest_first=[0]
+    )
+    figure = draw_logos(level)
+    figure.canvas.draw()
+    lane = figure.axes[1]
+    label = lane.yaxis.label.get_window_extent()
+    numbers = [text.get_window_extent() for text in lane.get_yticklabels()]
+    assert label.x0 >= 0 and all(label.x1 <= number.x0 for number in numbers)
+    supposed = [text for text in figure.texts if text.get_text()]
+    assert not supposed, "a label of the whole figure is laid over the lanes"

@@ -235,7 +235,9 @@ def draw_logos(level: OnDna) -> Figure:
         start = region.start - left + low
         first, last = max(start, 0) + 1, min(start + LOGO_WIDTH, region.contig_length)
         axes.set_title(f"{plain(region.contig)}:{first:,}-{last:,}", loc="left")
-    figure.supylabel("contribution to the score", fontsize=9)
+    for axes in grid[:, 0]:  # in every lane: a label of the whole figure is laid over the numbers
+        axes.set_ylabel("contribution", fontsize=8)
+    figure.align_ylabels()
     return figure
 
 
