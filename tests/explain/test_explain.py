@@ -435,8 +435,10 @@ def test_chosen_levels_are_shown(trained: tuple[Run, Dataset], tmp_path: Path) -
     assert len(summary.sentences) == 2 and summary.sentences[1].startswith("GATA1:")
     assert (tmp_path / "out/GATA1.bw").exists() and not (tmp_path / "out/CTCF.bw").exists()
     assert len(pd.read_csv(tmp_path / "out/levels.tsv", sep="\t")) == 2
+    told = list[str]()
     with pytest.raises(ConfigError, match="did you mean GATA1"):
-        explain(*trained, "target", tmp_path / "no", levels=["GATA"])
+        explain(*trained, "target", tmp_path / "no", levels=["GATA"], progress=lambda what, *_: told.append(what))
+    assert not told, "bins were predicted before the level was looked up"
 
 
 # -- one latent, one track ---------------------------------------------------------------------------------------------

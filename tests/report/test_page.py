@@ -39,7 +39,8 @@ window.addEventListener("load", () => {
   const right = heads.filter((one) => style(one).textAlign === "right").length;
   const lines = [...rows()[1].cells].map((one) => style(one).borderTopWidth);
   const room = box.querySelector(".scroll");
-  const told = {aligned, right, lines, cut: room.scrollWidth - room.clientWidth, ground: luminance(document.body), pictures: luminance(image),
+  const told = {aligned, right, lines, cut: room.scrollWidth - room.clientWidth,
+    ground: luminance(document.body), pictures: luminance(image),
     folded: !sentences.closest("details").open, up, down, found, large, closed: image.className,
     scripted: window.stolen === true, wide: document.documentElement.scrollWidth, inner: window.innerWidth,
     broken: [...document.images].filter((one) => !one.naturalWidth).length};

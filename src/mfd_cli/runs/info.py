@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mfd_cli.base.errors import DatasetError, MfdError, few
+from mfd_cli.base.words import counted
 from mfd_cli.runs.description import is_trunk
 
 SHOWN_NAMES = 20
@@ -66,8 +67,9 @@ def facts_of(description: Mapping[str, Any]) -> dict[str, str]:
     for key, value in description.items():
         if key in ("what", "folder") or value == {}:  # such as the positives of peak tracks where there are none
             continue
+        words = factor_words if key == "factors" else _short
         inner = (
-            [f"{name} {_short(each)}" for name, each in value.items()] if isinstance(value, dict) else [_short(value)]
+            [f"{name} {words(each)}" for name, each in value.items()] if isinstance(value, dict) else [_short(value)]
         )
         facts[key.replace("_", " ")] = ", ".join(inner)
     return facts
@@ -126,9 +128,11 @@ def _describe_run(folder: Path) -> dict[str, Any]:
         f"{model['kmer']}-mer input, {model.get('filters') or 'no'} motif filters",
         "latent": {"all groups share": model["latent"]} if config.groups_share_latents else model["groups"],
         "factors": {
-            name: f"has one level ({sole_levels[name]}) and contributes nothing"
-            if name in sole_levels
-            else _size(factor)
+            name: {
+                "type": factor["type"],
+                "levels": len(factor["vocabulary"]) if "vocabulary" in factor else None,
+                "only_level": sole_levels.get(name),
+            }
             for name, factor in stored["metadata"].items()
         },
         "tracks": len(stored["tracks"]),
@@ -161,5 +165,8 @@ def origin(about: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {"trunk" if is_trunk(other) else "run": other["path"], "weights_sha256": other["weights_sha256"]}
 
 
-def _size(factor: Mapping[str, Any]) -> str:
-    return f"{len(factor['vocabulary'])} levels" if "vocabulary" in factor else "a number"
+def factor_words(factor: Mapping[str, Any]) -> str:
+    """Return what a description says of a factor, in words."""
+    if factor["only_level"] is not None:
+        return f"has one level ({factor['only_level']}) and contributes nothing"
+    return "a number" if factor["levels"] is None else counted(factor["levels"], "level")

@@ -81,7 +81,8 @@ class Added:
         return [
             f"run: {self.run.path}",
             f"{counted(len(kinds), 'track')} added to the {len(self.run.tracks) - len(kinds)} of {self.origin}: "
-            f"{few(self.tracks, FEW)} ({kinds.count('peaks')} peaks, {kinds.count('signal')} signal), fitted on {self.bins:,} training bins",
+            f"{few(self.tracks, FEW)} ({kinds.count('peaks')} peaks, {kinds.count('signal')} signal), "
+            f"fitted on {self.bins:,} training bins",
             *(
                 f"levels of {factor}: {names.line('level', 'levels')}"
                 for factor, names in self.levels.items()
