@@ -46,7 +46,7 @@ def test_every_command_stands_in_one_section_in_the_order_of_use() -> None:
         assert re.findall(r"(?m)^  (\S+)", inside) == list(members)
     assert sorted(name for members in SECTIONS.values() for name in members) == sorted(COMMANDS)
     starts = {len(line) - len(line.split(maxsplit=1)[1]) for line in said.splitlines() if line.split()[:1] == ["init"]}
-    assert "..." not in said[places[0] :], "what a command does is cut off"
+    assert not re.search(r"\S\.\.\.", said[places[0] :]), "what a command does is cut off"
     assert starts == {18}  # all sections are aligned by the longest name, score-variants
 
 
