@@ -76,7 +76,7 @@ def test_where_somebody_is_told_what_is_not_there_holds_nothing_out() -> None:
     items = ["B1", "A3", {"target": "CTFC"}, {"organ": "brain", "assay": "ChIP-seq"}]
     config, told = parse_config({"factors": FACTORS, "train": {"held_out": items}}), list[str]()
     assert held_out_tracks(config, ROWS, told.append) == {"B1"}
-    assert [sentence.split("is refused: ")[1] for sentence in told] == [
+    assert [sentence.split("would refuse it: ")[1] for sentence in told] == [
         "train.held_out names 'A3', which is no track; did you mean A2?",
         "train.held_out: target has no level 'CTFC'; did you mean CTCF?",
         "train.held_out: no track has organ = brain, assay = ChIP-seq",

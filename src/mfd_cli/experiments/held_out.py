@@ -29,7 +29,7 @@ def held_out_tracks(config: Config, rows: Mapping[str, Row], warn: Callable[[str
             error = names_nothing(config, rows, item)
             if warn is None:
                 raise error
-            warn(f"of this table an item holds nothing out, and mfd train on it is refused: {error.message}")
+            warn(f"an item of the list holds nothing out of this table, and mfd train would refuse it: {error.message}")
     held = named | same_experiment(named, config.tracks.experiment, rows)
     if rows and held >= set(rows):
         raise ConfigError("train.held_out leaves no track to train on")
