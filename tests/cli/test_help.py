@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -42,9 +43,10 @@ def test_every_command_stands_in_one_section_in_the_order_of_use() -> None:
     assert places == sorted(places) and f"{UNSORTED}:" not in said
     for title, members in SECTIONS.items():
         inside = said.split(f"\n{title}:\n", 1)[1].split("\n\n", 1)[0]
-        assert [line.split()[0] for line in inside.splitlines()] == list(members)
+        assert re.findall(r"(?m)^  (\S+)", inside) == list(members)
     assert sorted(name for members in SECTIONS.values() for name in members) == sorted([*COMMANDS, "contig"])
     starts = {len(line) - len(line.split(maxsplit=1)[1]) for line in said.splitlines() if line.split()[:1] == ["init"]}
+    assert not re.search(r"\S\.\.\.", said[places[0] :]), "what a command does is cut off"
     assert starts == {18}  # all sections are aligned by the longest name, score-variants
 
 

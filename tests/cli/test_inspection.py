@@ -38,6 +38,15 @@ def test_one_folder_is_one_object(project: Path, path: str, what: str) -> None:
     assert described["what"] == what and described["folder"] == path
 
 
+def test_a_run_is_named_as_elsewhere_too(project: Path) -> None:
+    for words in (["info", "--json"], ["verify"], ["info", "--card"]):
+        assert in_process([*words, "--run", "run"], project).said == in_process([*words, "run"], project).said != ""
+    both = in_process(["info", "dataset", "--run", "run"], project)
+    assert both.code == 2 and "dataset and --run run name two folders" in both.told
+    done = in_process(["report", "--run", "seeds/seed-2", "-q"], project)
+    assert done.code == 0 and (project / "seeds/seed-2/report.html").exists(), done.told
+
+
 def test_runs_of_several_seeds_are_described_one_by_one(project: Path) -> None:
     expected = ["dataset", "seed-1", "seed-2"]
     described = json.loads(in_process(["info", "--json", "--set", "data.run=seeds"], project).said)

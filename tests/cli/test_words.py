@@ -212,3 +212,12 @@ def test_a_table_names_the_genome_that_was_used(project: Path, here: Path) -> No
             output = ["-o", "s.parquet"] if name == "s" else []
             assert mfd(project, here, "score-variants", *command, *output, *words, "--force").code == 0
             assert pq.read_schema(here / f"{name}.parquet").metadata[b"mfd_genome"].decode() == digest
+
+
+def test_a_slip_in_the_name_of_a_file_is_answered_with_the_nearest(project: Path, here: Path) -> None:
+    """Only where the path was typed, and something beside it is called much the same."""
+    done = mfd(project, project, "score-variants", "inptu.vcf", "-o", str(here / "x.vcf"))
+    assert done.code == 2 and "inptu.vcf: no such file\nhint: did you mean input.vcf?" in done.told
+    other = mfd(project, here, "score-variants", str(project / "imput.vcf"), "-o", "x.vcf")
+    assert f"hint: did you mean {project / 'input.vcf'}?" in other.told
+    assert "did you mean" not in mfd(project, project, "score-variants", "mine.vcf", "-o", "x.vcf").told

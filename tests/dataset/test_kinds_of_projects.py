@@ -131,6 +131,16 @@ def test_held_out_tracks_decide_about_nothing(tmp_path: Path) -> None:
     assert len(before) > 4 and [path.read_bytes() for path in files] == before
 
 
+def test_what_the_list_names_and_another_table_lacks_is_told_and_refused_by_training_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    good_project(folder)
+    settings_changed(folder, "epochs = 1\n", 'epochs = 1\nheld_out = [{target = "CTFC"}]\n')
+    for words in (["--dry-run"], ["-q"]):
+        done = in_process(["preprocess", *words], folder)
+        assert done.code == 0 and "target has no level 'CTFC'; did you mean CTCF?" in done.told, done.told
+    assert "has no level 'CTFC'" in refused(folder, *TRAIN)
+
+
 # -- what was left out is said -----------------------------------------------------------------------------------------
 
 

@@ -82,7 +82,7 @@ def test_tables_open_in_pandas_and_pyarrow(trained: tuple[Run, Dataset], tmp_pat
 
 
 def test_another_dataset_is_refused(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="other tracks"):
+    with pytest.raises(RunError, match="has 3 tracks that the dataset lacks: P5, P6, P7"):
         evaluate(trained[0], tiny.dataset(tmp_path / "other", tracks=5))
 
 

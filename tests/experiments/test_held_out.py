@@ -72,6 +72,19 @@ def test_what_is_not_there_is_an_error(item: Any, message: str) -> None:
         held(item)
 
 
+def test_where_somebody_is_told_what_is_not_there_holds_nothing_out() -> None:
+    items = ["B1", "A3", {"target": "CTFC"}, {"organ": "brain", "assay": "ChIP-seq"}]
+    config, told = parse_config({"factors": FACTORS, "train": {"held_out": items}}), list[str]()
+    assert held_out_tracks(config, ROWS, told.append) == {"B1"}
+    assert [sentence.split("would refuse it: ")[1] for sentence in told] == [
+        "train.held_out names 'A3', which is no track; did you mean A2?",
+        "train.held_out: target has no level 'CTFC'; did you mean CTCF?",
+        "train.held_out: no track has organ = brain, assay = ChIP-seq",
+    ]
+    with pytest.raises(ConfigError, match="did you mean target"):
+        held_out_tracks(parse_config({"factors": FACTORS, "train": {"held_out": [{"targt": "CTCF"}]}}), ROWS, print)
+
+
 def test_something_must_be_left() -> None:
     with pytest.raises(ConfigError, match="leaves no track"):
         held("A1", "B1", "C1")

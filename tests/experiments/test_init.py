@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from kit.harm import in_process
 from kit.places import SHARED
-from mfd_cli.base.errors import MetadataError, OutputError
+from mfd_cli.base.errors import ConfigError, MetadataError, OutputError
 from mfd_cli.experiments.check_design import check_design
 from mfd_cli.experiments.confounds import inseparable_sets, worst_confounds
 from mfd_cli.experiments.encode_portal import choose_files, is_encode, read_any_table, with_local_files
-from mfd_cli.experiments.init import control_remarks, init_project, propose_split, strand_remarks
+from mfd_cli.experiments.init import KNOWN, control_remarks, init_project, propose_split, strand_remarks
 from mfd_cli.settings.config import FactorConfig
 from mfd_cli.settings.project import load_project
 
@@ -76,6 +77,28 @@ def test_a_plain_table(tmp_path: Path) -> None:
     assert any("assay and lab cannot be told apart on 12 of 12 tracks" in line for line in report.lines())
     with pytest.raises(OutputError):
         init_project(fasta(tmp_path), tmp_path / "table.tsv", tmp_path / "mfd.toml")
+
+
+def test_the_group_of_a_column_of_ones_own_is_left_to_the_user(tmp_path: Path) -> None:
+    """Taken as it stands, the comment is no project: a group has to be chosen."""
+    init_project(fasta(tmp_path), plain_table(tmp_path), tmp_path / "mfd.toml")
+    text = (tmp_path / "mfd.toml").read_text()
+    own = text[text.index("# [factors.colour]") :]
+    assert "# group = " in own and 'group = "' not in own
+    uncommented = own.replace("# [", "[").replace("# column", "column").replace("# group", "group")
+    (tmp_path / "mfd.toml").write_text(text.replace(own, uncommented))
+    with pytest.raises(ConfigError):
+        load_project(tmp_path / "mfd.toml")
+    (tmp_path / "mfd.toml").write_text(text.replace(own, uncommented.replace("group = ", 'group = "technical"')))
+    assert load_project(tmp_path / "mfd.toml").config.factors["colour"].group == "technical"
+
+
+def test_the_known_columns_are_those_of_the_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs/metadata-table.md").read_text("utf-8")
+    table = [line for line in page.splitlines() if re.match(r"\| `\w+` \| (biological|technical) \|", line)]
+    assert table == [
+        f"| `{name}` | {group} | {kind} | {', '.join(names)} |" for name, (group, kind, _, names) in KNOWN.items()
+    ]
 
 
 def test_files_are_chosen_and_the_others_named(tmp_path: Path) -> None:

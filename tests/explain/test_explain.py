@@ -10,6 +10,7 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ from mfd_cli.explain.factor import explain
 from mfd_cli.explain.ground import bins_to_look_at
 from mfd_cli.explain.level_tables import add_agreement
 from mfd_cli.explain.overview import explain_all
-from mfd_cli.explain.pictures import faint_together
+from mfd_cli.explain.pictures import draw_logos, faint_together
 from mfd_cli.explain.results import Look
 from mfd_cli.explain.shares import interval, resampling_units, share_draws
 from mfd_cli.formats.motif_files import write_meme
@@ -338,7 +339,7 @@ def test_values_from_metadata_are_inert_in_the_page(tmp_path: Path) -> None:
 
     harm = "<script>alert(1)</script>"
     rows, picture = [{harm: harm, "share": 0.5}], Picture(harm, f'"{harm}', "")
-    about = dict.fromkeys(("tracks", "window", "latents", "groups", "auroc", "bins", "split"), harm)
+    about = dict.fromkeys(("tracks", "window", "latents", "auroc", "bins", "split"), harm)
     common: dict[str, Any] = {"warning": harm, "remarks": [harm], "summaries": rows}
     common |= {"title": harm, "footer": harm, "sentences": [harm, harm], "headings": {harm: harm}, "tracks": rows}
     common |= {"motifs": rows, "on_dna": [picture], "overview": [picture], "pictures": [picture], "about": about}
@@ -434,8 +435,10 @@ def test_chosen_levels_are_shown(trained: tuple[Run, Dataset], tmp_path: Path) -
     assert len(summary.sentences) == 2 and summary.sentences[1].startswith("GATA1:")
     assert (tmp_path / "out/GATA1.bw").exists() and not (tmp_path / "out/CTCF.bw").exists()
     assert len(pd.read_csv(tmp_path / "out/levels.tsv", sep="\t")) == 2
+    told = list[str]()
     with pytest.raises(ConfigError, match="did you mean GATA1"):
-        explain(*trained, "target", tmp_path / "no", levels=["GATA"])
+        explain(*trained, "target", tmp_path / "no", levels=["GATA"], progress=lambda what, *_: told.append(what))
+    assert not told, "bins were predicted before the level was looked up"
 
 
 # -- one latent, one track ---------------------------------------------------------------------------------------------
@@ -573,3 +576,21 @@ def test_intervals_are_those_of_resampled_stretches() -> None:
     assert resampling_units(bins).tolist() == np.repeat(np.arange(9), 10).tolist()
     one = replace(bins, contig=bins.contig * 0)
     assert len(set(resampling_units(one).tolist())) == 20
+
+
+def test_no_label_of_a_logo_is_laid_over_its_numbers() -> None:
+    """Numbers with two decimals and a sign are the widest that stand beside a lane."""
+    values = np.zeros(400)
+    values[190:200] = np.linspace(-0.03, 0.05, 10)
+    region = SimpleNamespace(codes=np.zeros(400, np.uint8), start=1000, contig="chr1", contig_length=9000)
+    level: Any = SimpleNamespace(
+        name="CTCF", regions=[region], contributions=[values], motifs=[], matches=[], strongest_first=[0]
+    )
+    figure = draw_logos(level)
+    figure.canvas.draw()
+    lane = figure.axes[1]
+    label = lane.yaxis.label.get_window_extent()
+    numbers = [text.get_window_extent() for text in lane.get_yticklabels()]
+    assert label.x0 >= 0 and all(label.x1 <= number.x0 for number in numbers)
+    supposed = [text for text in figure.texts if text.get_text()]
+    assert not supposed, "a label of the whole figure is laid over the lanes"

@@ -483,9 +483,9 @@ def tracks_and_genome() -> list[Change]:
 
     here = "tracks.arrow"
     return [
-        Change("other tracks than the model's", cell("id", "T9"), says="other tracks"),
-        Change("tracks in another order", tracks(lambda t: t.take([1, 0, 2, 3, 4])), says="other tracks"),
-        Change("a track fewer", tracks(lambda t: t[1:]), says="other tracks"),
+        Change("other tracks than the model's", cell("id", "T9"), says="that the dataset lacks: "),
+        Change("tracks in another order", tracks(lambda t: t.take([1, 0, 2, 3, 4])), says="in another order, from "),
+        Change("a track fewer", tracks(lambda t: t[1:]), says="has 1 track that the dataset lacks: "),
         Change("a signal that is peaks", cell("kind", "peaks", 4)),
         Change("no tracks", tracks(lambda t: t[:0]), says=here),
         Change("a track twice", cell("id", "T2"), says="'T2' is there twice"),

@@ -272,9 +272,12 @@ def misfits() -> Iterator[Change]:
     yield Change(
         "more folds than contigs", told('test = ["chr2"]', "folds = 99"), says="more than the 3 contigs of the genome"
     )
-    yield Change("a held-out track that is not there", added("train", 'held_out = ["T9"]'), says="train.held_out.*'T9'")
+    yield Change("a held-out track that is not there", added("train", 'held_out = ["T9"]'), "read")
+    yield Change("a held-out level that is not there", added("train", 'held_out = [{target = "CTFC"}]'), "read")
     yield Change(
-        "a held-out level that is not there", added("train", 'held_out = [{target = "CTFC"}]'), says="did you mean CTCF"
+        "a held-out factor that is not there",
+        added("train", 'held_out = [{targt = "CTCF"}]'),
+        says="did you mean target",
     )
     yield Change(
         "all tracks held out", added("train", 'held_out = ["T1", "T2", "T3", "T4", "T5"]'), says="train.held_out"

@@ -33,7 +33,14 @@ window.addEventListener("load", () => {
   const luminance = (one) => getComputedStyle(one).backgroundColor.match(/[\d.]+/g).slice(0, 3)
     .reduce((sum, value) => sum + Number(value) / 765, 0);
   const sentences = [...document.querySelectorAll("li")].find((one) => one.textContent.startsWith("GATA1: "));
-  const told = {ground: luminance(document.body), pictures: luminance(image),
+  const cells = [...rows()[0].cells], heads = [...box.querySelectorAll("th")], style = (one) => getComputedStyle(one);
+  const aligned = heads.every((one, i) => style(one).textAlign === style(cells[i]).textAlign
+    || !cells[i].textContent || style(one).textAlign === "left" && style(cells[i]).textAlign === "start");
+  const right = heads.filter((one) => style(one).textAlign === "right").length;
+  const lines = [...rows()[1].cells].map((one) => style(one).borderTopWidth);
+  const room = box.querySelector(".scroll");
+  const told = {aligned, right, lines, cut: room.scrollWidth - room.clientWidth,
+    ground: luminance(document.body), pictures: luminance(image),
     folded: !sentences.closest("details").open, up, down, found, large, closed: image.className,
     scripted: window.stolen === true, wide: document.documentElement.scrollWidth, inner: window.innerWidth,
     broken: [...document.images].filter((one) => !one.naturalWidth).length};
@@ -74,6 +81,8 @@ def test_the_page_works_in_a_browser(width: int, dark: bool, trained: tuple[Run,
     assert told["found"] == ["GATA1"] and told["large"] == "large" and told["closed"] == ""
     assert told["scripted"] is False and told["broken"] == 0
     assert told["folded"] is True
+    assert told["aligned"] and told["right"] > 3 and set(told["lines"]) == {"1px"}
+    assert width < 1000 or told["cut"] <= 0, "a table is cut though there is room"
     assert told["ground"] < 0.2 if dark else told["ground"] == 1
     assert told["pictures"] == 1, "a picture is drawn for a light ground"
     assert told["wide"] <= told["inner"], "the page scrolls sideways"

@@ -67,7 +67,13 @@ def test_a_year_is_asked_for_as_a_year(trained: tuple[Run, Dataset]) -> None:
 
 @pytest.mark.parametrize(
     ("query", "message"),
-    [("target == NOPE", "picks none of 9 tracks"), ("targt == CTCF", "did you mean target"), ("target ==", "expected")],
+    [
+        ("target == NOPE", "picks none of 9 tracks"),
+        ("target == CTFC", "no target is 'CTFC'; did you mean CTCF"),
+        ("not Lab ~ x and (target in (CTCF) and Lab has Q)", "no Lab is 'Q'"),
+        ("targt == CTCF", "did you mean target"),
+        ("target ==", "expected"),
+    ],
 )
 def test_queries_that_pick_nothing(trained: tuple[Run, Dataset], query: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

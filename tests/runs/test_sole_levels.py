@@ -52,8 +52,10 @@ def test_it_weighs_exactly_nothing(project: Path) -> None:
 
 def test_info_and_explain_say_so(project: Path) -> None:
     factors = json.loads(said(project, "info", "run", "--json")[0])["factors"]
-    assert factors["lab"] == "has one level (A) and contributes nothing"
-    assert factors["reads"] == "has one level (0.1) and contributes nothing" and factors["assay"] == "2 levels"
+    assert factors["lab"] == {"type": "category", "levels": 1, "only_level": "A"}
+    assert factors["reads"]["only_level"] == "0.1" and factors["assay"]["levels"] == 2
+    told = said(project, "info", "run")[0]
+    assert "lab has one level (A) and contributes nothing" in told and "assay 2 levels" in told
     overview = said(project, "explain", "--factor", "all", *CPU)[0]
     for name, words in IN_VAIN.items():
         assert f"{words}." in overview

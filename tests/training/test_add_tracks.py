@@ -221,6 +221,10 @@ def test_the_result_says_what_was_added(template: Path) -> None:
     told = in_process(["info", "mixed-more"], template).said
     assert f"added tracks: run mixed, weights_sha256 {load_run(template / 'mixed').digest}, count 4" in told
     assert "added tracks" not in in_process(["info", "mixed"], template).said
+    assert "names P8, P9, P10, S1" in told and "latent: all groups share 16" in told
+    assert "latent: biological 12, technical 4" in in_process(["info", "conditioned"], template).said
+    assert "16 latents, which all groups share" in in_process(["info", "mixed-more", "--card"], template).said
+    assert "16 latents (12 biological, 4 technical)" in in_process(["info", "conditioned", "--card"], template).said
     assert "4 of the tracks were added" in in_process(["info", "mixed-more", "--card"], template).said
 
 
@@ -231,6 +235,14 @@ def test_commands_read_the_new_run(project: Path, words: list[str], monkeypatch:
     more = [] if words[0] == "verify" else ["--run", "mixed-more", *CPU]
     done = in_process([*words, *more], project)
     assert done.code == 0 and "Traceback" not in done.told, done.told
+    if words == ["evaluate"]:
+        summary = json.loads((project / "mixed-more/evaluation-test/summary.json").read_text())
+        rows = pq.read_table(project / "mixed-more/evaluation-test/tracks.parquet").to_pylist()
+        own = [row["auroc"] for row in rows if row["track"] in ("P8", "P9", "P10")]
+        assert summary["added_tracks"]["auroc"] == pytest.approx(np.mean(own))
+        assert f"added: P8, P9, P10, S1: auroc {np.mean(own):.4f}" in done.said
+        free = in_process(["evaluate", "--run", "mixed", "--dataset", "old", *CPU], project).said
+        assert "added:" not in free
 
 
 def test_training_goes_on_from_a_run_with_added_tracks(project: Path) -> None:
@@ -246,6 +258,7 @@ def test_it_works_through_the_real_command(project: Path) -> None:
     assert done.code == 0 and "Traceback" not in done.told, done.told
     assert "4 tracks added to the 9 of mixed: P8, P9, P10, S1 (3 peaks, 1 signal)" in done.said
     assert "levels of target: 2 levels as in that run, 1 new: MAX" in done.said
+    assert "fitting 4 rows: 0 of 1" in done.told and "fitting 4 rows: 1 of 1" in done.told
     assert snapshot(project / "mixed") == before
     assert load_run(project / "again").digest == load_run(project / "mixed-more").digest
     refused = in_process(words, project)
@@ -318,6 +331,35 @@ def test_datasets_that_do_not_fit_are_refused(project: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("run", "dataset", "told"),
+    [
+        ("mixed-more", "alone", "mixed-more: has 9 tracks that the dataset lacks: P0, P1, P2, P3, P4, ... (alone)"),
+        ("mixed-more", "old", "mixed-more: has 4 tracks that the dataset lacks: P8, P9, P10, S1 (old)"),
+        ("mixed", "dataset", "mixed: does not have 4 tracks of the dataset: P8, P9, P10, S1 (dataset)"),
+        ("mixed", "turned", "mixed: has the dataset's tracks in another order, from P0 on (turned)"),
+    ],
+)
+def test_evaluate_says_how_the_dataset_differs(project: Path, run: str, dataset: str, told: str) -> None:
+    if dataset == "turned":
+        made = open_dataset(project / "old")
+        write_tracks_turned(project / "turned", made)
+    done = in_process(["evaluate", "--run", run, "--dataset", dataset, *CPU], project)
+    assert done.code == 2 and told in done.told and "mfd preprocess --metadata ALL.tsv" in done.told, done.told
+    assert ("the added ones last" in done.told) == (run == "mixed-more")
+
+
+def write_tracks_turned(folder: Path, made: Dataset) -> None:
+    """A dataset with the peak tracks of another in the opposite order."""
+    turned = made.peak_tracks[::-1]
+    splits = {}
+    for split, contig in (("train", "chr1"), ("validation", "chr1"), ("test", "chr2")):
+        bins = made.split(split)
+        labels = bins.labels(np.arange(len(turned)))[:, ::-1]
+        splits[split] = made.grid.offsets[contig] + bins.start // 128, labels, np.asarray(bins.signals(np.array([0])))
+    tiny.written(folder, made.genome, [*turned, *made.signal_tracks], splits)
+
+
 def test_a_file_of_a_held_out_experiment_is_refused(project: Path) -> None:
     row = dict(load_run(project / "mixed").tracks[3].metadata) | {"Lab": "Z"}
     text = (project / "mfd.toml").read_text()
@@ -327,3 +369,7 @@ def test_a_file_of_a_held_out_experiment_is_refused(project: Path) -> None:
     dataset_of(project / "leak", lambda track: track.id == "P10", row)
     told = refused(project, "new", "--run", "held", "--dataset", "leak").told
     assert "P10 is of the same experiment as a track that the run holds out" in told
+    free = [*words[:2], "--run", "whole", "--head", "free", "--epochs", "1"]
+    assert in_process(["train", *CPU, *free], project).code == 0  # which holds nothing out
+    done = in_process(["add-tracks", "near", "--run", "whole", "--dataset", "leak", *CPU], project)
+    assert done.code == 0 and "new tracks are of the same experiment as P" in done.said, done.told

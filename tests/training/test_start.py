@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from kit import tiny
 from kit.harm import Outcome, in_process, in_subprocess
 from mfd_cli.engine.loop import Interrupted
+from mfd_cli.experiments.track import Track
 from mfd_cli.runs.folder import load_last, load_run
 from mfd_cli.training import train as training
 
@@ -227,3 +229,37 @@ def test_it_is_a_setting_of_the_project_too(project: Path) -> None:
     done = in_subprocess(["train", *CPU, "--epochs", "1", "--set", "train.thaw=1"], project)
     assert done.code == 0 and "from first: the backbone" in done.told, done.told
     assert same(*(below(project / name, "backbone.") for name in ("run", "first")))
+
+
+def test_held_out_contigs_that_the_other_run_was_trained_on_are_told(project: Path) -> None:
+    """The run `first` was trained on chr1. Here chr1 is the test, and chr2 of another length a contig of its own."""
+    turned_split(project / "turned")
+    done = trained(project, "--dataset", "turned", "--run", "second", "--from", "first")
+    told = (
+        "test bins on chr1 were training bins of first, from which the training started: "
+        "what is measured on them is too good"
+    )
+    assert told in done.told and "validation bins" not in done.told
+    assert load_run(project / "second").about["source"]["seen"] == {"test": ["chr1"]}
+    assert f"note: {told}" in in_process(["evaluate", "--dataset", "turned", "--run", "second", *CPU], project).said
+    assert told[1:] in in_process(["info", "second", "--card"], project).said
+    dry = in_process(["train", *CPU, "--dataset", "turned", "--run", "dry", "--from", "first", "--dry-run"], project)
+    assert told in dry.told and "from first: the backbone and the norm of its latents" in dry.told
+    assert not (project / "dry").exists()
+    same_split = trained(project, "--run", "third", "--from", "first")  # whose validation is a part of chr1 too
+    assert "too good" not in same_split.told
+
+
+def turned_split(folder: Path) -> None:
+    """The tiny world with chr2 for training and validation, and chr1 for the test."""
+    world = tiny.genome()
+    first, second = (tiny.labels(world, name, 8) for name in ("chr1", "chr2"))
+    cut = len(second) // 2
+    parts = {
+        "train": (len(first) + np.arange(cut), second[:cut]),
+        "validation": (len(first) + np.arange(cut, len(second)), second[cut:]),
+        "test": (np.arange(len(first)), first),
+    }
+    tracks = [Track(f"P{i}", "peaks", row, 9, cut) for i, row in enumerate(tiny.rows())]
+    splits = {split: (index, peaks, np.zeros((len(index), 0))) for split, (index, peaks) in parts.items()}
+    tiny.written(folder, world, tracks, splits)

@@ -193,6 +193,42 @@ def test_numbers_are_those_of_the_bigwigs(folder: str, project: Path, tmp_path: 
             assert of_page == sum(int(np.isfinite(file.values(*region)).sum()) for region in regions)
 
 
+def test_what_a_page_says_of_its_places(project: Path, tmp_path: Path) -> None:
+    """Predictions cover chr2:1-10000, the variants lie from 2001 on; the explanation is of other places."""
+    words = ["view", "input.mfd.vcf.gz", "predictions", "explain/target", "--variants", "4"]
+    bed = tmp_path / "strong.bed"
+    done = harm.in_process([*words, "--write-regions", str(bed), "-o", str(tmp_path / "v.html")], project)
+    assert done.code == 0, done.told
+    rows = [line.split("\t") for line in bed.read_text().splitlines()]
+    shown = shown_in((tmp_path / "v.html").read_text())
+    places = [place for table in shown["tables"] for place in table]
+    for contig, start, end in places:  # what a click shows, in one of the regions
+        assert any(one == contig and int(low) <= start - 150 and end + 150 <= int(high) for one, low, high in rows)
+    covered = [numbers_of(track) for track in shown["tracks"] if track["name"].startswith("P0")]
+    there = sum(
+        any(c == place[0] and s < place[2] and e > place[1] for (c, s), (e, _) in covered[0].items())
+        for place in places
+    )
+    assert f"predictions has numbers at {there} of {len(places)} places" in done.said and f"wrote {bed}" in done.said
+    alone = harm.in_process([*words[:2], "explain/target", "-o", str(tmp_path / "w.html")], project)
+    assert "--write-regions FILE.bed writes the places" in alone.said
+    facts = dict(named(shown, "P0")["facts"])
+    assert (
+        facts["target"] == "CTCF"
+        and facts["unit"] == "probability of a peak"
+        and set(facts) == {"target", "tissue", "assay", "lab", "unit"}
+    )
+    refused = harm.in_process([*words, "--write-regions", "strong.tsv", "-o", str(tmp_path / "x.html")], project)
+    assert refused.code == 2 and "must end in .bed" in refused.told and not (project / "strong.tsv").exists()
+
+
+def test_that_nothing_lies_in_the_regions_is_said(project: Path, tmp_path: Path) -> None:
+    words = ["input.mfd.vcf.gz", "predictions", "-r", "chr1:1001-1500", "-o", str(tmp_path / "view.html")]
+    done = harm.in_process(["view", *words], project)
+    assert done.code == 0 and "input.mfd.vcf.gz lists nothing in the regions that were named" in done.said
+    assert "1 place in 1 region (" in done.said and "predictions has numbers at 0 of 1 place" in done.said
+
+
 def test_bases_are_those_of_the_genome(project: Path, tmp_path: Path) -> None:
     shown = shown_in(page_of(project, tmp_path / "view.html", *ALL))
     genome = open_dataset(project / "dataset").genome
@@ -348,7 +384,8 @@ const until = async (test) => {
 const ask = async () => {
   const browser = await window.mfdView;
   const root = document.getElementById("browser").shadowRoot;
-  const view = (name) => browser.trackViews.find((one) => one.track.name === name);
+  const called = (track) => (track.config && track.config.facts ? track.id : track.name);
+  const view = (name) => browser.trackViews.find((one) => called(one.track) === name);
   const inked = (one) => {
     const canvas = one.viewports[0].canvas;
     if (!canvas || !canvas.width) return 0;
@@ -379,7 +416,7 @@ const ask = async () => {
   const bin = rowThat(/-/);
   told.bin = bin.cells[0].textContent;
   told.at_bin = await jump(bin);
-  const drawn = () => Object.fromEntries(browser.trackViews.map((one) => [one.track.name, inked(one)]));
+  const drawn = () => Object.fromEntries(browser.trackViews.map((one) => [called(one.track), inked(one)]));
   await until(() => drawn()["CTCF"] > 0 && drawn()["P0 total"] > 0);
   told.drawn = drawn();
   const variant = rowThat(/rs|>/);
@@ -388,6 +425,10 @@ const ask = async () => {
   await until(() => inked(view("input.mfd.vcf.gz")) > 0);
   told.variants = inked(view("input.mfd.vcf.gz"));
   told.popup = await click("input.mfd.vcf.gz");
+  const low = (one) => one.getBoundingClientRect().bottom;
+  told.cut_off = Math.max(...[...root.querySelectorAll("[class*=popover]")].map(low)) - low(document.getElementById("browser"));
+  told.label = view("P0 total").track.name;
+  told.faint = [...root.querySelectorAll(".igv-roi-region")].map((one) => one.style.backgroundColor);
   told.number = await click("P0 total");
   told.stolen = "stolen" in window;
   told.bases = await browser.genome.getSequence("chr2", 1500, 9500);
@@ -456,6 +497,10 @@ def test_the_page_works_in_chromium(width: int, project: Path, tmp_path: Path) -
     assert values and {np.float32(text) for text in told_value} == values
     genome, bases = open_dataset(project / "dataset").genome.bases(CONTIG, 1500, 9500), told["bases"]
     assert len(bases) == 8000 and {base for base, true in zip(bases, genome) if base != true} == {"*"}
+    assert all(text in told["number"] for text in ("CTCF", "ChIP-seq", "probability of a peak"))
+    assert told["label"].startswith("total · CTCF · ") and told["label"].endswith(" · P0")
+    assert told["cut_off"] <= 0, "a popup is cut off where the box ends"
+    assert any("0.25" in colour for colour in told["faint"]), told["faint"]
     assert told["beyond"] <= 1, "the toolbar overflows"
     assert told["wide"] <= told["inner"], "the page scrolls sideways"
 

@@ -73,6 +73,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={
         "help_option_names": ["-h", "--help"],
+        "max_content_width": 120,  # of a wider terminal; the default is 80
         "color": False if os.environ.get("NO_COLOR") else None,  # None: typer's own choice
     },
     help="Predict epigenomic tracks from DNA while telling biology from technique.",

@@ -9,13 +9,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from mfd_cli.base.errors import MfdError, OutputError
 from mfd_cli.base.files import is_full
 from mfd_cli.base.locks import claims
-from mfd_cli.base.urls import without_secrets
+from mfd_cli.base.urls import is_url, without_secrets
 from mfd_cli.cli.shared import process_number
 
 OUR_FAULT, USER_CAN_MEND = 1, 2
@@ -54,8 +54,25 @@ def ended(command: Callable[[], object], debug: Callable[[], bool], as_json: boo
         if not process_number():
             from mfd_cli.cli.console import show_error
 
+            add_similar_name(known, sys.argv[1:])
             show_error(known, exit_code, as_json)
         sys.exit(exit_code)
+
+
+def add_similar_name(error: MfdError, words: Sequence[str]) -> None:
+    """Give an error on a path that is not there, and that was typed, the hint of what lies beside it and is called much the
+    same. Paths of a table have none: accessions are all much the same."""
+    if error.hint or str(error.path) not in words or is_url(str(error.path)) or os.path.lexists(str(error.path)):
+        return
+    import difflib  # here: it takes long to load, and most commands make no mistake
+
+    folder, name = os.path.split(str(error.path).rstrip("/"))
+    try:
+        beside = os.listdir(folder or ".")
+    except OSError:
+        return
+    if match := difflib.get_close_matches(name, beside, n=1, cutoff=0.8):
+        error.hint = f"did you mean {os.path.join(folder, match[0])}?"
 
 
 def as_known(error: Exception) -> MfdError | None:

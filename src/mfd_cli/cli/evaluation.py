@@ -24,6 +24,7 @@ from mfd_cli.cli.shared import (
     Threads,
     kind_or_default,
     load,
+    named_folder,
     one_of,
     opened,
     say_all,
@@ -126,6 +127,7 @@ def report_command(
     ] = None,
     config: ConfigFile = None,
     sets: Sets = None,
+    run: RunFolder = None,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -135,7 +137,7 @@ def report_command(
     from mfd_cli.evaluation.run_report import report
     from mfd_cli.runs.folder import run_folders
 
-    folder = path if path is not None else load(config, sets).run
+    folder = named_folder(path, run) or load(config, sets).run
     seeds = run_folders(folder)
     if len(seeds) > 1 and not quiet:
         note(f"{folder} holds {len(seeds)} runs: the page is of the first, {seeds[0].name}")

@@ -62,7 +62,9 @@ def explain_command(
     parts: Annotated[
         list[str] | None,
         typer.Option(
-            "--part", help="With --track: total, shared, debiased or a group [default: all].", autocompletion=part_names
+            "--part",
+            help="With --track: total, shared, debiased, a group, or a mixed head's residual [default: all].",
+            autocompletion=part_names,
         ),
     ] = None,
     regions: Annotated[

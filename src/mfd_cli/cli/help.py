@@ -15,6 +15,8 @@ SECTIONS = {
     "Images and genetics": ("contig",),
 }
 """Commands by section. Those that no section names are shown in one of their own, the last."""
+LONGEST_SUMMARY = 1000
+"""Letters of what a command does, at most: more than any has."""
 UNSORTED = "More"
 """The section of commands that SECTIONS does not name."""
 
@@ -63,8 +65,8 @@ class Sections(TyperGroup):
         longest = max(map(len, names), default=0)
         for title, members in sections_of(names).items():
             with formatter.section(title):
-                room = formatter.width - formatter.current_indent - longest - 4
-                shown = [(name, self.commands[name].get_short_help_str(room)) for name in members]
+                # In full: what is cut off is what tells two commands apart.
+                shown = [(name, self.commands[name].get_short_help_str(LONGEST_SUMMARY)) for name in members]
                 formatter.write_dl([(name.ljust(longest), text) for name, text in shown])
 
 

@@ -12,9 +12,11 @@ from mfd_cli.cli.completion import datasets_and_runs
 from mfd_cli.cli.shared import (
     ConfigFile,
     Json,
+    RunFolder,
     Sets,
     folders,
     load,
+    named_folder,
     say_all,
     say_json,
     say_result,
@@ -33,6 +35,7 @@ def info_command(
     path: DatasetOrRun = None,
     config: ConfigFile = None,
     sets: Sets = None,
+    run: RunFolder = None,
     card: Annotated[bool, typer.Option("--card", help="Print a model card of the run, as Markdown.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -41,6 +44,7 @@ def info_command(
 
     if card and as_json:
         raise ConfigError("--card prints Markdown: it goes without --json")
+    path = named_folder(path, run)
     if card:
         _print_card(path, config, sets)
         return
@@ -70,12 +74,14 @@ def verify_command(
     path: DatasetOrRun = None,
     config: ConfigFile = None,
     sets: Sets = None,
+    run: RunFolder = None,
     as_json: Json = False,
 ) -> None:
     """Compare every file of a dataset or run with its checksum. With --json: an object for a PATH that is one folder, otherwise
     a list of them."""
     from mfd_cli.runs.info import verify
 
+    path = named_folder(path, run)
     inspected, verified = _inspected(path, config, sets), list[dict[str, str]]()
     for folder in inspected:
         sentence = verify(folder)

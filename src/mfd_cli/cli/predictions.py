@@ -60,7 +60,9 @@ def predict_command(
     part: Annotated[
         list[str] | None,
         typer.Option(
-            "--part", help="total [default], shared, debiased, or a group; repeatable.", autocompletion=part_names
+            "--part",
+            help="total [default], shared, debiased, a group, or a mixed head's residual; repeatable.",
+            autocompletion=part_names,
         ),
     ] = None,
     sd: Annotated[

@@ -249,17 +249,17 @@ def preprocess_command(
     as_json: Json = False,
 ) -> None:
     """Turn FASTA, BED and bigWig files into the dataset folder (Arrow shards)."""
-    from mfd_cli.cli.console import Display
+    from mfd_cli.cli.console import Display, warn
     from mfd_cli.dataset.preprocess import plan_preprocess, preprocess
 
     flags = {"data.fasta": fasta, "data.metadata": metadata, "data.dataset": dataset, "train.seed": seed}
     project = load(config, sets, flags)
     if dry_run:
-        say_result(plan_preprocess(project, force=force), as_json)
+        say_result(plan_preprocess(project, force=force, warn=warn), as_json)
         return
     workplace, _ = workplace_of(context, shard=shard)
     with Display(quiet) as display:
-        summary = preprocess(project, force=force, threads=threads, workplace=workplace, progress=display)
+        summary = preprocess(project, force=force, threads=threads, workplace=workplace, progress=display, warn=warn)
     if as_json:
         say_json({"folder": project.dataset, **summary.to_json()})
     else:

@@ -113,6 +113,13 @@ class Opened:
         return choose_genome(self.project, self.run, fasta)
 
 
+def named_folder(path: Path | None, run: Path | None) -> Path | None:
+    """Return the folder that is named, as an argument or by --run as other commands take it; ConfigError for both."""
+    if path is not None and run is not None:
+        raise ConfigError(f"{path} and --run {run} name two folders", hint="name one")
+    return path if path is not None else run
+
+
 def opened(
     config: Path | None,
     sets: list[str] | None,

@@ -118,7 +118,7 @@ def train_command(
     results: list[dict[str, Any]] = []
     for one in _seeded(project, seeds, several, _overrides(sets, flags)):
         if dry_run:
-            plan = plan_training(one, gpus=gpus, resume=resume, force=force)
+            plan = plan_training(one, gpus=gpus, resume=resume, force=force, warn=warn, note=None if quiet else note)
             results.append({"folder": one.run, **fields_of(plan)})
             say_all([] if as_json else [f"{one.run}: {plan.line()}"])
             continue

@@ -50,6 +50,10 @@ def view_command(
         list[str] | None, typer.Option("--bed", metavar="NAME=FILE", help="Elements to draw; repeatable.")
     ] = None,
     tracks: Tracks = None,
+    write_regions: Annotated[
+        Path | None,
+        typer.Option("--write-regions", metavar="FILE", help="Also write the shown places, as BED, for -R of others."),
+    ] = None,
     config: ConfigFile = None,
     sets: Sets = None,
     fasta: Fasta = None,
@@ -63,7 +67,7 @@ def view_command(
     from mfd_cli.view.view import Wanted, view
 
     elements = dict(parse_named_file(text) for text in bed or ())
-    wanted = Wanted(regions or (), regions_file, variants, by, top, tracks, flank, gtf, elements)
+    wanted = Wanted(regions or (), regions_file, variants, by, top, tracks, flank, gtf, elements, write_regions)
     set_threads(threads)
     project = load(config, sets, {"data.dataset": dataset, "data.run": run})
     summary = view(paths or (), output, project=project, fasta=fasta, wanted=wanted, force=force)

@@ -80,27 +80,20 @@ def fit_rows(
     bias: Tensor,
     penalty: Penalty,
     directions: Directions,
-    progress: Callable[[int], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return weights (tracks, latent) and biases (tracks,) under which loss and penalty together are least, in float64.
 
-    The search begins at `weight` and `bias`, on whose device it runs, and goes along `directions`. `progress` is told the
-    steps taken.
+    The search begins at `weight` and `bias`, on whose device it runs, and goes along `directions`.
     """
     weight, bias = weight.double(), bias.double()
     unit = data.information(bias).clamp_min(1.0).rsqrt()
     moved = weight.new_zeros(len(bias), directions.size).requires_grad_()
     raised = torch.zeros_like(bias).requires_grad_()
-    steps = 0
 
     def place() -> tuple[Tensor, Tensor]:
         return weight + directions.change(moved), bias + unit * raised
 
     def value() -> Tensor:
-        nonlocal steps
-        steps += 1
-        if progress:
-            progress(steps)
         now, level = place()
         held = now.detach().requires_grad_(), level.detach().requires_grad_()
         loss = data.losses(*held, lambda part: part.backward()).sum()

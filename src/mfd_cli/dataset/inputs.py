@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from mfd_cli.dataset.choose_bins import UsableBins, contig_splits, usable_bins
@@ -42,15 +42,16 @@ class Inputs:
         return [str(config.data.fasta), str(config.data.metadata), *(name for name in optional if name)]
 
 
-def check_inputs(project: Project) -> Inputs:
-    """Find everything that can be found wrong before the tracks are read.
+def check_inputs(project: Project, warn: Callable[[str], None] | None = None) -> Inputs:
+    """Find everything that can be found wrong before the tracks are read. `warn` is told what of train.held_out names no track
+    of this table, which is an error where nobody is told.
 
     Raises InputErrors naming every track's file that is missing or broken, MetadataError for the table, GenomeError for the
     FASTA, ConfigError for settings that do not fit them.
     """
     table, genome = read_sources(project), read_genome(project)
     sources = table.tracks
-    held_out = check_table(project.config, table)
+    held_out = check_table(project.config, table, warn)
     check_sources(sources)
     grid, split_of = BinGrid(genome.lengths), contig_splits(project.config, genome)
     usable = usable_bins(project, genome, grid)

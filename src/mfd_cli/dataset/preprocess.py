@@ -7,7 +7,7 @@ of tracks or intervals. The same input gives the same bytes, whatever the number
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -45,16 +45,18 @@ def preprocess(
     threads: int | None = None,
     workplace: Workplace = HERE,
     progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> PreprocessSummary:
     """Write the dataset folder of a project (or `output`), using `threads` processes (None: all usable cores).
 
+    `warn` is told, before the long work, what of train.held_out this table lacks, which is an error without it.
     A shard of the work is every n-th track file; its `workplace` starts no workers. Raises InputErrors naming every faulty
     input, ConfigError for settings that do not fit them, OutputError where a dataset is in the way and `force` is not set.
     """
     started, folder = time.monotonic(), output or project.dataset
     workplace.check_result(folder, force)
     with errors_name(project):
-        inputs = check_inputs(project)
+        inputs = check_inputs(project, warn)
         config, every = project.config, dict(enumerate(inputs.sources))
         parts = Parts(parts_folder(folder), plan_of(inputs) if workplace != HERE else {})
         with removed_on_errors(parts, workplace):
@@ -165,14 +167,16 @@ class PreprocessPlan:
         return sum(self.inputs.genome.lengths.values()) + int(self.inputs.usable.mask.sum()) * a_bin
 
 
-def plan_preprocess(project: Project, *, output: Path | None = None, force: bool = False) -> PreprocessPlan:
+def plan_preprocess(
+    project: Project, *, output: Path | None = None, force: bool = False, warn: Callable[[str], None] | None = None
+) -> PreprocessPlan:
     """Return what `preprocess` would do, as far as it can be known before the tracks are read.
 
-    Nothing is written; raises what `preprocess` raises.
+    Nothing is written; raises what `preprocess` raises, and tells `warn` what it tells.
     """
     folder = output or project.dataset
     with errors_name(project):
-        plan = PreprocessPlan(check_inputs(project), folder)
+        plan = PreprocessPlan(check_inputs(project, warn), folder)
     check_output(folder, force)  # last: who asks about the inputs hears of them first
     return plan
 

@@ -29,6 +29,7 @@ from mfd_cli.base.long_array import LongArray
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.stored_json import without_nan
+from mfd_cli.base.words import counted
 from mfd_cli.core.metrics import auroc_auprc
 from mfd_cli.core.predictor import Head, Predictor
 from mfd_cli.core.shares import covariance_of, variance_shares, whole_latent
@@ -65,11 +66,14 @@ from mfd_cli.evaluation.track_scores import (
 from mfd_cli.formats.tables import write_parquet, write_tsv
 from mfd_cli.genome.grid import evenly
 from mfd_cli.runs.at_work import LatentJob, LatentMaker, check_same_tracks, labels_of, latent_pieces
+from mfd_cli.runs.description import seen_sentence
 from mfd_cli.runs.folder import Run
 from mfd_cli.settings.names import RESIDUAL
 
 FEWEST_BINS = 200
 """Fewer bins than this say nothing about independence."""
+SHOWN_ADDED = 8
+"""Names of added tracks in a line, at most."""
 MOST_RANKED_BINS = 20_000
 """Bins in which the tracks are ranked against each other, spread evenly over the split."""
 
@@ -95,14 +99,20 @@ class Evaluation(Told):
     parts: Sequence[Mapping[str, Any]] = field(default=())
 
     def lines(self) -> list[str]:
-        """Return what is said at the end: the averages over training tracks in one line, and the notes."""
-        overall = self.summary.get("training_tracks", {})
-        counts = [f"{overall.get('rated_tracks', 0)} rated tracks"]
+        """Return what is said at the end: the averages over training tracks in one line, over added ones in another, and the
+        notes."""
+        overall, added = self.summary.get("training_tracks", {}), self.summary.get("added_tracks")
+        counts = [counted(overall.get("rated_tracks", 0), "rated track")]
         if overall.get("signal_tracks"):
             counts.append(f"{overall['signal_tracks']} with signal")
-        figures = [f"{name} {value:.4f}" for name, value in overall.items() if isinstance(value, float)]
-        averaged = f"{self.split}, {self.bins:,} bins, {', '.join(counts)}: {', '.join(figures)}"
-        return [averaged, *finding_lines(self.summary), *(f"note: {note}" for note in self.notes)]
+        averaged = [f"{self.split}, {self.bins:,} bins, {', '.join(counts)}: {figures_of(overall)}"]
+        averaged += [f"added: {few(added['names'], SHOWN_ADDED)}: {figures_of(added)}"] if added else []
+        return [*averaged, *finding_lines(self.summary), *(f"note: {note}" for note in self.notes)]
+
+
+def figures_of(averaged: Mapping[str, Any]) -> str:
+    """Return averages as a line shows them."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in averaged.items() if isinstance(value, float))
 
 
 def evaluate(
@@ -175,7 +185,8 @@ def measured(run: Run, reading: Reading, split: str, beside: Mapping[str, Run], 
         probed = latents.rows(evenly(len(bins), MOST_BINS))
         parts = part_errors(run, head, latents, bins)
     independence_rows, weights, unprobed = probe(run, head, probed) if probes else ([], [], [])
-    notes = [*notes_on_groups(run, head, probed), *notes_on_tracks(tracks, kmer), *unprobed]
+    seen = [sentence] if (sentence := seen_sentence(run.about, split)) else []
+    notes = [*seen, *notes_on_groups(run, head, probed), *notes_on_tracks(tracks, kmer), *unprobed]
     summary = summarise(run, split, len(bins), tracks) | {"within_bin": ranked}
     if reliability.tracks:
         summary |= {"calibration": reliability.summary()}
@@ -306,12 +317,16 @@ def within_bin(run: Run, bins: Bins, own: Prediction) -> dict[str, float]:
 
 
 def summarise(run: Run, split: str, bins: int, tracks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the averages over training tracks, and over held-out ones where there are any."""
+    """Return the averages over training tracks, and over held-out ones and those added after the training, which count as
+    training tracks too, where there are any."""
     result: dict[str, Any] = {"split": split, "bins": bins, "tracks": len(tracks), "model": run.digest}
     for name, trained in (("training_tracks", True), ("held_out_tracks", False)):
         rows = [row for row in tracks if row["trained"] == trained]
         if rows:
             result[name] = averages(rows, share_columns(tracks))
+    if late := [row for row, added in zip(tracks, run.model.added) if added]:
+        names = {"names": [row["track"] for row in late]}
+        result["added_tracks"] = names | averages(late, share_columns(tracks))
     return result
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,15 +15,16 @@ from mfd_cli.experiments.track import Track
 from mfd_cli.settings.config import Config
 
 
-def check_table(config: Config, table: Sources) -> set[str]:
+def check_table(config: Config, table: Sources, warn: Callable[[str], None] | None = None) -> set[str]:
     """Check the cells of every factor, strands and counts, and the training tracks together; return the held-out tracks' ids.
 
-    Raises MetadataError, which names the line and the track where a cell is wrong, ConfigError for train.held_out.
+    Raises MetadataError, which names the line and the track where a cell is wrong, ConfigError for train.held_out; with `warn`
+    not for what it names and this table lacks (see `held_out_tracks`).
     """
     for source in table.tracks:
         with errors_at(table.path, source.line):
             check_row(config, source)
-    held_out = held_out_tracks(config, {source.id: source.row for source in table.tracks})
+    held_out = held_out_tracks(config, {source.id: source.row for source in table.tracks}, warn)
     training = [source for source in table.tracks if source.id not in held_out]
     for source in training:
         with errors_at(table.path, source.line):

@@ -76,6 +76,8 @@ FEW_TRACKS = 8
 """Up to so many tracks a category may differ on each and still be proposed."""
 TEST_SHARE, VALIDATION_SHARE, LARGE_VALIDATION_SHARE = 0.10, 0.08, 0.05
 ONE_CONTIG_SHARE = 0.1
+YOURS = f'            # "{BIOLOGICAL}" or "{TECHNICAL}"'
+"""What stands in place of a group that only the user can know."""
 UNKNOWN_COLUMN = "not a column that mfd knows: add it if it matters"
 
 Rows = Sequence[Mapping[str, str]]
@@ -428,13 +430,14 @@ def factor_lines(name: str, factor: FactorConfig) -> list[str]:
 
 
 def unknown_column_lines(others: Mapping[str, str]) -> list[str]:
-    """Return factors of the columns that mfd does not know, as comments."""
+    """Return factors of the columns that mfd does not know, as comments. The group has no value: without one, mfd.toml is
+    refused, and a wrong one would set biology aside as technique, or keep technique as biology."""
     unknown = [column for column, reason in others.items() if reason.endswith(UNKNOWN_COLUMN)]
-    lines = ["# Columns that may be factors too; say which group they belong to:"] if unknown else []
+    lines = ["# Columns that may be factors too. Nobody but you can say to which group one belongs:"] if unknown else []
     for column in unknown:
         name = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_") or "column"
         name = f"my_{name}" if wrong_factor_name(name) else name
-        lines += [f"# [factors.{name}]", f"# column = {quoted(column)}", '# group = "technical"']
+        lines += [f"# [factors.{name}]", f"# column = {quoted(column)}", f"# group = {YOURS}"]
     return lines
 
 

@@ -65,11 +65,12 @@ def explain(
         raise ConfigError(f"the model has no factor {factor!r}{nearest(factor, known)}")
     files = read_files(look, dataset)
     decomposition = decompose(run.model)
+    check_levels(decomposition, factor, levels)
     ground = ground_of(run, dataset, device, batch_size, progress)
     head = Predictor(run.model, device, batch_size).head
     tracks = share_rows(ground, head, decomposition)
     rows = describe_levels(ground, head, decomposition, factor, tracks)
-    rows = chosen_first(rows, levels, factor)
+    rows = chosen_first(rows, levels)
     directions = level_directions(head, decomposition, factor, rows[: len(set(levels)) or MOST_DIRECTIONS])
     agreement = agreement_rows(ground, decomposition, factor, directions)
     add_agreement(rows, agreement)
@@ -97,15 +98,19 @@ def explain(
     return ExplainSummary(output, factor, [*sentences, *remarks], near_chance(run))
 
 
-def chosen_first(rows: Sequence[dict[str, Any]], levels: Sequence[str], factor: str) -> list[dict[str, Any]]:
-    """Return the rows of these levels, in this order, before all others. ConfigError for a level without a row, and for too
-    many."""
-    by_name = {str(row["level"]): row for row in rows}
+def check_levels(decomposition: Decomposition, factor: str, levels: Sequence[str]) -> None:
+    """Raise ConfigError for a level that no training track has, and for more levels than a page can show."""
+    known = [level for level in decomposition.levels[factor] if decomposition.tracks_of(factor, level).any()]
     for level in levels:
-        if level not in by_name:
-            raise ConfigError(f"no training track has the level {level!r} of {factor}{nearest(level, list(by_name))}")
+        if level not in known:
+            raise ConfigError(f"no training track has the level {level!r} of {factor}{nearest(level, known)}")
     if len(set(levels)) > MOST_DIRECTIONS:
         raise ConfigError(f"{len(set(levels))} levels are too many for one page, {MOST_DIRECTIONS} can be shown")
+
+
+def chosen_first(rows: Sequence[dict[str, Any]], levels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of these levels, in this order, before all others."""
+    by_name = {str(row["level"]): row for row in rows}
     first = dict.fromkeys(levels)
     return [by_name[level] for level in first] + [row for row in rows if row["level"] not in first]
 

@@ -98,8 +98,7 @@ def about(result: Explanation) -> dict[str, Any]:
     return {
         "tracks": len(run.tracks),
         "window": f"{model.window:,}",
-        "latents": model.latent,
-        "groups": ", ".join(f"{size} {group}" for group, size in model.groups.items()),
+        "latents": run.config.latent_words,
         "auroc": run.about.get("validation", {}).get("auroc_mean"),
         "bins": f"{result.bins:,}",
         "split": result.split,

@@ -46,7 +46,7 @@ def draw_pictures(folder: Path, result: Explanation) -> dict[str, list[tuple[str
     with plt.rc_context(STYLE):
         for stem, caption, figure in (
             ("shares", "What the tracks' logits are made of", draw_shares(result)),
-            ("directions", "Direction of every level over the latents of the group", draw_level_directions(result)),
+            ("directions", "Direction of every level over the latents", draw_level_directions(result)),
             ("fingerprint", PREFERENCE, draw_fingerprint(result.fingerprint, f"the levels of {result.factor} go with")),
             ("tracks", "Tracks by their weights (first two principal components)", draw_embedding(result)),
         ):
@@ -137,7 +137,8 @@ def draw_level_directions(result: Explanation) -> Figure:
     image = axes.imshow(matrix[:, order], aspect="auto", cmap="PuOr_r", vmin=-limit, vmax=limit, interpolation="none")
     axes.set_yticks(range(len(rows)), [plain(level) for level in rows])
     axes.set_xticks([])
-    axes.set_xlabel(f"{matrix.shape[1]} latents of the group {result.group}, by the level that they follow most")
+    whose = "that all groups share" if result.run.config.groups_share_latents else f"of the group {result.group}"
+    axes.set_xlabel(f"{matrix.shape[1]} latents {whose}, by the level that they follow most")
     figure.colorbar(image, ax=axes, label="weight", shrink=0.9)
     axes.set_title(f"Directions of the levels of {result.factor}", loc="left")
     return figure
@@ -234,7 +235,9 @@ def draw_logos(level: OnDna) -> Figure:
         start = region.start - left + low
         first, last = max(start, 0) + 1, min(start + LOGO_WIDTH, region.contig_length)
         axes.set_title(f"{plain(region.contig)}:{first:,}-{last:,}", loc="left")
-    figure.supylabel("contribution to the score", fontsize=9)
+    for axes in grid[:, 0]:  # in every lane: a label of the whole figure is laid over the numbers
+        axes.set_ylabel("contribution", fontsize=8)
+    figure.align_ylabels()
     return figure
 
 

@@ -80,6 +80,7 @@ def environment(room: str) -> Environment:
     )
     made.filters["cell"] = cell
     made.filters["filled_columns"] = filled_columns
+    made.filters["holds_numbers"] = holds_numbers
     made.globals["MOST_ROWS"] = MOST_ROWS
     return made
 
@@ -88,6 +89,12 @@ def filled_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the columns of a table in which some row has a value; the first one, which names the rows, in any case."""
     first, *others = rows[0]
     return [first, *(name for name in others if any(cell(row[name]) for row in rows))]
+
+
+def holds_numbers(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    """Return whether all that stands in a column are numbers, which stand to the right, as its heading then does."""
+    values = [row[column] for row in rows if cell(row[column])]
+    return bool(values) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
 def cell(value: Any) -> str:

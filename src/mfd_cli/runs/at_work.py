@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from mfd_cli.base.arrays import Floats, Ints
-from mfd_cli.base.errors import DatasetError, RunError
+from mfd_cli.base.errors import DatasetError, RunError, few
 from mfd_cli.base.long_array import NUMBERS_AT_ONCE, LongArray, joined, long_array
 from mfd_cli.base.progress import Progress
+from mfd_cli.base.words import counted
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset, open_dataset
@@ -28,11 +29,26 @@ from mfd_cli.runs.sources import Sources
 
 
 def check_same_tracks(run: Run, dataset: Dataset) -> None:
-    """Raise RunError where the dataset's tracks are not the model's, in the same order."""
+    """Raise RunError, which says what differs and what to do, where the dataset's tracks are not the model's, in its order."""
     ours = [track.id for track in run.tracks]
     theirs = [track.id for track in dataset.peak_tracks + dataset.signal_tracks]
-    if ours != theirs:
-        raise RunError("was trained on other tracks than those of the dataset", path=run.path, hint="run mfd train")
+    if ours == theirs:
+        return
+    lacking = [name for name in ours if name not in set(theirs)]
+    more = [name for name in theirs if name not in set(ours)]
+    again = (
+        "mfd preprocess --metadata ALL.tsv --dataset ALL, of a table with all tracks of the run in its order"
+        f"{', the added ones last' if run.model.added.any() else ''}, and then this command with --dataset ALL"
+    )
+    if lacking:
+        told, hint = f"has {counted(len(lacking), 'track')} that the dataset lacks: {few(lacking)}", again
+    elif more:
+        told = f"does not have {counted(len(more), 'track')} of the dataset: {few(more)}"
+        hint = f"mfd train trains a run on all of them, mfd add-tracks adds them to this one; or {again}"
+    else:
+        place = next(place for place, (own, other) in enumerate(zip(ours, theirs)) if own != other)
+        told, hint = f"has the dataset's tracks in another order, from {ours[place]} on", again
+    raise RunError(f"{told} ({dataset.path.name})", path=run.path, hint=hint)
 
 
 def bin_latents(

@@ -13,9 +13,10 @@ from pydantic import Field
 from mfd_cli.base.errors import MfdError, RunError, few
 from mfd_cli.base.files import check_input
 from mfd_cli.base.stored_json import Natural, Stored, check_stored
+from mfd_cli.base.words import counted
 from mfd_cli.core.metadata import MetadataEncoder
 from mfd_cli.experiments.confounds import joined, worst_confounds
-from mfd_cli.runs.description import is_trunk
+from mfd_cli.runs.description import is_trunk, seen_sentence
 from mfd_cli.runs.folder import read_description
 from mfd_cli.settings.config import Config
 from mfd_cli.settings.parse import parse_config
@@ -301,15 +302,13 @@ def training_section(stored: Mapping[str, Any], config: Config) -> list[str]:
 def training_words(stored: Mapping[str, Any], config: Config) -> str:
     """Return what the network is and how long it was trained, in sentences."""
     model = stored["model"]
-    of_groups = listed([f"{count} {group}" for group, count in model["groups"].items()])
-    latents = f" ({of_groups})" if config.has_subspaces else ""
     filters = model.get("filters") or "no"
     own = (
         f"a {model['backbone']} backbone of width {model['width']} on {model['kmer']}-mers with {filters} motif filters"
     )
     network = f"the trunk of {model['backbone']}" if model.get("architecture") else own
     return (
-        f"The network is {network}, a {model['head']} head and {model['latent']} latents{latents}. The weights were taken "
+        f"The network is {network}, a {model['head']} head and {config.latent_words}. The weights were taken "
         f"after {stored['about']['windows']:,} windows, with seed {config.train.seed}, a learning rate of {config.train.lr:g} "
         f"and batches of {config.train.batch_size} bins.{started_sentence(stored['about'], config)}"
     )
@@ -325,8 +324,14 @@ def started_sentence(about: Mapping[str, Any], config: Config) -> str:
     frozen = {0.0: "", 1.0: ", which stayed as it was"}.get(thaw, f", which stayed as it was for {thaw:.0%} of it")
     return (
         f" The training started from the {what} of {source['path']} (sha256 of its weights "
-        f"{source['weights_sha256']}){frozen}."
+        f"{source['weights_sha256']}){frozen}.{seen_sentences(about)}"
     )
+
+
+def seen_sentences(about: Mapping[str, Any]) -> str:
+    """Return sentences, each with a space before it, on what of the held-out bins the run before had been trained on."""
+    told = (seen_sentence(about, split) for split in ("test", "validation"))
+    return "".join(f" {sentence[0].upper()}{sentence[1:]}." for sentence in told if sentence)
 
 
 def accuracy_section(evaluations: Sequence[Mapping[str, Any]], others: Sequence[str]) -> list[str]:
@@ -387,11 +392,6 @@ def limits(stored: Mapping[str, Any], config: Config) -> list[str]:
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
-
-
-def counted(count: int, what: str) -> str:
-    """Return a count with its noun: 1 track, 2 tracks."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def listed(names: Sequence[str]) -> str:

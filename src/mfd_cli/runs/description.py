@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from mfd_cli.base.errors import few
 from mfd_cli.base.stored_json import Natural, Sha256, Stored
 from mfd_cli.experiments.track import StoredTracks
 from mfd_cli.settings.network import ResolvedModel
@@ -60,14 +61,28 @@ class StoredOrigin(Stored):
 
 class StoredSource(StoredOrigin):
     """The run or the trunk that a training started from, and what of the network's shape was taken from it because no setting
-    said it."""
+    said it. `seen` are, by split, the contigs of the bins that are held out here on which that run was trained."""
 
     shape: dict[str, int | str | dict[str, bool | int | float]]
+    seen: dict[str, list[str]] = Field(default_factory=dict)
 
 
 def is_trunk(source: Mapping[str, Any]) -> bool:
     """Return whether a training started from a trunk: of the network all but its numbers was set, and not by another run."""
     return list(source.get("shape", {})) == ["architecture"]
+
+
+def seen_sentence(about: Mapping[str, Any], split: str) -> str | None:
+    """Return a sentence on bins of a split that the run which a training started from was trained on; None where it was on
+    none of them."""
+    source = about.get("source") or {}
+    contigs = source.get("seen", {}).get(split)
+    if not contigs:
+        return None
+    return (
+        f"{split} bins on {few(contigs)} were training bins of {source['path']}, from which the training started: what is "
+        "measured on them is too good"
+    )
 
 
 class StoredAbout(Stored):

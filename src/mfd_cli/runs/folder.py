@@ -80,10 +80,13 @@ class Run:
 
     def _facts(self) -> dict[str, str]:
         """Return what a line has room for."""
+        settings = self.model.settings
         return {
             "tracks": in_kinds([track.kind for track in self.tracks]),
-            "head": self.model.settings.head,
-            "latents": ", ".join(f"{size} {group}" for group, size in self.model.settings.groups.items()),
+            "head": settings.head,
+            "latents": f"{settings.latent}, which all groups share"
+            if self.config.groups_share_latents
+            else ", ".join(f"{size} {group}" for group, size in settings.groups.items()),
             "model": self.digest[:SHOWN_OF_DIGEST],
         }
 

@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mfd_cli.base.errors import DatasetError, MfdError
+from mfd_cli.base.errors import DatasetError, MfdError, few
+from mfd_cli.base.words import counted
 from mfd_cli.runs.description import is_trunk
+
+SHOWN_NAMES = 20
+"""Names in a line, at most."""
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -63,19 +67,22 @@ def facts_of(description: Mapping[str, Any]) -> dict[str, str]:
     for key, value in description.items():
         if key in ("what", "folder") or value == {}:  # such as the positives of peak tracks where there are none
             continue
+        words = factor_words if key == "factors" else _short
         inner = (
-            [f"{name} {_short(each)}" for name, each in value.items()] if isinstance(value, dict) else [_short(value)]
+            [f"{name} {words(each)}" for name, each in value.items()] if isinstance(value, dict) else [_short(value)]
         )
         facts[key.replace("_", " ")] = ", ".join(inner)
     return facts
 
 
 def _short(value: Any) -> str:
-    """A number with few digits, or with commas; anything else as it is."""
+    """A number with few digits, or with commas; the first of names; anything else as it is."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, list):
+        return few(value, SHOWN_NAMES)
     return str(value)
 
 
@@ -107,10 +114,11 @@ def _describe_dataset(folder: Path) -> dict[str, Any]:
 def _describe_run(folder: Path) -> dict[str, Any]:
     from mfd_cli.core.metadata import MetadataEncoder
     from mfd_cli.runs.folder import read_description
+    from mfd_cli.settings.parse import parse_config
 
     stored = read_description(folder)
     sole_levels = MetadataEncoder.from_json(stored["metadata"]).sole_levels()
-    about, model = stored["about"], stored["model"]
+    about, model, config = stored["about"], stored["model"], parse_config(stored["configuration"])
     return {
         "what": "run",
         "folder": str(folder),
@@ -118,16 +126,18 @@ def _describe_run(folder: Path) -> dict[str, Any]:
         "head": model["head"],
         "backbone": f"{model['backbone']}, width {model['width']}, window {model['window']} bp, "
         f"{model['kmer']}-mer input, {model.get('filters') or 'no'} motif filters",
-        "latent": model["groups"],
+        "latent": {"all groups share": model["latent"]} if config.groups_share_latents else model["groups"],
         "factors": {
-            name: f"has one level ({sole_levels[name]}) and contributes nothing"
-            if name in sole_levels
-            else _size(factor)
+            name: {
+                "type": factor["type"],
+                "levels": len(factor["vocabulary"]) if "vocabulary" in factor else None,
+                "only_level": sole_levels.get(name),
+            }
             for name, factor in stored["metadata"].items()
         },
         "tracks": len(stored["tracks"]),
         "held_out_tracks": stored["trained"].count(False),
-        "added_tracks": origin(about, "added_to") | ({"count": sum(stored["added"])} if "added" in stored else {}),
+        "added_tracks": origin(about, "added_to") | added_names(stored),
         "trained_on": ", ".join(about["trained_on"]),
         "seed": stored["configuration"]["train"]["seed"],
         "windows": about["windows"],
@@ -140,6 +150,12 @@ def _describe_run(folder: Path) -> dict[str, Any]:
     }
 
 
+def added_names(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how many tracks were added to a run after its training, and which; nothing where none was."""
+    names = [track["id"] for track, added in zip(stored["tracks"], stored.get("added", ())) if added]
+    return {"count": len(names), "names": names} if names else {}
+
+
 def origin(about: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return the path and the digest of the run or the trunk that a run was started from (`source`), or of the run beside whose
     tracks it has added others (`added_to`); nothing where there is none."""
@@ -149,5 +165,8 @@ def origin(about: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {"trunk" if is_trunk(other) else "run": other["path"], "weights_sha256": other["weights_sha256"]}
 
 
-def _size(factor: Mapping[str, Any]) -> str:
-    return f"{len(factor['vocabulary'])} levels" if "vocabulary" in factor else "a number"
+def factor_words(factor: Mapping[str, Any]) -> str:
+    """Return what a description says of a factor, in words."""
+    if factor["only_level"] is not None:
+        return f"has one level ({factor['only_level']}) and contributes nothing"
+    return "a number" if factor["levels"] is None else counted(factor["levels"], "level")

@@ -112,9 +112,11 @@ def panel_of(run: Run, head: Head, tracks: str | None = None, fixes: Sequence[st
 
 def chosen_tracks(run: Run, query: str) -> Bools:
     """Return which tracks (tracks,) a query picks. ConfigError where it picks none."""
-    chosen = parse_query(query).select(query_rows(run))
+    parsed, rows = parse_query(query), query_rows(run)
+    chosen = parsed.select(rows)
     if not chosen.any():
-        raise ConfigError(f"--tracks {query!r} picks none of {len(run.tracks)} tracks")
+        unknown = "".join(f"; {sentence}" for sentence in parsed.unknown_texts(rows))
+        raise ConfigError(f"--tracks {query!r} picks none of {len(run.tracks)} tracks{unknown}")
     return chosen
 
 

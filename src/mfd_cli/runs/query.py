@@ -50,8 +50,12 @@ COMPARISONS: dict[str, Callable[[str, Sequence[str]], bool]] = {
     ">": lambda cell, values: _number(cell) > _number(values[0]),
     ">=": lambda cell, values: _number(cell) >= _number(values[0]),
     "in": lambda cell, values: cell in values,
-    "has": lambda cell, values: values[0] in [part.strip() for part in cell.split(",")],
+    "has": lambda cell, values: values[0] in cells_for("has", cell),
 }
+
+
+WHOLE_CELLS = ("==", "in", "has")
+"""Signs behind which a text is compared as a whole."""
 
 
 @dataclass(frozen=True)
@@ -178,8 +182,29 @@ class Query:
                 raise ConfigError(f"there is no column {name!r}{nearest(name, known)}", hint=_HINT)
         return self.tree.matches(lambda name: [row.get(name, "") for row in rows])
 
+    def unknown_texts(self, rows: Sequence[Mapping[str, str]]) -> list[str]:
+        """Return a sentence on each text that a whole cell should be and none is, with the nearest that one is."""
+        sentences = []
+        for one in comparisons_of(self.tree):
+            cells = {part for row in rows for part in cells_for(one.sign, row.get(one.name, ""))}
+            missing = [text for text in one.values if text not in cells] if one.sign in WHOLE_CELLS else []
+            sentences += [f"no {one.name} is {text!r}{nearest(text, cells)}" for text in missing]
+        return sentences
+
     def __str__(self) -> str:
         return str(self.tree)
+
+
+def comparisons_of(tree: Expression) -> list[Comparison]:
+    """Return the comparisons of an expression, in order."""
+    if isinstance(tree, Comparison):
+        return [tree]
+    return [one for part in ((tree.inner,) if isinstance(tree, Not) else tree.parts) for one in comparisons_of(part)]
+
+
+def cells_for(sign: str, cell: str) -> list[str]:
+    """Return what a text may be to match a cell by a sign of WHOLE_CELLS: the cell, or one of its parts."""
+    return [part.strip() for part in cell.split(",")] if sign == "has" else [cell]
 
 
 def parse_query(text: str) -> Query:

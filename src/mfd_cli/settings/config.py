@@ -295,6 +295,19 @@ class Config(Node):
         )
         return of_groups and len(self.groups) > 1
 
+    @property
+    def groups_share_latents(self) -> bool:
+        """Whether several groups have weights of their own on the same latents."""
+        return self.model.head == "mixed" and len(self.groups) > 1 and not self.has_subspaces
+
+    @property
+    def latent_words(self) -> str:
+        """How many latents there are, and whose they are."""
+        model = self.resolved_model()
+        if self.has_subspaces:
+            return f"{model.latent} latents ({', '.join(f'{size} {group}' for group, size in model.groups.items())})"
+        return f"{model.latent} latents{', which all groups share' if self.groups_share_latents else ''}"
+
     def resolved_model(self) -> ResolvedModel:
         """Return the model's settings with the preset's values filled in, checked against each other."""
         return resolve_model(self.model, [factor.group for factor in self.factors.values()])

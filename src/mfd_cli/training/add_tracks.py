@@ -20,6 +20,7 @@ from mfd_cli.base.errors import ConfigError, DatasetError, MetadataError, Output
 from mfd_cli.base.locks import claim
 from mfd_cli.base.long_array import LongArray
 from mfd_cli.base.progress import Progress
+from mfd_cli.base.words import counted
 from mfd_cli.core.fit_rows import (
     Labelled,
     fit_rows,
@@ -52,6 +53,8 @@ MOST_BINS = 500_000
 """Training bins that rows are fitted on, evenly spaced stretches of them: a row has as many weights as there are latents."""
 RIDGES = (1.0, 10.0, 100.0, 1000.0)
 """Penalties of a free head's rows that are tried, where none is set and there are validation bins to choose by."""
+MISLED = "they share their noise, and mfd evaluate takes it for what parts have in common (parts.tsv)"
+"""What comes of tracks that are nearly the same."""
 USUAL_RIDGE = 10.0
 """The penalty where there are none."""
 
@@ -60,7 +63,8 @@ USUAL_RIDGE = 10.0
 class Added:
     """What was added to a run: the new run, the ids of its new tracks, levels by factor, and on how many bins rows were fitted.
 
-    `ridges` is the penalty of each track's row, with a free head.
+    `ridges` is the penalty of each track's row, with a free head; `alike` are the run's own tracks that are of the same
+    experiment as a new one.
     """
 
     run: Run
@@ -69,19 +73,22 @@ class Added:
     levels: Mapping[str, Names]
     bins: int
     ridges: Mapping[str, float]
+    alike: tuple[str, ...]
 
     def lines(self) -> list[str]:
         """Return it in words."""
         kinds = [track.kind for track in self.run.tracks if track.id in self.tracks]
         return [
             f"run: {self.run.path}",
-            f"{len(kinds)} tracks added to the {len(self.run.tracks) - len(kinds)} of {self.origin}: {few(self.tracks, FEW)} "
-            f"({kinds.count('peaks')} peaks, {kinds.count('signal')} signal), fitted on {self.bins:,} training bins",
+            f"{counted(len(kinds), 'track')} added to the {len(self.run.tracks) - len(kinds)} of {self.origin}: "
+            f"{few(self.tracks, FEW)} ({kinds.count('peaks')} peaks, {kinds.count('signal')} signal), "
+            f"fitted on {self.bins:,} training bins",
             *(
                 f"levels of {factor}: {names.line('level', 'levels')}"
                 for factor, names in self.levels.items()
                 if names.new
             ),
+            *([f"new tracks are of the same experiment as {few(self.alike, FEW)}: {MISLED}"] if self.alike else []),
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -93,6 +100,7 @@ class Added:
             "new_levels": {factor: list(names.new) for factor, names in self.levels.items() if names.new},
             "bins": self.bins,
             "ridges": dict(self.ridges),
+            "same_experiment": list(self.alike),
             "weights_sha256": self.run.digest,
         }
 
@@ -139,18 +147,20 @@ def add_tracks(
         data = labelled(latents, chosen, *here, len(bins) / len(chosen))
         check = labelled(held, validation, *here)
 
-        def fitting(steps: int) -> None:
+        def fitted(done: int, fits: int) -> None:
             if progress:
-                progress("fitting rows", steps, steps)
+                progress(f"fitting {counted(len(new), 'row')}", done, fits)
 
         ridges, bias = dict[str, float](), bias.to(device).double()
         if isinstance(model.head, MixedHead):
             mean, priors = model.head.expected_weights().to(device), priors_of_added(model.head, device)
             directions = prior_directions(priors, data.information(bias))
-            weight, bias = fit_rows(data, mean, bias, penalty_of(priors, mean), directions, fitting)
+            fitted(0, 1)
+            weight, bias = fit_rows(data, mean, bias, penalty_of(priors, mean), directions)
+            fitted(1, 1)
         else:
             covariance = torch.from_numpy(covariance_of(latents)).to(device)
-            weight, bias, chosen_ridges = best_ridge(data, check, bias, covariance, ridge, fitting)
+            weight, bias, chosen_ridges = best_ridge(data, check, bias, covariance, ridge, fitted)
             ridges = {track.id: value for track, value in zip(new, chosen_ridges)}
         if len(held) and signals:
             scale = calibrated(scale, check, weight.cpu(), bias.cpu())
@@ -169,6 +179,8 @@ def add_tracks(
     for name in (DESCRIPTION, WEIGHTS, METRICS, LAST):
         remove(folder / name)
     save_run(Run(folder, run.config, model.eval(), tracks, joined_scale(run.signal_scale, scale), about))
+    rows = {track.id: track.metadata for track in tracks}
+    alike = same_experiment({track.id for track in new}, run.config.tracks.experiment, rows)
     return Added(
         load_run(folder),
         shown(run.path),
@@ -176,6 +188,7 @@ def add_tracks(
         levels_by_name(model, run.model),
         len(chosen),
         ridges,
+        tuple(sorted(alike & {track.id for track in run.tracks})),
     )
 
 
@@ -357,17 +370,19 @@ def best_ridge(
     bias: Tensor,
     covariance: Tensor,
     ridge: float | None,
-    progress: Callable[[int], None],
+    progress: Callable[[int, int], None],
 ) -> tuple[Tensor, Tensor, list[float]]:
     """Return weights (tracks, latent), biases and penalties (tracks,) of a free head's rows: those with the least loss on the
     bins of `check`, or with the `ridge` that is given."""
     tried = (ridge,) if ridge is not None else RIDGES if len(check.latents) else (USUAL_RIDGE,)
     weight = bias.new_zeros(len(bias), data.latents.shape[1], dtype=torch.float64)
     found, information = list[tuple[float, Tensor, Tensor, Tensor]](), float(data.information(bias).mean())
+    progress(0, len(tried))
     for value in sorted(tried, reverse=True):  # from the stiffest on: each begins where the one before it ended
         directions = ridge_directions(covariance, information, value)
-        weight, bias = fit_rows(data, weight, bias, ridge_penalty(value), directions, progress)
+        weight, bias = fit_rows(data, weight, bias, ridge_penalty(value), directions)
         found.append((value, weight, bias, check.losses(weight, bias)))
+        progress(len(found), len(tried))
     losses = torch.stack([loss.nan_to_num(0) for *_, loss in found])  # (penalties, tracks)
     best = losses.argmin(0).tolist()
     rows = range(len(bias))

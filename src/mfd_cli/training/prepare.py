@@ -100,6 +100,8 @@ def prepare(
     pairs = Partners(partners, swapped_signs(outputs, partners))
     scale = fit_scale(dataset, bins, config, pairs)
     trainer = build(config, dataset, bins, trained, device, processes, start)
+    if isinstance(start, Start) and (seen := start.seen_in(dataset, config.split)):
+        trainer.source = {**start.source, "seen": seen}
     home = home_of(dataset, bins, device, config.train.memory)
     model, settings = trainer.model, config.train
     genome = GenomeOnDevice(dataset, model.window, model.left, home, settings.shift, stretch)

@@ -9,19 +9,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mfd_cli.base.errors import ConfigError, RunError, few
 from mfd_cli.core.inherit import inherit_backbone, inherit_networks, inherit_rows, level_pairs
 from mfd_cli.core.metadata import LevelEncoder
 from mfd_cli.core.model import MfdModel
+from mfd_cli.dataset.folder import Dataset
 from mfd_cli.engine.checkpoint import runs_of_seeds
 from mfd_cli.experiments.track import Track
 from mfd_cli.runs.folder import Run, load_run
-from mfd_cli.settings.config import Config
+from mfd_cli.settings.config import Config, SplitConfig
 from mfd_cli.settings.project import Project
 from mfd_cli.training.start_trunk import StartFromTrunk, trunk_to_start_from
 
 SHAPE = ("backbone", "width", "window", "kmer", "latent", "filters", "block", "architecture")
 """Settings of [model] that have to be the same for a backbone to be taken."""
+HELD = ("test", "validation")
+"""Splits that a training does not learn from."""
 Setting = int | str | Mapping[str, bool | int | float]
 Shape = Mapping[str, Setting]
 """Settings of [model] by name."""
@@ -93,6 +98,25 @@ class Start:
         """What the new run's description and its state say of it."""
         return {"path": self.path, "weights_sha256": self.run.digest, "shape": dict(self.shape)}
 
+    def seen_in(self, dataset: Dataset, split: SplitConfig) -> dict[str, list[str]]:
+        """Return, for test and validation, the contigs of a dataset's bins on which this run was trained. A contig is the same
+        one where name and length are. Of one that is divided here, where `split` keeps shares, nothing is told where the
+        run's settings are the same: it kept the same blocks."""
+        about = self.run.about
+        lengths, before = about["contigs"], (about.get("source") or {}).get("seen", {})
+        trained = {*about["trained_on"], *(name for names in before.values() for name in names)}
+        seen_there = {name for name in trained if lengths.get(name) == dataset.genome.lengths.get(name)}
+        if split == self.run.config.split and dataset.manifest["genome_digest"] == about["genome_digest"]:
+            seen_there -= set(contigs_of(dataset, "train"))
+        seen = {held: [name for name in contigs_of(dataset, held) if name in seen_there] for held in HELD}
+        return {held: names for held, names in seen.items() if names}
+
+    @property
+    def split_words(self) -> str:
+        """How the run's contigs were divided, as mfd.toml says it."""
+        settings = self.run.config.split.model_dump(mode="json", exclude_defaults=True)
+        return ", ".join(f"split.{name} = {json.dumps(value)}" for name, value in settings.items())
+
     def put_into(self, model: MfdModel, tracks: Sequence[Track]) -> Taken:
         """Set a model on the CPU to what fits of this run's, and return what that was. `tracks` are those of the model's
         outputs: one is the other run's where it has the same id and kind, and took part in both trainings."""
@@ -117,6 +141,11 @@ class Start:
             levels_by_name(model, source),
             tuple(tracks[place].id for place, _ in both if place not in own),
         )
+
+
+def contigs_of(dataset: Dataset, split: str) -> list[str]:
+    """Return the contigs on which a split has bins."""
+    return [dataset.contigs[place] for place in np.unique(dataset.split(split).contig)]
 
 
 def named(names: Sequence[str], known: Sequence[bool]) -> Names:

@@ -35,6 +35,7 @@ from mfd_cli.engine.processes import Processes, join_processes
 from mfd_cli.experiments.confounds import worst_confounds
 from mfd_cli.runs.at_work import bin_latents
 from mfd_cli.runs.batches import Batch, LabelledBins
+from mfd_cli.runs.description import seen_sentence
 from mfd_cli.runs.draws import thinned_in_stretches
 from mfd_cli.runs.folder import Run, load_last, load_run, read_description, save_run
 from mfd_cli.settings.config import Config
@@ -45,7 +46,8 @@ from mfd_cli.training.prepare import Ready, prepare
 from mfd_cli.training.record import BOARD, CURVES, Record, recording
 from mfd_cli.training.resume import LastState, restore, save_state
 from mfd_cli.training.setup import Trainer, outputs_of
-from mfd_cli.training.start import started
+from mfd_cli.training.start import HELD, Start, started
+from mfd_cli.training.start_trunk import StartFromTrunk
 from mfd_cli.training.step import draws, learn, learn_variances
 from mfd_cli.training.validate import due, out_of_time, validate
 
@@ -92,16 +94,9 @@ def train(
                 note(passed_over(ready.trainer))
         course = Course(ready, ready.training_bins(), ready.validation_bins(), folder, progress, note, warn)
         if note:
-            for line in [] if ready.trainer.taken is None else ready.trainer.taken.lines():
-                note(line)
-            for factor, level in ready.trainer.model.metadata.sole_levels().items():
-                note(sole_level_words(factor, level))
+            say_what_is_taken(ready, note)
         if warn:
-            warn_of_confounds(ready, warn)
-            warn_of_groups(project.config, warn)
-            warn_of_penalties(project.config, warn)
-            if not len(course.validation):
-                warn("there are no validation bins: the last weights are kept, and training does not stop early")
+            warn_of_all(ready, start, len(course.validation), warn)
         if processes.first and ready.trainer.step == 0:
             begin_run(ready.trainer, folder, begun=state is not None)
         course.run()
@@ -113,9 +108,16 @@ def train(
 
 
 def plan_training(
-    project: Project, *, gpus: int | None = None, resume: bool = False, force: bool = False
+    project: Project,
+    *,
+    gpus: int | None = None,
+    resume: bool = False,
+    force: bool = False,
+    warn: Say | None = None,
+    note: Say | None = None,
 ) -> TrainingPlan:
-    """Return what `train` would do if it were called like this, and how long it would take; raises what it would raise.
+    """Return what `train` would do if it were called like this, and how long it would take; raises what it would raise, and
+    tells `note` and `warn` what they would hear before the first step.
 
     Nothing is written. The first steps are taken to see how long they last; the model is then thrown away.
     """
@@ -129,8 +131,12 @@ def plan_training(
         trainer = ready.trainer
         if state is not None:
             restore(trainer, project.run, *state)
-        training, first = ready.training_bins(), FirstSteps(device)
-        plan = plan_left(trainer, training, ready.validation_bins())
+        training, validation, first = ready.training_bins(), ready.validation_bins(), FirstSteps(device)
+        if note:
+            say_what_is_taken(ready, note)
+        if warn:
+            warn_of_all(ready, start, len(validation), warn)
+        plan = plan_left(trainer, training, validation)
         with batches_named(ready.draw_of, ready.bins, ready.dataset.contigs):
             for draw in islice(draws(trainer, training.tiling), TIMED_STEPS):
                 first.begin_step()
@@ -295,6 +301,33 @@ def go_on(trainer: Trainer, folder: Path, state: LastState, warn: Say | None) ->
         )
     if warn and then != now:
         warn(f"this run was started with {then} threads: other numbers of them round differently")
+
+
+def say_what_is_taken(ready: Ready, note: Say) -> None:
+    """Say what is taken of another run, and which factors have one level."""
+    for line in [] if ready.trainer.taken is None else ready.trainer.taken.lines():
+        note(line)
+    for factor, level in ready.trainer.model.metadata.sole_levels().items():
+        note(sole_level_words(factor, level))
+
+
+def warn_of_all(ready: Ready, start: Start | StartFromTrunk | None, validation: int, warn: Say) -> None:
+    """Say all that is doubtful of a training on so many `validation` bins before it begins."""
+    warn_of_seen(ready, start, warn)
+    warn_of_confounds(ready, warn)
+    warn_of_groups(ready.project.config, warn)
+    warn_of_penalties(ready.project.config, warn)
+    if not validation:
+        warn("there are no validation bins: the last weights are kept, and training does not stop early")
+
+
+def warn_of_seen(ready: Ready, start: Start | StartFromTrunk | None, warn: Say) -> None:
+    """Say on which of the held-out bins the run was trained that the training starts from, and how to keep its split."""
+    about = {"source": ready.trainer.source}
+    words = start.split_words if isinstance(start, Start) else ""
+    keep = f"; {words}, as that run has it, and mfd preprocess again keep them apart" if words else ""
+    for sentence in filter(None, (seen_sentence(about, split) for split in HELD)):
+        warn(f"{sentence}{keep}")
 
 
 def warn_of_confounds(ready: Ready, warn: Say) -> None:

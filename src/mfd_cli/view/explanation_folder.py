@@ -16,6 +16,8 @@ from mfd_cli.view.drawn import POSITIVE
 from mfd_cli.view.read_folder import read_runs
 from mfd_cli.view.shown import NumbersTrack, Table, Track, overlaps, written
 
+PER_BASE = "contribution of a base, on the scale on which parts add up"
+
 
 class Explained(NamedTuple):
     """A bin that was explained: the direction, where the bin is, its score, and that score as the table writes it."""
@@ -51,7 +53,7 @@ class ExplanationFolder:
         """Return the contributions of every direction that has some in the regions, as letters."""
         about = f"{self.path.name}: contribution per base"
         made = [
-            NumbersTrack(name, about, read_runs(file, regions), POSITIVE, letters=True, axis=about)
+            NumbersTrack(name, about, read_runs(file, regions), POSITIVE, letters=True, axis=about, unit=PER_BASE)
             for name, file in self.files.items()
         ]
         return [track for track in made if track.runs]

@@ -14,6 +14,7 @@ from mfd_cli.core.predictor import Predictor
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.dataset.manifest import SPLITS
+from mfd_cli.experiments.track import Track as Experiment
 from mfd_cli.genome.grid import BIN
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import Genome
@@ -86,13 +87,26 @@ class OfRun:
         parts = (TOTAL, SHARED, *panel.head.groups, DEBIASED) if self.run.model.has_parts else (TOTAL,)
         columns = predicted_columns(self.run, panel, parts, False)
         model = ModelAlongGenome(self.run, predictor, panel, columns, self.genome)
+        levels = {track.id: self._levels(track) for track in self.run.tracks}
         pieces = [(*piece.what, model.values(*piece.what)) for piece in grid(regions, self.genome)]
         for number, column in enumerate(columns):
             runs = [Runs(contig, starts, starts + BIN, values[:, number]) for contig, starts, values in pieces]
             track_id = str(panel.ids[column.number])
             name, about = f"{track_id} {column.part}", f"predicted, {column.scale}"
-            axis = axis_of(track_id, column.part, column.scale)
-            yield track_id, NumbersTrack(name, about, runs, colour_of(column.part), axis=axis)
+            yield (
+                track_id,
+                NumbersTrack(
+                    name,
+                    about,
+                    runs,
+                    colour_of(column.part),
+                    axis=axis_of(track_id, column.part, column.scale),
+                    part=column.part,
+                    of=track_id,
+                    levels=levels[track_id],
+                    unit=column.scale,
+                ),
+            )
 
     def _data(self, regions: Sequence[Interval]) -> Iterator[tuple[str, NumbersTrack]]:
         """Yield the data of every shown track, with its id, in the dataset's splits; what was not measured is left out."""
@@ -101,11 +115,28 @@ class OfRun:
         near = [self._in_regions(self.dataset, self.dataset.split(split), regions) for split in SPLITS]
         for number in np.flatnonzero(self.chosen).tolist():
             track = self.run.tracks[number]
-            what = "data: 1 in bins with a peak" if track.kind == "peaks" else "data: mean signal of a bin"
+            unit = "1 in bins with a peak" if track.kind == "peaks" else "mean signal of a bin"
             runs = [self._runs(self.dataset, bins, self._values(bins, number)) for bins in near]
             found = [one for by_contig in runs for one in by_contig]
             top = 1.0 if track.kind == "peaks" else None
-            yield track.id, NumbersTrack(f"{track.id} data", what, found, DATA, top=top)
+            yield (
+                track.id,
+                NumbersTrack(
+                    f"{track.id} data",
+                    f"data: {unit}",
+                    found,
+                    DATA,
+                    top=top,
+                    part="data",
+                    of=track.id,
+                    levels=self._levels(track),
+                    unit=unit,
+                ),
+            )
+
+    def _levels(self, experiment: Experiment) -> dict[str, str]:
+        """Return the levels of an experiment by factor."""
+        return self.run.model.metadata.level_cells(experiment.metadata)
 
     def _in_regions(self, dataset: Dataset, bins: Bins, regions: Sequence[Interval]) -> Bins:
         inside = np.zeros(len(bins), bool)

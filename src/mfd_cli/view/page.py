@@ -105,7 +105,9 @@ def described(track: Track, has_sequence: bool) -> dict[str, Any]:
         return {
             "kind": "numbers",
             "name": track.name,
+            "label": track.label,
             "about": track.about,
+            "facts": [*track.levels.items(), *([("unit", track.unit)] if track.unit else [])],
             "colour": track.colour,
             "letters": track.letters and has_sequence,
             "top": track.top,

@@ -19,6 +19,9 @@ from mfd_cli.view.drawn import axis_of, colour_of
 from mfd_cli.view.read_folder import read_runs
 from mfd_cli.view.shown import NumbersTrack, Table, Track, written
 
+OF_OUTPUTS = ("output", "file", "part", "scale", "support", "bias")
+"""Columns of outputs.tsv beside one for every factor."""
+
 
 @dataclass(frozen=True)
 class PredictionFolder:
@@ -48,17 +51,22 @@ class PredictionFolder:
 
     def tracks(self, regions: Sequence[Interval]) -> list[Track]:
         """Return a track per output that has a value in the regions."""
-        made = [
-            NumbersTrack(
-                row["output"],
-                f"{row['part']}: {row['scale']}",
-                read_runs(self.path / row["file"], regions),
-                colour_of(row["part"]),
-                axis=axis_of(row["output"].removesuffix(f".{row['part']}"), row["part"], row["scale"]),
-            )
-            for row in self.outputs
-        ]
+        made = [self._track(row, regions) for row in self.outputs]
         return [track for track in made if track.runs]
+
+    def _track(self, row: Mapping[str, str], regions: Sequence[Interval]) -> NumbersTrack:
+        of = row["output"].removesuffix(f".{row['part']}")
+        return NumbersTrack(
+            row["output"],
+            f"{row['part']}: {row['scale']}",
+            read_runs(self.path / row["file"], regions),
+            colour_of(row["part"]),
+            axis=axis_of(of, row["part"], row["scale"]),
+            part=row["part"],
+            of=of,
+            levels={name: level for name, level in row.items() if name not in OF_OUTPUTS},
+            unit=row["scale"],
+        )
 
 
 def open_predictions(path: Path, top: int) -> PredictionFolder:

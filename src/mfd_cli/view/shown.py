@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from mfd_cli.base.arrays import Floats, Ints
+from mfd_cli.core.metadata import MISSING
 from mfd_cli.genome.genes import Elements, Genes
 from mfd_cli.genome.intervals import Interval
 from mfd_cli.genome.sequence import Genome
+
+LABEL_LEVELS = 3
+"""Levels in the label of a track: those of the factors that mfd.toml names first. Its popup has all."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class NumbersTrack:
     """A track of numbers in some regions. `letters`: they are drawn as bases of that height where there is room.
 
     `top` is the largest number of an axis from 0 that is known beforehand; tracks without one are scaled to what is seen, those
-    with the same `axis` together.
+    with the same `axis` together. `part` of which experiment (`of`) it is, and the `levels` of that one by factor, make its
+    label, where they are known; `unit` is what its numbers are.
     """
 
     name: str
@@ -50,6 +55,20 @@ class NumbersTrack:
     letters: bool = False
     top: float | None = None
     axis: str = ""
+    part: str = ""
+    of: str = ""
+    levels: Mapping[str, str] = field(default_factory=dict)
+    unit: str = ""
+
+    @property
+    def label(self) -> str:
+        """What stands on the track: what tells a reader most comes first, as a narrow page cuts the end."""
+        known = [level for level in self.levels.values() if level and level != MISSING]
+        return " · ".join([self.part, *known[:LABEL_LEVELS], self.of]) if known else self.name
+
+    def has_numbers(self, place: Interval) -> bool:
+        """Return whether there is a number at a place, be it 0."""
+        return any(len(cut(runs, place).value) for runs in self.runs if runs.contig == place.contig)
 
     def has_some(self, place: Interval) -> bool:
         """Return whether there is a number other than 0 at a place."""
@@ -121,6 +140,12 @@ def most_shown(places: Sequence[Interval], tracks: Sequence[Track]) -> int:
     numeric = [track for track in tracks if isinstance(track, NumbersTrack)]
     filled = [sum(track.has_some(place) for track in numeric) for place in places]
     return filled.index(max(filled))
+
+
+def covered(places: Sequence[Interval], tracks: Sequence[Track]) -> int:
+    """Return at how many of these places some track has numbers."""
+    numeric = [track for track in tracks if isinstance(track, NumbersTrack)]
+    return sum(any(track.has_numbers(place) for track in numeric) for place in places)
 
 
 def overlaps(place: Interval, regions: Sequence[Interval]) -> bool:

@@ -32,6 +32,9 @@ const featuresOf = (runs) => runs.flatMap((one) => numbers(one.values).map((valu
   return { chr: one.contig, start, end: start + one.step, value };
 }));
 
+// igv.js puts the texts of a popup into it as HTML.
+const safe = (text) => text.replace(/[&<>]/g, (letter) => `&#${letter.charCodeAt(0)};`);
+
 // The shortest text that is this float32.
 const digits = (value) => {
   for (let count = 1; count < 10; count++) {
@@ -105,7 +108,7 @@ class NumbersTrack extends igv.TrackBase {
       { name: "Place", value: `${one.chr}:${one.start + 1}-${one.end}` },
       ...(this.config.letters ? [{ name: "Base", value: baseAt(one.chr, one.start) }] : []),
       { name: "Value", value: digits(one.value) },
-    ]);
+    ]).concat(this.config.facts.map(([name, value]) => ({ name, value: safe(value) })));
   }
 }
 
@@ -122,18 +125,27 @@ function drawLetter(context, base, left, zero, width, height) {
 }
 
 const MAKERS = {
-  numbers: (one) => ({ type: "numbers", color: one.colour, runs: one.runs, letters: one.letters, top: one.top, axis: one.axis,
-    height: one.letters ? 70 : 40, description: `${one.name}: ${one.about}` }),
+  numbers: (one) => ({ type: "numbers", id: one.name, name: one.label, color: one.colour, runs: one.runs, letters: one.letters,
+    top: one.top, axis: one.axis, facts: one.facts, height: one.letters ? 70 : 40,
+    description: safe([`${one.name}: ${one.about}`, ...one.facts.map((fact) => fact.join(" "))].join("; ")) }),
   variants: (one) => ({ type: "variant", format: "vcf", indexed: false, visibilityWindow: -1, displayMode: "EXPANDED",
     url: `data:text/plain;base64,${one.vcf}`, height: 50 }),
   features: (one) => ({ type: "annotation", displayMode: "EXPANDED", height: 50,
     features: one.features.map(([chr, start, end, name, strand]) => ({ chr, start, end, name, strand })) }),
 };
 
-function tracksOf() {
+// All listed places, faint, and the one that is looked at: igv.js lays these colours over the bars.
+function highlights(chosen) {
   const places = new Map(shown.tables.flat().map((place) => [place.join(" "), place])); // each once
-  const highlighted = [...places.values()].map(([chr, start, end]) => ({ chr, start, end }));
-  const roi = [{ name: "Regions of interest", color: "rgba(240, 200, 80, 0.22)", features: highlighted }];
+  places.delete(chosen.join(" "));
+  const set = (name, alpha, some) => ({ name, color: `rgba(240, 200, 80, ${alpha})`,
+    features: some.map(([chr, start, end]) => ({ chr, start, end })) });
+  const others = places.size ? [set("Listed places", 0.06, [...places.values()])] : [];
+  return [...others, set("Chosen place", 0.25, [chosen])];
+}
+
+function tracksOf() {
+  const roi = highlights(shown.tables.flat()[shown.first]);
   const tracks = shown.tracks.map((one, order) => ({ name: one.name, ...MAKERS[one.kind](one), order: order + 1 }));
   return { roi, tracks: [{ type: "sequence", name: "Sequence", order: -1 }, ...tracks] }; // igv.js would add one anyway
 }
@@ -169,7 +181,10 @@ function listen(browser) {
       const go = async () => {
         for (const other of rows) other.classList.toggle("shown", other === row);
         document.getElementById("browser").scrollIntoView({ block: "nearest" }); // on a narrow page it lies below
-        await browser.search(placeOf(shown.tables[number][index]));
+        const place = shown.tables[number][index];
+        await browser.clearROIs();
+        await browser.loadROI(highlights(place));
+        await browser.search(placeOf(place));
       };
       rows.push(row);
       row.tabIndex = 0;

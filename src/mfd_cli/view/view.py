@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from mfd_cli.base.errors import ConfigError, GenomeError, InputError, OutputError
-from mfd_cli.base.files import check_output
+from mfd_cli.base.files import check_output, whole_file
+from mfd_cli.base.words import counted
 from mfd_cli.dataset.folder import open_dataset
 from mfd_cli.engine.checkpoint import DESCRIPTION
 from mfd_cli.formats.bed import parse_regions
@@ -29,15 +30,16 @@ from mfd_cli.settings.project import Project
 from mfd_cli.view.explanation_folder import ExplanationFolder, open_explanation
 from mfd_cli.view.igv import igv_script
 from mfd_cli.view.of_run import of_run
-from mfd_cli.view.page import write_page
-from mfd_cli.view.prediction_folder import open_predictions
+from mfd_cli.view.page import MARGIN, write_page
+from mfd_cli.view.prediction_folder import PredictionFolder, open_predictions
 from mfd_cli.view.scored_vcf import STRONGEST_BY, ScoredVcf, open_scored
-from mfd_cli.view.shown import Source, Table, Track, elements_track, genes_track, merged, written
+from mfd_cli.view.shown import Source, Table, Track, covered, elements_track, genes_track, merged, written
 
 MOST_BASES = 2_000_000
 """Bases that a page holds, at most: browsers open a page of some megabytes at once, and no one reads more regions."""
 MOST_TRACKS = 150
 """Tracks of a page, at most: each is a canvas."""
+MORE = "--write-regions FILE.bed writes the places, for which mfd predict -R and mfd explain -R make numbers"
 SHOWN = "a scored VCF, a folder of mfd predict, a folder of mfd explain, or a run"
 
 
@@ -59,6 +61,8 @@ class Wanted:
     """Bases that the page holds on both sides of a place."""
     gtf: Path | None = None
     elements: Mapping[str, Path] = field(default_factory=dict)
+    write_regions: Path | None = None
+    """A BED file to write, with what a click on each row shows."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,22 @@ class ViewSummary:
     regions: int
     bases: int
     tracks: int
+    places_with_numbers: Mapping[str, int]
+    """At how many of the places each folder of predictions or of an explanation has numbers."""
+    silent: Sequence[str]
+    """Files and folders that have nothing to list in the regions that were named."""
+    regions_file: Path | None
 
     def lines(self) -> list[str]:
         """Return the summary as lines for the terminal."""
-        size = self.path.stat().st_size / 1e6
+        size, counts = self.path.stat().st_size / 1e6, self.places_with_numbers
+        places, regions = counted(self.rows, "place"), counted(self.regions, "region")
         return [
-            f"{self.rows:,} places in {self.regions:,} regions ({self.bases:,} bp), {self.tracks:,} tracks",
+            f"{places} in {regions} ({self.bases:,} bp), {counted(self.tracks, 'track')}",
+            *(f"{name} lists nothing in the regions that were named" for name in self.silent),
+            *(f"{name} has numbers at {count:,} of {places}" for name, count in counts.items()),
+            *([MORE] if any(count < self.rows for count in counts.values()) and self.regions_file is None else []),
+            *([f"wrote {self.regions_file}"] if self.regions_file is not None else []),
             f"wrote {self.path} ({size:.1f} MB)",
         ]
 
@@ -98,6 +112,8 @@ def view(
     """
     wanted = wanted or Wanted()
     check_output(html_name(output), force)
+    if wanted.write_regions is not None:
+        check_output(bed_name(wanted.write_regions), force)
     if not paths and not project.run.exists():
         raise ConfigError("there is nothing to show: no path is named, and there is no run here", hint=f"name {SHOWN}")
     igv_script()  # before the long work
@@ -105,7 +121,7 @@ def view(
     sources = [opened_source(path, project, fasta, known, wanted, device) for path in paths or (project.run,)]
     genome = known or unknown_genome(sources)
     named = list(parse_regions(wanted.regions, wanted.regions_file, genome)) if _names_regions(wanted) else []
-    tables = chosen_tables(sources, named, wanted)
+    tables, silent = chosen_tables(dict(zip(map(str, paths or (project.run,)), sources)), named)
     regions = merged([place for table in tables for place in on_genome(table, genome)], wanted.flank, genome.lengths)
     bases = sum(region.end - region.start for region in regions)
     if bases > MOST_BASES:
@@ -114,19 +130,27 @@ def view(
             hint="fewer or shorter regions, or a smaller --flank",
         )
     tracks = features_of(wanted, genome, regions)
-    for source in sources:
-        tracks += source.tracks(regions)
+    places, with_numbers = [place for table in tables for place in table.places], dict[str, int]()
+    for path, source in zip(paths or (project.run,), sources):
+        own = source.tracks(regions)
+        tracks += own
+        if isinstance(source, PredictionFolder | ExplanationFolder):
+            with_numbers[str(path)] = covered(places, own)
     if len(tracks) > MOST_TRACKS:
         raise ConfigError(
             f"{len(tracks)} tracks are too many for one page, {MOST_TRACKS} can be shown",
             hint="mfd predict --tracks writes fewer; of a run --tracks shows fewer",
         )
     names = ", ".join(path.name for path in paths) or project.run.name
-    rows = sum(len(table.places) for table in tables)
+    rows = len(places)
+    if wanted.write_regions is not None:
+        around = merged(places, min(wanted.flank, MARGIN), genome.lengths)
+        with whole_file(wanted.write_regions) as file:
+            file.write_text("".join(f"{one.contig}\t{one.start}\t{one.end}\n" for one in around), "utf-8")
     write_page(
         output,
         title="Regions of interest",
-        lead=f"{rows:,} places of {names}.",
+        lead=f"{counted(rows, 'place')} of {names}.",
         footer=names,
         genome=known,
         lengths=genome.lengths,
@@ -135,7 +159,7 @@ def view(
         tracks=tracks,
         flank=wanted.flank,
     )
-    return ViewSummary(output, rows, len(regions), bases, len(tracks))
+    return ViewSummary(output, rows, len(regions), bases, len(tracks), with_numbers, silent, wanted.write_regions)
 
 
 def html_name(path: Path) -> Path:
@@ -145,6 +169,13 @@ def html_name(path: Path) -> Path:
         raise OutputError("an HTML page is written, whose name must end in .html", path=path, hint="-o view.html")
     if path.is_dir():
         raise OutputError("is a folder; a page is a file", path=path)
+    return path
+
+
+def bed_name(path: Path) -> Path:
+    """Return the path, if it may be the name of a BED file that is written; OutputError where its name says otherwise."""
+    if path.suffix.lower() != ".bed":
+        raise OutputError("a BED file is written, whose name must end in .bed", path=path)
     return path
 
 
@@ -195,21 +226,24 @@ def opened_source(
     return source
 
 
-def chosen_tables(sources: Sequence[Source], named: Sequence[Interval], wanted: Wanted) -> list[Table]:
-    """Return the tables of the page: the named regions and what is strong in them, or what is strong anywhere.
+def chosen_tables(sources: Mapping[str, Source], named: Sequence[Interval]) -> tuple[list[Table], list[str]]:
+    """Return the tables of the page: the named regions and what is strong in them, or what is strong anywhere; and which of
+    the sources, by name, have nothing there.
 
     Predictions and runs say where they are highest only where nothing else says what is of interest.
     """
-    tables = list[Table]()
+    tables, silent = list[Table](), list[str]()
     if named:
         rows = [{"region": written(place)} for place in named]
         tables.append(Table("Regions", "The regions that were named.", rows, named))
-    pointing = [source for source in sources if isinstance(source, ScoredVcf | ExplanationFolder)]
-    for source in pointing or ([] if named else sources):
-        tables += [table for table in source.tables(named) if table.rows]
+    pointing = {name: one for name, one in sources.items() if isinstance(one, ScoredVcf | ExplanationFolder)}
+    for name, source in (pointing or ({} if named else sources)).items():
+        own = [table for table in source.tables(named) if table.rows]
+        tables += own
+        silent += [] if own else [name]
     if not tables:
         raise ConfigError("there is nothing to show in these files", hint="-r chr1:1001-2000 names a region")
-    return tables
+    return tables, silent
 
 
 def on_genome(table: Table, genome: Genome) -> Sequence[Interval]:
