@@ -41,7 +41,7 @@ test: install
 
 # Other processors' kernels, and sums over two threads, as far as this machine can play them: every test that trains, or
 # compares numbers of a model. Each line is another machine; what passes on one only is not mended but lucky.
-ISA_TESTS := tests/core tests/engine/test_processes.py tests/evaluation tests/explain tests/experiments/test_strands.py tests/predictions \
+ISA_TESTS := tests/contig/test_contig_results.py tests/contig/test_contig_training.py tests/core tests/engine/test_processes.py tests/evaluation tests/explain tests/experiments/test_strands.py tests/predictions \
   tests/runs/test_batches.py tests/runs/test_format.py tests/training/test_going_on.py tests/training/test_mixed_training.py tests/training/test_small_worlds.py \
   tests/training/test_enriched_words.py tests/training/test_stretched_training.py tests/training/test_sweep.py \
   tests/training/test_train.py tests/variants/test_effects.py tests/variants/test_errors_of_scores.py tests/variants/test_saturate.py tests/variants/test_score.py tests/variants/test_sites.py \

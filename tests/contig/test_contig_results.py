@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +240,25 @@ def test_results_as_json(story: tuple[Path, dict[str, Outcome]]) -> None:
     assert found["split"] == "test" and {"auc", "skill"} <= {row["measure"] for row in found["rows"]}
     found = json.loads(in_process(["contig", "check", "--images", "10", "--json", "-q"], folder).said)
     assert sum(found["persons"].values()) == 400
+
+
+def test_info_and_verify_know_cohorts_and_runs(story: tuple[Path, dict[str, Outcome]], tmp_path: Path) -> None:
+    folder, _ = story
+    said = in_process(["info", "cohort"], folder).said
+    assert said.startswith("cohort: a cohort\n") and "  variants: 50 snps\n" in said
+    assert "  control: shuffled\n" in in_process(["info", "contig-run/control-shuffled"], folder).said
+    assert json.loads(in_process(["info", "contig-run", "--json"], folder).said)["learned"] is False
+    for name, what in (("cohort", "cohort"), ("contig-run", "run")):
+        assert in_process(["verify", name], folder).said == f"{name}: every file of the {what} is as it was written\n"
+    copy = shutil.copytree(folder / "cohort", tmp_path / "cohort")
+    (copy / "persons.arrow").write_bytes((copy / "persons.arrow").read_bytes()[:-1])
+    done = in_process(["verify", "cohort"], tmp_path)
+    assert done.code == 2 and "persons.arrow: is missing or was cut short" in done.told
+
+
+def test_the_help_lists_the_commands_in_full() -> None:
+    said = in_process(["contig", "--help"], Path.cwd()).said
+    assert "..." not in said and said.index("  simulate ") < said.index("  prepare ") < said.index("  gwas ")
 
 
 BAD = {

@@ -10,7 +10,7 @@ import typer
 
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.cli.completion import words
-from mfd_cli.cli.help import WithExamples
+from mfd_cli.cli.help import Listed, WithExamples
 from mfd_cli.cli.shared import (
     Force,
     Gpus,
@@ -52,6 +52,7 @@ SplitOrAll = Annotated[
 ]
 
 app = typer.Typer(
+    cls=Listed,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Images and genetics: an image encoder that learns from each person's genetic data (ContIG).",

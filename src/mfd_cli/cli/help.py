@@ -56,18 +56,30 @@ EXAMPLES = {
 """Lines that work inside a project, by command: at most two, the most common one first."""
 
 
-class Sections(TyperGroup):
-    """A group whose help shows its commands in sections."""
+class Listed(TyperGroup):
+    """A group whose help says in full what its commands do."""
+
+    def sections(self, names: list[str]) -> dict[str, list[str]]:
+        """Return the names of the commands by the title under which they are shown."""
+        return {"Commands": names}
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the sections, with what the commands do aligned over all of them."""
         names = self.list_commands(ctx)
         longest = max(map(len, names), default=0)
-        for title, members in sections_of(names).items():
+        for title, members in self.sections(names).items():
             with formatter.section(title):
                 # In full: what is cut off is what tells two commands apart.
                 shown = [(name, self.commands[name].get_short_help_str(LONGEST_SUMMARY)) for name in members]
                 formatter.write_dl([(name.ljust(longest), text) for name, text in shown])
+
+
+class Sections(Listed):
+    """One whose help shows its commands in sections."""
+
+    def sections(self, names: list[str]) -> dict[str, list[str]]:
+        """Return the names by section."""
+        return sections_of(names)
 
 
 WORDS = "mfd.words"

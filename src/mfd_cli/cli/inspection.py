@@ -40,6 +40,7 @@ def info_command(
     as_json: Json = False,
 ) -> None:
     """Say what is in a dataset or a run. With --json: an object for a PATH that is one folder, otherwise a list of them."""
+    from mfd_cli.contig import info as contig
     from mfd_cli.runs.info import describe, lines_of
 
     if card and as_json:
@@ -49,12 +50,14 @@ def info_command(
         _print_card(path, config, sets)
         return
     inspected = _inspected(path, config, sets)
-    descriptions = [describe(folder) for folder in inspected]
+    ours = {folder: contig.is_contig(folder) for folder in inspected}
+    descriptions = {folder: contig.describe(folder) if ours[folder] else describe(folder) for folder in inspected}
     if as_json:
-        say_json(descriptions[0] if inspected == [path] else descriptions)
+        every = list(descriptions.values())
+        say_json(every[0] if inspected == [path] else every)
         return
-    for description in descriptions:
-        say_all(lines_of(description))
+    for folder, description in descriptions.items():
+        say_all(contig.lines_of(description) if ours[folder] else lines_of(description))
 
 
 def _print_card(path: Path | None, config: Path | None, sets: list[str] | None) -> None:
@@ -79,12 +82,13 @@ def verify_command(
 ) -> None:
     """Compare every file of a dataset or run with its checksum. With --json: an object for a PATH that is one folder, otherwise
     a list of them."""
+    from mfd_cli.contig import info as contig
     from mfd_cli.runs.info import verify
 
     path = named_folder(path, run)
     inspected, verified = _inspected(path, config, sets), list[dict[str, str]]()
     for folder in inspected:
-        sentence = verify(folder)
+        sentence = contig.verify(folder) if contig.is_contig(folder) else verify(folder)
         verified.append({"folder": str(folder), "verified": sentence})
         say_all([] if as_json else [sentence])
     if as_json:
