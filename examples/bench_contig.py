@@ -54,7 +54,7 @@ def one_seed(folder: Path, seed: int, size: str, threads: int, null: bool) -> li
     from mfd_cli.contig.seen import controls_of
     from mfd_cli.contig.simulate.options import CohortOptions
     from mfd_cli.contig.simulate.simulate import simulate
-    from mfd_cli.contig.train import finished, train
+    from mfd_cli.contig.train import train, trained_to_its_end
 
     torch.set_num_threads(threads)
     if not (folder / "contig.toml").exists():
@@ -63,7 +63,7 @@ def one_seed(folder: Path, seed: int, size: str, threads: int, null: bool) -> li
     if not project.cohort.exists():
         prepare(project, force=True)
     for control in ("", "random", "shuffled"):
-        if not finished(project, control):
+        if not trained_to_its_end(project, control):
             train(project, control=control, gpus=0, force=True)
     run, cohort = load_run(project.run), open_cohort(project.cohort)
     beside = controls_of(run)

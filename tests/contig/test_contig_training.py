@@ -21,7 +21,7 @@ from mfd_cli.contig.core.augment import Change, changed
 from mfd_cli.contig.data.cohort import open_cohort
 from mfd_cli.contig.prepare import prepare
 from mfd_cli.contig.run import load_run
-from mfd_cli.contig.train import finished, mean_over_families, set_up, train
+from mfd_cli.contig.train import mean_over_families, set_up, train, trained_to_its_end
 from mfd_cli.engine.loop import Interrupted
 from mfd_cli.engine.store import load_tensors
 
@@ -69,9 +69,9 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     with pytest.raises(Interrupted, match="interrupted; the state is saved") as stopped:
         train(cut, gpus=0)
     assert stopped.value.exit_code == 143 and stopped.value.hint == "mfd contig train --resume goes on from here"
-    assert taken == list(range(1, after + 1)) and not finished(cut, "")
+    assert taken == list(range(1, after + 1)) and trained_to_its_end(cut, "") is None
     train(cut, gpus=0, resume=True)
-    assert same(whole.run, cut.run) and finished(cut, "")
+    assert same(whole.run, cut.run) and trained_to_its_end(cut, "") is not None
     skills = [
         [json.loads(line)["validation skill"] for line in (project.run / "metrics.jsonl").read_text().splitlines()]
         for project in (whole, cut)

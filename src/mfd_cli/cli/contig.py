@@ -146,7 +146,7 @@ def train_command(
     With --json: a list of an object for each run."""
     from mfd_cli.cli.console import Display, note, warn
     from mfd_cli.contig.run import CONTROLS
-    from mfd_cli.contig.train import finished, train
+    from mfd_cli.contig.train import train, trained_to_its_end
 
     wanted = [one_of("--controls", name.strip(), CONTROLS) for name in (controls or "").split(",") if name.strip()]
     flags = {"data.cohort": cohort, "data.run": run, "train.epochs": epochs, "train.seed": seed}
@@ -154,7 +154,9 @@ def train_command(
     set_threads(threads)
     device_gpus, trained = gpus_or_default(gpus), []
     for control in ["", *wanted]:
-        if resume and finished(project, control):  # a training that was interrupted in a control goes on there
+        # What was interrupted in a control goes on there.
+        if resume and (done := trained_to_its_end(project, control)) is not None:
+            trained.append(done)
             continue
         with Display(quiet) as display:
             trained.append(

@@ -149,10 +149,15 @@ def train(
     return load_run(folder)
 
 
-def finished(project: ContigProject, control: str) -> bool:
-    """Return whether a run, or a control beside it, has been trained to its end."""
+def trained_to_its_end(project: ContigProject, control: str) -> ContigRun | None:
+    """Return a run, or a control beside it, that has been trained to the end that the project's settings ask for; None where
+    there is none."""
     folder = folder_of(project, control)
-    return (folder / DESCRIPTION).exists() and not load_run(folder).about.get("unfinished")
+    if not (folder / DESCRIPTION).exists():
+        return None
+    run = load_run(folder)
+    longer = project.config.train.epochs != run.config.train.epochs
+    return None if run.about.get("unfinished") or longer else run
 
 
 def folder_of(project: ContigProject, control: str) -> Path:
