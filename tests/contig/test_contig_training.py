@@ -14,14 +14,17 @@ import torch
 from kit import cohorts
 from kit.harm import snapshot
 from mfd_cli.base.errors import ConfigError, OutputError, RunError
+from mfd_cli.contig import step as steps
 from mfd_cli.contig import train as training
-from mfd_cli.contig.batches import People, fixed_batches, kept_inputs, training_batches
+from mfd_cli.contig.batches import PairedSplit, fixed_batches, kept_inputs, training_batches
 from mfd_cli.contig.config import ContigProject, load_contig
 from mfd_cli.contig.core.augment import Change, changed
 from mfd_cli.contig.data.cohort import open_cohort
 from mfd_cli.contig.prepare import prepare
 from mfd_cli.contig.run import load_run
-from mfd_cli.contig.train import mean_over_families, set_up, train, trained_to_its_end
+from mfd_cli.contig.train import train, trained_to_its_end
+from mfd_cli.contig.trainer import set_up
+from mfd_cli.contig.validate import mean_over_families
 from mfd_cli.engine.loop import Interrupted
 from mfd_cli.engine.store import load_tensors
 
@@ -113,7 +116,10 @@ def test_controls_have_the_knowledge_taken_out(tmp_path: Path) -> None:
     for name, weights in random.model.named_parameters():
         assert torch.equal(weights, dict(fresh.named_parameters())[name])
     assert not torch.equal(random.model.trunk.norms[0].running_mean, fresh.trunk.norms[0].running_mean)
-    own, permuted = People.of(open_cohort(project.cohort), "train"), People.of(open_cohort(project.cohort), "train", 1)
+    own, permuted = (
+        PairedSplit.of(open_cohort(project.cohort), "train"),
+        PairedSplit.of(open_cohort(project.cohort), "train", 1),
+    )
     assert own.row.tolist() == list(range(len(own))) and sorted(permuted.row.tolist()) == own.row.tolist()
     assert (permuted.row != own.row).mean() > 0.9
 
@@ -129,7 +135,7 @@ def test_who_was_trained_on_is_known_and_nobody_can_read_who(tmp_path: Path) -> 
 
 def test_batches_are_a_function_of_seed_and_step(tmp_path: Path) -> None:
     project = cohorts.prepared(tmp_path / "p", *SMALL)
-    people = People.of(open_cohort(project.cohort), "train")
+    people = PairedSplit.of(open_cohort(project.cohort), "train")
     whole = list(training_batches(project.config, people, 0, 12))
     rest = list(training_batches(project.config, people, 6, 12))
     assert len(whole) == 12 and len(rest) == 6
@@ -170,13 +176,13 @@ def test_the_standard_error_counts_families_as_one() -> None:
 
 def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = cohorts.prepared(tmp_path / "p", *SMALL)
-    before = training.contrast
+    before = steps.contrast
 
     def spoilt(*given: Any) -> Any:
         found = before(*given)
         return found._replace(loss=found.loss * float("nan"))
 
-    monkeypatch.setattr(training, "contrast", spoilt)
+    monkeypatch.setattr(steps, "contrast", spoilt)
     with pytest.raises(RunError, match="the loss is not finite at step 0"):
         train(project, gpus=0)
 

@@ -18,7 +18,7 @@ ORDER, IMAGE, CHANGE, DROP, FIXED, SHUFFLE = range(1, 7)
 
 
 @dataclass(frozen=True)
-class People:
+class PairedSplit:
     """A split as batches are taken of it. `row` (persons,) says whose genetic data go with whose images: in the control
     `shuffled`, another person's."""
 
@@ -27,7 +27,7 @@ class People:
     row: Ints
 
     @classmethod
-    def of(cls, cohort: Cohort, split: str, shuffled: int | None = None) -> People:
+    def of(cls, cohort: Cohort, split: str, shuffled: int | None = None) -> PairedSplit:
         """Return a split of a cohort; with a seed in `shuffled`, its pairs are permuted."""
         share = cohort.share(split)
         count = len(share.persons)
@@ -48,7 +48,7 @@ class Batch:
     family: Tensor
 
 
-def batch_of(people: People, persons: Ints, images: Ints) -> Batch:
+def batch_of(people: PairedSplit, persons: Ints, images: Ints) -> Batch:
     """Return these persons (rows of the split), each with the image at the same place of `images`."""
     share = people.share
     inputs = {
@@ -63,7 +63,7 @@ def size_of(config: ContigConfig, persons: int) -> int:
     return min(config.train.batch_size, persons)
 
 
-def training_batches(config: ContigConfig, people: People, step: int, total: int) -> Iterator[Batch]:
+def training_batches(config: ContigConfig, people: PairedSplit, step: int, total: int) -> Iterator[Batch]:
     """Yield the batches from `step` to the end. Each epoch deals the persons anew, each with an image that is drawn anew."""
     size = size_of(config, len(people))
     per_epoch = len(people) // size
@@ -83,7 +83,7 @@ def training_batches(config: ContigConfig, people: People, step: int, total: int
                 return
 
 
-def fixed_batches(config: ContigConfig, people: People, most: int) -> Iterator[tuple[Ints, Batch]]:
+def fixed_batches(config: ContigConfig, people: PairedSplit, most: int) -> Iterator[tuple[Ints, Batch]]:
     """Yield persons of a split (rows) and their batch, at most `most` persons, always the same with the same images."""
     rng = np.random.default_rng([config.train.seed, FIXED])
     chosen = np.sort(rng.permutation(len(people))[:most])
@@ -94,7 +94,7 @@ def fixed_batches(config: ContigConfig, people: People, most: int) -> Iterator[t
         yield persons, batch_of(people, persons, images[persons])
 
 
-def fixed_images(config: ContigConfig, people: People) -> Ints:
+def fixed_images(config: ContigConfig, people: PairedSplit) -> Ints:
     """Return one image of each person (rows of images), drawn once for a seed."""
     drawn = np.random.default_rng([config.train.seed, FIXED, IMAGE]).random(len(people))
     return np.array([rows[int(place * len(rows))] for rows, place in zip(people.share.images_of(), drawn)], np.int64)

@@ -9,8 +9,8 @@ from typing import Any
 from mfd_cli.contig.data import cohort as cohorts
 from mfd_cli.contig.data.cohort import MANIFEST, open_cohort
 from mfd_cli.contig.data.persons import SPLITS
+from mfd_cli.contig.resume import START_ANEW
 from mfd_cli.contig.run import FORMAT, State, load_run
-from mfd_cli.contig.train import START_ANEW
 from mfd_cli.engine.checkpoint import DESCRIPTION, load_last
 
 SHOWN = 4096

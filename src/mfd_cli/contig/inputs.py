@@ -130,7 +130,7 @@ def _places(known: tuple[str, ...], wanted: tuple[str, ...]) -> Ints:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenVariants:
     """The variants that are inputs of a modality: rows of the genotype file, and their statistics; why others are not."""
 
     rows: Ints
@@ -138,7 +138,7 @@ class Chosen:
     left_out: dict[str, int]
 
 
-def choose_variants(inputs: Inputs, name: str, modality: ModalitySection, mib: int = 64) -> Chosen:
+def choose_variants(inputs: Inputs, name: str, modality: ModalitySection, mib: int = 64) -> ChosenVariants:
     """Choose the variants of a modality by what training persons have; the file is read once, in blocks of `mib` MiB.
 
     GenotypeError where none is left.
@@ -166,7 +166,7 @@ def choose_variants(inputs: Inputs, name: str, modality: ModalitySection, mib: i
             path=file.path,
         )
     columns = ModalityColumns(file.variants.take(rows), mean[rows], sd[rows], missing[rows])
-    return Chosen(rows, columns, {why: count for why, count in left_out.items() if count})
+    return ChosenVariants(rows, columns, {why: count for why, count in left_out.items() if count})
 
 
 def _statistics(file: PlinkFile, persons: Ints, mib: int) -> tuple[Doubles, Doubles, Doubles]:

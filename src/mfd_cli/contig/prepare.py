@@ -36,7 +36,7 @@ from mfd_cli.contig.data.cohort import (
 from mfd_cli.contig.data.manifest import ImageRow
 from mfd_cli.contig.data.persons import SPLITS, People
 from mfd_cli.contig.data.pictures import Faulty, Picture, read_picture
-from mfd_cli.contig.inputs import MOST_FAULTY, Chosen, Inputs, choose_variants, copies_of, open_inputs
+from mfd_cli.contig.inputs import MOST_FAULTY, ChosenVariants, Inputs, choose_variants, copies_of, open_inputs
 from mfd_cli.formats.tables import write_tsv
 
 SHARD = 256 << 20
@@ -163,7 +163,12 @@ class _Writing:
     """The shards of a cohort on their way, and what is learnt of the pictures meanwhile."""
 
     def __init__(
-        self, project: ContigProject, inputs: Inputs, chosen: dict[str, Chosen], folder: Path, progress: Progress | None
+        self,
+        project: ContigProject,
+        inputs: Inputs,
+        chosen: dict[str, ChosenVariants],
+        folder: Path,
+        progress: Progress | None,
     ) -> None:
         self.project, self.inputs, self.chosen, self.folder, self.progress = project, inputs, chosen, folder, progress
         self.images = np.zeros(len(inputs.people.persons), np.int64)
@@ -266,12 +271,12 @@ def _read(project: ContigProject, rows: list[ImageRow]) -> Iterator[Seen]:
         yield from pool.map(one, rows)
 
 
-def _chosen(project: ContigProject, inputs: Inputs) -> dict[str, Chosen]:
+def _chosen(project: ContigProject, inputs: Inputs) -> dict[str, ChosenVariants]:
     """The variants of each modality."""
     return {name: choose_variants(inputs, name, modality) for name, modality in project.config.modalities.items()}
 
 
-def _packed_codes(inputs: Inputs, name: str, chosen: Chosen, persons: Ints) -> Bytes:
+def _packed_codes(inputs: Inputs, name: str, chosen: ChosenVariants, persons: Ints) -> Bytes:
     """The packed dosages (persons, bytes) of some people."""
     copies = np.empty((len(persons), len(chosen.rows)), np.uint8)
     for columns, dosages in copies_of(inputs, name, chosen.rows, persons, MISSING):
@@ -301,7 +306,12 @@ def _check_faults(project: ContigProject, inputs: Inputs, faulty: dict[str, int]
 
 
 def _report(
-    inputs: Inputs, chosen: dict[str, Chosen], images: int, faulty: dict[str, int], circles: int, folder: Path | None
+    inputs: Inputs,
+    chosen: dict[str, ChosenVariants],
+    images: int,
+    faulty: dict[str, int],
+    circles: int,
+    folder: Path | None,
 ) -> CohortReport:
     """What is told of a cohort."""
     people: People = inputs.people

@@ -12,7 +12,7 @@ import torch
 from mfd_cli.base.arrays import Doubles, Floats, Ints
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.progress import Progress
-from mfd_cli.contig.batches import People
+from mfd_cli.contig.batches import PairedSplit
 from mfd_cli.contig.data.cohort import Cohort, Share
 from mfd_cli.contig.gwas.inputs import Features
 from mfd_cli.contig.run import CONTROLS, ContigRun, check_fit, load_run
@@ -26,7 +26,7 @@ AT_ONCE = 512
 class SeenSplit:
     """The features (images, features) of a split, in the order of its images."""
 
-    people: People
+    people: PairedSplit
     split: str
     features: Floats
 
@@ -54,7 +54,7 @@ def see(
 ) -> SeenSplit:
     """Return the features of all images of a split. ConfigError where the cohort has other variants than the run's."""
     check_fit(run, cohort)
-    people = People.of(cohort, split)
+    people = PairedSplit.of(cohort, split)
     model, count = run.model.to(device).eval(), len(people.share.images.owner)
     parts = []
     for low in range(0, count, AT_ONCE):

@@ -47,8 +47,8 @@ def publish_model(path: Path, tensors: Mapping[str, Tensor], description: Mappin
 def agreeing(path: Path, read: Read, hint: str) -> tuple[dict[str, Any], Path]:
     """Return model.json and the path of the weights that it names; RunError with `hint` where they do not agree.
 
-    A training that goes on replaces the two one after the other: a reader that
-    comes between waits for the second."""
+    A training that goes on replaces the two one after the other: a reader that comes between waits for the second.
+    """
     weights = path / WEIGHTS
     for turn in range(TURNS):
         stored = read(path)
