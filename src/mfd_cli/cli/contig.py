@@ -206,7 +206,9 @@ def embed_command(
 
     splits = SPLITS if one_of("--split", split, ("all", *SPLITS)) == "all" else (split,)
     one_of("--by", by, ("image", "person"))
-    opened_run, opened_cohort, device = opened(config, sets, cohort, run, threads, gpus, quiet)
+    opened_run, opened_cohort, device = opened(
+        load_project(config, sets, {"data.cohort": cohort, "data.run": run}), threads, gpus, quiet
+    )
     with Display(quiet) as display:
         report = embed(
             opened_run,
@@ -241,7 +243,9 @@ def retrieve_command(
     from mfd_cli.cli.console import Display
     from mfd_cli.contig.retrieve import retrieve
 
-    opened_run, opened_cohort, device = opened(config, sets, cohort, run, threads, gpus, quiet)
+    opened_run, opened_cohort, device = opened(
+        load_project(config, sets, {"data.cohort": cohort, "data.run": run}), threads, gpus, quiet
+    )
     others = _beside(opened_run, beside, quiet)
     with Display(quiet) as display:
         report = retrieve(
@@ -276,7 +280,9 @@ def explain_command(
     from mfd_cli.cli.console import Display, warn
     from mfd_cli.contig.explain import explain
 
-    opened_run, opened_cohort, device = opened(config, sets, cohort, run, threads, gpus, quiet)
+    opened_run, opened_cohort, device = opened(
+        load_project(config, sets, {"data.cohort": cohort, "data.run": run}), threads, gpus, quiet
+    )
     others = _beside(opened_run, None, quiet)
     with Display(quiet) as display:
         report = explain(
@@ -320,7 +326,7 @@ def gwas_command(
     from mfd_cli.contig.run_gwas import run_gwas
 
     project = load_project(config, sets, {"data.cohort": cohort, "data.run": run, "data.genotypes": genotypes})
-    opened_run, opened_cohort, device = opened(config, sets, cohort, run, threads, gpus, quiet)
+    opened_run, opened_cohort, device = opened(project, threads, gpus, quiet)
     others = _beside(opened_run, beside, quiet)
     with Display(quiet) as display:
         result = run_gwas(
@@ -358,22 +364,15 @@ for name, command in COMMANDS.items():
 
 
 def opened(
-    config: Path | None,
-    sets: list[str] | None,
-    cohort: Path | None,
-    run: Path | None,
-    threads: int | None,
-    gpus: int | None,
-    quiet: bool,
+    project: ContigProject, threads: int | None, gpus: int | None, quiet: bool
 ) -> tuple[ContigRun, Cohort, torch.device]:
-    """Read the project, its run and its cohort, and choose the device; what the run's training came to is told."""
+    """Read a project's run and its cohort, and choose the device; what the run's training came to is told."""
     from mfd_cli.cli.console import warn
     from mfd_cli.contig.data.cohort import open_cohort
     from mfd_cli.contig.run import load_run
     from mfd_cli.contig.train import check_finished
     from mfd_cli.core.device import device_of
 
-    project = load_project(config, sets, {"data.cohort": cohort, "data.run": run})
     set_threads(threads)
     trained = load_run(project.run)
     check_finished(trained, None if quiet else warn)

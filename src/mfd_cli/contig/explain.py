@@ -28,8 +28,8 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.contig.batches import fixed_images
 from mfd_cli.contig.core.networks import ContigModel
 from mfd_cli.contig.data.cohort import Cohort, ModalityColumns
-from mfd_cli.contig.run import ContigRun, new_persons
-from mfd_cli.contig.seen import SeenSplit, see
+from mfd_cli.contig.run import ContigRun
+from mfd_cli.contig.seen import SeenSplit, see_new
 from mfd_cli.core.path_gradients import mean_along_path
 from mfd_cli.formats.arrow_files import fixed_floats, write_arrow
 from mfd_cli.formats.tables import write_tsv
@@ -108,8 +108,7 @@ def explain(
     found: dict[str, dict[str, Attributed]] = {}
     seen_by: dict[str, SeenSplit] = {}
     for name, one in runs.items():
-        seen_by[name] = see(one, cohort, split, device, progress)
-        new_persons(one, seen_by[name].persons(), allow_trained)
+        seen_by[name] = see_new(one, cohort, split, allow_trained, device, progress)
         found[name] = {modality: attribute(one, seen_by[name], modality, device, progress) for modality in one.inputs}
     own, seen = found[run.name], seen_by[run.name]
     control = found.get("shuffled", {})

@@ -22,8 +22,8 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.contig.batches import fixed_images
 from mfd_cli.contig.core.ranks import Ranks, chances, measures, ranks
 from mfd_cli.contig.data.cohort import Cohort
-from mfd_cli.contig.run import ContigRun, new_persons
-from mfd_cli.contig.seen import projected, see
+from mfd_cli.contig.run import ContigRun
+from mfd_cli.contig.seen import projected, see_new
 from mfd_cli.formats.tables import write_parquet, write_tsv
 
 RESAMPLED = 1000
@@ -87,8 +87,7 @@ def retrieve(
     rows: list[dict[str, Any]] = []
     each: list[dict[str, Any]] = []
     for name, one in {run.name: run, **(beside or {})}.items():
-        seen = see(one, cohort, split, device, progress)
-        new_persons(one, seen.persons(), allow_trained)
+        seen = see_new(one, cohort, split, allow_trained, device, progress)
         images, family = fixed_images(one.config, seen.people), seen.share.family
         for modality in one.inputs:
             z, u = projected(one, seen, modality, images, device)

@@ -17,8 +17,8 @@ from mfd_cli.contig.gwas.design import Warn
 from mfd_cli.contig.gwas.gwas import gwas
 from mfd_cli.contig.gwas.inputs import Features
 from mfd_cli.contig.gwas.result import GwasResult
-from mfd_cli.contig.run import ContigRun, new_persons
-from mfd_cli.contig.seen import as_features, see
+from mfd_cli.contig.run import ContigRun
+from mfd_cli.contig.seen import as_features, see_new
 
 
 def run_gwas(
@@ -50,9 +50,7 @@ def run_gwas(
     covariates = None if table is None else read_table(project.path(table), config.persons.missing)
     of: dict[str, Features] = {}
     for name, one in {run.name: run, **(beside or {})}.items():
-        seen = see(one, cohort, split, device, progress)
-        new_persons(one, seen.persons(), allow_trained)
-        of[name] = as_features(one, seen)
+        of[name] = as_features(one, see_new(one, cohort, split, allow_trained, device, progress))
     people = cohort.people
     return gwas(
         of.pop(run.name),
@@ -65,7 +63,7 @@ def run_gwas(
         regions=regions,
         assembly=config.data.assembly,
         ids=config.persons.id,
-        fitted=[people.persons[place] for place in people.of("train").tolist()],
+        fitted=frozenset(people.persons[place] for place in people.of("train").tolist()),
         related=related,
         workers=workers,
         progress=progress,

@@ -15,7 +15,7 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.contig.batches import PairedSplit
 from mfd_cli.contig.data.cohort import Cohort, Share
 from mfd_cli.contig.gwas.inputs import Features
-from mfd_cli.contig.run import CONTROLS, ContigRun, check_fit, load_run
+from mfd_cli.contig.run import CONTROLS, ContigRun, check_fit, load_run, new_persons
 from mfd_cli.engine.checkpoint import DESCRIPTION
 
 AT_ONCE = 512
@@ -66,6 +66,21 @@ def see(
     return SeenSplit(people, split, np.concatenate(parts))
 
 
+def see_new(
+    run: ContigRun,
+    cohort: Cohort,
+    split: str,
+    allow_trained: bool,
+    device: torch.device,
+    progress: Progress | None = None,
+) -> SeenSplit:
+    """Return what `see` does, of persons that the run was not trained on. ConfigError, before any work, where it was on one of
+    them, unless `allow_trained`."""
+    people = cohort.people
+    new_persons(run, [people.persons[place] for place in people.of(split).tolist()], allow_trained)
+    return see(run, cohort, split, device, progress)
+
+
 @torch.no_grad()
 def projected(
     run: ContigRun, seen: SeenSplit, name: str, images: Ints, device: torch.device
@@ -101,5 +116,5 @@ def runs_beside(run: ContigRun, others: Sequence[Path]) -> Mapping[str, ContigRu
     return beside
 
 
-NO_CONTROLS = "there is no control beside this run: mfd contig train --controls random,shuffled makes them"
+NO_CONTROLS = "there is no control beside this run: mfd contig train --resume --controls random,shuffled makes them"
 """What is said where a result stands alone."""
