@@ -14,7 +14,7 @@ WORKERS ?= 3
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo demo-contig test test-isa lint soak bench bench-gpu bench-truth bench-truth-full clean install
+.PHONY: demo demo-contig test test-slow test-isa lint soak bench bench-gpu bench-truth bench-truth-full clean install
 
 install: $(VENV)/.installed
 
@@ -37,7 +37,11 @@ demo-contig: install
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python examples/demo_contig.py demo-contig
 
 test: install
-	$(PYTEST)
+	$(PYTEST) -m "not slow"
+
+# What takes long: whole trainings on planted causes, clusters of Ray that lose a machine, the notebook, the workflow, the wheel.
+test-slow: install
+	$(PYTEST) -m slow
 
 # Other processors' kernels, and sums over two threads, as far as this machine can play them: every test that trains, or
 # compares numbers of a model. Each line is another machine; what passes on one only is not mended but lucky.

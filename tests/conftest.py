@@ -18,7 +18,7 @@ import torch
 
 from kit import tiny
 from kit.places import FIXTURES
-from kit.sketch import AS_EVER, sketch
+from kit.sketch import AS_EVER, DRAWN, sketch
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.runs.folder import Run, load_run
 
@@ -82,6 +82,12 @@ def whole_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def tiny_dataset(tmp_path: Path) -> Dataset:
     return tiny.dataset(tmp_path / "dataset")
+
+
+@pytest.fixture
+def drawn_again() -> None:
+    """Sketches are drawn, however often that was done in this file: two of each picture."""
+    DRAWN.clear()
 
 
 @pytest.fixture(scope="session")

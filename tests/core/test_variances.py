@@ -52,6 +52,7 @@ def test_variances_and_predictions_are_those_of_statsmodels() -> None:
     assert float(ours.applied(weights)[1][0]) == pytest.approx(float(theirs.fe_params.iloc[0]), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_variances_come_back_from_weights_that_have_them() -> None:
     generator = torch.Generator().manual_seed(0)
     a, b = (np.arange(240) % 40), (np.arange(240) // 40)

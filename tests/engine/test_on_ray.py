@@ -18,6 +18,7 @@ import pytest
 
 from kit import ray_driver
 from kit.harm import SOAK, in_process, snapshot, trained_project
+from kit.needed import Later, needs
 from kit.places import TESTS
 from kit.toy_job import Squares, pieces
 from mfd_cli.base.errors import ConfigError
@@ -28,7 +29,8 @@ from mfd_cli.engine.parts import parts_folder
 from mfd_cli.predictions import predict
 from mfd_cli.variants import records
 
-cluster_utils = pytest.importorskip("ray.cluster_utils")
+pytestmark = needs("ray")
+cluster_utils = Later("ray.cluster_utils")
 CPU = ["--gpus", "0", "--threads", "1", "-q"]
 LINES = {
     "predict": ["predict", "-r", "all", "-o", "predictions", *CPU],
@@ -71,6 +73,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_parts_of_a_cluster_are_those_of_this_process(cluster: Any, tmp_path: Path) -> None:
     made = on_cluster(cluster, tmp_path, "squares")
     expected = [" ".join(str(number**2) for number in piece.what) for piece in pieces()]
@@ -80,6 +83,7 @@ def test_the_parts_of_a_cluster_are_those_of_this_process(cluster: Any, tmp_path
 
 
 @pytest.mark.parametrize("name", list(LINES) if SOAK else ["score-variants"])
+@pytest.mark.slow
 def test_a_node_that_is_killed_changes_no_byte(
     name: str, cluster: Any, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,6 +169,7 @@ def test_stopped_in_one_process_a_run_goes_on_in_two(project: Path, whole: list[
     check_same_curve(whole, losses(project / "up"))
 
 
+@pytest.mark.slow
 def test_a_killed_launcher_leaves_no_process_behind(project: Path, whole: list[dict[str, float]]) -> None:
     """They end as after a signal of their own, and have saved the same state."""
     command = [sys.executable, "-c", LAUNCH_TWO, "train", *CPU, "--run", "orphans", *LONG]

@@ -74,6 +74,7 @@ def test_a_part_is_relative_to_the_mean_of_the_training_tracks() -> None:
     assert relative_variance(np.eye(4), centre) == pytest.approx(np.full(4, 0.75))
 
 
+@pytest.mark.slow
 def test_evaluate_says_it_of_a_mixed_head_alone(tmp_path: Path) -> None:
     project = tiny.written_project(tmp_path)
     for head in ("mixed", "conditioned"):

@@ -85,6 +85,7 @@ def planted(trained: tuple[Run, Dataset], tmp_path: Path, monkeypatch: pytest.Mo
     return run, World()  # type: ignore[return-value]
 
 
+@pytest.mark.slow
 def test_mislabelled_tracks_are_found_and_no_other(planted: tuple[Run, Dataset], tmp_path: Path) -> None:
     run, world = planted
     clean = qc(run, world, tmp_path / "clean", steps=STEPS)

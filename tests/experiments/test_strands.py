@@ -134,6 +134,7 @@ def test_a_window_read_backwards_carries_the_partner_s_signal(tmp_path: Path) ->
     assert torch.equal(turned.codes[1], other_strand(plain.codes[1:2])[0])
 
 
+@pytest.mark.slow
 def test_a_stranded_pair_is_learnt_and_told_apart(tmp_path: Path) -> None:
     """The planted repeat reads CCA on one strand only: each track follows its own strand, not the mean of both."""
     dataset = world(tmp_path / "dataset")

@@ -372,7 +372,9 @@ def test_levels_that_share_a_file_name_keep_their_files() -> None:
     assert len(set(names_of_files(["liver/adult", "liver adult", "Liver_adult"]))) == 3
 
 
-def test_known_motifs_genes_and_profiles_stand_beside(trained: tuple[Run, Dataset], tmp_path: Path) -> None:
+def test_known_motifs_genes_and_profiles_stand_beside(
+    trained: tuple[Run, Dataset], tmp_path: Path, drawn_again: None
+) -> None:
     """A motif file, a GTF and a bigWig: matches in motifs.tsv and the page, genes in the picture, r in the fingerprint."""
     run, dataset = trained
     write_meme(tmp_path / "known.meme", {name: one.probabilities.T for name, one in built_in().items()})
@@ -507,6 +509,7 @@ def test_a_latent_is_explained_and_an_unknown_one_refused(trained: tuple[Run, Da
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.slow
 def test_modisco_finds_a_planted_motif(tmp_path: Path) -> None:
     pytest.importorskip("modiscolite", reason="the extra 'motifs' is not installed")
     from mfd_cli.explain.modisco import modisco_motifs

@@ -15,12 +15,14 @@ import pyarrow as pa
 import pytest
 
 from kit.harm import in_process
+from kit.needed import Later, needs
 from kit.places import SOURCE
 from mfd_cli.base.errors import ConfigError, OutputError
 from mfd_cli.formats import h5ad
 from mfd_cli.formats.h5ad import H5adRows, check_h5ad
 
-anndata = pytest.importorskip("anndata")
+pytestmark = needs("anndata", "h5ad")
+anndata = Later("anndata")
 
 HOSTILE = [
     "Lab",

@@ -356,13 +356,19 @@ def reference() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def commands_page(reference: ModuleType) -> str:
+    """The page of all commands, made once."""
+    return str(reference.command_reference())
+
+
 def test_the_pages_that_are_generated(reference: ModuleType) -> None:
     assert set(reference.PAGES) == set(GENERATED)
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
-def test_the_command_reference_is_complete(name: str, reference: ModuleType) -> None:
-    section = re.search(rf"^## mfd {name}\n(.*?)(?=^## |\Z)", reference.command_reference(), re.MULTILINE | re.DOTALL)
+def test_the_command_reference_is_complete(name: str, commands_page: str) -> None:
+    section = re.search(rf"^## mfd {name}\n(.*?)(?=^## |\Z)", commands_page, re.MULTILINE | re.DOTALL)
     assert section is not None
     cells = " ".join(re.findall(r"^\| `([^`]*)`", section[1], re.MULTILINE))
     listed = set(re.findall(r"--?[A-Za-z][A-Za-z0-9-]*", cells))
@@ -399,6 +405,7 @@ class _Loaded(HTMLParser):
         self.addresses += [value for name, value in attrs if name == wanted and value]
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path: Path) -> None:
     pytest.importorskip("material")
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
@@ -412,6 +419,7 @@ def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path: Path
         assert not [address for address in loaded.addresses if re.match("(?:[a-z]+:)?//", address)], page.name
 
 
+@pytest.mark.slow
 def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:
     pytest.importorskip("material")
     (tmp_path / "docs").mkdir()

@@ -41,6 +41,7 @@ def built(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "dist").iterdir()}
 
 
+@pytest.mark.slow
 def test_wheel_and_sdist_are_complete_repeatable_and_run(tmp_path: Path) -> None:
     pytest.importorskip("build")
     (tmp_path / "one").mkdir()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from kit.places import EXAMPLES
 
@@ -34,6 +35,7 @@ def write(folder: Path, count: int = 240) -> tuple[Path, Path]:
     return folder / "r.bed", folder / "l.parquet"
 
 
+@pytest.mark.slow
 def test_groups_are_told_apart_with_and_without_gc(tmp_path: Path) -> None:
     values, gc, labels = enhancers.read(*write(tmp_path))
     assert {name: v.shape[1] for name, v in values.items()} == {"biological": 2, "technical": 1, "all": 3}

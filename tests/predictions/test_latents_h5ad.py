@@ -13,13 +13,15 @@ import pytest
 import mfd_cli
 from kit import tiny
 from kit.harm import in_process
+from kit.needed import Later, needs
 from mfd_cli.base.errors import RegionError
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.predictions import embed as module
 from mfd_cli.predictions.embed import embed, latent_names
 from mfd_cli.runs.folder import Run
 
-anndata = pytest.importorskip("anndata")
+pytestmark = needs("anndata", "h5ad")
+anndata = Later("anndata")
 
 BED = "chr2\t1000\t1100\tone\nchr2\t1000\t1100\tone\n2\t5000\t5300\t<b>\nchr1\t0\t1\n"
 

@@ -133,6 +133,7 @@ def found_parts(panel: Panel) -> dict[str, np.ndarray]:
     return parts | {"total": head.matrix()}
 
 
+@pytest.mark.slow
 def test_parts_lie_from_drawn_ones_as_far_as_is_said(mixed: Run) -> None:
     """Of tracks, trained and held out, of fixed ones, of averages and of experiments that nobody did; of every part."""
     rng, latents = np.random.default_rng(4), np.eye(LATENT, dtype=np.float32)

@@ -20,6 +20,7 @@ OPTIONS = SimulateOptions(
 )
 
 
+@pytest.mark.slow
 def test_every_bin_that_a_variant_reaches_has_its_true_change() -> None:
     scale = replace(SIZES["tiny"], bins_per_contig=400, variants=24)
     world = make_world(scale, OPTIONS, np.random.default_rng(1))

@@ -14,6 +14,7 @@ import torch
 
 from kit import tiny, trunks
 from kit.harm import Outcome, in_process
+from kit.needed import needs
 from mfd_cli.core.predictor import Predictor
 from mfd_cli.core.trunks import TrunkBackbone
 from mfd_cli.engine.loop import Interrupted
@@ -24,7 +25,7 @@ from mfd_cli.settings.project import Project, load_project
 from mfd_cli.training import train as training
 from mfd_cli.variants.changes import LatentChanges
 
-pytest.importorskip("enformer_pytorch", reason="the extra enformer is not installed")
+pytestmark = needs("enformer_pytorch", "enformer")
 
 CPU = ["--gpus", "0", "--threads", "1"]
 TOML = (

@@ -93,6 +93,7 @@ def test_what_is_no_sweep_is_an_error(text: str) -> None:
         parse_sweep(text)
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_every_value_and_seed_and_resumes(tmp_path: Path, whole_pictures: None) -> None:
     tiny.dataset(tmp_path / "dataset")
     tree = tiny.config().model_dump(mode="json", include={"factors", "model", "train"})

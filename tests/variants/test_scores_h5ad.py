@@ -15,6 +15,7 @@ import pytest
 import mfd_cli
 from kit import tiny
 from kit.harm import in_process
+from kit.needed import Later, needs
 from mfd_cli.base.errors import VariantError
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.runs.folder import Run
@@ -25,7 +26,8 @@ from mfd_cli.variants.options import ScoreOptions
 from mfd_cli.variants.score import score_variants
 from mfd_cli.variants.scorer import Scorer
 
-anndata = pytest.importorskip("anndata")
+pytestmark = needs("anndata", "h5ad")
+anndata = Later("anndata")
 
 HEADER = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 

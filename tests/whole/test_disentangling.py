@@ -104,6 +104,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measured]:
     }
 
 
+@pytest.mark.slow
 def test_a_penalty_lowers_what_one_group_tells_of_the_other_and_costs_no_accuracy(runs: dict[str, Measured]) -> None:
     aurocs = {name: run.auroc(run.logits, run.trained) for name, run in runs.items()}
     assert aurocs["penalty"] > ACCURATE
@@ -111,6 +112,7 @@ def test_a_penalty_lowers_what_one_group_tells_of_the_other_and_costs_no_accurac
     assert runs["penalty"].leakage() < runs["none"].leakage() - LESS_LEAKAGE
 
 
+@pytest.mark.slow
 def test_each_part_follows_its_own_cause(runs: dict[str, Measured]) -> None:
     """With two targets, what all tracks share is the mean of both motifs, so a target's own part is the difference."""
     biological, technical = causes_followed(runs["penalty"])
@@ -134,6 +136,7 @@ def causes_followed(run: Measured) -> tuple[list[float], list[float]]:
     return followed
 
 
+@pytest.mark.slow
 def test_imputation_beats_the_mean_of_the_same_target(runs: dict[str, Measured]) -> None:
     run, rows = runs["penalty"], tiny.rows(12)
     unseen = ~run.trained
@@ -143,6 +146,7 @@ def test_imputation_beats_the_mean_of_the_same_target(runs: dict[str, Measured])
     assert run.auroc(run.logits, unseen) > run.auroc(mean, unseen) + BETTER_THAN_SAME_TARGET
 
 
+@pytest.mark.slow
 def test_the_motifs_of_the_targets_are_those_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Among both planted motifs and twenty with their columns shuffled, the one that fits a level best is its own.
 

@@ -180,6 +180,7 @@ def test_another_model_than_at_the_beginning_is_noticed(template: Path, tmp_path
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.slow
 def test_workers_end_with_their_command(number: int, template: Path, tmp_path: Path) -> None:
     """And the same command goes on from the parts that were made."""
     folder = copied(template, tmp_path / "p")

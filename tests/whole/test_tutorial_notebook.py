@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from kit.needed import Later, needs
 from kit.places import EXAMPLES, SOURCE
 
-jupytext = pytest.importorskip("jupytext")
-nbclient = pytest.importorskip("nbclient")
-pytest.importorskip("ipykernel")
+pytestmark = [needs("jupytext"), needs("nbclient"), needs("ipykernel")]
+jupytext, nbclient = Later("jupytext"), Later("nbclient")
 
 NOTEBOOK, TEXT = EXAMPLES / "tutorial.ipynb", EXAMPLES / "tutorial.py"
 
@@ -33,6 +33,7 @@ def shown(cell: Any, kind: str) -> str:
     return "".join([*parts, *(output.data[kind] for output in cell.outputs if kind in output.get("data", {}))])
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder of its own, with nothing of this user's Jupyter, and in the order of its cells."""
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):

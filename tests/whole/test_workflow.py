@@ -12,9 +12,10 @@ import pytest
 
 from kit import warm
 from kit.harm import good_project, in_process
+from kit.needed import needs
 from kit.places import ROOT
 
-pytest.importorskip("snakemake")
+pytestmark = needs("snakemake")
 WORKFLOW = ROOT / "examples/workflow"
 CONFIG = """
 folds: {one: [chr2], two: [chr1]}
@@ -63,6 +64,7 @@ def test_the_jobs_of_the_example_are_those_that_the_page_shows(tmp_path: Path) -
     assert table in "\n".join(line.strip() for line in page.splitlines())
 
 
+@pytest.mark.slow
 def test_a_small_project_from_tracks_to_scores(tmp_path: Path) -> None:
     good_project(tmp_path)
     config = tmp_path / "config.yaml"
