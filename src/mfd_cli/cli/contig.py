@@ -44,6 +44,15 @@ Beside = Annotated[
 AllowTrained = Annotated[
     bool, typer.Option("--allow-trained", help="Go on though the run was trained on these persons.")
 ]
+Modalities = Annotated[
+    str | None, typer.Option("--modalities", help="Use these alone: A,B [default: all of contig.toml].")
+]
+Join = Annotated[
+    str | None,
+    typer.Option(
+        "--join", help="outer: persons with any modality; inner: with all.", autocompletion=words("outer", "inner")
+    ),
+]
 SplitOrAll = Annotated[
     str,
     typer.Option(
@@ -67,6 +76,14 @@ def load_project(
     from mfd_cli.contig.config import load_contig
 
     return load_contig(config, sets or [], dict(flags or {}))
+
+
+def chosen_modalities(project: ContigProject, modalities: str | None) -> ContigProject:
+    """Return the project with the modalities of --modalities alone, or as it is where that is not given."""
+    from mfd_cli.contig.config import only_modalities
+
+    names = [name.strip() for name in (modalities or "").split(",") if name.strip()]
+    return only_modalities(project, names) if names else project
 
 
 def simulate_command(
@@ -111,6 +128,7 @@ def prepare_command(
     config: ContigFile = None,
     sets: Sets = None,
     cohort: CohortFolder = None,
+    modalities: Modalities = None,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -120,7 +138,8 @@ def prepare_command(
     from mfd_cli.contig.prepare import prepare
 
     with Display(quiet) as display:
-        report = prepare(load_project(config, sets, {"data.cohort": cohort}), force=force, progress=display)
+        project = chosen_modalities(load_project(config, sets, {"data.cohort": cohort}), modalities)
+        report = prepare(project, force=force, progress=display)
     say_result(report, as_json)
 
 
@@ -131,6 +150,8 @@ def train_command(
     run: ContigRunFolder = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training persons.")] = None,
     seed: Seed = None,
+    modalities: Modalities = None,
+    join: Join = None,
     controls: Annotated[
         str | None, typer.Option("--controls", help="Train beside it: random,shuffled, in RUN/control-NAME.")
     ] = None,
@@ -149,8 +170,8 @@ def train_command(
     from mfd_cli.contig.train import train, trained_to_its_end
 
     wanted = [one_of("--controls", name.strip(), CONTROLS) for name in (controls or "").split(",") if name.strip()]
-    flags = {"data.cohort": cohort, "data.run": run, "train.epochs": epochs, "train.seed": seed}
-    project = load_project(config, sets, flags)
+    flags = {"data.cohort": cohort, "data.run": run, "train.epochs": epochs, "train.seed": seed, "objective.join": join}
+    project = chosen_modalities(load_project(config, sets, flags), modalities)
     set_threads(threads)
     device_gpus, trained = gpus_or_default(gpus), []
     for control in ["", *wanted]:
@@ -231,6 +252,7 @@ def retrieve_command(
     run: ContigRunFolder = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("retrieve"),
     split: Split = "test",
+    join: Join = None,
     beside: Beside = None,
     allow_trained: AllowTrained = False,
     gpus: Gpus = None,
@@ -253,6 +275,7 @@ def retrieve_command(
             opened_cohort,
             output,
             split=_split(split),
+            join=one_of("--join", join or "outer", ("outer", "inner")),
             beside=others,
             allow_trained=allow_trained,
             device=device,

@@ -74,4 +74,18 @@ def run_gwas(
         workers=workers,
         progress=progress,
         warn=warn,
+        notes=shared_columns(project, run),
     )
+
+
+def shared_columns(project: ContigProject, run: ContigRun) -> list[str]:
+    """Return a sentence for each modality of a run that has covariates of the GWAS among its columns: what an encoder learnt from
+    is taken out of what it sees."""
+    sentences = []
+    for name, modality in run.config.modalities.items():
+        both = [column for column in project.config.gwas.covariates if column in run.variants[name]]
+        if modality.kind != "snps" and both:
+            sentences.append(
+                f"{', '.join(both)}: covariates here, and what {run.name} was trained with (modality {name})"
+            )
+    return sentences
