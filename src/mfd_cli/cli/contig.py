@@ -88,21 +88,29 @@ def chosen_modalities(project: ContigProject, modalities: str | None) -> ContigP
 
 def simulate_command(
     folder: Annotated[Path, typer.Argument(help="Folder of the new project.")] = Path("planted-cohort"),
-    size: Annotated[str, typer.Option("--size", help="tiny or small.", autocompletion=words("tiny", "small"))] = "tiny",
+    size: Annotated[
+        str, typer.Option("--size", help="tiny, small or medium.", autocompletion=words("tiny", "small", "medium"))
+    ] = "tiny",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = 1,
     h2: Annotated[float, typer.Option("--h2", help="Share of a trait that genes explain.")] = 0.49,
     nuisance: Annotated[float, typer.Option("--nuisance", help="Strength of what cameras do.")] = 1.0,
     null: Annotated[bool, typer.Option("--null", help="No genetic effect at all.")] = False,
+    modalities: Annotated[
+        str | None,
+        typer.Option("--modalities", help="snps,pgs,burden,table or some of them [default: snps; for medium all]."),
+    ] = None,
+    missing: Annotated[float, typer.Option("--missing", help="Share of persons who lack each of them.")] = 0.0,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Write a project with pictures of eyes, genotypes and a planted truth."""
     from mfd_cli.cli.console import Display
-    from mfd_cli.contig.simulate.options import CohortOptions
+    from mfd_cli.contig.simulate.options import CohortOptions, kinds_of
     from mfd_cli.contig.simulate.simulate import simulate
 
-    options = CohortOptions(h2=h2, nuisance=nuisance, null=null)
+    kinds = tuple(name.strip() for name in modalities.split(",")) if modalities else kinds_of(size)
+    options = CohortOptions(h2=h2, nuisance=nuisance, null=null, modalities=kinds, absent=missing)
     with Display(quiet) as display:
         report = simulate(folder, size=size, seed=seed, options=options, force=force, progress=display)
     say_result(report, as_json)

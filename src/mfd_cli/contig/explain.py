@@ -3,7 +3,7 @@
 Integrated gradients (Sundararajan et al., ICML 2017) of a person's alignment, from the mean of training persons to the person's
 own dosages. What adds up is checked, and told.
 
-explain/contig/attribution.tsv      every input: mean |attribution|, its error, sign, rank and block, and whether it is above noise
+explain/contig/attribution.tsv      every input: mean |attribution|, its error, sign, rank and block, and if it is above noise
                modalities.tsv       every modality: its share of all |attribution|, of persons who have all
                attributions.arrow   every person's attributions, with how far they miss what they add up to
                attribution.png      along the genome, the control's mirrored below

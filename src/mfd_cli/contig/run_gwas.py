@@ -79,8 +79,8 @@ def run_gwas(
 
 
 def shared_columns(project: ContigProject, run: ContigRun) -> list[str]:
-    """Return a sentence for each modality of a run that has covariates of the GWAS among its columns: what an encoder learnt from
-    is taken out of what it sees."""
+    """Return a sentence for each modality of a run that has covariates of the GWAS among its columns: what an encoder learnt
+    from is taken out of what it sees."""
     sentences = []
     for name, modality in run.config.modalities.items():
         both = [column for column in project.config.gwas.covariates if column in run.variants[name]]

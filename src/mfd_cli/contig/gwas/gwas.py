@@ -73,8 +73,8 @@ def gwas(
     `beside` holds the features of other runs, tested on the same persons. Their strength is compared at the regions of the BED
     file `regions`, or at the loci of the first. `fitted` names the persons whom the genetic components are fitted on (default:
     all who are genotyped and not tested). `related` tests all members of a family. `date` is what the metadata say, by default
-    today; `workers` as in `scan`; `notes` are told, and stand in the report. Raises InputError where the inputs do not fit each other, ConfigError for an unknown
-    covariate, OutputError where the folder may not be written.
+    today; `workers` as in `scan`; `notes` are told, and stand in the report. Raises InputError where the inputs do not fit each
+    other, ConfigError for an unknown covariate, OutputError where the folder may not be written.
     """
     started = time.monotonic()
     _check_folder(output, force, genotypes.path)
