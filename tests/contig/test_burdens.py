@@ -106,7 +106,11 @@ def test_what_is_rare_and_who_carries_it_is_that_of_training_persons(file: Plink
 
 
 BAD = {
-    "a line with too few words": ("annotation", "v1 GENE1\n", r"annotation:1: has 2 words, and a line has 3: variant, gene"),
+    "a line with too few words": (
+        "annotation",
+        "v1 GENE1\n",
+        r"annotation:1: has 2 words, and a line has 3: variant, gene",
+    ),
     "a class twice": ("annotation", "v1 G LoF\nv1 G mis\n", r"annotation:2: v1 has another class in G"),
     "a position that is none": ("sets", "GENE1 1 x v1\n", r"sets:1: position is 'x', no whole number"),
     "a gene twice": ("sets", "G 1 1 v1\nG 1 1 v2\n", r"sets:2: has the gene G again"),
@@ -137,5 +141,5 @@ def test_weights_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no Parquet file"):
         read_weights(tmp_path / "w.parquet", "score")
     assert file_and_column("C:/a.tsv:W", "s") == ("C:/a.tsv", "W")
-    with pytest.raises(ConfigError, match='s is "a.tsv", not FILE:COLUMN'):
+    with pytest.raises(ConfigError, match=r's is "a\.tsv", not FILE:COLUMN'):
         file_and_column("a.tsv", "s")

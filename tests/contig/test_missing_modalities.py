@@ -162,9 +162,7 @@ def test_inner_trains_on_persons_with_everything_and_outer_on_all(many: ContigPr
     inner = PairedSplit.of(cohort, "train", join="inner").share
     whole = np.flatnonzero(complete)
     for name in cohort.columns:
-        assert np.array_equal(
-            cohort.inputs(inner, name, np.arange(len(whole))), cohort.inputs(share, name, whole)
-        )
+        assert np.array_equal(cohort.inputs(inner, name, np.arange(len(whole))), cohort.inputs(share, name, whole))
     images = [share.images.name[row] for place in whole.tolist() for row in share.images_of()[place].tolist()]
     assert list(inner.images.name) == images
     rows = np.array([share.images.name.index(name) for name in images[:9]])

@@ -73,9 +73,13 @@ def test_the_build_says_whether_positions_or_names_are_compared(tmp_path: Path) 
     assert read_score(path, "hg38").keys == (("1", 111),)
     assert read_score(path, "GRCh37").keys == (("1", 100),)
     assert read_score(path, "T2T").keys == read_score(path).keys == ("rs11",)
-    assert same_assembly("GRCh38.p14", "hg38") and not same_assembly("GRCh37", "GRCh38") and not same_assembly(None, None)
+    assert (
+        same_assembly("GRCh38.p14", "hg38") and not same_assembly("GRCh37", "GRCh38") and not same_assembly(None, None)
+    )
     unknown = score_file(tmp_path, ["1\t100\tA\t1"], "chr_name\tchr_position\teffect_allele\teffect_weight", header)
-    with pytest.raises(InputError, match=r"PGS1\.txt:4: has no rsID, and its positions \(HmPOS_build=GRCh38, genome_build"):
+    with pytest.raises(
+        InputError, match=r"PGS1\.txt:4: has no rsID, and its positions \(HmPOS_build=GRCh38, genome_build"
+    ):
         read_score(unknown)
 
 

@@ -71,6 +71,7 @@ def open_inputs(project: ContigProject) -> Inputs:
             families = read_families(check_input(project.path(config.persons.families), InputError))
         except MfdError as error:
             faults.append(error)
+    faults = list({str(fault): fault for fault in faults}.values())  # one file may be that of several modalities
     if faults:
         raise faults[0] if len(faults) == 1 else InputErrors(faults)
     return _joined(project, manifest, rows, opened, families)

@@ -51,7 +51,7 @@ def open_table(opening: Opening, name: str, modality: ModalitySection) -> TableS
     added = noise_names(modality.noise)
     if any(column.startswith(NOISE) for column in names):
         raise ConfigError(
-            f"{setting}: a column is called {NOISE}..., as columns of noise are that mfd adds",
+            f"{setting}: a column is called {NOISE}N, as the columns of noise that mfd adds",
             path=table.path,
             hint="give it another name",
         )
