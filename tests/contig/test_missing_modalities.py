@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import torch
 
 from kit import cohorts
 from mfd_cli.base.errors import ConfigError
-from mfd_cli.contig.batches import PairedSplit, batch_of, fixed_images
+from mfd_cli.contig import train as training
+from mfd_cli.contig.batches import Batch, PairedSplit, batch_of, fixed_images
 from mfd_cli.contig.config import ContigProject, load_contig, only_modalities
 from mfd_cli.contig.data.cohort import Cohort, Stack, open_cohort
 from mfd_cli.contig.prepare import prepare
@@ -20,6 +22,7 @@ from mfd_cli.contig.step import learn
 from mfd_cli.contig.train import train
 from mfd_cli.contig.trainer import Trainer, set_up
 from mfd_cli.contig.validate import mean_over_families, skill_of, weighed
+from mfd_cli.engine.loop import Interrupted
 from mfd_cli.engine.store import load_tensors
 
 CPU = torch.device("cpu")
@@ -209,6 +212,27 @@ def test_a_run_of_some_modalities_is_that_of_a_cohort_of_them(tmp_path: Path) ->
         only_modalities(project, ["snp"])
     with pytest.raises(ConfigError, match="the cohort has the modalities snps, table, not burden, pgs, snps, table"):
         train(load_contig(project.file, ["data.cohort=few", "data.run=more"]), gpus=0)
+
+
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In batches so small that some have nobody to learn a modality from."""
+    small = ("train.epochs=1", "train.batch_size=5")
+    whole, cut = (cohorts.prepared_many(tmp_path / name, *small, *HIDDEN) for name in ("whole", "cut"))
+    train(whole, gpus=0)
+    before, taken = training.learn, list[int]()
+
+    def stopping(trainer: Trainer, batch: Batch) -> None:
+        before(trainer, batch)
+        taken.append(trainer.step)
+        if len(taken) == 11:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(training, "learn", stopping)
+    with pytest.raises(Interrupted):
+        train(cut, gpus=0)
+    train(cut, gpus=0, resume=True)
+    tensors = [load_tensors(project.run / "model.safetensors", "") for project in (whole, cut)]
+    assert len(taken) == 40 and same(*tensors)
 
 
 def test_skills_are_weighed_as_the_loss_is() -> None:
