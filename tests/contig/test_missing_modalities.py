@@ -16,6 +16,7 @@ from mfd_cli.contig import train as training
 from mfd_cli.contig.batches import Batch, PairedSplit, batch_of, fixed_images
 from mfd_cli.contig.config import ContigProject, load_contig, only_modalities
 from mfd_cli.contig.data.cohort import Cohort, Stack, open_cohort
+from mfd_cli.contig.data.plink import open_plink, write_plink
 from mfd_cli.contig.prepare import prepare
 from mfd_cli.contig.run import load_run
 from mfd_cli.contig.step import learn
@@ -212,6 +213,30 @@ def test_a_run_of_some_modalities_is_that_of_a_cohort_of_them(tmp_path: Path) ->
         only_modalities(project, ["snp"])
     with pytest.raises(ConfigError, match="the cohort has the modalities snps, table, not burden, pgs, snps, table"):
         train(load_contig(project.file, ["data.cohort=few", "data.run=more"]), gpus=0)
+
+
+def test_what_test_persons_have_changes_no_byte_of_the_weights(tmp_path: Path) -> None:
+    """In any file: calls of both genotype files, also so many missing that a row is absent, and cells of the table."""
+    one, two = (cohorts.planted_many(tmp_path / name, *SMALL) for name in ("one", "two"))
+    prepare(one)
+    before = open_cohort(one.cohort)
+    tested = {before.people.persons[place] for place in before.people.of("test").tolist()}
+    for name in ("genotypes.bed", "exome.bed"):
+        file = open_plink(two.folder / name)
+        calls = np.concatenate([block for _, block in file.blocks()])
+        own = np.array([person in tested for person in file.persons])
+        calls[:, own] = np.array([-1, 2, 1, 0])[calls[:, own]]
+        write_plink(two.folder / name, file.persons, file.families, file.variants, calls.astype(np.int8))
+    table = two.folder / "measurements.tsv"
+    header, *lines = table.read_text().splitlines()
+    changed = [f"{line.split(chr(9))[0]}\t99\t\t\tyes" if line.split("\t")[0] in tested else line for line in lines]
+    table.write_text("\n".join([header, *changed]) + "\n")
+    prepare(two)
+    after = open_cohort(two.cohort)
+    assert after.share("test").has["snps"].sum() < before.share("test").has["snps"].sum()
+    for project in (one, two):
+        train(project, gpus=0)
+    assert same(*(load_tensors(project.run / "model.safetensors", "") for project in (one, two)))
 
 
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,11 @@ import torch
 
 from kit import cohorts
 from kit.harm import Outcome, in_process, snapshot
-from mfd_cli.contig.batches import fixed_images
+from mfd_cli.contig.batches import PairedSplit, fixed_images
 from mfd_cli.contig.config import ContigProject, load_contig
 from mfd_cli.contig.core.ranks import measures, ranks
 from mfd_cli.contig.data.cohort import Cohort, open_cohort, unpacked
+from mfd_cli.contig.data.persons import SPLITS
 from mfd_cli.contig.data.plink import open_plink, write_plink
 from mfd_cli.contig.data.tables import read_table
 from mfd_cli.contig.over_all import similarities
@@ -146,6 +147,22 @@ def test_a_polygenic_score_of_the_other_strand_is_the_same_score(project: Contig
     scores = cohort.inputs(share, "pgs", np.flatnonzero(share.has["pgs"]))
     # Both hold the true weights of the same trait, each with noise of its own of the same variance.
     assert np.corrcoef(scores[:, names.index("PGS900001")], scores[:, names.index("PGS900004")])[0, 1] > 0.2
+
+
+def test_scores_of_the_same_assembly_are_matched_by_position(tmp_path: Path) -> None:
+    """Even those whose rsIDs nobody has; the others are the same to the bit."""
+    one, two = (
+        cohorts.planted_many(tmp_path / name, *settings)
+        for name, settings in (("one", ()), ("two", ["data.assembly=hg38"]))
+    )
+    for each in (one, two):
+        prepare(each)
+    shares = [open_cohort(each.cohort).share("train") for each in (one, two)]
+    names = [open_cohort(each.cohort).columns["pgs"].variants.name for each in (one, two)]
+    assert names[1] == (*names[0], "PGS900008")
+    having = np.flatnonzero(shares[0].has["pgs"])
+    by_name, by_place = (share.codes["pgs"].take(having) for share in shares)
+    assert np.array_equal(by_place[:, :-1], by_name)
 
 
 def test_the_report_counts_patterns_and_missing_cells(project: ContigProject, cohort: Cohort) -> None:
@@ -282,7 +299,7 @@ def test_a_vcf_gives_the_same_weights_and_the_same_gwas(tmp_path: Path) -> None:
 
 
 def test_a_person_with_most_calls_missing_lacks_the_modality(tmp_path: Path) -> None:
-    """And with no other is not in the cohort; what the calls that are left say changes nothing."""
+    """The split of everybody stays as it is, and what the calls that are left say changes nothing."""
     digests = []
     for name, call in (("one", 0), ("two", 2)):
         project = cohorts.planted(tmp_path / name)
@@ -293,9 +310,17 @@ def test_a_person_with_most_calls_missing_lacks_the_modality(tmp_path: Path) -> 
         write_plink(project.folder / "genotypes.bed", file.persons, file.families, file.variants, calls)
         report = prepare(project)
         assert report.left_out["rows of snps with more than half missing"] == 12
-        assert sum(report.persons.values()) == 388
-        cohort = open_cohort(project.cohort)
-        assert not set(file.persons[:12]) & set(cohort.people.persons)
+        assert sum(report.persons.values()) == 400
+        assert [(row["modalities"], row["persons"]) for row in report.patterns] == [("snps", 388), ("none of them", 12)]
+        cohort, lacking = open_cohort(project.cohort), set[str]()
+        before = open_cohort(cohorts.prepared(tmp_path / f"{name}-before").cohort).people
+        assert np.array_equal(cohort.people.split, before.split) and cohort.people.persons == before.persons
+        for split in SPLITS:
+            share, joined = cohort.share(split), PairedSplit.of(cohort, split, join="outer").share
+            names = [cohort.people.persons[place] for place in share.persons.tolist()]
+            lacking |= {name for name, has in zip(names, share.has["snps"].tolist()) if not has}
+            assert len(joined.persons) == share.has["snps"].sum()
+        assert lacking <= set(file.persons[:12]) and len(lacking) > 8
         digests.append([(file.name, file.read_bytes()) for file in sorted(project.cohort.rglob("*.arrow"))])
     assert digests[0] == digests[1]
 

@@ -84,7 +84,7 @@ def _joined(
     opened: dict[str, Source],
     families: dict[str, str],
 ) -> Inputs:
-    """Persons who have an image of a wanted eye and any modality, dealt to splits."""
+    """Persons who have an image of a wanted eye and a row of any modality, dealt to splits."""
     config = project.config
     wanted = [row for row in rows if config.images.eyes == "both" or row.eye in ("", config.images.eyes)]
     if not wanted:
@@ -93,8 +93,8 @@ def _joined(
     having: set[str] = set()
     known: set[str] = set()
     for source in opened.values():
-        here = [person for person, absent in zip(source.persons, source.absent.tolist()) if not absent]
-        having |= set(shared_persons(wanted, here, manifest, source.path))
+        # Also those whose row is mostly missing: who is dealt to which split must not depend on what a test person has there.
+        having |= set(shared_persons(wanted, source.persons, manifest, source.path))
         known |= set(source.persons)
     persons = tuple(sorted(having))
     by_person: dict[str, list[ImageRow]] = {person: [] for person in persons}
