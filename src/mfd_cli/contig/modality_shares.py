@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from mfd_cli.base.arrays import Doubles, Ints
-from mfd_cli.contig.core.resampling import family_weights, interval
+from mfd_cli.contig.core.family_draws import family_draws
 
+RESAMPLED = 1000
+"""Draws of families for an interval."""
 MODALITIES = (
     "modality", "features", "persons", "sum_abs", "share", "low", "high", "mean_abs_per_feature", "steps",
     "persons_that_add_up",
@@ -32,11 +34,11 @@ def shares_of(sums: Mapping[str, tuple[Ints, Doubles]], family: Ints, seed: int)
         return {name: {"persons": 0, **nothing} for name in sums}
     table = np.stack([of_each[np.searchsorted(rows, complete)] for rows, of_each in sums.values()], 1)
     whole = table.sum()
-    drawn = family_weights(family[complete], seed) @ table  # (draws, modalities)
+    drawn = family_draws(family[complete], RESAMPLED, seed) @ table  # (draws, modalities)
     of_draw = drawn / np.maximum(drawn.sum(1, keepdims=True), 1e-300)
     result = {}
     for number, name in enumerate(sums):
-        low, high = interval(of_draw[:, number])
+        low, high = np.quantile(of_draw[:, number], (0.025, 0.975)).tolist()
         mean, share = float(table[:, number].mean()), float(table[:, number].sum() / whole) if whole else 0.0
         result[name] = {"persons": len(complete), "sum_abs": mean, "share": share, "low": low, "high": high}
     return result

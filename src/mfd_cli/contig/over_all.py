@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mfd_cli.base.arrays import Bools, Ints
 from mfd_cli.contig.run import ContigRun
-from mfd_cli.contig.seen import SeenSplit
+from mfd_cli.contig.seen import SeenSplit, having, projected
 
 ALL = "all"
 """What tables call the sum over modalities."""
@@ -26,22 +26,21 @@ def similarities(
     `images` is one image of every person of the split, `who` (persons,) says who is asked. Of a modality they are those who
     have it. In the sum what a person lacks counts as the mean of what the others have, which draws the image neither way.
     """
-    model, everybody = run.model.to(device).eval(), np.flatnonzero(who)
-    features = torch.from_numpy(seen.features[images]).to(device)
+    everybody = np.flatnonzero(who)
     total: Tensor | None = None
     for name in run.inputs:
-        having = seen.share.has[name] & who
-        rows = np.flatnonzero(having)
-        if not len(rows):
+        kept = np.flatnonzero(who[having(seen, name)])
+        if not len(kept):
             continue
-        inputs = torch.from_numpy(seen.people.cohort.inputs(seen.share, name, rows)).to(device)
-        z, u = model.image_projection(name, features), model.person_projection(name, inputs)
-        temperature = model.temperature(name, run.config.objective.least_temperature)
-        yield name, rows, z[torch.from_numpy(rows)] @ u.T / temperature
+        rows, at = having(seen, name)[kept], torch.from_numpy(kept)
+        z, u = (each[at] for each in projected(run, seen, name, images, device))
+        temperature = run.model.temperature(name, run.config.objective.least_temperature)
+        yield name, rows, z @ u.T / temperature
         if len(run.inputs) > 1:
-            table = z[torch.from_numpy(everybody)] @ u.T / temperature
+            features = torch.from_numpy(seen.features[images[everybody]]).to(device)
+            table = run.model.image_projection(name, features) @ u.T / temperature
             filled = table.mean(1, keepdim=True).repeat(1, len(everybody))
-            filled[:, torch.from_numpy(np.flatnonzero(having[everybody]))] = table
+            filled[:, torch.from_numpy(np.searchsorted(everybody, rows))] = table
             total = filled if total is None else total + filled
     if total is not None:
         yield ALL, everybody, total

@@ -21,14 +21,16 @@ from mfd_cli.base.files import check_output, whole_folder
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.contig.batches import fixed_images
+from mfd_cli.contig.core.family_draws import family_draws
 from mfd_cli.contig.core.ranks import Ranks, chances, measures, ranks
-from mfd_cli.contig.core.resampling import family_weights, interval
 from mfd_cli.contig.data.cohort import Cohort
 from mfd_cli.contig.over_all import similarities
 from mfd_cli.contig.run import ContigRun
 from mfd_cli.contig.seen import see_new
 from mfd_cli.formats.tables import write_parquet, write_tsv
 
+RESAMPLED = 1000
+"""Draws of families for an interval."""
 DIRECTIONS = ("image to person", "person to image")
 COLUMNS = ("run", "modality", "direction", "persons", "candidates", "measure", "value", "low", "high", "chance")
 
@@ -117,14 +119,15 @@ def rows_of(found: Ranks, family: Ints, seed: int) -> list[dict[str, Any]]:
     """Return every measure with its value, 95 % interval over families, and what guessing gives."""
     guess, of_each = chances(found), measures(found)
     persons, candidates = len(family), round(float(found.candidates.mean()))
-    weights = family_weights(family, seed)
+    weights = family_draws(family, RESAMPLED, seed)
     rows: list[dict[str, Any]] = []
     for name, values in of_each.items():
-        low, high = interval(weights @ values / weights.sum(1))
-        rows.append({"measure": name, "value": float(values.mean()), "low": low, "high": high})
+        low, high = np.quantile(weights @ values / weights.sum(1), (0.025, 0.975))
+        rows.append({"measure": name, "value": float(values.mean()), "low": float(low), "high": float(high)})
     ranked = found.rank
-    low, high = interval(np.array([_weighted_median(ranked, row) for row in weights]))
-    rows.append({"measure": "median rank", "value": float(np.median(ranked)), "low": low, "high": high})
+    medians = [_weighted_median(ranked, row) for row in weights]
+    low, high = np.quantile(medians, (0.025, 0.975))
+    rows.append({"measure": "median rank", "value": float(np.median(ranked)), "low": float(low), "high": float(high)})
     return [{"persons": persons, "candidates": candidates, **row, "chance": guess[row["measure"]]} for row in rows]
 
 
