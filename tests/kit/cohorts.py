@@ -31,6 +31,22 @@ def _planted() -> Path:
 
 
 @cache
+def _planted_many() -> Path:
+    """A project with four modalities, each of which some persons lack."""
+    folder = _templates() / "many"
+    everything = CohortOptions(h2=0.85, nuisance=0.2, modalities=("snps", "pgs", "burden", "table"), absent=0.3)
+    simulate(folder, size="tiny", options=everything)
+    return folder
+
+
+@cache
+def _prepared_many() -> Path:
+    folder = Path(shutil.copytree(_planted_many(), _templates() / "prepared-many"))
+    prepare(load_contig(folder / "contig.toml"))
+    return folder
+
+
+@cache
 def _prepared() -> Path:
     folder = Path(shutil.copytree(_planted(), _templates() / "prepared"))
     prepare(load_contig(folder / "contig.toml"))
@@ -59,3 +75,13 @@ def prepared(folder: Path, *settings: str) -> ContigProject:
 def trained(folder: Path) -> ContigProject:
     """The same with a run of three epochs, and its controls."""
     return load_contig(Path(shutil.copytree(_trained(), folder)) / "contig.toml")
+
+
+def planted_many(folder: Path, *settings: str) -> ContigProject:
+    """A simulated project with four modalities, each of which some persons lack."""
+    return load_contig(Path(shutil.copytree(_planted_many(), folder)) / "contig.toml", list(settings))
+
+
+def prepared_many(folder: Path, *settings: str) -> ContigProject:
+    """The same with its cohort."""
+    return load_contig(Path(shutil.copytree(_prepared_many(), folder)) / "contig.toml", list(settings))

@@ -44,6 +44,15 @@ Beside = Annotated[
 AllowTrained = Annotated[
     bool, typer.Option("--allow-trained", help="Go on though the run was trained on these persons.")
 ]
+Modalities = Annotated[
+    str | None, typer.Option("--modalities", help="Use these alone: A,B [default: all of contig.toml].")
+]
+Join = Annotated[
+    str | None,
+    typer.Option(
+        "--join", help="outer: persons with any modality; inner: with all.", autocompletion=words("outer", "inner")
+    ),
+]
 SplitOrAll = Annotated[
     str,
     typer.Option(
@@ -69,23 +78,39 @@ def load_project(
     return load_contig(config, sets or [], dict(flags or {}))
 
 
+def chosen_modalities(project: ContigProject, modalities: str | None) -> ContigProject:
+    """Return the project with the modalities of --modalities alone, or as it is where that is not given."""
+    from mfd_cli.contig.config import only_modalities
+
+    names = [name.strip() for name in (modalities or "").split(",") if name.strip()]
+    return only_modalities(project, names) if names else project
+
+
 def simulate_command(
     folder: Annotated[Path, typer.Argument(help="Folder of the new project.")] = Path("planted-cohort"),
-    size: Annotated[str, typer.Option("--size", help="tiny or small.", autocompletion=words("tiny", "small"))] = "tiny",
+    size: Annotated[
+        str, typer.Option("--size", help="tiny, small or medium.", autocompletion=words("tiny", "small", "medium"))
+    ] = "tiny",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = 1,
     h2: Annotated[float, typer.Option("--h2", help="Share of a trait that genes explain.")] = 0.49,
     nuisance: Annotated[float, typer.Option("--nuisance", help="Strength of what cameras do.")] = 1.0,
     null: Annotated[bool, typer.Option("--null", help="No genetic effect at all.")] = False,
+    modalities: Annotated[
+        str | None,
+        typer.Option("--modalities", help="snps,pgs,burden,table or some of them [default: snps; for medium all]."),
+    ] = None,
+    missing: Annotated[float, typer.Option("--missing", help="Share of persons who lack each of them.")] = 0.0,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Write a project with pictures of eyes, genotypes and a planted truth."""
     from mfd_cli.cli.console import Display
-    from mfd_cli.contig.simulate.options import CohortOptions
+    from mfd_cli.contig.simulate.options import CohortOptions, kinds_of
     from mfd_cli.contig.simulate.simulate import simulate
 
-    options = CohortOptions(h2=h2, nuisance=nuisance, null=null)
+    kinds = tuple(name.strip() for name in modalities.split(",")) if modalities else kinds_of(size)
+    options = CohortOptions(h2=h2, nuisance=nuisance, null=null, modalities=kinds, absent=missing)
     with Display(quiet) as display:
         report = simulate(folder, size=size, seed=seed, options=options, force=force, progress=display)
     say_result(report, as_json)
@@ -111,6 +136,7 @@ def prepare_command(
     config: ContigFile = None,
     sets: Sets = None,
     cohort: CohortFolder = None,
+    modalities: Modalities = None,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -120,7 +146,8 @@ def prepare_command(
     from mfd_cli.contig.prepare import prepare
 
     with Display(quiet) as display:
-        report = prepare(load_project(config, sets, {"data.cohort": cohort}), force=force, progress=display)
+        project = chosen_modalities(load_project(config, sets, {"data.cohort": cohort}), modalities)
+        report = prepare(project, force=force, progress=display)
     say_result(report, as_json)
 
 
@@ -131,6 +158,8 @@ def train_command(
     run: ContigRunFolder = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training persons.")] = None,
     seed: Seed = None,
+    modalities: Modalities = None,
+    join: Join = None,
     controls: Annotated[
         str | None, typer.Option("--controls", help="Train beside it: random,shuffled, in RUN/control-NAME.")
     ] = None,
@@ -149,8 +178,8 @@ def train_command(
     from mfd_cli.contig.train import train, trained_to_its_end
 
     wanted = [one_of("--controls", name.strip(), CONTROLS) for name in (controls or "").split(",") if name.strip()]
-    flags = {"data.cohort": cohort, "data.run": run, "train.epochs": epochs, "train.seed": seed}
-    project = load_project(config, sets, flags)
+    flags = {"data.cohort": cohort, "data.run": run, "train.epochs": epochs, "train.seed": seed, "objective.join": join}
+    project = chosen_modalities(load_project(config, sets, flags), modalities)
     set_threads(threads)
     device_gpus, trained = gpus_or_default(gpus), []
     for control in ["", *wanted]:
@@ -231,6 +260,7 @@ def retrieve_command(
     run: ContigRunFolder = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("retrieve"),
     split: Split = "test",
+    join: Join = None,
     beside: Beside = None,
     allow_trained: AllowTrained = False,
     gpus: Gpus = None,
@@ -253,6 +283,7 @@ def retrieve_command(
             opened_cohort,
             output,
             split=_split(split),
+            join=one_of("--join", join or "outer", ("outer", "inner")),
             beside=others,
             allow_trained=allow_trained,
             device=device,

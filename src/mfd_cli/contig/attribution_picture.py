@@ -16,11 +16,13 @@ NAMED = 6
 
 
 def draw_attribution(path: Path, rows: Sequence[Mapping[str, Any]], run: str) -> None:
-    """Write the picture as PNG, of rows with chromosome, position, mean_abs, block, rank and control, in genome order."""
-    order = sorted(range(len(rows)), key=lambda number: (_number(rows[number]["chromosome"]), rows[number]["position"]))
+    """Write the picture as PNG, of rows of attribution.tsv, in genome order; what is no variant comes after it, by modality."""
+    order = sorted(
+        range(len(rows)), key=lambda number: (_number(group_of(rows[number])), rows[number]["position"] or 0)
+    )
     ordered = [rows[number] for number in order]
-    chromosomes = list(dict.fromkeys(str(row["chromosome"]) for row in ordered))
-    shade = np.array([chromosomes.index(str(row["chromosome"])) % 2 for row in ordered])
+    chromosomes = list(dict.fromkeys(group_of(row) for row in ordered))
+    shade = np.array([chromosomes.index(group_of(row)) % 2 for row in ordered])
     places = np.arange(len(ordered))
     strength = np.array([row["mean_abs"] for row in ordered])
     control = np.array([np.nan if row["control"] is None else row["control"] for row in ordered])
@@ -32,21 +34,29 @@ def draw_attribution(path: Path, rows: Sequence[Mapping[str, Any]], run: str) ->
             if np.isfinite(control).any():
                 axis.vlines(places[own], 0, -control[own], color="#999999", linewidth=1.2)
         axis.axhline(0, color="black", linewidth=0.8)
-        firsts: dict[int, int] = {}
-        for place in sorted(places.tolist(), key=lambda place: ordered[place]["rank"]):
-            firsts.setdefault(ordered[place]["block"], place)
+        firsts: dict[tuple[str, int], int] = {}
+        for place in sorted(places.tolist(), key=lambda place: -ordered[place]["mean_abs"]):
+            firsts.setdefault((ordered[place]["modality"], ordered[place]["block"]), place)
         for place in list(firsts.values())[:NAMED]:
-            text = plain(str(ordered[place]["variant"]), 16)
+            text = plain(str(ordered[place]["feature"]), 16)
             axis.annotate(text, (place, strength[place]), ha="center", va="bottom", fontsize=7, rotation=35)
         low = float(np.nanmax(control)) if np.isfinite(control).any() else 0.0
         axis.set_ylim(-1.1 * low, 1.3 * float(strength.max(initial=1e-9)))  # room for the names
-        middles = [places[[str(row["chromosome"]) == name for row in ordered]].mean() for name in chromosomes]
+        middles = [places[[group_of(row) == name for row in ordered]].mean() for name in chromosomes]
         axis.set_xticks(middles, chromosomes)
-        axis.set_xlabel("chromosome")
+        variants = all(row["effect_allele"] for row in ordered)
+        axis.set_xlabel("chromosome" if variants else "chromosome, or modality")
         below = "; below: shuffled pairs" if np.isfinite(control).any() else ""
         axis.set_ylabel("mean |attribution|, nats")
-        axis.set_title(f"{plain(run)}: what fits a person's variants to the picture{below}", loc="left")
+        axis.set_title(
+            f"{plain(run)}: what fits a person's {'variants' if variants else 'data'} to the picture{below}", loc="left"
+        )
         save_png(figure, path)
+
+
+def group_of(row: Mapping[str, Any]) -> str:
+    """Return where an input stands in the picture: at its chromosome if it is a variant, else in its modality."""
+    return str(row["chromosome"] if row["effect_allele"] else row["modality"])
 
 
 def _number(chromosome: str) -> tuple[int, str]:

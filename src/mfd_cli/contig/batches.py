@@ -20,42 +20,68 @@ ORDER, IMAGE, CHANGE, DROP, FIXED, SHUFFLE = range(1, 7)
 @dataclass(frozen=True)
 class PairedSplit:
     """A split as batches are taken of it. `row` (persons,) says whose genetic data go with whose images: in the control
-    `shuffled`, another person's."""
+    `shuffled`, another person's, who has the same modalities."""
 
     cohort: Cohort
     share: Share
     row: Ints
 
     @classmethod
-    def of(cls, cohort: Cohort, split: str, shuffled: int | None = None) -> PairedSplit:
-        """Return a split of a cohort; with a seed in `shuffled`, its pairs are permuted."""
+    def of(cls, cohort: Cohort, split: str, shuffled: int | None = None, join: str | None = None) -> PairedSplit:
+        """Return a split of a cohort; with a seed in `shuffled`, its pairs are permuted.
+
+        With `join` it has only persons with all modalities of the cohort (`inner`), or with any (`outer`).
+        """
         share = cohort.share(split)
-        count = len(share.persons)
-        row = np.arange(count) if shuffled is None else np.random.default_rng([shuffled, SHUFFLE]).permutation(count)
+        if join is not None:
+            share = share.only(share.joined(tuple(cohort.columns), join))
+        row = np.arange(len(share.persons))
+        if shuffled is not None:
+            row = _permuted(share, np.random.default_rng([shuffled, SHUFFLE]))
         return cls(cohort, share, row)
 
     def __len__(self) -> int:
         return len(self.share.persons)
 
 
+def _permuted(share: Share, rng: np.random.Generator) -> Ints:
+    """Another person of a split for each (persons,), among those who have the same modalities."""
+    pattern = np.stack(list(share.has.values()), 1)
+    row = np.arange(len(pattern))
+    for one in np.unique(pattern, axis=0):
+        own = np.flatnonzero((pattern == one).all(1))
+        row[own] = own[rng.permutation(len(own))]
+    return row
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Some persons with an image each: `pictures` bytes (persons, 3, side, side), standardised `inputs` of each modality
-    (persons, inputs), and the `family` (persons,) that relatives share."""
+    """Some persons with an image each: `pictures` bytes (persons, 3, side, side), and the `family` (persons,) of relatives.
+
+    Of each modality the standardised `inputs` (those who have it, inputs), and in `rows` (those who have it,) which of the
+    persons they are; None where that is everybody. So nothing that is computed sees the row of somebody who lacks it.
+    """
 
     pictures: Tensor
     inputs: dict[str, Tensor]
     family: Tensor
+    rows: dict[str, Tensor | None]
+
+    def of(self, name: str, values: Tensor) -> Tensor:
+        """Return what those have who have a modality, of values (persons, ...)."""
+        rows = self.rows[name]
+        return values if rows is None else values[rows.to(values.device)]
 
 
 def batch_of(people: PairedSplit, persons: Ints, images: Ints) -> Batch:
     """Return these persons (rows of the split), each with the image at the same place of `images`."""
-    share = people.share
-    inputs = {
-        name: torch.from_numpy(people.cohort.dosages(share, name, people.row[persons]))
-        for name in people.cohort.columns
-    }
-    return Batch(torch.from_numpy(share.pictures(images)), inputs, torch.from_numpy(share.family[persons]))
+    share, whose = people.share, people.row[persons]
+    inputs, rows = dict[str, Tensor](), dict[str, Tensor | None]()
+    for name in people.cohort.columns:
+        having = np.flatnonzero(share.has[name][whose])
+        inputs[name] = torch.from_numpy(people.cohort.inputs(share, name, whose[having]))
+        rows[name] = None if len(having) == len(whose) else torch.from_numpy(having)
+    return Batch(torch.from_numpy(share.pictures(images)), inputs, torch.from_numpy(share.family[persons]), rows)
 
 
 def size_of(config: ContigConfig, persons: int) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from mfd_cli.base.errors import ConfigError, nearest
 from mfd_cli.settings.node import MOST, Count, Node, Text
 from mfd_cli.settings.parse import parse_settings
 from mfd_cli.settings.project import read_settings
@@ -21,8 +23,9 @@ class DataSection(Node):
         "images.tsv", description="image manifest: a table with the columns person, path and eye, tab-separated"
     )
     genotypes: Text | None = Field(
-        None, description="PLINK .bed, with its .bim and .fam beside it", examples=["genotypes.bed"]
+        None, description="PLINK .bed, with its .bim and .fam beside it, or VCF or BCF", examples=["genotypes.bed"]
     )
+    dosage: Literal["GT", "DS"] = Field("GT", description="which field of a VCF: calls, or dosages that were imputed")
     covariates: Text | None = Field(
         None, description="table with a row per person and numeric columns", examples=["covariates.tsv"]
     )
@@ -65,8 +68,14 @@ class ImagesSection(Node):
 class ModalitySection(Node):
     """One kind of genetic data, and what reads it."""
 
-    kind: Literal["snps"] = Field(description="snps: dosages of the variants of a genotype file")
-    file: Text | None = Field(None, description="default: data.genotypes", examples=["genotypes.bed"])
+    kind: Literal["snps", "pgs", "burden", "table"] = Field(
+        description="snps: dosages of variants; pgs: polygenic scores; burden: rare variants per gene; table: any numbers"
+    )
+    file: Text | None = Field(
+        None,
+        description="default: data.genotypes, for kind table data.covariates; a ready table of burdens is named here",
+        examples=["genotypes.bed"],
+    )
     encoder: Literal["none", "linear", "h1", "h12"] = Field(
         "linear", description="linear: dropout and one layer; none, h1, h12: so many hidden layers and a head"
     )
@@ -77,6 +86,67 @@ class ModalitySection(Node):
     maf: float = Field(0.01, ge=0, le=0.5, description="least frequency of the rarer allele in training persons")
     max_missing: float = Field(0.1, ge=0, le=1, description="largest share of missing calls in training persons")
     every: Count = Field(1, description="keep each n-th of the variants that are left")
+    scores: tuple[Text, ...] = Field(
+        (), description="pgs: scoring files of the PGS Catalog, also as patterns", examples=[["scores/*.txt.gz"]]
+    )
+    ambiguous: Literal["drop", "frequency", "keep"] = Field(
+        "drop", description="pgs: variants A/T and C/G; frequency: kept where frequencies tell the strand"
+    )
+    min_matched: float = Field(0.5, ge=0, le=1, description="pgs: least share of a score's variants that are genotyped")
+    annotation: Text | None = Field(
+        None, description="burden: lines of variant, gene and class", examples=["annotation.txt"]
+    )
+    sets: Text | None = Field(
+        None, description="burden: lines of gene, chromosome, position and its variants", examples=["sets.txt"]
+    )
+    masks: Text | None = Field(
+        None, description="burden: lines of a name and the classes that count", examples=["masks.txt"]
+    )
+    build: Literal["max", "sum", "weighted"] = Field(
+        "max", description="burden: the largest count of rare alleles, their sum, or that with weights"
+    )
+    weights: Text | None = Field(
+        None, description="burden: FILE:COLUMN, a weight of each variant", examples=["scores.parquet:MFD_DEBIASED"]
+    )
+    max_maf: float = Field(0.01, gt=0, le=0.5, description="burden: largest frequency of an allele that counts as rare")
+    min_carriers: Annotated[int, Field(ge=1)] = Field(
+        5, description="burden: fewest training persons with a rare allele"
+    )
+    columns: tuple[Text, ...] = Field(
+        ("*",), description="table, and a table of burdens: its columns, also as patterns"
+    )
+    noise: Annotated[int, Field(ge=0, le=100)] = Field(
+        0, description="table: columns of uniform noise that are added: what is attributed to them is chance"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> ModalitySection:
+        for name, kinds in OWNERS.items():
+            changed = getattr(self, name) != type(self).model_fields[name].default
+            if changed and self.kind not in kinds:
+                raise ValueError(f"{name} is a setting of kind {' or '.join(kinds)}, not of {self.kind}")
+        if self.kind == "pgs" and not self.scores:
+            raise ValueError('kind pgs needs scores, such as scores = ["scores/*.txt.gz"]')
+        sets = [name for name in ("annotation", "sets", "masks") if getattr(self, name)]
+        if self.kind == "burden" and len(sets) not in (0, 3):
+            raise ValueError(
+                f"burden: annotation, sets and masks belong together, and {' and '.join(sets)} alone is given"
+            )
+        if self.kind == "burden" and not sets and not self.file:
+            raise ValueError("kind burden needs annotation, sets and masks, or file, a ready table")
+        if self.kind == "burden" and (self.build == "weighted") != bool(self.weights):
+            raise ValueError('burden: build = "weighted" and weights = "FILE:COLUMN" belong together')
+        return self
+
+
+OWNERS = {
+    **dict.fromkeys(("maf", "max_missing", "every"), ("snps",)),
+    **dict.fromkeys(("scores", "ambiguous", "min_matched"), ("pgs",)),
+    **dict.fromkeys(("annotation", "sets", "masks", "build", "weights", "max_maf", "min_carriers"), ("burden",)),
+    "columns": ("table", "burden"),
+    "noise": ("table",),
+}
+"""Which kinds of modality a setting belongs to; the others are of all."""
 
 
 class SplitSection(Node):
@@ -114,6 +184,9 @@ class ContrastSection(Node):
     temperature: float = Field(1.0, gt=0, description="at the start; 0.1, not learnt, is the published one")
     learn_temperature: bool = Field(True, description="learn one temperature per modality")
     least_temperature: float = Field(0.01, gt=0, description="a learnt one does not fall below")
+    join: Literal["outer", "inner"] = Field(
+        "outer", description="who is trained on: outer: persons with any modality; inner: with all of them"
+    )
 
 
 class AugmentSection(Node):
@@ -194,6 +267,12 @@ class ContigConfig(Node):
     gwas: GwasSection = GwasSection()
     explain: ExplainSection = ExplainSection()
 
+    @field_validator("modalities")
+    @classmethod
+    def _by_name(cls, value: dict[str, ModalitySection]) -> dict[str, ModalitySection]:
+        """Sort the modalities: in which order they are written changes nothing, to the bit."""
+        return dict(sorted(value.items()))
+
 
 class ContigProject(Node):
     """A configuration and the folder that its paths are relative to."""
@@ -216,6 +295,16 @@ class ContigProject(Node):
     def run(self) -> Path:
         """The run folder, as seen from the current folder."""
         return self.path(self.config.data.run)
+
+
+def only_modalities(project: ContigProject, names: Sequence[str]) -> ContigProject:
+    """Return a project with these of its modalities alone. ConfigError for one that it has not."""
+    known = project.config.modalities
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--modalities names {name!r}, which the project has not{nearest(name, known)}")
+    chosen = {name: modality for name, modality in known.items() if name in names}
+    return project.model_copy(update={"config": project.config.model_copy(update={"modalities": chosen})})
 
 
 def load_contig(

@@ -3,8 +3,8 @@
 Integrated gradients (Sundararajan et al., ICML 2017) of a person's alignment, from the mean of training persons to the person's
 own dosages. What adds up is checked, and told.
 
-explain/contig/attribution.tsv      every variant: mean |attribution|, its error, its sign, its rank and block
-               modalities.tsv       every modality: its share of all |attribution|
+explain/contig/attribution.tsv      every input: mean |attribution|, its error, sign, rank and block, and if it is above noise
+               modalities.tsv       every modality: its share of all |attribution|, of persons who have all
                attributions.arrow   every person's attributions, with how far they miss what they add up to
                attribution.png      along the genome, the control's mirrored below
 """
@@ -28,8 +28,10 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.contig.batches import fixed_images
 from mfd_cli.contig.core.networks import ContigModel
 from mfd_cli.contig.data.cohort import Cohort, ModalityColumns
+from mfd_cli.contig.data.wide_table import noise_names
+from mfd_cli.contig.modality_shares import MODALITIES, shares_of
 from mfd_cli.contig.run import ContigRun
-from mfd_cli.contig.seen import SeenSplit, see_new
+from mfd_cli.contig.seen import SeenSplit, having, see_new
 from mfd_cli.core.path_gradients import mean_along_path
 from mfd_cli.formats.arrow_files import fixed_floats, write_arrow
 from mfd_cli.formats.tables import write_tsv
@@ -43,22 +45,25 @@ LEAST = 0.1
 LINKED = 0.2
 """Squared correlation with the strongest variant of a block from which on a variant belongs to it."""
 COLUMNS = (
-    "modality", "variant", "chromosome", "position", "effect_allele", "other_allele", "mean_abs", "se", "mean_signed", "rank",
-    "block", "control",
+    "modality", "feature", "chromosome", "position", "effect_allele", "other_allele", "mean_abs", "se", "mean_signed", "rank",
+    "block", "control", "above_noise",
 )  # fmt: skip
 LINES = 5
-"""Variants that are told at the end."""
+"""Inputs that are told at the end."""
+NORMAL_95 = 1.96
+"""Standard errors above its mean: the 95 % bound of a column of noise."""
 
 
 @dataclass(frozen=True)
 class Attributed:
-    """Attributions (persons, variants) of one modality in nats, how far each person's sum misses the difference (persons,), the
-    steps that were taken, and whether enough of them add up."""
+    """Attributions (persons, inputs) of one modality in nats, the difference that each person's should add up to (persons,),
+    the steps that were taken, and the share of persons whose do. `rows` are the persons, those of the split who have it."""
 
     values: Floats
     difference: Doubles
     steps: int
     complete: float
+    rows: Ints
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,17 +77,30 @@ class ExplainReport(Told):
     warnings: list[str]
 
     def lines(self) -> list[str]:
-        """Return the strongest variants and what was written."""
-        first = sorted(self.rows, key=lambda row: row["rank"])[:LINES]
+        """Return the strongest inputs, the share of each modality, and what was written."""
+        first = sorted(self.rows, key=lambda row: -row["mean_abs"])[:LINES]
+        variants = all(row["effect_allele"] for row in self.rows)
+        shares = [
+            f"{row['modality']}: {row['share']:.0%} of all attribution ({row['low']:.0%} to {row['high']:.0%})"
+            for row in self.modalities
+            if len(self.modalities) > 1 and row["share"] is not None
+        ]
         return [
-            f"alignments of {self.persons:,} persons; the strongest variants:",
+            f"alignments of {self.persons:,} persons; the strongest {'variants' if variants else 'inputs'}:",
             *(
-                f"{row['rank']:>3}. {row['variant']} ({row['chromosome']}:{row['position']:,} {row['effect_allele']}): "
-                f"{row['mean_abs']:.4f} nats a person"
-                for row in first
+                f"{number:>3}. {name_of(row)}: {row['mean_abs']:.4f} nats a person"
+                for number, row in enumerate(first, start=1)
             ),
+            *shares,
             f"wrote {self.output}",
         ]
+
+
+def name_of(row: Mapping[str, Any]) -> str:
+    """Return what a row of attribution.tsv is about: a variant and where it lies, or a modality and its column."""
+    if not row["effect_allele"]:
+        return f"{row['modality']}: {row['feature']}"
+    return f"{row['feature']} ({row['chromosome']}:{row['position']:,} {row['effect_allele']})"
 
 
 def explain(
@@ -97,7 +115,7 @@ def explain(
     force: bool = False,
     progress: Progress | None = None,
 ) -> ExplainReport:
-    """Attribute the alignments of a split's persons to their variants, and write a folder of tables.
+    """Attribute the alignments of a split's persons to their inputs, and write a folder of tables.
 
     The control `shuffled` among `beside` is explained in the same way: what stands out of it is noise. Raises ConfigError where
     the run was trained on these persons, unless `allow_trained`, OutputError where a folder is in the way.
@@ -113,8 +131,10 @@ def explain(
     own, seen = found[run.name], seen_by[run.name]
     control = found.get("shuffled", {})
     rows = [row for name, each in own.items() for row in _rows(name, cohort, seen, each, control.get(name))]
-    whole = sum(row["mean_abs"] for row in rows)
-    modalities = [_modality_row(name, each, whole) for name, each in own.items()]
+    _mark_noise(rows, run)
+    of_each = {name: (each.rows, np.abs(each.values).sum(1, dtype=np.float64)) for name, each in own.items()}
+    shares = shares_of(of_each, seen.share.family, run.config.train.seed)
+    modalities = [_modality_row(name, each, shares[name]) for name, each in own.items()]
     warnings = [
         f"{name}: the attributions of {1 - each.complete:.0%} of the persons miss what they add up to by more than "
         f"{run.config.explain.tolerance:.0%} after {each.steps:,} steps"
@@ -124,7 +144,7 @@ def explain(
     with whole_folder(output) as folder:
         folder.chmod(0o700)
         write_tsv(folder / "attribution.tsv", rows, COLUMNS)
-        write_tsv(folder / "modalities.tsv", modalities)
+        write_tsv(folder / "modalities.tsv", modalities, MODALITIES)
         _write_attributions(folder / "attributions.arrow", seen, own)
         _draw(folder / "attribution.png", rows, run.name)
     return ExplainReport(output, rows, modalities, len(seen.people), warnings)
@@ -133,32 +153,35 @@ def explain(
 def attribute(
     run: ContigRun, seen: SeenSplit, name: str, device: torch.device, progress: Progress | None = None
 ) -> Attributed:
-    """Return what each variant of a modality contributes to the alignment of each person of a split.
+    """Return what each input of a modality contributes to the alignment of each person of a split who has it.
 
     A(v) = s_own(v) - ln(exp s_own(v) + sum over others r of exp s_r(v)) with s_r(v) = <z_r, u(v)> / temperature and so many
     images of persons of other families as `explain.reference` says. From 0, the mean of training persons, to the person's v.
     """
     config, model = run.config, run.model.to(device).eval()
-    settings, count = config.explain, len(seen.people)
+    settings, rows = config.explain, having(seen, name)
+    count = len(rows)
     images = fixed_images(config, seen.people)
     with torch.no_grad():
-        z = model.image_projection(name, torch.from_numpy(seen.features[images]).to(device))
-    reference = np.sort(np.random.default_rng([config.train.seed, 1]).permutation(count)[: settings.reference])
-    inputs = torch.from_numpy(seen.people.cohort.dosages(seen.share, name, np.arange(count))).to(device)
+        every = model.image_projection(name, torch.from_numpy(seen.features[images]).to(device))
+    drawn = np.random.default_rng([config.train.seed, 1]).permutation(len(seen.people))
+    reference = np.sort(drawn[: settings.reference])
+    z, others = every[torch.from_numpy(rows)], every[torch.from_numpy(reference)]
+    inputs = torch.from_numpy(seen.people.cohort.inputs(seen.share, name, rows)).to(device)
     family, steps = seen.share.family, settings.steps
     while True:
         values, difference = np.empty(inputs.shape, np.float32), np.empty(count)
         for low in range(0, count, AT_ONCE):
             some = slice(low, low + AT_ONCE)
-            stranger = torch.from_numpy(family[some][:, None] != family[reference][None, :]).to(device)
-            alignment = _Alignment(model, name, z[some], z[reference], stranger, config.objective.least_temperature)
+            stranger = torch.from_numpy(family[rows[some]][:, None] != family[reference][None, :]).to(device)
+            alignment = _Alignment(model, name, z[some], others, stranger, config.objective.least_temperature)
             values[some], difference[some] = _path(alignment, inputs[some], steps)
             if progress:
                 progress(f"attributing {name} ({run.name}, {steps} steps)", min(low + AT_ONCE, count), count)
         missed = np.abs(values.sum(1, dtype=np.float64) - difference)
         complete = float((missed <= settings.tolerance * np.maximum(np.abs(difference), LEAST)).mean())
         if complete >= ENOUGH or 2 * steps > settings.most_steps:
-            return Attributed(values, difference, steps, complete)
+            return Attributed(values, difference, steps, complete, rows)
         steps *= 2
 
 
@@ -206,16 +229,16 @@ def _rows(
     order = np.argsort(-strength, kind="stable")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(1, len(order) + 1)
-    inputs = cohort.dosages(seen.share, name, np.arange(len(seen.people)))
-    blocks = blocks_of(inputs, order)
+    variant = columns.kind == "snps"
+    blocks = blocks_of(cohort.inputs(seen.share, name, each.rows), order) if variant else rank
     variants, signed = columns.variants, each.values.mean(0)
     beside = [None] * len(order) if control is None else np.abs(control.values).mean(0).tolist()
     return [
         {
             "modality": name,
-            "variant": variants.name[place],
+            "feature": variants.name[place],
             "chromosome": variants.chromosome[place],
-            "position": int(variants.position[place]),
+            "position": int(variants.position[place]) or None,
             "effect_allele": variants.effect_allele[place],
             "other_allele": variants.other_allele[place],
             "mean_abs": float(strength[place]),
@@ -248,20 +271,36 @@ def blocks_of(inputs: Floats, order: Ints) -> Ints:
     return block
 
 
-def _modality_row(name: str, each: Attributed, whole: float) -> dict[str, Any]:
+def _mark_noise(rows: list[dict[str, Any]], run: ContigRun) -> None:
+    """Say of every input whether it is above the 95 % bound of the largest column of noise; nothing where there is none."""
+    noise = {
+        (name, column) for name, modality in run.config.modalities.items() for column in noise_names(modality.noise)
+    }
+    bounds = [row["mean_abs"] + NORMAL_95 * row["se"] for row in rows if (row["modality"], row["feature"]) in noise]
+    for row in rows:
+        row["above_noise"] = None if not bounds else "yes" if row["mean_abs"] > max(bounds) else "no"
+
+
+def _modality_row(name: str, each: Attributed, share: Mapping[str, Any]) -> dict[str, Any]:
     """The row of modalities.tsv: sums favour wide modalities, so that the mean per feature stands beside."""
-    total = float(np.abs(each.values).mean(0).sum())
     count = each.values.shape[1]
-    facts = {"modality": name, "features": count, "sum_abs": total, "share": total / whole if whole else 0.0}
-    return facts | {"mean_abs_per_feature": total / count, "steps": each.steps, "persons_that_add_up": each.complete}
+    facts = {"modality": name, "features": count, **share}
+    total = facts["sum_abs"]
+    facts["mean_abs_per_feature"] = None if total is None else total / count
+    return facts | {"steps": each.steps, "persons_that_add_up": each.complete}
 
 
 def _write_attributions(path: Path, seen: SeenSplit, own: Mapping[str, Attributed]) -> None:
-    """Write the attributions of every person."""
+    """Write the attributions of every person; nothing of a modality that a person lacks."""
     columns: dict[str, pa.Array] = {"person": pa.array(seen.persons(), pa.string())}
+    count = len(seen.people)
     for name, each in own.items():
-        columns[name] = fixed_floats(each.values)
-        columns[f"{name}.error"] = pa.array(each.values.sum(1, dtype=np.float64) - each.difference)
+        values, error = np.zeros((count, each.values.shape[1]), np.float32), np.zeros(count)
+        lacking = np.ones(count, bool)
+        values[each.rows], lacking[each.rows] = each.values, False
+        error[each.rows] = each.values.sum(1, dtype=np.float64) - each.difference
+        columns[name] = fixed_floats(values, lacking)
+        columns[f"{name}.error"] = pa.array(error, mask=lacking)
     write_arrow(path, pa.table(columns))
 
 

@@ -42,7 +42,8 @@ def describe(folder: Path) -> dict[str, Any]:
             "persons": summary["persons"],
             "images": summary["images"],
             "picture side (px)": cohort.size,
-            "variants": {name: len(columns) for name, columns in cohort.columns.items()},
+            "variants": {name: len(one) for name, one in cohort.columns.items() if one.kind == "snps"},
+            "other inputs": {name: len(one) for name, one in cohort.columns.items() if one.kind != "snps"},
             "digest": cohort.digest,
         }
     run = load_run(folder)
@@ -51,7 +52,8 @@ def describe(folder: Path) -> dict[str, Any]:
         "path": str(folder),
         "control": run.control or "no",
         "features": run.model.features,
-        "variants": dict(run.inputs),
+        "variants": {name: count for name, count in run.inputs.items() if run.config.modalities[name].kind == "snps"},
+        "other inputs": {name: n for name, n in run.inputs.items() if run.config.modalities[name].kind != "snps"},
         "skill (nats)": run.about["skill"],
         "learned": run.learned,
         "finished": not run.about.get("unfinished"),
@@ -63,7 +65,7 @@ def lines_of(description: Mapping[str, Any]) -> list[str]:
     """Return a description in words, one fact a line."""
     lines = [f"{description['path']}: a {description['what']}"]
     for name, value in description.items():
-        if name in ("what", "path"):
+        if name in ("what", "path") or value == {}:
             continue
         text = ", ".join(f"{count:,} {key}" for key, count in value.items()) if isinstance(value, dict) else str(value)
         if name == "skill (nats)":

@@ -1,7 +1,8 @@
 """`mfd contig prepare`: from pictures and genotypes to a cohort folder, and `mfd contig check`, which writes nothing.
 
 cohort/            for training, see contig/data/cohort.py
-cohort-report/     images.tsv, which pictures are used and why others are not; variants.tsv, the same of the variants' reasons
+cohort-report/     images.tsv, which pictures are used and why others are not; columns.tsv, the inputs of each modality;
+                   scores.tsv, what was found of each polygenic score; patterns.tsv, how many persons have which modalities
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mfd_cli.base.arrays import Bytes, Doubles, Ints
+from mfd_cli.base.arrays import Bytes, Doubles, Floats, Ints
 from mfd_cli.base.errors import ImageError
 from mfd_cli.base.files import check_output, sha256_of, whole_folder
 from mfd_cli.base.notebook import Told
@@ -24,10 +25,8 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.base.threads import usable_cores
 from mfd_cli.contig.config import ContigProject
 from mfd_cli.contig.data.cohort import (
-    MISSING,
     PersonRow,
-    packed,
-    packed_width,
+    width_of,
     write_columns,
     write_manifest,
     write_persons,
@@ -36,7 +35,10 @@ from mfd_cli.contig.data.cohort import (
 from mfd_cli.contig.data.manifest import ImageRow
 from mfd_cli.contig.data.persons import SPLITS, People
 from mfd_cli.contig.data.pictures import Faulty, Picture, read_picture
-from mfd_cli.contig.inputs import MOST_FAULTY, ChosenVariants, Inputs, choose_variants, copies_of, open_inputs
+from mfd_cli.contig.inputs import MOST_FAULTY, Inputs, choose_inputs, open_inputs, rows_having
+from mfd_cli.contig.modalities.patterns import PATTERNS, patterns_of
+from mfd_cli.contig.modalities.pgs import SCORE_FACTS
+from mfd_cli.contig.modalities.source import Chosen
 from mfd_cli.formats.tables import write_tsv
 
 SHARD = 256 << 20
@@ -44,6 +46,8 @@ SHARD = 256 << 20
 TOGETHER = 256
 """Persons whose pictures are read together."""
 REPORT = "cohort-report"
+COUNTED = {"snps": "variants", "pgs": "scores", "burden": "burdens", "table": "columns"}
+"""What the inputs of each kind of modality are."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,13 +62,20 @@ class CohortReport(Told):
     variants: dict[str, int]
     left_out: dict[str, int]
     folder: Path | None
+    kinds: dict[str, str]
+    patterns: list[dict[str, Any]]
 
     def lines(self) -> list[str]:
         """Return a few lines for a person."""
         split = ", ".join(f"{count:,} {name}" for name, count in self.persons.items())
         lines = [
             f"{sum(self.persons.values()):,} persons of {self.families:,} families ({split}), {self.images:,} images",
-            ", ".join(f"{name}: {count:,} variants" for name, count in self.variants.items()),
+            ", ".join(f"{name}: {count:,} {COUNTED[self.kinds[name]]}" for name, count in self.variants.items()),
+            *(
+                f"{row['persons']:,} persons have {row['modalities']}"
+                for row in self.patterns
+                if len(self.patterns) > 1
+            ),
             f"a round field of view was found in {self.circles:,} images" if self.circles else "",
             *(f"left out: {count:,} {reason}" for reason, count in self.left_out.items()),
             *(f"left out: {count:,} images, {reason}" for reason, count in self.faulty.items()),
@@ -88,7 +99,7 @@ def check(project: ContigProject, *, images: int | None = None, progress: Progre
     Nothing is written. Raises InputError, ConfigError and their like for what `prepare` would refuse.
     """
     inputs = open_inputs(project)
-    chosen = _chosen(project, inputs)
+    chosen = choose_inputs(inputs)
     rows = [row for own in inputs.rows for row in own]
     if images is not None and images < len(rows):
         rows = [rows[index] for index in np.linspace(0, len(rows) - 1, images).round().astype(int).tolist()]
@@ -113,14 +124,15 @@ def prepare(project: ContigProject, *, force: bool = False, progress: Progress |
     output, report = project.cohort, project.cohort.with_name(REPORT)
     for path in (output, report):
         check_output(path, force)
-    chosen = _chosen(project, inputs)
+    chosen = choose_inputs(inputs)
     with whole_folder(report) as about, whole_folder(output) as folder:
         for each in (folder, about):  # personal data: for their owner alone
             each.chmod(0o700)
         writing = _Writing(project, inputs, chosen, folder, progress)
         shards = {split: writing.split(split) for split in SPLITS}
         people = inputs.people
-        write_persons(folder / "persons.arrow", people, writing.images)
+        has = {name: rows >= 0 for name, rows in writing.rows.items()}
+        write_persons(folder / "persons.arrow", people, writing.images, has)
         write_columns(folder / "columns.arrow", {name: each.columns for name, each in chosen.items()})
         mean, scale = writing.colours()
         whole = _report(inputs, chosen, int(writing.images.sum()), dict(writing.faulty), writing.circles, output)
@@ -134,12 +146,20 @@ def prepare(project: ContigProject, *, force: bool = False, progress: Progress |
                 "size": project.config.images.size,
                 "pixel_mean": mean.tolist(),
                 "pixel_scale": scale.tolist(),
-                "modalities": {name: {"kind": "snps", "columns": len(each.rows)} for name, each in chosen.items()},
+                "modalities": {
+                    name: {"kind": each.columns.kind, "columns": len(each.columns), "packed": each.columns.packed}
+                    for name, each in chosen.items()
+                },
                 "splits": shards,
                 "summary": {"persons": whole.persons, "images": whole.images, "faulty": whole.faulty},
             },
         )
         write_tsv(about / "images.tsv", writing.table, IMAGE_COLUMNS)
+        write_tsv(about / "columns.tsv", _column_rows(chosen), COLUMN_FACTS)
+        write_tsv(about / "patterns.tsv", whole.patterns, PATTERNS)
+        scores = [row for each in chosen.values() for row in each.facts]
+        if scores:
+            write_tsv(about / "scores.tsv", scores, SCORE_FACTS)
     return whole
 
 
@@ -157,6 +177,22 @@ IMAGE_COLUMNS = (
     "sharpness",
 )
 """What images.tsv of the report says of each image."""
+COLUMN_FACTS = ("modality", "column", "mean", "sd", "missing")
+"""What columns.tsv says of each input: mean, sd and share of missing values, of training persons."""
+
+
+def _column_rows(chosen: dict[str, Chosen]) -> list[dict[str, Any]]:
+    """The rows of columns.tsv."""
+    return [
+        dict(zip(COLUMN_FACTS, (name, *cells)))
+        for name, each in chosen.items()
+        for cells in zip(
+            each.columns.variants.name,
+            each.columns.mean.tolist(),
+            each.columns.sd.tolist(),
+            each.columns.missing.tolist(),
+        )
+    ]
 
 
 class _Writing:
@@ -166,7 +202,7 @@ class _Writing:
         self,
         project: ContigProject,
         inputs: Inputs,
-        chosen: dict[str, ChosenVariants],
+        chosen: dict[str, Chosen],
         folder: Path,
         progress: Progress | None,
     ) -> None:
@@ -176,18 +212,20 @@ class _Writing:
         self.circles, self.done, self.total = 0, 0, sum(map(len, inputs.rows))
         self.table: list[dict[str, Any]] = []
         self.sums, self.squares, self.pixels = np.zeros(3), np.zeros(3), 0
+        self.rows = {name: rows_having(inputs, name, each) for name, each in chosen.items()}
         (folder / "shards").mkdir()
 
     def split(self, split: str) -> dict[str, Any]:
         """Write the shards of a split and return what the manifest says of them."""
         size = self.project.config.images.size
-        widths = {name: packed_width(len(each.rows)) for name, each in self.chosen.items()}
-        most = max(SHARD // (2 * 3 * size**2 + sum(widths.values())), 1)
+        modalities = {name: each.columns for name, each in self.chosen.items()}
+        width = sum(width_of(each) * (1 if each.packed else 4) for each in modalities.values())
+        most = max(SHARD // (2 * 3 * size**2 + width), 1)
         persons, shards = self.inputs.people.of(split), []
         for number, low in enumerate(range(0, len(persons), most)):
             rows = list(self._rows(persons[low : low + most], split == "train"))
             file = f"{split}-{number:05}.arrow"
-            write_shard(self.folder / "shards" / file, rows, size, widths)
+            write_shard(self.folder / "shards" / file, rows, size, modalities)
             shards.append({"file": file, "persons": len(rows)})
         return {"persons": sum(shard["persons"] for shard in shards), "shards": shards}
 
@@ -198,7 +236,7 @@ class _Writing:
 
     def _rows(self, persons: Ints, training: bool) -> Iterator[PersonRow]:
         """What a shard holds of some people; those of whom no picture can be used are left out."""
-        codes = {name: _packed_codes(self.inputs, name, each, persons) for name, each in self.chosen.items()}
+        codes = {name: self._values(name, persons) for name in self.chosen}
         for low in range(0, len(persons), TOGETHER):
             some = persons[low : low + TOGETHER]
             seen = iter(_read(self.project, [row for place in some for row in self.inputs.rows[place]]))
@@ -206,10 +244,16 @@ class _Writing:
                 kept = self._kept([next(seen) for _ in self.inputs.rows[place]], training)
                 self.images[place] = len(kept)
                 if kept:
-                    of_person = {name: bytes(packed_rows[low + offset]) for name, packed_rows in codes.items()}
+                    of_person = {name: values[low + offset] for name, values in codes.items()}
                     yield PersonRow(place, kept, of_person)
             if self.progress:
                 self.progress("reading pictures", self.done, self.total)
+
+    def _values(self, name: str, persons: Ints) -> list[Bytes | Floats | None]:
+        """What a shard holds of a modality for each of some people, None for those who lack it."""
+        rows = self.rows[name][persons]
+        values = iter(self.chosen[name].values(rows[rows >= 0]))
+        return [next(values) if row >= 0 else None for row in rows.tolist()]
 
     def _kept(self, seen: list[Seen], training: bool) -> list[tuple[str, str, bytes]]:
         """The images of a person that are used: of each eye the sharpest, then by name. The others are counted."""
@@ -271,19 +315,6 @@ def _read(project: ContigProject, rows: list[ImageRow]) -> Iterator[Seen]:
         yield from pool.map(one, rows)
 
 
-def _chosen(project: ContigProject, inputs: Inputs) -> dict[str, ChosenVariants]:
-    """The variants of each modality."""
-    return {name: choose_variants(inputs, name, modality) for name, modality in project.config.modalities.items()}
-
-
-def _packed_codes(inputs: Inputs, name: str, chosen: ChosenVariants, persons: Ints) -> Bytes:
-    """The packed dosages (persons, bytes) of some people."""
-    copies = np.empty((len(persons), len(chosen.rows)), np.uint8)
-    for columns, dosages in copies_of(inputs, name, chosen.rows, persons, MISSING):
-        copies[:, columns] = dosages
-    return packed(copies)
-
-
 def _check_fault(project: ContigProject, inputs: Inputs, seen: Seen, faulty: int, images: int) -> None:
     """ImageError where a faulty picture may not be skipped, or too many are faulty."""
     if project.config.images.on_fault == "error":
@@ -307,7 +338,7 @@ def _check_faults(project: ContigProject, inputs: Inputs, faulty: dict[str, int]
 
 def _report(
     inputs: Inputs,
-    chosen: dict[str, ChosenVariants],
+    chosen: dict[str, Chosen],
     images: int,
     faulty: dict[str, int],
     circles: int,
@@ -321,17 +352,24 @@ def _report(
         images,
         faulty,
         circles,
-        {name: len(each.rows) for name, each in chosen.items()},
+        {name: len(each.columns) for name, each in chosen.items()},
         inputs.left_out
-        | {f"variants of {n}, {why}": k for n, each in chosen.items() for why, k in each.left_out.items()},
+        | {
+            f"{COUNTED[each.columns.kind]} of {name}, {why}": count
+            for name, each in chosen.items()
+            for why, count in each.left_out.items()
+        },
         folder,
+        {name: each.columns.kind for name, each in chosen.items()},
+        patterns_of({name: rows_having(inputs, name, each) >= 0 for name, each in chosen.items()}, people),
     )
 
 
 def _inputs(inputs: Inputs) -> list[dict[str, Any]]:
     """The files that a cohort was made of, with their digests; of the pictures the manifest alone."""
-    files = {"images": inputs.manifest} | {name: file.path for name, file in inputs.genotypes.items()}
+    files = [("images", inputs.manifest)]
+    files += [(name, path) for name, source in inputs.sources.items() for path in source.files()]
     return [
         {"what": what, "name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
-        for what, path in files.items()
+        for what, path in files
     ]

@@ -16,14 +16,17 @@ import numpy as np
 import torch
 
 from mfd_cli.base.arrays import Doubles, Ints
+from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.files import check_output, whole_folder
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.contig.batches import fixed_images
+from mfd_cli.contig.core.family_draws import family_draws
 from mfd_cli.contig.core.ranks import Ranks, chances, measures, ranks
 from mfd_cli.contig.data.cohort import Cohort
+from mfd_cli.contig.over_all import similarities
 from mfd_cli.contig.run import ContigRun
-from mfd_cli.contig.seen import projected, see_new
+from mfd_cli.contig.seen import see_new
 from mfd_cli.formats.tables import write_parquet, write_tsv
 
 RESAMPLED = 1000
@@ -71,6 +74,7 @@ def retrieve(
     output: Path,
     *,
     split: str = "test",
+    join: str = "outer",
     beside: Mapping[str, ContigRun] | None = None,
     allow_trained: bool = False,
     device: torch.device | str = "cpu",
@@ -79,7 +83,8 @@ def retrieve(
 ) -> RetrieveReport:
     """Rank, for each person of a split, the right partner among all of the split, and write a folder of tables.
 
-    One image a person, drawn once. Intervals are percentiles over resampled families. Raises ConfigError where the run was
+    One image a person, drawn once; per modality, among those who have it, and over all; with `join` `inner` among persons who
+    have every modality. Intervals are percentiles over resampled families. Raises ConfigError where the run was
     trained on these persons, unless `allow_trained`, OutputError where a folder is in the way.
     """
     check_output(output, force)
@@ -88,17 +93,19 @@ def retrieve(
     each: list[dict[str, Any]] = []
     for name, one in {run.name: run, **(beside or {})}.items():
         seen = see_new(one, cohort, split, allow_trained, device, progress)
-        images, family = fixed_images(one.config, seen.people), seen.share.family
-        for modality in one.inputs:
-            z, u = projected(one, seen, modality, images, device)
-            table = z @ u.T / one.model.temperature(modality, one.config.objective.least_temperature)
+        images, names = fixed_images(one.config, seen.people), seen.persons()
+        who = seen.share.joined(tuple(one.inputs), join)
+        if not who.any():
+            raise ConfigError(f"no {split} person has {'all' if join == 'inner' else 'any'} of {', '.join(one.inputs)}")
+        for modality, persons, table in similarities(one, seen, images, who, device):
+            family = seen.share.family[persons]
             for direction, similarity in zip(DIRECTIONS, (table, table.T)):
                 found = ranks(similarity, family)
                 facts = {"run": name, "modality": modality, "direction": direction}
                 rows += [{**facts, **row} for row in rows_of(found, family, one.config.train.seed)]
                 each += [
-                    {**facts, "person": person, "rank": rank, "candidates": count}
-                    for person, rank, count in zip(seen.persons(), found.rank.tolist(), found.candidates.tolist())
+                    {**facts, "person": names[place], "rank": rank, "candidates": count}
+                    for place, rank, count in zip(persons.tolist(), found.rank.tolist(), found.candidates.tolist())
                 ]
     with whole_folder(output) as folder:
         folder.chmod(0o700)
@@ -112,7 +119,7 @@ def rows_of(found: Ranks, family: Ints, seed: int) -> list[dict[str, Any]]:
     """Return every measure with its value, 95 % interval over families, and what guessing gives."""
     guess, of_each = chances(found), measures(found)
     persons, candidates = len(family), round(float(found.candidates.mean()))
-    weights = _weights(family, seed)
+    weights = family_draws(family, RESAMPLED, seed)
     rows: list[dict[str, Any]] = []
     for name, values in of_each.items():
         low, high = np.quantile(weights @ values / weights.sum(1), (0.025, 0.975))
@@ -122,16 +129,6 @@ def rows_of(found: Ranks, family: Ints, seed: int) -> list[dict[str, Any]]:
     low, high = np.quantile(medians, (0.025, 0.975))
     rows.append({"measure": "median rank", "value": float(np.median(ranked)), "low": float(low), "high": float(high)})
     return [{"persons": persons, "candidates": candidates, **row, "chance": guess[row["measure"]]} for row in rows]
-
-
-def _weights(family: Ints, seed: int) -> Doubles:
-    """How often each person is drawn (draws, persons) where families are drawn again and again, with replacement."""
-    _, which = np.unique(family, return_inverse=True)
-    count = int(which.max()) + 1
-    rng = np.random.default_rng([seed, count])
-    drawn = rng.integers(0, count, (RESAMPLED, count))
-    times = np.stack([np.bincount(row, minlength=count) for row in drawn])
-    return times[:, which].astype(np.float64)
 
 
 def _weighted_median(values: Doubles, weights: Doubles) -> float:

@@ -73,7 +73,7 @@ class State(Stored):
 
 @dataclass(frozen=True)
 class ContigRun:
-    """A trained image encoder. `inputs` counts the inputs of each modality, `variants` names them with their alleles; `persons`
+    """A trained image encoder. `inputs` counts the inputs of each modality, `variants` names them; `persons`
     are salted digests of those it was trained on."""
 
     path: Path
@@ -128,21 +128,9 @@ def salted(salt: str, person: str) -> str:
     return hashlib.sha256(f"{salt}\n{person}".encode()).hexdigest()[:32]
 
 
-def named_variants(cohort: Cohort) -> dict[str, list[str]]:
-    """Return the inputs of each modality as NAME:CHROMOSOME:POSITION:EFFECT:OTHER."""
-    return {
-        name: [
-            ":".join(map(str, row))
-            for row in zip(
-                columns.variants.name,
-                columns.variants.chromosome,
-                columns.variants.position.tolist(),
-                columns.variants.effect_allele,
-                columns.variants.other_allele,
-            )
-        ]
-        for name, columns in cohort.columns.items()
-    }
+def named_inputs(cohort: Cohort) -> dict[str, list[str]]:
+    """Return what names the inputs of each modality; see `ModalityColumns.labels`."""
+    return {name: columns.labels() for name, columns in cohort.columns.items()}
 
 
 def save_run(run: ContigRun) -> None:
@@ -203,12 +191,12 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def check_fit(run: ContigRun, cohort: Cohort) -> None:
-    """Raise ConfigError where the variants of a cohort are not the inputs that a run was trained with."""
-    theirs = named_variants(cohort)
+    """Raise ConfigError where the inputs of a cohort are not those that a run was trained with."""
     for name, variants in run.variants.items():
-        if theirs.get(name) != variants:
+        if name not in cohort.columns or cohort.columns[name].labels() != variants:
+            what = "variants" if ":" in "".join(variants[:1]) else "columns"
             raise ConfigError(
-                f"the cohort {cohort.path} has other variants of {name} than {run.path} was trained with",
+                f"the cohort {cohort.path} has other {what} of {name} than {run.path} was trained with",
                 hint="a run is used with the cohort that it was trained on; mfd contig train makes one for this cohort",
             )
 

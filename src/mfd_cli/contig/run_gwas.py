@@ -11,8 +11,8 @@ from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.progress import Progress
 from mfd_cli.contig.config import ContigProject
 from mfd_cli.contig.data.cohort import Cohort
-from mfd_cli.contig.data.plink import open_plink
 from mfd_cli.contig.data.tables import read_table
+from mfd_cli.contig.data.vcf_genotypes import open_genotypes
 from mfd_cli.contig.gwas.design import Warn
 from mfd_cli.contig.gwas.gwas import gwas
 from mfd_cli.contig.gwas.inputs import Features
@@ -45,7 +45,13 @@ def run_gwas(
     config, device = project.config, torch.device(device)
     if config.data.genotypes is None:
         raise ConfigError("there is no data.genotypes to test", path=project.file, hint="--genotypes FILE.bed names it")
-    genotypes = open_plink(project.path(config.data.genotypes))
+    genotypes = open_genotypes(project.path(config.data.genotypes), config.data.dosage)
+    if not genotypes.called:
+        raise ConfigError(
+            "a GWAS tests calls, and data.dosage is DS",
+            path=project.file,
+            hint=f"--set data.dosage=GT, or plink2 --vcf {config.data.genotypes} dosage=DS --make-bed --out NAME",
+        )
     table = config.data.covariates
     covariates = None if table is None else read_table(project.path(table), config.persons.missing)
     of: dict[str, Features] = {}
@@ -68,4 +74,18 @@ def run_gwas(
         workers=workers,
         progress=progress,
         warn=warn,
+        notes=shared_columns(project, run),
     )
+
+
+def shared_columns(project: ContigProject, run: ContigRun) -> list[str]:
+    """Return a sentence for each modality of a run that has covariates of the GWAS among its columns: what an encoder learnt
+    from is taken out of what it sees."""
+    sentences = []
+    for name, modality in run.config.modalities.items():
+        both = [column for column in project.config.gwas.covariates if column in run.variants[name]]
+        if modality.kind != "snps" and both:
+            sentences.append(
+                f"{', '.join(both)}: covariates here, and what {run.name} was trained with (modality {name})"
+            )
+    return sentences

@@ -81,15 +81,20 @@ def see_new(
     return see(run, cohort, split, device, progress)
 
 
+def having(seen: SeenSplit, name: str) -> Ints:
+    """Return which persons of a split (rows) have a modality."""
+    return np.flatnonzero(seen.share.has[name])
+
+
 @torch.no_grad()
 def projected(
     run: ContigRun, seen: SeenSplit, name: str, images: Ints, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what is compared of a modality: one image of each person (persons, projection), and their genetic data."""
-    model = run.model.to(device).eval()
-    z = model.image_projection(name, torch.from_numpy(seen.features[images]).to(device))
-    count = len(seen.people)
-    inputs = seen.people.cohort.dosages(seen.share, name, np.arange(count))
+    """Return what is compared of a modality, of those persons who have it: the image of each of them (persons, projection), of
+    `images`, one of every person, and their genetic data."""
+    model, rows = run.model.to(device).eval(), having(seen, name)
+    z = model.image_projection(name, torch.from_numpy(seen.features[images[rows]]).to(device))
+    inputs = seen.people.cohort.inputs(seen.share, name, rows)
     return z, model.person_projection(name, torch.from_numpy(inputs).to(device))
 
 

@@ -31,22 +31,23 @@ def learn(trainer: Trainer, batch: Batch) -> None:
     pictures = changed(model.standardised(batch.pictures.to(device)), change, rng)
     feature = model.feature(pictures)
     total, chance, weights = feature.new_zeros(()), feature.new_zeros(()).double(), 0.0
-    family = batch.family.to(device)
-    owner = torch.arange(len(feature), device=device)
     for number, (name, modality) in enumerate(config.modalities.items()):
-        inputs = batch.inputs[name].to(device)
+        family = batch.of(name, batch.family)
+        weights += modality.weight
+        if len(family.unique()) < 2:
+            continue  # nobody to tell a person from: adds 0, and the encoder's norms see nothing
+        inputs, family = batch.inputs[name].to(device), family.to(device)
         kept = kept_inputs(config, trainer.step, name, number, tuple(inputs.shape))
         inputs = inputs if kept is None else inputs * kept.to(device)
-        z, u = model.image_projection(name, feature), model.person_projection(name, inputs)
+        z, u = model.image_projection(name, batch.of(name, feature)), model.person_projection(name, inputs)
         temperature = model.temperature(name, config.objective.least_temperature)
         if not config.objective.learn_temperature:
             temperature = temperature.detach()
+        owner = torch.arange(len(u), device=device)
         one = contrast(z, u, owner, family, temperature, config.objective.alpha)
-        total, chance, weights = (
-            total + modality.weight * one.loss,
-            chance + modality.weight * one.chance,
-            weights + modality.weight,
-        )
+        total, chance = total + modality.weight * one.loss, chance + modality.weight * one.chance
+    if not total.requires_grad:
+        total = feature.sum() * 0.0
     total, chance = total / max(weights, 1e-12), chance / max(weights, 1e-12)
     trainer.optimiser.zero_grad(set_to_none=True)
     total.backward()

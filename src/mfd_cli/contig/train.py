@@ -29,7 +29,7 @@ from mfd_cli.contig.run import (
     ContigRun,
     State,
     load_run,
-    named_variants,
+    named_inputs,
     read_description,
     salted,
     save_run,
@@ -214,7 +214,7 @@ def described(trainer: Trainer, folder: Path, unfinished: bool = True) -> Contig
         trainer.config,
         trainer.average,
         {name: len(columns) for name, columns in trainer.cohort.columns.items()},
-        named_variants(trainer.cohort),
+        named_inputs(trainer.cohort),
         frozenset(salted(salt, person) for person in trained) if trainer.control != "random" else frozenset(),
         salt,
         about,
@@ -229,6 +229,8 @@ def untrained(trainer: Trainer, folder: Path) -> ContigRun:
         for _, batch in zip(range(SETTLING), batches):
             trainer.model.feature(trainer.model.standardised(batch.pictures.to(trainer.device)))
             for name, inputs in batch.inputs.items():
+                if len(inputs) < 2:
+                    continue  # a norm needs two persons
                 trainer.model.person_projection(name, inputs.to(trainer.device))
     trainer.average.load_state_dict(trainer.model.state_dict())
     skill, error = skill_of(trainer)

@@ -51,14 +51,18 @@ class Trainer:
 
 def set_up(config: ContigConfig, cohort: Cohort, device: torch.device, control: str = "") -> Trainer:
     """Return a trainer at step 0. ConfigError where the settings do not fit the cohort."""
-    if set(config.modalities) != set(cohort.columns):
-        raise ConfigError(
-            f"the cohort has the modalities {', '.join(cohort.columns)}, not {', '.join(config.modalities)}",
-            hint="run mfd contig prepare again",
-        )
+    cohort = cohort.only(tuple(config.modalities))
     seed = config.train.seed
     shuffled = seed if control == "shuffled" else None
-    training, validation = (PairedSplit.of(cohort, split, shuffled) for split in ("train", "validation"))
+    training, validation = (
+        PairedSplit.of(cohort, split, shuffled, config.objective.join) for split in ("train", "validation")
+    )
+    for split, people in (("training", training), ("validation", validation)):
+        if len(people) < 2:
+            raise ConfigError(
+                f"{len(people)} {split} persons have {join_words(config)}",
+                hint='objective.join = "outer" takes persons with any of them',
+            )
     inputs = {name: len(columns) for name, columns in cohort.columns.items()}
     torch.manual_seed(seed)
     model = built(config, inputs)
@@ -74,6 +78,12 @@ def set_up(config: ContigConfig, cohort: Cohort, device: torch.device, control: 
     )
     total = config.train.epochs * per_epoch
     return Trainer(config, cohort, training, validation, model, average, optimiser, device, total, control)
+
+
+def join_words(config: ContigConfig) -> str:
+    """Say which modalities a person needs to be trained on."""
+    how = "all of" if config.objective.join == "inner" else "any of"
+    return f"{how} {', '.join(config.modalities)} (objective.join = {config.objective.join})"
 
 
 def parameter_groups(model: ContigModel, config: ContigConfig) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mfd_cli.base.arrays import Bytes, Floats
+from mfd_cli.base.arrays import Bools, Bytes, Floats
 from mfd_cli.base.errors import MfdError
 from mfd_cli.base.files import sync
 
@@ -46,11 +46,19 @@ def fixed_binary(values: Bytes) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(values.shape[1]), len(values), [None, pa.py_buffer(values)])
 
 
-def fixed_floats(values: Floats) -> pa.Array:
-    """Return (rows, width) as a column of fixed-size lists."""
+def fixed_floats(values: Floats, missing: Bools | None = None) -> pa.Array:
+    """Return (rows, width) as a column of fixed-size lists; `missing` (rows,) says which are not there."""
     flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
     kind = pa.list_(pa.float32(), values.shape[1])
+    if missing is not None and missing.any():
+        return pa.FixedSizeListArray.from_arrays(flat, type=kind, mask=pa.array(missing))
     return pa.Array.from_buffers(kind, len(values), [None], children=[flat])
+
+
+def floats_of(column: pa.Array, width: int) -> Floats:
+    """Return a column of fixed-size lists of float32 as (rows, width), without copying; what is missing is any number."""
+    flat: Floats = column.values.to_numpy()[column.offset * width :]
+    return flat[: len(column) * width].reshape(len(column), width)
 
 
 def bytes_of(column: pa.Array, width: int) -> Bytes:

@@ -83,6 +83,16 @@ class PlinkFile:
     variants: Variants
 
     @property
+    def calls(self) -> Path:
+        """The file of the calls: the .bed."""
+        return self.path
+
+    @property
+    def called(self) -> bool:
+        """Whether there are calls, whole numbers of copies."""
+        return True
+
+    @property
     def width(self) -> int:
         """Bytes that hold the calls of one variant."""
         return -(-len(self.persons) // 4)
@@ -107,7 +117,7 @@ class PlinkFile:
         if persons is not None and np.array_equal(persons, np.arange(len(self.persons))):
             persons = None
         step = max((mib << 20) // max(4 * self.width, 1), 1)
-        with self.path.open("rb", buffering=0) as file:
+        with self.calls.open("rb", buffering=0) as file:
             for start in range(0, len(wanted), step):
                 some = wanted[start : start + step]
                 dosages = self._decoded(_read_rows(file.fileno(), some, self.width, self.path))
@@ -275,7 +285,7 @@ def write_plink(
             for block in [dosages] if isinstance(dosages, np.ndarray) else dosages:
                 if block.ndim != 2 or block.shape[1] != len(persons):
                     raise ValueError(f"dosages of shape {block.shape} for {len(persons)} persons")
-                file.write(_packed(block).tobytes())
+                file.write(packed_calls(block).tobytes())
                 written += len(block)
         if written != len(variants):
             raise ValueError(f"dosages of {written} variants, of {len(variants)}")
@@ -294,8 +304,11 @@ def write_plink(
             text.writelines(f"{family}\t{person}\t0\t0\t0\t-9\n" for family, person in zip(families, persons))
 
 
-def _packed(dosages: Int8s) -> Bytes:
-    """The calls (variants, width) of dosages (variants, persons); those of nobody, at the end, are 0."""
+def packed_calls(dosages: Int8s) -> Bytes:
+    """Return the calls (variants, width) of dosages (variants, persons); those of nobody, at the end, are 0.
+
+    ValueError where a dosage is none.
+    """
     if dosages.size and (dosages.min() < MISSING or dosages.max() > 2):
         raise ValueError("a dosage is not -1, 0, 1 or 2")
     count, people = dosages.shape

@@ -66,14 +66,15 @@ def gwas(
     workers: int | None = None,
     progress: Progress | None = None,
     warn: Warn | None = None,
+    notes: Sequence[str] = (),
 ) -> GwasResult:
     """Test every variant with the principal components of features, and write a folder of tables and pictures.
 
     `beside` holds the features of other runs, tested on the same persons. Their strength is compared at the regions of the BED
     file `regions`, or at the loci of the first. `fitted` names the persons whom the genetic components are fitted on (default:
     all who are genotyped and not tested). `related` tests all members of a family. `date` is what the metadata say, by default
-    today; `workers` as in `scan`. Raises InputError where the inputs do not fit each other, ConfigError for an unknown
-    covariate, OutputError where the folder may not be written.
+    today; `workers` as in `scan`; `notes` are told, and stand in the report. Raises InputError where the inputs do not fit each
+    other, ConfigError for an unknown covariate, OutputError where the folder may not be written.
     """
     started = time.monotonic()
     _check_folder(output, force, genotypes.path)
@@ -85,6 +86,8 @@ def gwas(
         if warn:
             warn(text)
 
+    for note in notes:
+        tell(note)
     job = job_of(features, dict(beside or {}), genotypes, covariates, settings, ids, fitted, related, tell, progress)
     if any((number_of(name) or 0) > AUTOSOMES for name in set(genotypes.variants.chromosome)):
         tell("variants of X, Y and MT are tested with the dosages of the file: read them with care")

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from mfd_cli.base.arrays import Bools, Bytes, Doubles, Ints
+from mfd_cli.contig.simulate.lesions import with_spots
 
 EYE_NOISE = 0.35
 """Sd of what differs between a person's latents and those of one eye."""
@@ -24,16 +25,20 @@ RETINA, DISC, VESSEL = np.array([0.62, 0.28, 0.16]), np.array([0.92, 0.78, 0.5])
 
 @dataclass(frozen=True)
 class Eyes:
-    """The causes of some pictures: latents of each eye (eyes, 3), whether it is a right one, and the camera."""
+    """The causes of some pictures: latents of each eye (eyes, 3), whether it is a right one, the camera, and the lesions, if
+    there are any; see `simulate.lesions`."""
 
     latents: Doubles
     right: Bools
     camera: Ints
+    spots: Doubles | None = None
 
 
 def drawn(eyes: Eyes, side: int, nuisance: float, rng: np.random.Generator) -> Bytes:
     """Return the pictures of eyes, bytes (eyes, side, side, 3); a right eye is the mirror image of a left one."""
     seen = painted(eyes.latents, side)
+    if eyes.spots is not None:
+        seen = with_spots(seen, eyes.spots)
     count = len(seen)
     across, down = _places(side)
     slope = nuisance * TILT * rng.standard_normal((2, count, 1, 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mfd_cli.base.errors import ConfigError
+from mfd_cli.base.errors import ConfigError, nearest
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,10 @@ class Scale:
 SIZES = {
     "tiny": Scale(400, 30, 50, 10, 16),
     "small": Scale(8_000, 600, 400, 10, 32),
+    "medium": Scale(20_000, 1_500, 5_000, 22, 64),
 }
+KINDS = ("snps", "pgs", "burden", "table")
+"""The modalities that a simulated project can have, which are called as their kinds are."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,23 @@ class CohortOptions:
     """Share of pictures that were cut short."""
     missing: float = 0.01
     """Share of calls that are missing."""
+    modalities: tuple[str, ...] = ("snps",)
+    """What the project has of KINDS; with burden the pictures have lesions."""
+    absent: float = 0.0
+    """Share of persons who are missing in each file of genotypes or measurements."""
 
     def __post_init__(self) -> None:
-        for name, value, low, high in (("h2", self.h2, 0, 0.9), ("nuisance", self.nuisance, 0, 10)):
+        bounds = (("h2", self.h2, 0, 0.9), ("nuisance", self.nuisance, 0, 10), ("missing", self.absent, 0, 0.9))
+        for name, value, low, high in bounds:
             if not low <= value <= high:
                 raise ConfigError(f"{name} is {value}; it must be between {low} and {high}")
+        for kind in self.modalities:
+            if kind not in KINDS:
+                raise ConfigError(f"modalities: there is no {kind!r}{nearest(kind, KINDS)}")
+        if not self.modalities:
+            raise ConfigError("modalities: none is named", hint=f"there are {', '.join(KINDS)}")
+
+
+def kinds_of(size: str) -> tuple[str, ...]:
+    """Return the modalities that a project of a size has where none are named."""
+    return KINDS if size == "medium" else KINDS[:1]

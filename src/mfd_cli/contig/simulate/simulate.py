@@ -2,28 +2,32 @@
 
 FOLDER/contig.toml, images.tsv, images/, genotypes.bed .bim .fam, covariates.tsv, families.tsv
        truth/truth.json, causal.tsv, latents.tsv, masks.npy
+With more modalities also scores/, exome.bed .bim .fam, annotation.txt, sets.txt, masks.txt, measurements.tsv, and their truth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from mfd_cli.base.arrays import Bools
 from mfd_cli.base.errors import ConfigError, nearest
 from mfd_cli.base.files import check_output, whole_folder, write_json
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.contig.data.plink import write_plink
 from mfd_cli.contig.simulate.fundus import CAMERAS, cameras, drawn, eyes_of, moved_pixels
-from mfd_cli.contig.simulate.options import SIZES, CohortOptions, Scale
+from mfd_cli.contig.simulate.more import More, more_of, sections_of, write_more
+from mfd_cli.contig.simulate.options import SIZES, CohortOptions, Scale, kinds_of
 from mfd_cli.contig.simulate.people import BLOCK, LATENTS, Born, born
 from mfd_cli.formats.tables import write_tsv
 
-FRACTIONS = {"tiny": (0.5, 0.25, 0.25), "small": (0.6, 0.1, 0.3)}
+FRACTIONS = {"tiny": (0.5, 0.25, 0.25), "small": (0.6, 0.1, 0.3), "medium": (0.6, 0.1, 0.3)}
 """Shares of persons for training, validation and test: many for test, which gives a GWAS its power."""
 AT_ONCE = 128
 """Persons whose pictures are drawn together."""
@@ -38,11 +42,13 @@ class SimulatedCohort(Told):
     images: int
     snps: int
     causal: tuple[str, ...]
+    modalities: tuple[str, ...]
 
     def lines(self) -> list[str]:
         """Return a few lines for a person."""
         return [
             f"{self.persons:,} persons, {self.images:,} pictures of their eyes, {self.snps:,} SNPs",
+            *([f"modalities: {', '.join(self.modalities)}"] if len(self.modalities) > 1 else []),
             f"causal SNPs: {', '.join(self.causal) or 'none'}",
             f"project: {self.folder}   (cd there, then mfd contig prepare)",
         ]
@@ -64,18 +70,20 @@ def simulate(
     if size not in SIZES:
         raise ConfigError(f"size is {size!r}{nearest(size, list(SIZES))}")
     check_output(output, force)
-    scale, options = SIZES[size], options or CohortOptions()
-    rng = np.random.default_rng([seed, list(SIZES).index(size), 21])
+    scale, options = SIZES[size], options or CohortOptions(modalities=kinds_of(size))
+    rng, further = (np.random.default_rng([seed, list(SIZES).index(size), number]) for number in (21, 22))
     people = born(scale, options, rng)
     ids = [f"P{number:05}" for number in rng.permutation(scale.persons)]  # siblings are not neighbours by name
     with whole_folder(output) as folder:
-        rows = list(_write_images(folder, people, ids, scale, options, rng, progress))
+        more = more_of(scale, options, people, further)
+        rows = list(_write_images(folder, people, ids, scale, options, rng, progress, more))
         write_tsv(folder / "images.tsv", rows)
-        _write_tables(folder, people, ids, options, rng)
-        (folder / "contig.toml").write_text(_configuration(size, scale), "utf-8")
+        _write_tables(folder, people, ids, options, rng, more.has["genotypes"])
+        (folder / "contig.toml").write_text(_configuration(size, scale, options), "utf-8")
         _write_truth(folder / "truth", people, ids, scale, options, seed)
+        write_more(folder, more, people, ids, options, further)
     causal = () if options.null else tuple(people.variants.name[row] for row in people.causal.ravel())
-    return SimulatedCohort(output, scale.persons, len(rows), scale.snps, causal)
+    return SimulatedCohort(output, scale.persons, len(rows), scale.snps, causal, options.modalities)
 
 
 def _write_images(
@@ -86,12 +94,15 @@ def _write_images(
     options: CohortOptions,
     rng: np.random.Generator,
     progress: Progress | None,
+    more: More,
 ) -> Iterator[dict[str, str]]:
     """Write two pictures of each person, some of them cut short, and yield their lines of the manifest."""
     (folder / "images").mkdir()
     for low in range(0, len(ids), AT_ONCE):
         some = ids[low : low + AT_ONCE]
         eyes = eyes_of(people.latents[low : low + AT_ONCE], cameras(len(some), rng), rng)
+        if more.spots is not None:
+            eyes = replace(eyes, spots=more.spots[2 * low : 2 * (low + AT_ONCE)])
         pictures = drawn(eyes, scale.side, options.nuisance, rng)
         cut = rng.random(len(pictures)) < options.faulty
         for number, pixels in enumerate(pictures):
@@ -106,11 +117,19 @@ def _write_images(
             progress("drawing eyes", low + len(some), len(ids))
 
 
-def _write_tables(folder: Path, people: Born, ids: list[str], options: CohortOptions, rng: np.random.Generator) -> None:
-    """Write genotypes, some calls missing, and the tables of covariates and families."""
+def _write_tables(
+    folder: Path, people: Born, ids: list[str], options: CohortOptions, rng: np.random.Generator, genotyped: Bools
+) -> None:
+    """Write genotypes of some persons (persons,), some calls missing, and the tables of covariates and families."""
     dosages = people.copies.astype(np.int8)
     dosages[rng.random(dosages.shape) < options.missing] = -1
-    write_plink(folder / "genotypes.bed", ids, people.families, people.variants, dosages)
+    write_plink(
+        folder / "genotypes.bed",
+        list(compress(ids, genotyped)),
+        list(compress(people.families, genotyped)),
+        people.variants,
+        dosages[:, genotyped],
+    )
     words = ("female", "male")
     facts = [
         {"person": person, "sex": words[sex], "age": age}
@@ -120,7 +139,7 @@ def _write_tables(folder: Path, people: Born, ids: list[str], options: CohortOpt
     write_tsv(folder / "families.tsv", [{"person": p, "family": family} for p, family in zip(ids, people.families)])
 
 
-def _configuration(size: str, scale: Scale) -> str:
+def _configuration(size: str, scale: Scale, options: CohortOptions) -> str:
     """The text of contig.toml."""
     fractions = ", ".join(map(str, FRACTIONS[size]))
     return f"""# A simulated cohort: mfd contig prepare, train, retrieve, explain and gwas work here without further flags.
@@ -137,10 +156,7 @@ families = "families.tsv"
 size = {scale.side}
 crop = "none"
 
-[modalities.snps]
-kind = "snps"
-
-[split]
+{sections_of(options)}[split]
 fractions = [{fractions}]
 
 [gwas]
