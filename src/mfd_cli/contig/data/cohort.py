@@ -8,14 +8,15 @@ cohort/manifest.json            what it was made of, statistics, and the digest 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
 from mfd_cli.base.arrays import Bytes, Doubles, Floats, Ints
 from mfd_cli.base.errors import CohortError
@@ -28,6 +29,8 @@ from mfd_cli.formats.arrow_files import bytes_of, read_arrow, write_arrow
 FORMAT, VERSION = "mfd-cohort", 1
 AGAIN = "run mfd contig prepare again"
 MANIFEST = "manifest.json"
+FACTOR = "factor."
+"""What the columns of technical factors begin with, whose names are the user's."""
 MISSING = 3
 """The packed code of a call that is not there; 0, 1 and 2 are copies of the effect allele."""
 COLUMNS = {
@@ -56,6 +59,7 @@ class StoredCohort(Stored):
     splits: dict[str, dict[str, Any]]
     files: dict[str, dict[str, Any]]
     summary: dict[str, Any]
+    factors: dict[str, Literal["category", "year", "number"]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,13 @@ class ModalityColumns:
 
 @dataclass(frozen=True)
 class Images:
-    """What is known of a split's images: `owner` (images,) is the row of the person among those of the split."""
+    """What is known of a split's images: `owner` (images,) is the row of the person among those of the split, `factors` has of
+    each technical factor a text for every image."""
 
     name: tuple[str, ...]
     eye: tuple[str, ...]
     owner: Ints
+    factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Stack:
@@ -140,6 +146,11 @@ class Cohort:
         """Side of the pictures, px."""
         return int(self.manifest["size"])
 
+    @property
+    def factors(self) -> dict[str, str]:
+        """The technical factors of the images, with their types."""
+        return dict(self.manifest.get("factors", {}))
+
     def share(self, split: str) -> Share:
         """Map the shards of a split. CohortError where one is not what the manifest says."""
         parts = [_read_shard(self, shard) for shard in self.manifest["splits"][split]["shards"]]
@@ -153,7 +164,9 @@ class Cohort:
             name: Stack([part[5][name] for part in parts], packed_width(len(variants)))
             for name, variants in self.columns.items()
         }
-        return Share(persons, self.people.family[persons], Images(names, eyes, owner), pixels, codes, self.size)
+        factors = {name: tuple(text for part in parts for text in part[6][name]) for name in self.factors}
+        images = Images(names, eyes, owner, factors)
+        return Share(persons, self.people.family[persons], images, pixels, codes, self.size)
 
     def dosages(self, share: Share, name: str, rows: Ints) -> Floats:
         """Return the standardised dosages (persons, variants) of a modality; a missing call is 0, the mean in training."""
@@ -193,17 +206,34 @@ def unpacked(codes: Bytes, variants: int) -> Bytes:
 
 @dataclass(frozen=True)
 class PersonRow:
-    """What a shard holds of a person: its place, its images as (name, eye, pixels), and its packed dosages by modality."""
+    """What a shard holds of a person: its place, its images as (name, eye, pixels), its packed dosages by modality, and what is
+    known of each image's technical factors."""
 
     place: int
     images: Sequence[tuple[str, str, bytes]]
     codes: Mapping[str, bytes]
+    factors: Sequence[Mapping[str, str]] = ()
 
 
-def write_shard(path: Path, rows: Sequence[PersonRow], size: int, widths: Mapping[str, int]) -> None:
-    """Write the rows of a shard; `widths` are the bytes of the packed dosages of each modality."""
-    kind = pa.struct([("name", pa.string()), ("eye", pa.string()), ("pixels", pa.binary(3 * size**2))])
-    images = [[{"name": n, "eye": e, "pixels": pixels} for n, e, pixels in row.images] for row in rows]
+def image_kind(size: int, factors: Iterable[str]) -> pa.StructType:
+    """Return the type of an image in a shard: name, eye, what is known of its technical factors, and pixels."""
+    texts = ("name", "eye", *(f"{FACTOR}{name}" for name in factors))
+    return pa.struct([*((text, pa.string()) for text in texts), ("pixels", pa.binary(3 * size**2))])
+
+
+def write_shard(
+    path: Path, rows: Sequence[PersonRow], size: int, widths: Mapping[str, int], factors: Sequence[str] = ()
+) -> None:
+    """Write the rows of a shard; `widths` are the bytes of the packed dosages of each modality, `factors` names those of the
+    images."""
+    kind = image_kind(size, factors)
+    images = [
+        [
+            {"name": name, "eye": eye, "pixels": pixels} | {f"{FACTOR}{factor}": known[factor] for factor in factors}
+            for (name, eye, pixels), known in zip(row.images, row.factors or [{}] * len(row.images))
+        ]
+        for row in rows
+    ]
     columns = {"person": pa.array([row.place for row in rows], pa.int32()), "images": pa.array(images, pa.list_(kind))}
     for name, width in widths.items():
         columns[name] = pa.array([row.codes[name] for row in rows], pa.binary(width))
@@ -288,13 +318,14 @@ def _columns_of(table: pa.Table) -> ModalityColumns:
     return ModalityColumns(variants, mean, sd, missing)
 
 
-_Shard = tuple[Ints, Ints, list[str], list[str], Bytes, dict[str, Bytes]]
+_Shard = tuple[Ints, Ints, list[str], list[str], Bytes, dict[str, Bytes], dict[str, list[str]]]
 
 
 def _read_shard(cohort: Cohort, shard: Mapping[str, Any]) -> _Shard:
-    """Places of the persons, images of each, names and eyes of all images, their pixels, and packed dosages by modality."""
+    """Places of the persons, images of each, names and eyes of all images, their pixels, packed dosages by modality, and
+    texts of all images by factor."""
     path, pixels = cohort.path / "shards" / shard["file"], 3 * cohort.size**2
-    kind = pa.struct([("name", pa.string()), ("eye", pa.string()), ("pixels", pa.binary(pixels))])
+    kind = image_kind(cohort.size, cohort.factors)
     widths = {name: packed_width(len(variants)) for name, variants in cohort.columns.items()}
     columns = {"person": pa.int32(), "images": pa.list_(kind)} | {
         name: pa.binary(width) for name, width in widths.items()
@@ -314,6 +345,7 @@ def _read_shard(cohort: Cohort, shard: Mapping[str, Any]) -> _Shard:
         flat.field("eye").to_pylist(),
         bytes_of(flat.field("pixels"), pixels),
         codes,
+        {name: flat.field(f"{FACTOR}{name}").to_pylist() for name in cohort.factors},
     )
 
 
