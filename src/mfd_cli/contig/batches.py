@@ -41,11 +41,12 @@ class PairedSplit:
 @dataclass(frozen=True)
 class Batch:
     """Some persons with an image each: `pictures` bytes (persons, 3, side, side), standardised `inputs` of each modality
-    (persons, inputs), and the `family` (persons,) that relatives share."""
+    (persons, inputs), the `family` (persons,) that relatives share, and which `images` (rows of the split) these are."""
 
     pictures: Tensor
     inputs: dict[str, Tensor]
     family: Tensor
+    images: Tensor
 
 
 def batch_of(people: PairedSplit, persons: Ints, images: Ints) -> Batch:
@@ -55,7 +56,12 @@ def batch_of(people: PairedSplit, persons: Ints, images: Ints) -> Batch:
         name: torch.from_numpy(people.cohort.dosages(share, name, people.row[persons]))
         for name in people.cohort.columns
     }
-    return Batch(torch.from_numpy(share.pictures(images)), inputs, torch.from_numpy(share.family[persons]))
+    return Batch(
+        torch.from_numpy(share.pictures(images)),
+        inputs,
+        torch.from_numpy(share.family[persons]),
+        torch.from_numpy(images),
+    )
 
 
 def size_of(config: ContigConfig, persons: int) -> int:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from mfd_cli.base.errors import nearest
 from mfd_cli.settings.config import DEFAULT_PENALTIES, PenaltyConfig, PenaltyName
-from mfd_cli.settings.names import TECHNICAL, factor_name
+from mfd_cli.settings.names import factor_name
 from mfd_cli.settings.node import MOST, Count, Node, Text
 from mfd_cli.settings.parse import parse_settings
 from mfd_cli.settings.project import read_settings
@@ -87,7 +87,7 @@ class FactorSection(Node):
 
     column: Text = Field(description="column of the image manifest", examples=["camera"])
     type: Literal["category", "year", "number"] = Field("category", description="what its values are")
-    group: Literal["technical"] = Field(TECHNICAL, description="slice of the feature that the factor is told from")
+    group: Literal["technical"] = Field("technical", description="slice of the feature that the factor is told from")
 
 
 class SplitSection(Node):
