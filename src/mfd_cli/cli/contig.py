@@ -44,6 +44,14 @@ Beside = Annotated[
 AllowTrained = Annotated[
     bool, typer.Option("--allow-trained", help="Go on though the run was trained on these persons.")
 ]
+Part = Annotated[
+    str,
+    typer.Option(
+        "--part",
+        help="Slice of the features: biological, technical or all.",
+        autocompletion=words("biological", "technical", "all"),
+    ),
+]
 SplitOrAll = Annotated[
     str,
     typer.Option(
@@ -192,6 +200,7 @@ def embed_command(
         str, typer.Option("--by", help="image or person.", autocompletion=words("image", "person"))
     ] = "image",
     projections: Annotated[bool, typer.Option("--projections", help="Also what is compared with the genes.")] = False,
+    part: Part = "biological",
     gpus: Gpus = None,
     threads: Threads = None,
     force: Force = False,
@@ -217,6 +226,7 @@ def embed_command(
             splits=splits,
             by=by,
             projections=projections,
+            part=_part(part),
             device=device,
             force=force,
             progress=display,
@@ -312,6 +322,7 @@ def gwas_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("gwas"),
     split: Split = "test",
     regions: Annotated[Path | None, typer.Option("--bed", help="Known loci at which runs are compared.")] = None,
+    part: Part = "biological",
     related: Annotated[bool, typer.Option("--related", help="Test all members of a family.")] = False,
     beside: Beside = None,
     allow_trained: AllowTrained = False,
@@ -337,6 +348,7 @@ def gwas_command(
             split=_split(split),
             beside=others,
             regions=regions,
+            part=_part(part),
             related=related,
             allow_trained=allow_trained,
             device=device,
@@ -387,6 +399,13 @@ def _beside(run: ContigRun, others: list[Path] | None, quiet: bool) -> Mapping[s
     if not quiet and not controls_of(run):
         warn(NO_CONTROLS)
     return runs_beside(run, others or [])
+
+
+def _part(part: str) -> str:
+    """The slice of the features that is used, or all."""
+    from mfd_cli.contig.seen import PARTS
+
+    return one_of("--part", part, PARTS)
 
 
 def _split(split: str) -> str:
