@@ -48,11 +48,11 @@ def _overlap(row: Row, span: Region) -> bool:
 
 
 def slice_sentence(rows: Sequence[Row], slices: Mapping[str, str], factors: Sequence[str]) -> str:
-    """Return which slice found how many loci; what the technical one finds goes with its `factors`."""
+    """Return in words which slice found how many loci; `factors` are those of the technical one."""
     counts = {label: sum(row["found_by"] in (label, BOTH) for row in rows) for label in slices.values()}
     each = " and ".join(f"the {label} slice {count:,}" for label, count in counts.items())
     shared = sum(row["found_by"] == BOTH for row in rows)
     return (
-        f"of {len(rows):,} loci, {each} ({shared:,} both): what the technical slice finds goes with how pictures were made "
-        f"({', '.join(factors)}), and is not to be read as biology"
+        f"of {len(rows):,} loci, {each} ({shared:,} of them both): a locus that the technical slice alone finds goes with how "
+        f"pictures were made ({', '.join(factors)}), and one that both find may be either"
     )
