@@ -84,6 +84,13 @@ def simulate_command(
     h2: Annotated[float, typer.Option("--h2", help="Share of a trait that genes explain.")] = 0.49,
     nuisance: Annotated[float, typer.Option("--nuisance", help="Strength of what cameras do.")] = 1.0,
     null: Annotated[bool, typer.Option("--null", help="No genetic effect at all.")] = False,
+    confounding: Annotated[
+        float | None,
+        typer.Option("--confounding", help="Share of persons whose camera goes with their disc, or their population."),
+    ] = None,
+    structure: Annotated[
+        float, typer.Option("--structure", help="F_ST of three populations, each with a centre and its camera.")
+    ] = 0.0,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -93,7 +100,7 @@ def simulate_command(
     from mfd_cli.contig.simulate.options import CohortOptions
     from mfd_cli.contig.simulate.simulate import simulate
 
-    options = CohortOptions(h2=h2, nuisance=nuisance, null=null)
+    options = CohortOptions(h2=h2, nuisance=nuisance, null=null, confounding=confounding, structure=structure)
     with Display(quiet) as display:
         report = simulate(folder, size=size, seed=seed, options=options, force=force, progress=display)
     say_result(report, as_json)

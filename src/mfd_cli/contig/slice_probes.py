@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mfd_cli.base.arrays import Doubles, Floats, Ints
+from mfd_cli.base.arrays import Doubles, Floats, Ints, Reals
 from mfd_cli.core.probes import MOST_BINS, PROBES, SHIFTS, Layout, Probe, independence, thin, varying
 from mfd_cli.report.dots import DotPanel, draw_dots
 
@@ -111,7 +111,7 @@ def _with_common_levels(known: Ints, target: Doubles, family: Ints, layout: Layo
     return known[kept][order], layout
 
 
-def _balanced(probe: str, inputs: Doubles, labels: Doubles, layout: Layout, seed: int) -> tuple[float, float, float]:
+def _balanced(probe: str, inputs: Reals, labels: Doubles, layout: Layout, seed: int) -> tuple[float, float, float]:
     """How often the level of an image is told, every level weighing the same, with its interval."""
     guess = _fitted(CLASSIFIERS[probe](seed), inputs, labels, layout)
     truth = labels[layout.measured]
@@ -127,7 +127,7 @@ def _balanced(probe: str, inputs: Doubles, labels: Doubles, layout: Layout, seed
     return mean(np.arange(len(truth))), float(low), float(high)
 
 
-def _r2(probe: str, inputs: Doubles, labels: Doubles, layout: Layout, seed: int) -> tuple[float, float, float]:
+def _r2(probe: str, inputs: Reals, labels: Doubles, layout: Layout, seed: int) -> tuple[float, float, float]:
     """Which share of a number's variance is told, with its interval."""
     standard = (labels - labels.mean()) / max(float(labels.std()), 1e-12)
     guess = _fitted(PROBES[probe](seed), inputs, standard, layout)
@@ -141,7 +141,7 @@ def _r2(probe: str, inputs: Doubles, labels: Doubles, layout: Layout, seed: int)
     return share(np.arange(len(truth))), float(low), float(high)
 
 
-def _fitted(probe: Probe, inputs: Doubles, labels: Doubles, layout: Layout) -> Doubles:
+def _fitted(probe: Probe, inputs: Reals, labels: Doubles, layout: Layout) -> Doubles:
     """What a probe, fitted on the first rows, says of the measured ones."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a perceptron that has not converged is a weak probe, not an error

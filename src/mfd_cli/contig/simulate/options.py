@@ -24,6 +24,10 @@ SIZES = {
 }
 
 
+TIED = 0.8
+"""Share of persons whose camera is that of their centre, in a world with structure."""
+
+
 @dataclass(frozen=True)
 class CohortOptions:
     """Share of a latent's variance that genes explain; how strong nuisances of the picture are; without genetic effects."""
@@ -35,8 +39,30 @@ class CohortOptions:
     """Share of pictures that were cut short."""
     missing: float = 0.01
     """Share of calls that are missing."""
+    confounding: float | None = None
+    """Share of persons whose camera is that of their centre; by default 0, or `TIED` in a world with structure."""
+    structure: float = 0.0
+    """F_ST between the populations that come to the centres; 0: all are of one population."""
 
     def __post_init__(self) -> None:
-        for name, value, low, high in (("h2", self.h2, 0, 0.9), ("nuisance", self.nuisance, 0, 10)):
+        checked = (
+            ("h2", self.h2, 0, 0.9),
+            ("nuisance", self.nuisance, 0, 10),
+            ("confounding", self.tied, 0, 1),
+            ("structure", self.structure, 0, 0.5),
+        )
+        for name, value, low, high in checked:
             if not low <= value <= high:
                 raise ConfigError(f"{name} is {value}; it must be between {low} and {high}")
+
+    @property
+    def tied(self) -> float:
+        """The share of persons whose camera is that of their centre."""
+        if self.confounding is not None:
+            return self.confounding
+        return TIED if self.structure else 0.0
+
+    @property
+    def has_centres(self) -> bool:
+        """Whether there are centres at all."""
+        return bool(self.tied or self.structure)
