@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mfd_cli.base.errors import ConfigError
-from mfd_cli.contig.config import ContigConfig, PenaltySection
+from mfd_cli.contig.config import ContigConfig
 from mfd_cli.contig.core.networks import ContigModel
 from mfd_cli.contig.core.slices import Factor, level_weights, mean_factor_loss, slices_of
 from mfd_cli.contig.data.cohort import Cohort, Share

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from mfd_cli.core.penalties import PENALTIES
-from mfd_cli.settings.config import PenaltyConfig
+from mfd_cli.settings.config import PenaltyConfig, PenaltyName
 
 
-def built_penalties(settings: Mapping[str, PenaltyConfig], groups: Mapping[str, int], hidden: int) -> nn.ModuleDict:
+def built_penalties(
+    settings: Mapping[PenaltyName, PenaltyConfig], groups: Mapping[str, int], hidden: int
+) -> nn.ModuleDict:
     """Return the penalties of these names for groups {name: size}; `hidden` is the width of an adversary's layers."""
     return nn.ModuleDict({name: PENALTIES[name](groups, hidden, each.published) for name, each in settings.items()})
 
