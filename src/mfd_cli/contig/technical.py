@@ -104,9 +104,7 @@ def kept_apart(
     technical = config.technical_features
     if not technical:
         return None
-    settings: dict[str, PenaltySection] = {
-        name: one for name, one in config.objective.penalties.items() if one.weight > 0
-    }
+    settings = {name: one for name, one in config.objective.penalties.items() if one.weight > 0}
     for name in settings:
         if (fewest := PENALTIES[name].fewest_windows) > batch:
             raise ConfigError(f"a batch has {batch:,} images: the penalty {name} needs at least {fewest}")
