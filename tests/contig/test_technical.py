@@ -215,8 +215,8 @@ def test_a_run_keeps_the_vocabulary_of_its_training_images(project: ContigProjec
     assert run.factors["camera"].levels == ["A", "B", "C"] == random.factors["camera"].levels
     assert run.model.slices == {"biological": slice(0, 96), "technical": slice(96, 128)}
     copy = Path(shutil.copytree(project.folder, tmp_path / "p"))
-    for command in ("info", "verify"):
-        assert in_process([command, "contig-run"], copy).code == 0
+    assert "  slices: 96 biological, 32 technical\n" in in_process(["info", "contig-run"], copy).said
+    assert in_process(["verify", "contig-run"], copy).code == 0
 
 
 # -- results -----------------------------------------------------------------------------------------------------------------

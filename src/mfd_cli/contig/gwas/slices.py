@@ -25,9 +25,9 @@ def slice_rows(job: Job, found: Found, runs: Sequence[Run], slices: Mapping[str,
     for number, name in own:
         for clump in runs[number].loci:
             span = span_of(job, clump)
-            same = next((row for row in rows if _overlap(row, span)), None)
+            same = next((row for row in rows if row["found_by"] != name and _overlap(row, span)), None)
             if same is not None:
-                same["found_by"] = same["found_by"] if same["found_by"] == name else BOTH
+                same["found_by"] = BOTH
                 continue
             row: Row = {"chromosome": span.chromosome, "start": span.start, "end": span.end}
             row |= {"variant": name_of(job, clump.index), "found_by": name}
