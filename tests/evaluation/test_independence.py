@@ -11,13 +11,12 @@ from sklearn.metrics import roc_auc_score
 
 from kit import tiny
 from mfd_cli.core.predictor import Predictor
+from mfd_cli.core.probes import PROBES, independence
 from mfd_cli.dataset.bins import unpack_bits
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.evaluation.evaluate import evaluate
 from mfd_cli.evaluation.independence import (
-    PROBES,
     contributions,
-    independence,
     nearest_neighbour,
     untrained_weights,
     weight_leakage,

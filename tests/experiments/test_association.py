@@ -15,8 +15,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import OneHotEncoder
 
 from kit.harm import METADATA, good_project, in_process
-from mfd_cli.core.metadata import MISSING
-from mfd_cli.experiments.association import (
+from mfd_cli.core.association import (
     FactorValues,
     associate,
     correlation_ratio,
@@ -25,6 +24,7 @@ from mfd_cli.experiments.association import (
     moving_together,
     rank_correlation,
 )
+from mfd_cli.core.metadata import MISSING
 from mfd_cli.experiments.confounds import Pair, confounds_of
 
 

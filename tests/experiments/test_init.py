@@ -10,8 +10,9 @@ import pytest
 from kit.harm import in_process
 from kit.places import SHARED
 from mfd_cli.base.errors import ConfigError, MetadataError, OutputError
+from mfd_cli.core.inseparable import inseparable_sets
 from mfd_cli.experiments.check_design import check_design
-from mfd_cli.experiments.confounds import inseparable_sets, worst_confounds
+from mfd_cli.experiments.confounds import worst_confounds
 from mfd_cli.experiments.encode_portal import choose_files, is_encode, read_any_table, with_local_files
 from mfd_cli.experiments.init import KNOWN, control_remarks, init_project, propose_split, strand_remarks
 from mfd_cli.settings.config import FactorConfig

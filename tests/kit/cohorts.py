@@ -62,6 +62,18 @@ def _trained() -> Path:
     return folder
 
 
+@cache
+def _sliced() -> Path:
+    folder = Path(shutil.copytree(_planted(), _templates() / "sliced"))
+    file = folder / "contig.toml"
+    file.write_text(file.read_text() + '\n[factors.camera]\ncolumn = "camera"\n')
+    prepare(load_contig(file))
+    project = load_contig(file, ["train.epochs=3", "train.batch_size=50"])
+    for control in ("", "random"):
+        train(project, control=control, gpus=0)
+    return folder
+
+
 def planted(folder: Path) -> ContigProject:
     """A simulated project in a folder that does not exist yet."""
     return load_contig(Path(shutil.copytree(_planted(), folder)) / "contig.toml")
@@ -85,3 +97,8 @@ def planted_many(folder: Path, *settings: str) -> ContigProject:
 def prepared_many(folder: Path, *settings: str) -> ContigProject:
     """The same with its cohort."""
     return load_contig(Path(shutil.copytree(_prepared_many(), folder)) / "contig.toml", list(settings))
+
+
+def sliced(folder: Path, *settings: str) -> ContigProject:
+    """A project with the camera as a technical factor, its cohort, a run of three epochs and an untrained network."""
+    return load_contig(Path(shutil.copytree(_sliced(), folder)) / "contig.toml", list(settings))

@@ -20,8 +20,9 @@ from sklearn.metrics import roc_auc_score
 from kit import harm
 from kit.places import ROOT
 from mfd_cli.base.errors import ConfigError
+from mfd_cli.core.inseparable import inseparable_sets
 from mfd_cli.dataset.folder import open_dataset
-from mfd_cli.experiments.confounds import inseparable_sets, levels_by_factor
+from mfd_cli.experiments.confounds import levels_by_factor
 from mfd_cli.experiments.held_out import held_out_tracks
 from mfd_cli.experiments.sources import read_sources
 from mfd_cli.formats.fasta import read_fasta

@@ -25,7 +25,7 @@ from kit import shapes
 from kit.harm import SOAK, Outcome, in_process
 from kit.shapes import SHAPES, Shape
 from kit.sketch import AS_EVER, DOTS, sketched
-from mfd_cli.evaluation.independence import PROBES
+from mfd_cli.core.probes import PROBES
 
 CPU = ("--gpus", "0", "--threads", "1")
 Check = Callable[[Shape, Path, Outcome], None]

@@ -53,6 +53,14 @@ Join = Annotated[
         "--join", help="outer: persons with any modality; inner: with all.", autocompletion=words("outer", "inner")
     ),
 ]
+Part = Annotated[
+    str,
+    typer.Option(
+        "--part",
+        help="Slice of the features: biological, technical or all.",
+        autocompletion=words("biological", "technical", "all"),
+    ),
+]
 SplitOrAll = Annotated[
     str,
     typer.Option(
@@ -100,6 +108,13 @@ def simulate_command(
         typer.Option("--modalities", help="snps,pgs,burden,table or some of them [default: snps; for medium all]."),
     ] = None,
     missing: Annotated[float, typer.Option("--missing", help="Share of persons who lack each of them.")] = 0.0,
+    confounding: Annotated[
+        float | None,
+        typer.Option("--confounding", help="Share of persons whose camera goes with their disc, or their population."),
+    ] = None,
+    structure: Annotated[
+        float, typer.Option("--structure", help="F_ST of three populations, each with a centre and its camera.")
+    ] = 0.0,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -110,7 +125,15 @@ def simulate_command(
     from mfd_cli.contig.simulate.simulate import simulate
 
     kinds = tuple(name.strip() for name in modalities.split(",")) if modalities else kinds_of(size)
-    options = CohortOptions(h2=h2, nuisance=nuisance, null=null, modalities=kinds, absent=missing)
+    options = CohortOptions(
+        h2=h2,
+        nuisance=nuisance,
+        null=null,
+        modalities=kinds,
+        absent=missing,
+        confounding=confounding,
+        structure=structure,
+    )
     with Display(quiet) as display:
         report = simulate(folder, size=size, seed=seed, options=options, force=force, progress=display)
     say_result(report, as_json)
@@ -221,6 +244,7 @@ def embed_command(
         str, typer.Option("--by", help="image or person.", autocompletion=words("image", "person"))
     ] = "image",
     projections: Annotated[bool, typer.Option("--projections", help="Also what is compared with the genes.")] = False,
+    part: Part = "biological",
     gpus: Gpus = None,
     threads: Threads = None,
     force: Force = False,
@@ -246,6 +270,7 @@ def embed_command(
             splits=splits,
             by=by,
             projections=projections,
+            part=_part(part),
             device=device,
             force=force,
             progress=display,
@@ -343,6 +368,7 @@ def gwas_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("gwas"),
     split: Split = "test",
     regions: Annotated[Path | None, typer.Option("--bed", help="Known loci at which runs are compared.")] = None,
+    part: Part = "biological",
     related: Annotated[bool, typer.Option("--related", help="Test all members of a family.")] = False,
     beside: Beside = None,
     allow_trained: AllowTrained = False,
@@ -368,6 +394,7 @@ def gwas_command(
             split=_split(split),
             beside=others,
             regions=regions,
+            part=_part(part),
             related=related,
             allow_trained=allow_trained,
             device=device,
@@ -418,6 +445,13 @@ def _beside(run: ContigRun, others: list[Path] | None, quiet: bool) -> Mapping[s
     if not quiet and not controls_of(run):
         warn(NO_CONTROLS)
     return runs_beside(run, others or [])
+
+
+def _part(part: str) -> str:
+    """The slice of the features that is used, or all."""
+    from mfd_cli.contig.seen import PARTS
+
+    return one_of("--part", part, PARTS)
 
 
 def _split(split: str) -> str:

@@ -56,7 +56,8 @@ def _permuted(share: Share, rng: np.random.Generator) -> Ints:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some persons with an image each: `pictures` bytes (persons, 3, side, side), and the `family` (persons,) of relatives.
+    """Some persons with an image each: `pictures` bytes (persons, 3, side, side), the `family` (persons,) of relatives, and
+    which `images` (rows of the split) these are.
 
     Of each modality the standardised `inputs` (those who have it, inputs), and in `rows` (those who have it,) which of the
     persons they are; None where that is everybody. So nothing that is computed sees the row of somebody who lacks it.
@@ -66,6 +67,7 @@ class Batch:
     inputs: dict[str, Tensor]
     family: Tensor
     rows: dict[str, Tensor | None]
+    images: Tensor
 
     def of(self, name: str, values: Tensor) -> Tensor:
         """Return what those have who have a modality, of values (persons, ...)."""
@@ -81,7 +83,8 @@ def batch_of(people: PairedSplit, persons: Ints, images: Ints) -> Batch:
         having = np.flatnonzero(share.has[name][whose])
         inputs[name] = torch.from_numpy(people.cohort.inputs(share, name, whose[having]))
         rows[name] = None if len(having) == len(whose) else torch.from_numpy(having)
-    return Batch(torch.from_numpy(share.pictures(images)), inputs, torch.from_numpy(share.family[persons]), rows)
+    pictures, family = torch.from_numpy(share.pictures(images)), torch.from_numpy(share.family[persons])
+    return Batch(pictures, inputs, family, rows, torch.from_numpy(images))
 
 
 def size_of(config: ContigConfig, persons: int) -> int:

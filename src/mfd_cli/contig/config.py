@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from mfd_cli.base.errors import ConfigError, nearest
+from mfd_cli.settings.config import DEFAULT_PENALTIES, PenaltyConfig, PenaltyName
+from mfd_cli.settings.names import factor_name
 from mfd_cli.settings.node import MOST, Count, Node, Text
 from mfd_cli.settings.parse import parse_settings
 from mfd_cli.settings.project import read_settings
@@ -149,6 +151,14 @@ OWNERS = {
 """Which kinds of modality a setting belongs to; the others are of all."""
 
 
+class FactorSection(Node):
+    """A technical fact of every image, such as its camera: a column of the image manifest."""
+
+    column: Text = Field(description="column of the image manifest", examples=["camera"])
+    type: Literal["category", "year", "number"] = Field("category", description="what its values are")
+    group: Literal["technical"] = Field("technical", description="slice of the feature that the factor is told from")
+
+
 class SplitSection(Node):
     """Which persons are kept for validation and test: whole families."""
 
@@ -173,8 +183,17 @@ class NetworkSection(Node):
     image: Literal["small"] = Field("small", description="small: four convolutions of stride 2")
     width: Annotated[int, Field(ge=4, le=1024)] = Field(32, description="channels of the first convolution")
     features: Annotated[int, Field(ge=8, le=4096)] = Field(128, description="size of an image's feature")
+    technical: float = Field(
+        0.25, ge=0, le=0.9, description="share of the feature for technique; without factors there is no such slice"
+    )
     head: Annotated[int, Field(ge=8, le=4096)] = Field(128, description="hidden width of the image heads")
     projection: Annotated[int, Field(ge=2, le=1024)] = Field(64, description="size of what is compared")
+
+
+class PenaltySection(PenaltyConfig):
+    """One independence penalty between the biological and the technical slice of the feature."""
+
+    weight: float = Field(0.0, ge=0, description="0 switches it off; in units of the loss of guessing who is who")
 
 
 class ContrastSection(Node):
@@ -187,6 +206,18 @@ class ContrastSection(Node):
     join: Literal["outer", "inner"] = Field(
         "outer", description="who is trained on: outer: persons with any modality; inner: with all of them"
     )
+    technical_weight: float = Field(
+        0.05,
+        ge=0,
+        description="of telling the factors from the technical slice, in units of the loss of guessing who is who",
+    )
+    penalties: dict[PenaltyName, PenaltySection] = Field(
+        default_factory=lambda: {name: PenaltySection(**each.model_dump()) for name, each in DEFAULT_PENALTIES.items()},
+        description="what keeps the slices apart where there are factors; naming one replaces the default, {} is none",
+    )
+    adversary_lr: float = Field(1e-3, gt=0, description="learning rate of a penalty that learns (an adversary)")
+    adversary_hidden: Count = Field(256, description="width of the adversary's three hidden layers")
+    adversary_steps: Count = Field(1, description="adversary steps per model step")
 
 
 class AugmentSection(Node):
@@ -220,6 +251,11 @@ class GwasSection(Node):
     pcs: Annotated[int, Field(ge=1, le=100)] = Field(10, description="principal components of the features, at most")
     covariates: tuple[Text, ...] = Field(
         ("sex", "age"), description="columns of the covariates; text ones become 0/1 columns"
+    )
+    factors: tuple[Text, ...] = Field(
+        (),
+        description="factors of the images that are covariates too: a person's share of each level, or the mean number",
+        examples=[["camera"]],
     )
     genetic_pcs: Annotated[int, Field(ge=0, le=40)] = Field(
         15, description="principal components of the genotypes as covariates; 0 where the covariates hold them"
@@ -260,6 +296,7 @@ class ContigConfig(Node):
     persons: PersonsSection = PersonsSection()
     images: ImagesSection = ImagesSection()
     modalities: dict[str, ModalitySection] = Field(default_factory=dict)
+    factors: dict[Annotated[str, AfterValidator(factor_name)], FactorSection] = Field(default_factory=dict)
     split: SplitSection = SplitSection()
     model: NetworkSection = NetworkSection()
     objective: ContrastSection = ContrastSection()
@@ -272,6 +309,18 @@ class ContigConfig(Node):
     def _by_name(cls, value: dict[str, ModalitySection]) -> dict[str, ModalitySection]:
         """Sort the modalities: in which order they are written changes nothing, to the bit."""
         return dict(sorted(value.items()))
+
+    @model_validator(mode="after")
+    def _check(self) -> ContigConfig:
+        for name in self.gwas.factors:
+            if name not in self.factors:
+                raise ValueError(f"gwas.factors names {name!r}, which is no factor{nearest(name, self.factors)}")
+        return self
+
+    @property
+    def technical_features(self) -> int:
+        """How many of the features, the last ones, are the technical slice: none where there are no factors."""
+        return round(self.model.technical * self.model.features) if self.factors else 0
 
 
 class ContigProject(Node):

@@ -47,11 +47,13 @@ def describe(folder: Path) -> dict[str, Any]:
             "digest": cohort.digest,
         }
     run = load_run(folder)
+    slices = run.model.slices
     return {
         "what": "run of mfd contig",
         "path": str(folder),
         "control": run.control or "no",
         "features": run.model.features,
+        **({"slices": {name: place.stop - place.start for name, place in slices.items()}} if len(slices) > 1 else {}),
         "variants": {name: count for name, count in run.inputs.items() if run.config.modalities[name].kind == "snps"},
         "other inputs": {name: n for name, n in run.inputs.items() if run.config.modalities[name].kind != "snps"},
         "skill (nats)": run.about["skill"],

@@ -12,6 +12,7 @@ from mfd_cli.base.arrays import Ints
 from mfd_cli.base.errors import ConfigError, InputError, InputErrors, MfdError
 from mfd_cli.base.files import check_input
 from mfd_cli.contig.config import ContigProject, ModalitySection
+from mfd_cli.contig.data.image_factors import fitted_encoder
 from mfd_cli.contig.data.manifest import ImageRow, read_manifest
 from mfd_cli.contig.data.persons import People, dealt, read_families, shared_persons
 from mfd_cli.contig.modalities.burden import open_burden
@@ -58,7 +59,9 @@ def open_inputs(project: ContigProject) -> Inputs:
     opening = Opening(project)
     families: dict[str, str] = {}
     try:
-        rows = read_manifest(check_input(manifest, InputError), config.split.column)
+        rows = read_manifest(
+            check_input(manifest, InputError), config.split.column, config.factors, config.persons.missing
+        )
     except MfdError as error:
         faults.append(error)
     for name, modality in config.modalities.items():
@@ -102,6 +105,9 @@ def _joined(
         if row.person in by_person:
             by_person[row.person].append(row)
     people = dealt(persons, families, config.split, {person: own[0] for person, own in by_person.items()}, manifest)
+    for factor, section in config.factors.items():
+        training = (row for person in people.of("train").tolist() for row in by_person[people.persons[person]])
+        fitted_encoder(factor, section.type, [row.factors[factor] for row in training])
     left_out = {
         "images of another eye": len(rows) - len(wanted),
         "persons with images and without genetic data": with_images - len(persons),

@@ -2,16 +2,17 @@
 
 cohort/            for training, see contig/data/cohort.py
 cohort-report/     images.tsv, which pictures are used and why others are not; columns.tsv, the inputs of each modality;
-                   scores.tsv, what was found of each polygenic score; patterns.tsv, how many persons have which modalities
+                   scores.tsv, what was found of each polygenic score; patterns.tsv, how many persons have which modalities;
+                   factors.tsv, images of each level of a technical factor, and how many of them are faulty
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.base.threads import usable_cores
 from mfd_cli.contig.config import ContigProject
 from mfd_cli.contig.data.cohort import (
+    FACTOR,
     PersonRow,
     width_of,
     write_columns,
@@ -35,6 +37,7 @@ from mfd_cli.contig.data.cohort import (
 from mfd_cli.contig.data.manifest import ImageRow
 from mfd_cli.contig.data.persons import SPLITS, People
 from mfd_cli.contig.data.pictures import Faulty, Picture, read_picture
+from mfd_cli.contig.factor_report import LEVEL_COLUMNS, LookedAt, factor_lines, level_rows
 from mfd_cli.contig.inputs import MOST_FAULTY, Inputs, choose_inputs, open_inputs, rows_having
 from mfd_cli.contig.modalities.patterns import PATTERNS, patterns_of
 from mfd_cli.contig.modalities.pgs import SCORE_FACTS
@@ -64,6 +67,8 @@ class CohortReport(Told):
     folder: Path | None
     kinds: dict[str, str]
     patterns: list[dict[str, Any]]
+    factors: Sequence[str] = ()
+    """What is told of technical factors."""
 
     def lines(self) -> list[str]:
         """Return a few lines for a person."""
@@ -79,6 +84,7 @@ class CohortReport(Told):
             f"a round field of view was found in {self.circles:,} images" if self.circles else "",
             *(f"left out: {count:,} {reason}" for reason, count in self.left_out.items()),
             *(f"left out: {count:,} images, {reason}" for reason, count in self.faulty.items()),
+            *self.factors,
             f"cohort: {self.folder}   (mfd contig train)" if self.folder else "",
         ]
         return [line for line in lines if line]
@@ -111,7 +117,10 @@ def check(project: ContigProject, *, images: int | None = None, progress: Progre
     faulty = Counter(each.reason for each in seen if each.picture is None)
     _check_faults(project, inputs, dict(faulty), len(rows))
     circles = sum(each.picture is not None and each.picture.circle for each in seen)
-    return _report(inputs, chosen, sum(map(len, inputs.rows)), dict(faulty), circles, None)
+    looked_at = [LookedAt(each.row.factors, each.picture is not None) for each in seen]
+    factors = project.config.factors
+    told = factor_lines(level_rows(looked_at, factors), looked_at, factors)
+    return replace(_report(inputs, chosen, sum(map(len, inputs.rows)), dict(faulty), circles, None), factors=told)
 
 
 def prepare(project: ContigProject, *, force: bool = False, progress: Progress | None = None) -> CohortReport:
@@ -120,7 +129,7 @@ def prepare(project: ContigProject, *, force: bool = False, progress: Progress |
     Statistics (frequencies, means, colours) are of training persons alone. Raises InputError, ConfigError and their like for
     faulty inputs, OutputError where a folder is in the way and `force` is not set.
     """
-    inputs = open_inputs(project)
+    inputs, factors = open_inputs(project), project.config.factors
     output, report = project.cohort, project.cohort.with_name(REPORT)
     for path in (output, report):
         check_output(path, force)
@@ -135,6 +144,7 @@ def prepare(project: ContigProject, *, force: bool = False, progress: Progress |
         write_persons(folder / "persons.arrow", people, writing.images, has)
         write_columns(folder / "columns.arrow", {name: each.columns for name, each in chosen.items()})
         mean, scale = writing.colours()
+        levels = level_rows(writing.looked_at, factors)
         whole = _report(inputs, chosen, int(writing.images.sum()), dict(writing.faulty), writing.circles, output)
         write_manifest(
             folder,
@@ -152,15 +162,18 @@ def prepare(project: ContigProject, *, force: bool = False, progress: Progress |
                 },
                 "splits": shards,
                 "summary": {"persons": whole.persons, "images": whole.images, "faulty": whole.faulty},
+                **({"factors": {name: each.type for name, each in factors.items()}} if factors else {}),
             },
         )
-        write_tsv(about / "images.tsv", writing.table, IMAGE_COLUMNS)
+        write_tsv(about / "images.tsv", writing.table, (*IMAGE_COLUMNS, *(f"{FACTOR}{name}" for name in factors)))
         write_tsv(about / "columns.tsv", _column_rows(chosen), COLUMN_FACTS)
         write_tsv(about / "patterns.tsv", whole.patterns, PATTERNS)
         scores = [row for each in chosen.values() for row in each.facts]
         if scores:
             write_tsv(about / "scores.tsv", scores, SCORE_FACTS)
-    return whole
+        if factors:
+            write_tsv(about / "factors.tsv", levels, LEVEL_COLUMNS)
+    return replace(whole, factors=factor_lines(levels, writing.looked_at, factors))
 
 
 IMAGE_COLUMNS = (
@@ -211,6 +224,7 @@ class _Writing:
         self.faulty: Counter[str] = Counter()
         self.circles, self.done, self.total = 0, 0, sum(map(len, inputs.rows))
         self.table: list[dict[str, Any]] = []
+        self.looked_at: list[LookedAt] = []
         self.sums, self.squares, self.pixels = np.zeros(3), np.zeros(3), 0
         self.rows = {name: rows_having(inputs, name, each) for name, each in chosen.items()}
         (folder / "shards").mkdir()
@@ -225,7 +239,7 @@ class _Writing:
         for number, low in enumerate(range(0, len(persons), most)):
             rows = list(self._rows(persons[low : low + most], split == "train"))
             file = f"{split}-{number:05}.arrow"
-            write_shard(self.folder / "shards" / file, rows, size, modalities)
+            write_shard(self.folder / "shards" / file, rows, size, modalities, list(self.project.config.factors))
             shards.append({"file": file, "persons": len(rows)})
         return {"persons": sum(shard["persons"] for shard in shards), "shards": shards}
 
@@ -245,7 +259,8 @@ class _Writing:
                 self.images[place] = len(kept)
                 if kept:
                     of_person = {name: values[low + offset] for name, values in codes.items()}
-                    yield PersonRow(place, kept, of_person)
+                    known = {row.image: row.factors for row in self.inputs.rows[place]}
+                    yield PersonRow(place, kept, of_person, [known[image] for image, _, _ in kept])
             if self.progress:
                 self.progress("reading pictures", self.done, self.total)
 
@@ -283,6 +298,7 @@ class _Writing:
         picture = each.picture
         facts: dict[str, Any] = {"image": each.row.image, "person": each.row.person, "eye": each.row.eye}
         facts |= {"kept": "no" if reason else "yes", "reason": reason}
+        facts |= {f"{FACTOR}{name}": text for name, text in each.row.factors.items()}
         if picture is not None:
             self.circles += picture.circle
             names = ("side", "field", "brightness", "saturated", "sharpness")
@@ -293,6 +309,7 @@ class _Writing:
                 broken = sum(count for why, count in self.faulty.items() if not why.startswith("sharper"))
                 _check_fault(self.project, self.inputs, each, broken, self.total)
         self.table.append(facts)
+        self.looked_at.append(LookedAt(each.row.factors, picture is not None))
 
 
 def _picture(seen: Seen) -> Picture:

@@ -25,7 +25,7 @@ LENGTH = ("train.epochs",)
 
 def plan_of(config: ContigConfig) -> dict[str, Any]:
     """Return what makes a training what it is: everything but paths, the clock, and what other commands do."""
-    plan = config.model_dump(mode="json", include={"modalities", "model", "objective", "train"})
+    plan = config.model_dump(mode="json", include={"factors", "modalities", "model", "objective", "train"})
     plan["train"].pop("max_minutes")
     return plan
 
@@ -37,6 +37,8 @@ def save_state(trainer: Trainer, folder: Path) -> None:
         **prefixed("average", trainer.average.state_dict()),
         **prefixed("optimiser", moments(trainer.optimiser)),
     }
+    if trainer.technical is not None:
+        tensors |= trainer.technical.state()
     best = trainer.best
     known = math.isfinite(best.skill)
     state = {
@@ -68,6 +70,8 @@ def go_on(trainer: Trainer, folder: Path, tensors: Mapping[str, Tensor], state: 
         trainer.model.load_state_dict(only("model", tensors))
         trainer.average.load_state_dict(only("average", tensors))
         set_moments(trainer.optimiser, only("optimiser", tensors))
+        if trainer.technical is not None:
+            trainer.technical.set_state(tensors)
     except (RuntimeError, ValueError, KeyError) as error:
         raise RunError("has a state that is not this network's", path=folder, hint=AGAIN) from error
     skill, error_of, step, waited = state["best"]

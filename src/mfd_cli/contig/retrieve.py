@@ -3,12 +3,13 @@
 retrieve/retrieval.tsv     every measure of every run, modality and direction, with its interval and what guessing gives
          ranks.parquet     the rank of each person's right partner
          ranks.png         how many are found among the first so many
+         independence.tsv  and .png: what probes find of one slice of the feature in the other, and of technical factors
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,13 @@ from mfd_cli.contig.batches import fixed_images
 from mfd_cli.contig.core.family_draws import family_draws
 from mfd_cli.contig.core.ranks import Ranks, chances, measures, ranks
 from mfd_cli.contig.data.cohort import Cohort
+from mfd_cli.contig.data.image_factors import targets_of
 from mfd_cli.contig.over_all import similarities
 from mfd_cli.contig.run import ContigRun
-from mfd_cli.contig.seen import see_new
+from mfd_cli.contig.seen import SeenSplit, see_new
+from mfd_cli.contig.slice_probes import COLUMNS as COLUMNS_OF_PROBES
+from mfd_cli.contig.slice_probes import draw_probes, probe_lines, probed_slices
+from mfd_cli.core.metadata import NumberEncoder
 from mfd_cli.formats.tables import write_parquet, write_tsv
 
 RESAMPLED = 1000
@@ -43,6 +48,7 @@ class RetrieveReport(Told):
     rows: list[dict[str, Any]]
     split: str
     learned: bool
+    independence: list[dict[str, Any]] = field(default_factory=list)
 
     def value(self, run: str, measure: str, modality: str | None = None, direction: str = DIRECTIONS[0]) -> float:
         """Return a measure of a run; of the first modality where none is named."""
@@ -64,7 +70,7 @@ class RetrieveReport(Told):
                     f"{row['run']}, {row['modality']}: AUC {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}; "
                     f"chance 0.5), median rank {rank:,.0f} of {row['candidates']:,}, skill {skill:.3f} nats"
                 )
-        return [*lines, f"wrote {self.output}"]
+        return [*lines, *probe_lines(self.independence), f"wrote {self.output}"]
 
 
 @torch.no_grad()
@@ -91,8 +97,11 @@ def retrieve(
     device = torch.device(device)
     rows: list[dict[str, Any]] = []
     each: list[dict[str, Any]] = []
+    probes: list[dict[str, Any]] = []
     for name, one in {run.name: run, **(beside or {})}.items():
         seen = see_new(one, cohort, split, allow_trained, device, progress)
+        if one is run and cohort.factors:
+            probes = probes_of(run, seen, progress)
         images, names = fixed_images(one.config, seen.people), seen.persons()
         who = seen.share.joined(tuple(one.inputs), join)
         if not who.any():
@@ -112,7 +121,24 @@ def retrieve(
         write_tsv(folder / "retrieval.tsv", rows, COLUMNS)
         write_parquet(folder / "ranks.parquet", each)
         _draw(folder / "ranks.png", each)
-    return RetrieveReport(output, rows, split, run.learned)
+        if probes:
+            write_tsv(folder / "independence.tsv", probes, COLUMNS_OF_PROBES)
+            draw_probes(folder / "independence", probes)
+    return RetrieveReport(output, rows, split, run.learned, probes)
+
+
+def probes_of(run: ContigRun, seen: SeenSplit, progress: Progress | None = None) -> list[dict[str, Any]]:
+    """Return what fresh probes find of the slices of a run's features in each other, and of technical factors in each."""
+    if progress:
+        progress("probing the slices", 0, 1)
+    slices = {name: seen.features[:, place] for name, place in run.model.slices.items()}
+    images = seen.share.images
+    targets = {name: targets_of(encoder, images.factors[name]) for name, encoder in run.factors.items()}
+    numbers = frozenset(name for name, encoder in run.factors.items() if isinstance(encoder, NumberEncoder))
+    rows = probed_slices(slices, targets, numbers, seen.share.family[images.owner], run.config.train.seed)
+    if progress:
+        progress("probing the slices", 1, 1)
+    return rows
 
 
 def rows_of(found: Ranks, family: Ints, seed: int) -> list[dict[str, Any]]:

@@ -22,6 +22,9 @@ from mfd_cli.base.stored_json import Natural, Sha256, Stored, read_stored
 from mfd_cli.contig.config import ContigConfig
 from mfd_cli.contig.core.networks import ContigModel
 from mfd_cli.contig.data.cohort import Cohort
+from mfd_cli.contig.data.image_factors import FactorEncoder
+from mfd_cli.contig.technical import outputs_of
+from mfd_cli.core.metadata import ENCODERS
 from mfd_cli.engine.checkpoint import DESCRIPTION, agreeing, finish_publishing, publish_model
 from mfd_cli.engine.store import check_tensors, load_tensors
 from mfd_cli.settings.parse import parse_settings
@@ -54,6 +57,7 @@ class Description(Stored):
     persons: list[str]
     salt: str
     about: StoredAbout
+    factors: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 class State(Stored):
@@ -84,6 +88,8 @@ class ContigRun:
     persons: frozenset[str]
     salt: str
     about: Mapping[str, Any]
+    factors: Mapping[str, FactorEncoder] = field(default_factory=dict)
+    """How technical factors of images become numbers, as its training images had them."""
 
     @property
     def digest(self) -> str:
@@ -113,14 +119,20 @@ class ContigRun:
         return one_line(self, f"{str(self.path)!r}: {self.name}, skill {self.about['skill'][0]:.3f} nats")
 
 
-def built(config: ContigConfig, inputs: Mapping[str, int]) -> ContigModel:
-    """Return a network with random weights for so many inputs of each modality."""
+def built(
+    config: ContigConfig, inputs: Mapping[str, int], factors: Mapping[str, FactorEncoder] | None = None
+) -> ContigModel:
+    """Return a network with random weights for so many inputs of each modality, and these technical factors."""
     net = config.model
     encoders = {
         name: (config.modalities[name].encoder, count, config.modalities[name].hidden) for name, count in inputs.items()
     }
     start = config.objective.temperature
-    return ContigModel(net.image, net.width, net.features, net.head, net.projection, encoders, start)
+    technical = config.technical_features
+    outputs = outputs_of(factors or {}) if technical else {}
+    return ContigModel(
+        net.image, net.width, net.features, net.head, net.projection, encoders, start, technical, outputs
+    )
 
 
 def salted(salt: str, person: str) -> str:
@@ -147,6 +159,8 @@ def save_run(run: ContigRun) -> None:
         "salt": run.salt,
         "about": dict(run.about),
     }
+    if run.factors:
+        description["factors"] = {name: encoder.to_json() for name, encoder in run.factors.items()}
     publish_model(run.path, dict(run.model.state_dict()), description)
 
 
@@ -162,8 +176,9 @@ def load_run(path: Path) -> ContigRun:
             raise RunError("inputs: are not the modalities of the configuration")
         if sum(stored["inputs"].values()) > sum(tensor.numel() for tensor in tensors.values()):
             raise RunError("inputs: are more than its weights")
-        model = built(config, stored["inputs"])
-    except (MfdError, ValueError, ArithmeticError) as error:
+        factors = factors_from(config, stored.get("factors", {}))
+        model = built(config, stored["inputs"], factors)
+    except (MfdError, ValueError, ArithmeticError, LookupError, TypeError) as error:
         reason = error.message if isinstance(error, MfdError) else str(error)
         raise RunError(f"describes no model: {reason[:300]}", path=path / DESCRIPTION, hint=AGAIN) from error
     check_tensors(tensors, model.state_dict(), weights, AGAIN)
@@ -177,7 +192,15 @@ def load_run(path: Path) -> ContigRun:
         frozenset(stored["persons"]),
         stored["salt"],
         stored["about"],
+        factors,
     )
+
+
+def factors_from(config: ContigConfig, stored: Mapping[str, Any]) -> dict[str, FactorEncoder]:
+    """Return the encoders of technical factors as a description has them. RunError where they are not the configuration's."""
+    if set(stored) != set(config.factors):
+        raise RunError("factors: are not those of the configuration")
+    return {name: ENCODERS[config.factors[name].type].from_json(name, stored[name]) for name in config.factors}
 
 
 def read_description(path: Path) -> dict[str, Any]:

@@ -15,10 +15,12 @@ from mfd_cli.contig.data.tables import read_table
 from mfd_cli.contig.data.vcf_genotypes import open_genotypes
 from mfd_cli.contig.gwas.design import Warn
 from mfd_cli.contig.gwas.gwas import gwas
-from mfd_cli.contig.gwas.inputs import Features
+from mfd_cli.contig.gwas.image_covariates import image_covariates
+from mfd_cli.contig.gwas.inputs import Covariates, Features
 from mfd_cli.contig.gwas.result import GwasResult
 from mfd_cli.contig.run import ContigRun
-from mfd_cli.contig.seen import as_features, see_new
+from mfd_cli.contig.seen import SeenSplit, as_features, part_of, see_new
+from mfd_cli.settings.names import BIOLOGICAL, TECHNICAL
 
 
 def run_gwas(
@@ -28,6 +30,7 @@ def run_gwas(
     output: Path,
     *,
     split: str = "test",
+    part: str = BIOLOGICAL,
     beside: Mapping[str, ContigRun] | None = None,
     regions: Path | None = None,
     related: bool = False,
@@ -40,7 +43,8 @@ def run_gwas(
 ) -> GwasResult:
     """Test every variant of the project's genotypes with what a run sees of a split's persons; see `gwas.gwas.gwas`.
 
-    ConfigError where the run was trained on these persons, unless `allow_trained`.
+    `part` is the slice of the features, or all of them; the run's other slices are put beside. ConfigError where
+    the run has no such slice, or was trained on these persons, unless `allow_trained`.
     """
     config, device = project.config, torch.device(device)
     if config.data.genotypes is None:
@@ -55,11 +59,19 @@ def run_gwas(
     table = config.data.covariates
     covariates = None if table is None else read_table(project.path(table), config.persons.missing)
     of: dict[str, Features] = {}
-    for name, one in {run.name: run, **(beside or {})}.items():
-        of[name] = as_features(one, see_new(one, cohort, split, allow_trained, device, progress))
+    part_of(run, part)
+    seen = see_new(run, cohort, split, allow_trained, device, progress)
+    sliced = TECHNICAL in run.model.slices
+    for each in (part, *(run.model.slices if sliced else ())):
+        features = as_features(run, seen, each)
+        of.setdefault(features.name, features)
+    first, *_ = of
+    slices = {as_features(run, seen, each).name: each for each in run.model.slices} if sliced else {}
+    for name, one in (beside or {}).items():
+        of[name] = as_features(one, see_new(one, cohort, split, allow_trained, device, progress), part)
     people = cohort.people
     return gwas(
-        of.pop(run.name),
+        of.pop(first),
         genotypes,
         covariates,
         config.gwas,
@@ -71,6 +83,9 @@ def run_gwas(
         ids=config.persons.id,
         fitted=frozenset(people.persons[place] for place in people.of("train").tolist()),
         related=related,
+        of_images=_of_images(project, cohort, seen),
+        slices=slices,
+        factors=tuple(run.factors),
         workers=workers,
         progress=progress,
         warn=warn,
@@ -89,3 +104,17 @@ def shared_columns(project: ContigProject, run: ContigRun) -> list[str]:
                 f"{', '.join(both)}: covariates here, and what {run.name} was trained with (modality {name})"
             )
     return sentences
+
+
+def _of_images(project: ContigProject, cohort: Cohort, seen: SeenSplit) -> Covariates | None:
+    """The covariates that the images of a split's persons make. ConfigError for a factor that the cohort has not."""
+    chosen = project.config.gwas.factors
+    for name in chosen:
+        if name not in cohort.factors:
+            raise ConfigError(
+                f"gwas.factors names {name!r}, which the cohort {cohort.path} does not have",
+                hint="run mfd contig prepare again",
+            )
+    images = seen.share.images
+    factors = {name: images.factors[name] for name in chosen}
+    return image_covariates(seen.persons(), images.owner, factors, cohort.factors) if chosen else None

@@ -17,7 +17,10 @@ from mfd_cli.contig.data.cohort import Cohort, Share
 from mfd_cli.contig.gwas.inputs import Features
 from mfd_cli.contig.run import CONTROLS, ContigRun, check_fit, load_run, new_persons
 from mfd_cli.engine.checkpoint import DESCRIPTION
+from mfd_cli.settings.names import ALL, BIOLOGICAL, TECHNICAL
 
+PARTS = (BIOLOGICAL, TECHNICAL, ALL)
+"""What --part chooses of the features: a slice, or all of them."""
 AT_ONCE = 512
 """Images that go through the network together."""
 
@@ -98,11 +101,25 @@ def projected(
     return z, model.person_projection(name, torch.from_numpy(inputs).to(device))
 
 
-def as_features(run: ContigRun, seen: SeenSplit) -> Features:
-    """Return the features of a split's persons as `mfd contig gwas` takes them."""
+def as_features(run: ContigRun, seen: SeenSplit, part: str = BIOLOGICAL) -> Features:
+    """Return a part of the features of a split's persons as `mfd contig gwas` takes them. ConfigError where there is none."""
     share = seen.share
     counts = np.bincount(share.images.owner, minlength=len(share.persons)).astype(np.int64)
-    return Features(run.name, seen.persons(), seen.of_persons(), tuple(map(str, share.family.tolist())), counts)
+    matrix = seen.of_persons()[:, part_of(run, part)]
+    name = run.name if part == BIOLOGICAL else f"{run.name} {part}"
+    return Features(name, seen.persons(), matrix, tuple(map(str, share.family.tolist())), counts)
+
+
+def part_of(run: ContigRun, part: str) -> slice:
+    """Return where a part of the features lies: a slice of them, or all. ConfigError where the run has no such slice."""
+    if part == ALL:
+        return slice(0, run.model.features)
+    if part not in run.model.slices:
+        raise ConfigError(
+            f"{run.path} has no {part} slice: it was trained without technical factors",
+            hint='[factors.camera] with column = "camera" declares one, before mfd contig prepare and train',
+        )
+    return run.model.slices[part]
 
 
 def controls_of(run: ContigRun) -> dict[str, ContigRun]:

@@ -49,6 +49,11 @@ def learn(trainer: Trainer, batch: Batch) -> None:
     if not total.requires_grad:
         total = feature.sum() * 0.0
     total, chance = total / max(weights, 1e-12), chance / max(weights, 1e-12)
+    parts = {"loss": total.detach(), "chance": chance, "steps": torch.ones(())}
+    if trainer.technical is not None:
+        when = (trainer.step, trainer.total_steps)
+        beside = trainer.technical.loss(model, feature, batch.images.to(device), chance, when)
+        total, parts["technical"] = total + beside, beside.detach()
     trainer.optimiser.zero_grad(set_to_none=True)
     total.backward()
     spoilt = any_not_finite(model)
@@ -60,8 +65,10 @@ def learn(trainer: Trainer, batch: Batch) -> None:
     trainer.optimiser.found_inf = spoilt  # type: ignore[attr-defined]
     trainer.optimiser.step()
     trainer.doubt = Later(spoilt > 0)
+    if trainer.technical is not None:
+        trainer.technical.teach(model, feature)
     follow(trainer.average, model, trainer.step)
-    for name, value in (("loss", total.detach()), ("chance", chance), ("steps", torch.ones(()))):
+    for name, value in parts.items():
         trainer.sums[name] = trainer.sums.get(name, 0.0) + float(value)
     trainer.step += 1
 

@@ -186,6 +186,7 @@ class Course:
             "training loss": trainer.sums.get("loss", 0.0) / steps,
             "training skill": (trainer.sums.get("chance", 0.0) - trainer.sums.get("loss", 0.0)) / steps,
             "validation skill": skill,
+            **({"technical loss": trainer.sums.get("technical", 0.0) / steps} if trainer.technical else {}),
             **temperatures,
         }
         add_to_curve(self.folder / METRICS, line, COUNTED)
@@ -218,6 +219,7 @@ def described(trainer: Trainer, folder: Path, unfinished: bool = True) -> Contig
         frozenset(salted(salt, person) for person in trained) if trainer.control != "random" else frozenset(),
         salt,
         about,
+        trainer.factors,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,9 @@ from mfd_cli.contig.batches import PairedSplit, size_of
 from mfd_cli.contig.config import ContigConfig
 from mfd_cli.contig.core.networks import ContigModel
 from mfd_cli.contig.data.cohort import Cohort
+from mfd_cli.contig.data.image_factors import FactorEncoder
 from mfd_cli.contig.run import built
+from mfd_cli.contig.technical import Technical, encoders_of, kept_apart
 from mfd_cli.core.finite import Later
 
 
@@ -47,6 +50,8 @@ class Trainer:
     best: Best = field(default_factory=Best)
     sums: dict[str, float] = field(default_factory=dict)
     doubt: Later | None = None
+    factors: Mapping[str, FactorEncoder] = field(default_factory=dict)
+    technical: Technical | None = None
 
 
 def set_up(config: ContigConfig, cohort: Cohort, device: torch.device, control: str = "") -> Trainer:
@@ -64,20 +69,36 @@ def set_up(config: ContigConfig, cohort: Cohort, device: torch.device, control: 
                 hint='objective.join = "outer" takes persons with any of them',
             )
     inputs = {name: len(columns) for name, columns in cohort.columns.items()}
+    factors = encoders_of(config, cohort, training.share)
     torch.manual_seed(seed)
-    model = built(config, inputs)
+    model = built(config, inputs, factors)
     model.pixel_mean.copy_(torch.tensor(cohort.manifest["pixel_mean"]))
     model.pixel_scale.copy_(torch.tensor(cohort.manifest["pixel_scale"]))
-    average = built(config, inputs).to(device).eval()
+    average = built(config, inputs, factors).to(device).eval()
     average.load_state_dict(model.state_dict())
     average.requires_grad_(False)
     model = model.to(device)
-    per_epoch = len(training) // size_of(config, len(training))
+    size = size_of(config, len(training))
+    per_epoch = len(training) // size
+    technical = kept_apart(config, factors, training.share, size, device)
     optimiser = torch.optim.AdamW(
         parameter_groups(model, config), lr=config.train.lr, fused=device.type in ("cpu", "cuda")
     )
     total = config.train.epochs * per_epoch
-    return Trainer(config, cohort, training, validation, model, average, optimiser, device, total, control)
+    return Trainer(
+        config,
+        cohort,
+        training,
+        validation,
+        model,
+        average,
+        optimiser,
+        device,
+        total,
+        control,
+        factors=factors,
+        technical=technical,
+    )
 
 
 def join_words(config: ContigConfig) -> str:

@@ -3,7 +3,7 @@
 evaluation-SPLIT/tracks.tsv, .parquet  one row per track: how well it is predicted, shares of its logit's variance
     levels.tsv                         means over the tracks of every factor level
     baselines.tsv                      the same scores of simpler predictions, and of other runs
-    independence.tsv, .png             what fresh probes find of one group in another (independence.py)
+    independence.tsv, .png             what fresh probes find of one group in another (core/probes.py)
     weights.tsv                        factors that show in another group's output weights, beyond an untrained network's
     calibration.tsv, .png              the reliability curve of peaks (calibration.py)
     parts.tsv                          how far each track's parts lie from the truth, of a mixed head (part_errors.py)
@@ -32,6 +32,7 @@ from mfd_cli.base.stored_json import without_nan
 from mfd_cli.base.words import counted
 from mfd_cli.core.metrics import auroc_auprc
 from mfd_cli.core.predictor import Head, Predictor
+from mfd_cli.core.probes import MOST_BINS, independence, varying
 from mfd_cli.core.shares import covariance_of, variance_shares, whole_latent
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
@@ -47,14 +48,7 @@ from mfd_cli.evaluation.comparison import (
     spread_of_seeds,
 )
 from mfd_cli.evaluation.in_words import finding_lines
-from mfd_cli.evaluation.independence import (
-    MOST_BINS,
-    contributions,
-    independence,
-    untrained_weights,
-    varying,
-    weight_leakage,
-)
+from mfd_cli.evaluation.independence import contributions, untrained_weights, weight_leakage
 from mfd_cli.evaluation.independence_picture import draw_independence
 from mfd_cli.evaluation.linear import Prediction
 from mfd_cli.evaluation.part_errors import means_of_parts, part_errors
@@ -138,7 +132,7 @@ def evaluate(
     predictions made of those for other tracks, of the runs `beside` (name to run, such as the free twin; one that has the
     name of another baseline is called `run NAME`; those that differ by the seed alone give the spread of the seeds), and with
     `kmer` of a k-mer model. independence.tsv and .png, weights.tsv:
-    with `probes`, what fresh probes find of one group in another (see evaluation/independence.py). calibration.tsv and .png:
+    with `probes`, what fresh probes find of one group in another (see core/probes.py). calibration.tsv and .png:
     the reliability curve over all bins of all rated training tracks (see evaluation/calibration.py). parts.tsv: how far a mixed
     head's parts lie from the truth (see evaluation/part_errors.py). summary.json: means over
     tracks with enough positives, and all of the probes.

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.files import check_output, whole_folder, write_json
+from mfd_cli.core.inseparable import inseparable_sets
 from mfd_cli.experiments.check_table import check_table
 from mfd_cli.experiments.confounds import (
     DesignReport,
     Pair,
     describe_factors,
-    inseparable_sets,
     labels_by_factor,
     levels_by_factor,
     pairs_of,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from mfd_cli.base.arrays import Doubles
-from mfd_cli.core.metadata import ENCODERS, MISSING, level_cell
-from mfd_cli.experiments.association import (
+from mfd_cli.core.association import (
     CRAMERS_V,
     UNLIKELY,
     Association,
@@ -22,11 +21,12 @@ from mfd_cli.experiments.association import (
     is_nested,
     moving_together,
 )
+from mfd_cli.core.inseparable import Levels, families, inseparable_sets, pairs_within, set_sentence
+from mfd_cli.core.metadata import ENCODERS, MISSING, level_cell
 from mfd_cli.experiments.left_over import LeftOver, sentences
 from mfd_cli.experiments.sources import controls_sentence
 from mfd_cli.settings.config import FactorConfig
 
-Levels = dict[str, list[str]]
 MOST_TRACKS = 0.6
 """Share of the tracks from which factors that move together are worth a warning."""
 STRONG = 0.8
@@ -34,7 +34,6 @@ STRONG = 0.8
 SHOWN_PAIRS = 10
 WEAK = 0.1
 """Association below which a pair of factors is not worth a line: a hundredth of its variance, or less."""
-MOST_SETS = 12
 
 
 @dataclass(frozen=True)
@@ -206,41 +205,6 @@ def worst_confounds(
     return [one.sentence for one in confounds_of(worst, pairs_of(values, factors), len(rows), limit)]
 
 
-Family = dict[tuple[str, ...], int]
-"""A set of factors with the number of its tracks, then the sets that hold it with theirs."""
-
-
-def families(sets: Sequence[tuple[tuple[str, ...], int]]) -> list[tuple[tuple[str, ...], Family]]:
-    """Return each set that holds no other one, with the family of it; `sets` come with the most tracks first.
-
-    A set of more factors cannot be told apart on fewer tracks, so it belongs to the sentence on the smaller one.
-    """
-    found: dict[tuple[str, ...], Family] = {}
-    for names, count in sets:
-        smaller = next((first for first in found if set(first) < set(names)), None)
-        found.setdefault(smaller or names, {})[names] = count
-    return list(found.items())
-
-
-def pairs_within(sets: Iterable[Sequence[str]]) -> frozenset[frozenset[str]]:
-    """Return every pair of factors within one of these sets."""
-    return frozenset(frozenset(pair) for names in sets for pair in combinations(names, 2))
-
-
-def set_sentence(names: Sequence[str], family: Family, total: int) -> str:
-    """Return a sentence on an inseparable set and those that hold it, such as: lab and year cannot be told apart on 509 of 536
-    tracks (with caller: 499)."""
-    count, *others = family.values()
-    more = [joined([name for name in larger if name not in names]) for larger in list(family)[1:]]
-    larger = "; ".join(f"with {which}: {tracks}" for which, tracks in zip(more, others))
-    return f"{joined(names)} cannot be told apart on {count} of {total} tracks{f' ({larger})' if larger else ''}"
-
-
-def joined(names: Sequence[str]) -> str:
-    """Return names in a sentence: a, b and c."""
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
-
-
 # -- what the tracks say -----------------------------------------------------------------------------------------------
 
 
@@ -340,23 +304,6 @@ def pairs_of(values: Mapping[str, FactorValues], factors: Mapping[str, FactorCon
         pairs.append(Pair(a, b, association.measure, association.value, association.chance, together, nested, across))
     tracks = len(next(iter(values.values())).levels) if values else 0
     return sorted(pairs, key=lambda pair: (-pair.severity(tracks), -pair.association))
-
-
-def inseparable_sets(levels: Levels, factors: Mapping[str, FactorConfig]) -> list[tuple[tuple[str, ...], int]]:
-    """Return sets of factors and the number of tracks on which all their pairs move together, the most tracks first.
-
-    Only sets that are not part of a larger one with as many tracks.
-    """
-    names = list(factors)
-    together = {pair: moving_together(levels[pair[0]], levels[pair[1]]) for pair in combinations(names, 2)}
-    sets: dict[tuple[str, ...], int] = {}
-    for size in range(len(names), 1, -1):
-        for chosen in combinations(names, size):
-            count = int(np.logical_and.reduce([together[pair] for pair in combinations(chosen, 2)]).sum())
-            in_larger = any(set(chosen) < set(other) and n >= count for other, n in sets.items())
-            if count and not in_larger:
-                sets[chosen] = count
-    return sorted(sets.items(), key=lambda item: (-item[1], -len(item[0])))[:MOST_SETS]
 
 
 # -- what would tell them apart ----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from mfd_cli.experiments.association import (
+from mfd_cli.core.association import (
     CORRELATION_RATIO,
     CRAMERS_V,
     MISSING_TOGETHER,

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mfd_cli.base.arrays import Doubles
+from mfd_cli.core.association import FactorValues, is_determined
 from mfd_cli.core.metadata import all_alike
-from mfd_cli.experiments.association import FactorValues, is_determined
 from mfd_cli.settings.config import FactorConfig
 
 NOTHING = 1e-9

@@ -14,8 +14,9 @@ from mfd_cli.base.errors import MfdError, RunError, few
 from mfd_cli.base.files import check_input
 from mfd_cli.base.stored_json import Natural, Stored, check_stored
 from mfd_cli.base.words import counted
+from mfd_cli.core.inseparable import joined
 from mfd_cli.core.metadata import MetadataEncoder
-from mfd_cli.experiments.confounds import joined, worst_confounds
+from mfd_cli.experiments.confounds import worst_confounds
 from mfd_cli.runs.description import is_trunk, seen_sentence
 from mfd_cli.runs.folder import read_description
 from mfd_cli.settings.config import Config

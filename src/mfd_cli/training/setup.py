@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mfd_cli.base.arrays import Bools, Floats
 from mfd_cli.base.errors import ConfigError, DatasetError
+from mfd_cli.core.apart import adversary_optimiser, built_penalties
 from mfd_cli.core.backbones import BACKBONES, DilatedBackbone
 from mfd_cli.core.finite import Later
 from mfd_cli.core.losses import SignalScale
@@ -147,16 +148,10 @@ def build(
     average = MfdModel(settings, metadata, config.factors, rows, trained, bias).to(device).eval()
     average.load_state_dict(model.state_dict())
     average.requires_grad_(False)
-    penalties = nn.ModuleDict(
-        {
-            name: PENALTIES[name](settings.groups, config.objective.adversary_hidden, penalty.published)
-            for name, penalty in active_penalties(config).items()
-        }
-    ).to(device)
-    adversary = list(penalties.parameters())
+    objective = config.objective
+    penalties = built_penalties(active_penalties(config), settings.groups, objective.adversary_hidden).to(device)
     backbone = processes.spread(compiled(model.backbone) if config.train.compile else model.backbone)
     fused = device.type in ("cuda", "cpu")
-    objective = config.objective
     cells_of = np.array([track.measured for track in tracks])
     return Trainer(
         config,
@@ -166,7 +161,7 @@ def build(
         average,
         penalties,
         torch.optim.AdamW(parameter_groups(model, config), lr=config.train.lr, fused=fused),
-        torch.optim.AdamW(adversary, lr=objective.adversary_lr, fused=fused) if adversary else None,
+        adversary_optimiser(penalties, objective.adversary_lr, device),
         device,
         tuple(track.id for track in tracks),
         torch.from_numpy(trained.astype(np.float32)).to(device),

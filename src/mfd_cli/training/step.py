@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mfd_cli.core.apart import risen_weight, teach_adversaries
 from mfd_cli.core.backbones import one_row_a_bin
 from mfd_cli.core.finite import Later, any_not_finite
 from mfd_cli.core.losses import curvature, prediction_loss
@@ -137,25 +138,14 @@ def penalty_weight(trainer: Trainer, name: str) -> float:
     The published forms are weighed as they were published, all others in units of the prior loss.
     """
     settings = trainer.config.objective.penalties[name]  # type: ignore[index]
-    done, warm = trainer.step - settings.start * trainer.total_steps, settings.warmup * trainer.total_steps
-    if done < 0:
-        return 0.0
-    unit = 1.0 if settings.published else trainer.prior_loss
-    return settings.weight * unit * (min(1.0, done / warm) if warm > 0 else 1.0)
+    return risen_weight(settings, trainer.step, trainer.total_steps, trainer.prior_loss)
 
 
 def teach_adversary(trainer: Trainer, latents: Mapping[str, Tensor]) -> None:
-    """Take the adversary's own steps; its gradients never reach the model, whose latents are detached."""
-    if trainer.adversary_optimiser is None:
-        return
-    trainer.penalties.requires_grad_(True)
-    detached = {name: values.detach() for name, values in latents.items()}
-    losses = [p.adversary_loss for p in trainer.penalties.values() if hasattr(p, "adversary_loss")]
-    for _ in range(trainer.config.objective.adversary_steps):
-        trainer.adversary_optimiser.zero_grad(set_to_none=True)
-        total = torch.stack([loss(detached) for loss in losses]).sum()  # type: ignore[operator]
-        total.backward()
-        trainer.adversary_optimiser.step()
+    """Take the adversary's own steps, where there is one."""
+    if trainer.adversary_optimiser is not None:
+        steps = trainer.config.objective.adversary_steps
+        teach_adversaries(trainer.penalties, trainer.adversary_optimiser, latents, steps)
 
 
 def learn_variances(trainer: Trainer) -> None:

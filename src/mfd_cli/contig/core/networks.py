@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mfd_cli.contig.core.slices import slices_of
 from mfd_cli.core.backbones import ChannelNorm
+from mfd_cli.settings.names import BIOLOGICAL, TECHNICAL
 
 COLOURS = 3
 
@@ -94,12 +96,17 @@ class ContigModel(nn.Module):
         projection: int,
         encoders: Mapping[str, tuple[str, int, int]],
         temperature: float,
+        technical: int = 0,
+        factors: Mapping[str, int] | None = None,
     ) -> None:
-        """`encoders` says of each modality: the kind of its encoder, its inputs, and its hidden width."""
+        """`encoders` says of each modality: the kind of its encoder, its inputs, and its hidden width. The last `technical`
+        features are the technical slice, `factors` has of each factor how many logits it takes."""
         super().__init__()
         self.features = features
+        self.slices = slices_of(features, technical)
+        biological = features - technical
         self.trunk = IMAGE_NETWORKS[network](width, features)
-        self.heads = nn.ModuleDict({name: projection_head(features, head, projection) for name in encoders})
+        self.heads = nn.ModuleDict({name: projection_head(biological, head, projection) for name in encoders})
         self.encoders = nn.ModuleDict(
             {name: ENCODERS[kind](inputs, hidden, projection) for name, (kind, inputs, hidden) in encoders.items()}
         )
@@ -107,6 +114,10 @@ class ContigModel(nn.Module):
         self.log_temperature = nn.ParameterDict({name: nn.Parameter(start.clone()) for name in encoders})
         self.register_buffer("pixel_mean", torch.zeros(COLOURS))
         self.register_buffer("pixel_scale", torch.ones(COLOURS))
+        # Without a scale a penalty between the slices cannot be cheated by shrinking one of them.
+        self.norm = nn.BatchNorm1d(features, affine=False) if technical else nn.Identity()
+        # With a prefix, since a module of torch cannot be called as one of its own methods, such as "type".
+        self.factors = nn.ModuleDict({f"of_{name}": nn.Linear(technical, n) for name, n in (factors or {}).items()})
 
     def standardised(self, pictures: Tensor) -> Tensor:
         """Bytes (images, 3, side, side) to float32 of mean 0 and sd 1 per colour, over training pictures."""
@@ -115,12 +126,24 @@ class ContigModel(nn.Module):
 
     def feature(self, standardised: Tensor) -> Tensor:
         """Standardised pictures (images, 3, side, side) to features (images, features)."""
-        out: Tensor = self.trunk(standardised)
+        out: Tensor = self.norm(self.trunk(standardised))
         return out
 
+    def parts(self, feature: Tensor) -> dict[str, Tensor]:
+        """Features (images, features) to their slices, biological and, where there is one, technical (images, size)."""
+        return {name: feature[:, place] for name, place in self.slices.items()}
+
     def image_projection(self, name: str, feature: Tensor) -> Tensor:
-        """Features (images, features) to what is compared in a modality's space (images, projection), of length one."""
-        return F.normalize(self.heads[name](feature), dim=1)
+        """Features (images, features) to what is compared in a modality's space (images, projection), of length one.
+
+        The biological slice alone is read.
+        """
+        return F.normalize(self.heads[name](feature[:, self.slices[BIOLOGICAL]]), dim=1)
+
+    def factor_logits(self, feature: Tensor) -> dict[str, Tensor]:
+        """Features (images, features) to what is predicted of each factor (images, levels), from the technical slice alone."""
+        technical = feature[:, self.slices[TECHNICAL]]
+        return {name.removeprefix("of_"): head(technical) for name, head in self.factors.items()}
 
     def person_projection(self, name: str, inputs: Tensor) -> Tensor:
         """Standardised inputs (persons, inputs) to what is compared (persons, projection), of length one."""

@@ -9,14 +9,15 @@ cohort/manifest.json            what it was made of, statistics, and the digest 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
 from mfd_cli.base.arrays import Bools, Bytes, Doubles, Floats, Ints
 from mfd_cli.base.errors import CohortError, ConfigError
@@ -29,6 +30,8 @@ from mfd_cli.formats.arrow_files import bytes_of, fixed_floats, floats_of, read_
 FORMAT, VERSION = "mfd-cohort", 2
 AGAIN = "run mfd contig prepare again"
 MANIFEST = "manifest.json"
+FACTOR = "factor."
+"""What the columns of technical factors begin with, whose names are the user's."""
 MISSING = 3
 """The packed code of a call that is not there; 0, 1 and 2 are copies of the effect allele."""
 COLUMNS = {
@@ -60,6 +63,7 @@ class StoredCohort(Stored):
     splits: dict[str, dict[str, Any]]
     files: dict[str, dict[str, Any]]
     summary: dict[str, Any]
+    factors: dict[str, Literal["category", "year", "number"]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,11 +100,13 @@ def named_columns(names: Sequence[str], chromosome: Sequence[str] = (), position
 
 @dataclass(frozen=True)
 class Images:
-    """What is known of a split's images: `owner` (images,) is the row of the person among those of the split."""
+    """What is known of a split's images: `owner` (images,) is the row of the person among those of the split, `factors` has of
+    each technical factor a text for every image."""
 
     name: tuple[str, ...]
     eye: tuple[str, ...]
     owner: Ints
+    factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Stack:
@@ -197,6 +203,11 @@ class Cohort:
         """Side of the pictures, px."""
         return int(self.manifest["size"])
 
+    @property
+    def factors(self) -> dict[str, str]:
+        """The technical factors of the images, with their types."""
+        return dict(self.manifest.get("factors", {}))
+
     def share(self, split: str) -> Share:
         """Map the shards of a split. CohortError where one is not what the manifest says."""
         parts = [_read_shard(self, shard) for shard in self.manifest["splits"][split]["shards"]]
@@ -213,7 +224,9 @@ class Cohort:
             for name, columns in self.columns.items()
         }
         has = {name: np.concatenate([part[6][name] for part in parts]) for name in self.columns}
-        return Share(persons, self.people.family[persons], Images(names, eyes, owner), pixels, codes, self.size, has)
+        factors = {name: tuple(text for part in parts for text in part[7][name]) for name in self.factors}
+        images = Images(names, eyes, owner, factors)
+        return Share(persons, self.people.family[persons], images, pixels, codes, self.size, has)
 
     def only(self, names: Sequence[str]) -> Cohort:
         """Return the cohort as if it had these modalities alone. ConfigError where it lacks one."""
@@ -272,12 +285,13 @@ def unpacked(codes: Bytes, variants: int) -> Bytes:
 
 @dataclass(frozen=True)
 class PersonRow:
-    """What a shard holds of a person: its place, its images as (name, eye, pixels), and by modality its packed dosages (bytes)
-    or standardised numbers (float32), None where it is absent."""
+    """What a shard holds of a person: its place, its images as (name, eye, pixels), by modality its packed dosages (bytes) or
+    standardised numbers (float32), None where it is absent, and what is known of each image's technical factors."""
 
     place: int
     images: Sequence[tuple[str, str, bytes]]
     codes: Mapping[str, Bytes | Floats | None]
+    factors: Sequence[Mapping[str, str]] = ()
 
 
 def width_of(columns: ModalityColumns) -> int:
@@ -285,10 +299,28 @@ def width_of(columns: ModalityColumns) -> int:
     return packed_width(len(columns)) if columns.packed else len(columns)
 
 
-def write_shard(path: Path, rows: Sequence[PersonRow], size: int, modalities: Mapping[str, ModalityColumns]) -> None:
-    """Write the rows of a shard, which have these modalities."""
-    kind = pa.struct([("name", pa.string()), ("eye", pa.string()), ("pixels", pa.binary(3 * size**2))])
-    images = [[{"name": n, "eye": e, "pixels": pixels} for n, e, pixels in row.images] for row in rows]
+def image_kind(size: int, factors: Iterable[str]) -> pa.StructType:
+    """Return the type of an image in a shard: name, eye, what is known of its technical factors, and pixels."""
+    texts = ("name", "eye", *(f"{FACTOR}{name}" for name in factors))
+    return pa.struct([*((text, pa.string()) for text in texts), ("pixels", pa.binary(3 * size**2))])
+
+
+def write_shard(
+    path: Path,
+    rows: Sequence[PersonRow],
+    size: int,
+    modalities: Mapping[str, ModalityColumns],
+    factors: Sequence[str] = (),
+) -> None:
+    """Write the rows of a shard, which have these modalities; `factors` names those of the images."""
+    kind = image_kind(size, factors)
+    images = [
+        [
+            {"name": name, "eye": eye, "pixels": pixels} | {f"{FACTOR}{factor}": known[factor] for factor in factors}
+            for (name, eye, pixels), known in zip(row.images, row.factors or [{}] * len(row.images))
+        ]
+        for row in rows
+    ]
     columns = {"person": pa.array([row.place for row in rows], pa.int32()), "images": pa.array(images, pa.list_(kind))}
     for name, those in modalities.items():
         cells = [row.codes[name] for row in rows]
@@ -383,14 +415,16 @@ def _columns_of(table: pa.Table, facts: Mapping[str, Any]) -> ModalityColumns:
     return ModalityColumns(variants, mean, sd, missing, facts["kind"], facts["packed"])
 
 
-_Shard = tuple[Ints, Ints, list[str], list[str], Bytes, dict[str, Bytes | Floats], dict[str, Bools]]
+_Shard = tuple[
+    Ints, Ints, list[str], list[str], Bytes, dict[str, Bytes | Floats], dict[str, Bools], dict[str, list[str]]
+]
 
 
 def _read_shard(cohort: Cohort, shard: Mapping[str, Any]) -> _Shard:
     """Places of the persons, images of each, names and eyes of all images, their pixels; by modality its codes, and who has
-    it."""
+    it; by factor the texts of all images."""
     path, pixels = cohort.path / "shards" / shard["file"], 3 * cohort.size**2
-    kind = pa.struct([("name", pa.string()), ("eye", pa.string()), ("pixels", pa.binary(pixels))])
+    kind = image_kind(cohort.size, cohort.factors)
     columns = {"person": pa.int32(), "images": pa.list_(kind)} | {
         name: pa.binary(width_of(each)) if each.packed else pa.list_(pa.float32(), width_of(each))
         for name, each in cohort.columns.items()
@@ -415,6 +449,7 @@ def _read_shard(cohort: Cohort, shard: Mapping[str, Any]) -> _Shard:
         bytes_of(flat.field("pixels"), pixels),
         codes,
         has,
+        {name: flat.field(f"{FACTOR}{name}").to_pylist() for name in cohort.factors},
     )
 
 

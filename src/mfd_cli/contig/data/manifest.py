@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mfd_cli.base.errors import ImageError, few
 from mfd_cli.base.urls import is_url
+from mfd_cli.contig.config import FactorSection
+from mfd_cli.contig.data.image_factors import check_columns, factors_of
 from mfd_cli.formats.metadata_table import read_table
 
 EYES = {"left": "left", "l": "left", "os": "left", "right": "right", "r": "right", "od": "right", "": ""}
@@ -15,7 +18,8 @@ EYES = {"left": "left", "l": "left", "os": "left", "right": "right", "r": "right
 
 @dataclass(frozen=True)
 class ImageRow:
-    """A line of the manifest. `image` is unique, `eye` is left, right or nothing, `split` empty where no column says it."""
+    """A line of the manifest. `image` is unique, `eye` is left, right or nothing, `split` empty where no column says it;
+    `factors` says what it has of each technical factor."""
 
     person: str
     image: str
@@ -23,13 +27,20 @@ class ImageRow:
     eye: str
     split: str
     line: int
+    factors: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_manifest(path: Path, split: str | None = None) -> list[ImageRow]:
+def read_manifest(
+    path: Path,
+    split: str | None = None,
+    factors: Mapping[str, FactorSection] | None = None,
+    missing: Collection[str] = (),
+) -> list[ImageRow]:
     """Read the manifest: a table with the columns person and path, and where they are known image and eye.
 
-    Paths are relative to the manifest and stay within its folder. `split` names a column that says train, validation or test.
-    Raises ImageError, with the line, where a column is missing, a value is none, or a picture is named twice.
+    Paths are relative to the manifest and stay within its folder. `split` names a column that says train, validation or test,
+    `factors` those of technical factors, `missing` the cells that say nothing of one. Raises ImageError, with the line, where a
+    column is missing, a value is none, or a picture is named twice.
     """
     table = read_table(path)
     for column in ("person", "path", *([split] if split else [])):
@@ -40,9 +51,10 @@ def read_manifest(path: Path, split: str | None = None) -> list[ImageRow]:
                 line=1,
                 hint="the manifest of images needs the columns person and path",
             )
+    check_columns(table.columns, factors or {}, path)
     rows, names, paths = [], dict[str, int](), dict[str, int]()
     for cells, line in zip(table.rows, table.lines):
-        row = _row(path, cells, line, split)
+        row = _row(path, cells, line, split, factors_of(cells, factors or {}, missing, path, line))
         for what, value, seen in (("image", row.image, names), ("path", str(row.path), paths)):
             if value in seen:
                 raise ImageError(f"{what} {value} stands on line {seen[value]} already", path=path, line=line)
@@ -51,7 +63,7 @@ def read_manifest(path: Path, split: str | None = None) -> list[ImageRow]:
     return rows
 
 
-def _row(path: Path, cells: dict[str, str], line: int, split: str | None) -> ImageRow:
+def _row(path: Path, cells: dict[str, str], line: int, split: str | None, factors: Mapping[str, str]) -> ImageRow:
     """A checked line of the manifest."""
     for column in ("person", "path"):
         if not cells[column]:
@@ -72,4 +84,4 @@ def _row(path: Path, cells: dict[str, str], line: int, split: str | None) -> Ima
     said = cells[split] if split else ""
     if split and said not in ("train", "validation", "test"):
         raise ImageError(f"{split} is {said[:40]!r}, not train, validation or test", path=path, line=line)
-    return ImageRow(cells["person"], cells.get("image") or place, path.parent / place, EYES[eye], said, line)
+    return ImageRow(cells["person"], cells.get("image") or place, path.parent / place, EYES[eye], said, line, factors)

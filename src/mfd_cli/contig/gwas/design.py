@@ -15,7 +15,8 @@ from mfd_cli.contig.core import association as core
 from mfd_cli.contig.data.plink import PlinkFile
 from mfd_cli.contig.data.tables import Table
 from mfd_cli.contig.gwas.ancestry import genetic_pcs
-from mfd_cli.contig.gwas.inputs import Features, choose_persons, covariates_of, matched_to
+from mfd_cli.contig.gwas.image_covariates import both
+from mfd_cli.contig.gwas.inputs import Covariates, Features, choose_persons, covariates_of, matched_to
 from mfd_cli.contig.gwas.job import Job, Run
 
 Warn = Callable[[str], None]
@@ -39,6 +40,7 @@ def job_of(
     related: bool,
     tell: Warn,
     progress: Progress | None = None,
+    of_images: Covariates | None = None,
 ) -> Job:
     """Return what is tested on whom, and tell what a reader should know of it; see `gwas` for what is what.
 
@@ -48,7 +50,7 @@ def job_of(
         raise InputError(f"two runs are called {features.name}")
     names = genotypes.names(ids)
     wanted = settings.covariates if covariates is not None else ()
-    known = covariates_of(covariates, wanted) if covariates is not None and wanted else None
+    known = both(covariates_of(covariates, wanted) if covariates is not None and wanted else None, of_images)
     chosen = choose_persons(features, names, known, settings, related)
     everyone = {features.name: features.matrix[chosen.places]}
     everyone |= {name: one.matrix[matched_to(one, name, features.name, chosen.persons)] for name, one in others.items()}

@@ -28,7 +28,7 @@ from mfd_cli.contig.gwas import ssf
 from mfd_cli.contig.gwas.chromosomes import AUTOSOMES, codes_of, number_of
 from mfd_cli.contig.gwas.clump import clumps
 from mfd_cli.contig.gwas.design import Warn, job_of
-from mfd_cli.contig.gwas.inputs import Features
+from mfd_cli.contig.gwas.inputs import Covariates, Features
 from mfd_cli.contig.gwas.job import Found, Job, Run
 from mfd_cli.contig.gwas.loci import (
     BESIDE,
@@ -45,6 +45,7 @@ from mfd_cli.contig.gwas.page import write_page
 from mfd_cli.contig.gwas.picture import draw_manhattan, draw_qq, layout_of
 from mfd_cli.contig.gwas.result import GwasResult, Row
 from mfd_cli.contig.gwas.scan import scan
+from mfd_cli.contig.gwas.slices import SLICES, column_of, slice_rows, slice_sentence
 from mfd_cli.formats.tables import write_tsv
 
 
@@ -62,6 +63,9 @@ def gwas(
     ids: Literal["iid", "fid_iid"] = "iid",
     fitted: Collection[str] | None = None,
     related: bool = False,
+    of_images: Covariates | None = None,
+    slices: Mapping[str, str] | None = None,
+    factors: Sequence[str] = (),
     date: datetime.date | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -72,9 +76,11 @@ def gwas(
 
     `beside` holds the features of other runs, tested on the same persons. Their strength is compared at the regions of the BED
     file `regions`, or at the loci of the first. `fitted` names the persons whom the genetic components are fitted on (default:
-    all who are genotyped and not tested). `related` tests all members of a family. `date` is what the metadata say, by default
-    today; `workers` as in `scan`; `notes` are told, and stand in the report. Raises InputError where the inputs do not fit each
-    other, ConfigError for an unknown covariate, OutputError where the folder may not be written.
+    all who are genotyped and not tested). `related` tests all members of a family. `of_images` are covariates that persons'
+    images make; `slices` names those of the runs that are slices of one network's features, and what these are called, and
+    `factors` the technical ones: slices.tsv says which slice found what. `date` is what the metadata say, by default today;
+    `workers` as in `scan`; `notes` are told, and stand in the report. Raises InputError where the inputs do not fit each other,
+    ConfigError for an unknown covariate, OutputError where the folder may not be written.
     """
     started = time.monotonic()
     _check_folder(output, force, genotypes.path)
@@ -88,7 +94,9 @@ def gwas(
 
     for note in notes:
         tell(note)
-    job = job_of(features, dict(beside or {}), genotypes, covariates, settings, ids, fitted, related, tell, progress)
+    job = job_of(
+        features, dict(beside or {}), genotypes, covariates, settings, ids, fitted, related, tell, progress, of_images
+    )
     if any((number_of(name) or 0) > AUTOSOMES for name in set(genotypes.variants.chromosome)):
         tell("variants of X, Y and MT are tested with the dosages of the file: read them with care")
     study = ssf.Study(
@@ -103,7 +111,7 @@ def gwas(
     with whole_folder(output) as folder:
         folder.chmod(0o700)  # it holds the ids of people
         found = scan(folder, job, study, workers, progress)
-        result = _conclude(folder, job, found, wanted, said, output)
+        result = _conclude(folder, job, found, wanted, said, output, slices or {}, factors)
         write_page(folder / "report.html", result, settings)
         _write_persons(folder / "persons.txt", genotypes, job.rows)
     return dataclasses.replace(result, seconds=time.monotonic() - started)
@@ -131,6 +139,8 @@ def _conclude(
     wanted: Sequence[Region] | None,
     warnings: Sequence[str],
     output: Path,
+    slices: Mapping[str, str],
+    factors: Sequence[str],
 ) -> GwasResult:
     """Find the loci, compare the runs, and write the tables, pictures and the page of both."""
     variants, settings = job.genotypes.variants, job.settings
@@ -149,6 +159,9 @@ def _conclude(
     shown_beside = len(runs) > 1 or wanted is not None
     if shown_beside:
         write_tsv(folder / "beside.tsv", beside, BESIDE)
+    of_slices = slice_rows(job, found, runs, slices)
+    if slices:
+        write_tsv(folder / "slices.tsv", of_slices, (*SLICES, *map(column_of, slices.values())))
     lambdas = core.genomic_control(found.chi_square[:, runs[0].traits].astype(np.float64)).tolist()
     _draw(folder, job, found, runs, loci, lambdas, tested)
     return GwasResult(
@@ -161,6 +174,8 @@ def _conclude(
         tested=tested,
         skipped=skipped,
         warnings=list(warnings),
+        slices=of_slices,
+        slice_sentence=slice_sentence(of_slices, slices, factors) if slices else "",
     )
 
 

@@ -98,7 +98,7 @@ def beside_row(job: Job, found: Found, number: int, run: Run, at: Sequence[Regio
     chi_square = found.chi_square[:, run.traits].astype(np.float64)
     lambdas = core.genomic_control(chi_square)
     best = np.nan_to_num(chi_square, nan=0.0).max(axis=1)
-    there = [float(best[rows].max()) for rows in _rows_in(job, found, at) if len(rows)]
+    there = [float(best[rows].max()) for rows in rows_in(job, found, at) if len(rows)]
     with np.errstate(invalid="ignore"):
         below = int((found.least[:, number] > -math.log10(FAMILY_WISE / max(tested, 1))).sum())
     return {
@@ -114,8 +114,8 @@ def beside_row(job: Job, found: Found, number: int, run: Run, at: Sequence[Regio
     }
 
 
-def _rows_in(job: Job, found: Found, regions: Sequence[Region]) -> list[Ints]:
-    """The tested variants of each region."""
+def rows_in(job: Job, found: Found, regions: Sequence[Region]) -> list[Ints]:
+    """Return the tested variants (rows of the file) of each region."""
     variants = job.genotypes.variants
     plain = {name: plain_name(name) for name in set(variants.chromosome)}
     code = {name: index for index, name in enumerate(sorted(set(plain.values())))}

@@ -26,6 +26,9 @@ class GwasResult:
     skipped: Mapping[str, int]
     warnings: Sequence[str]
     seconds: float = 0.0
+    slices: Sequence[Row] = ()
+    slice_sentence: str = ""
+    """Which slice of the features found which locus, and in words how many."""
 
     def lines(self) -> list[str]:
         """Return what was tested and found, in words."""
@@ -47,5 +50,6 @@ class GwasResult:
                 for row in self.beside
                 if row["regions"]
             ),
+            *([self.slice_sentence] if self.slice_sentence else []),
             f"wrote {self.output}",
         ]

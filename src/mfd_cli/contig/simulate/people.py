@@ -9,6 +9,7 @@ import numpy as np
 
 from mfd_cli.base.arrays import Bytes, Doubles, Ints
 from mfd_cli.contig.data.plink import Variants
+from mfd_cli.contig.simulate.centres import SHIFT_SHARE, SHIFTED, Structure, structure_of
 from mfd_cli.contig.simulate.options import CohortOptions, Scale
 
 BLOCK = 5
@@ -44,12 +45,20 @@ class Born:
     latents: Doubles
     causal: Ints
     effects: Doubles
+    structure: Structure | None = None
 
 
-def born(scale: Scale, options: CohortOptions, rng: np.random.Generator) -> Born:
-    """Draw the persons of a cohort; siblings are the first ones, two by two."""
+def born(
+    scale: Scale, options: CohortOptions, rng: np.random.Generator, of_centres: np.random.Generator | None = None
+) -> Born:
+    """Draw the persons of a cohort; siblings are the first ones, two by two. `of_centres` draws what a world with structure has
+    beside."""
     variants = _variants(scale, rng)
-    copies = _genotypes(scale, variants, rng)
+    frequency = rng.uniform(0.1, 0.5, scale.snps // BLOCK * BLOCK)
+    structure = None
+    if options.structure:
+        structure = structure_of(scale, frequency, options.structure, of_centres or np.random.default_rng(0))
+    copies = _genotypes(scale, variants, frequency, structure, rng)
     causal = _causes(scale, variants, rng)
     age, sex = rng.uniform(40, 70, scale.persons).round(1), rng.integers(0, 2, scale.persons)
     effects = np.where(rng.random(causal.shape) < 0.5, -1.0, 1.0) * np.sqrt(options.h2 / CAUSES)
@@ -59,9 +68,14 @@ def born(scale: Scale, options: CohortOptions, rng: np.random.Generator) -> Born
     signs = np.where(rng.random((2, len(LATENTS))) < 0.5, -1.0, 1.0) * np.sqrt(AGE_AND_SEX / 2)
     known = _standard(age)[:, None] * signs[0] + _standard(sex)[:, None] * signs[1]
     rest = 1 - AGE_AND_SEX - (effects**2).sum(1)
-    latents = genetic + known + np.sqrt(rest) * rng.standard_normal((scale.persons, len(LATENTS)))
+    between = np.zeros(len(LATENTS))
+    if structure is not None:
+        between[SHIFTED] = SHIFT_SHARE * rest[SHIFTED]
+    latents = genetic + known + np.sqrt(rest - between) * rng.standard_normal((scale.persons, len(LATENTS)))
+    if structure is not None:
+        latents[:, SHIFTED] += structure.shift(between[SHIFTED])
     pairs = [f"F{number // 2:05}" if number < 2 * scale.pairs else f"F{number:05}x" for number in range(scale.persons)]
-    return Born(variants, copies, tuple(pairs), age, sex, latents, causal, effects)
+    return Born(variants, copies, tuple(pairs), age, sex, latents, causal, effects, structure)
 
 
 def _variants(scale: Scale, rng: np.random.Generator) -> Variants:
@@ -81,21 +95,27 @@ def _variants(scale: Scale, rng: np.random.Generator) -> Variants:
     )
 
 
-def _genotypes(scale: Scale, variants: Variants, rng: np.random.Generator) -> Bytes:
+def _genotypes(
+    scale: Scale, variants: Variants, frequency: Doubles, structure: Structure | None, rng: np.random.Generator
+) -> Bytes:
     """Copies of the effect allele (SNPs, persons). A sibling has of each chromosome one of each parent's two, whole."""
-    count = scale.snps // BLOCK * BLOCK
-    frequency = rng.uniform(0.1, 0.5, count)
-    threshold = np.array([_quantile(share) for share in frequency])
+    count = len(frequency)
+    threshold = np.array([_quantile(share) for share in frequency])[:, None]
+    of_pairs = of_others = threshold
+    if structure is not None:
+        each = np.array([[_quantile(share) for share in row] for row in structure.frequency.tolist()])
+        of_pairs = each[:, structure.population[: 2 * scale.pairs : 2]]
+        of_others = each[:, structure.population[2 * scale.pairs :]]
 
-    def haplotypes(number: int) -> Bytes:
-        """(SNPs, number) alleles of haplotypes that were drawn independently."""
+    def haplotypes(number: int, below: Doubles) -> Bytes:
+        """(SNPs, number) alleles of haplotypes that were drawn independently; `below` are their thresholds."""
         shared = np.repeat(rng.standard_normal((count // BLOCK, number)), BLOCK, 0)
         own = rng.standard_normal((count, number))
         liability = np.sqrt(LINKAGE) * shared + np.sqrt(1 - LINKAGE) * own
-        return (liability < threshold[:, None]).astype(np.uint8)
+        return (liability < below).astype(np.uint8)
 
     chromosome = np.unique(np.array(variants.chromosome, int), return_inverse=True)[1]
-    parents = [haplotypes(scale.pairs) for _ in range(4)]  # two of each parent
+    parents = [haplotypes(scale.pairs, of_pairs) for _ in range(4)]  # two of each parent
     siblings = np.empty((count, 2 * scale.pairs), np.uint8)
     for child in range(2):
         got = np.zeros((count, scale.pairs), np.uint8)
@@ -104,7 +124,7 @@ def _genotypes(scale: Scale, variants: Variants, rng: np.random.Generator) -> By
             got += np.where(which == 0, one, other)
         siblings[:, child::2] = got
     others = scale.persons - 2 * scale.pairs
-    return np.concatenate([siblings, haplotypes(others) + haplotypes(others)], 1)
+    return np.concatenate([siblings, haplotypes(others, of_others) + haplotypes(others, of_others)], 1)
 
 
 def _causes(scale: Scale, variants: Variants, rng: np.random.Generator) -> Ints:

@@ -1,7 +1,7 @@
 """`mfd contig simulate`: a project with pictures, genotypes and a planted truth, in the formats that users have.
 
 FOLDER/contig.toml, images.tsv, images/, genotypes.bed .bim .fam, covariates.tsv, families.tsv
-       truth/truth.json, causal.tsv, latents.tsv, masks.npy
+       truth/truth.json, causal.tsv, latents.tsv, masks.npy; of a world with centres also centres.tsv
 With more modalities also scores/, exome.bed .bim .fam, annotation.txt, sets.txt, masks.txt, measurements.tsv, and their truth.
 """
 
@@ -11,16 +11,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from mfd_cli.base.arrays import Bools
+from mfd_cli.base.arrays import Bools, Ints
 from mfd_cli.base.errors import ConfigError, nearest
 from mfd_cli.base.files import check_output, whole_folder, write_json
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.contig.data.plink import write_plink
+from mfd_cli.contig.simulate.centres import CENTRES, centres_of, facts_of, tied_cameras, write_centres
 from mfd_cli.contig.simulate.fundus import CAMERAS, cameras, drawn, eyes_of, moved_pixels
 from mfd_cli.contig.simulate.more import More, more_of, sections_of, write_more
 from mfd_cli.contig.simulate.options import SIZES, CohortOptions, Scale, kinds_of
@@ -71,17 +73,26 @@ def simulate(
         raise ConfigError(f"size is {size!r}{nearest(size, list(SIZES))}")
     check_output(output, force)
     scale, options = SIZES[size], options or CohortOptions(modalities=kinds_of(size))
-    rng, further = (np.random.default_rng([seed, list(SIZES).index(size), number]) for number in (21, 22))
-    people = born(scale, options, rng)
+    rng, further, of_centres = (
+        np.random.default_rng([seed, list(SIZES).index(size), number]) for number in (21, 22, 23)
+    )
+    people = born(scale, options, rng, of_centres)
+    centre = centres_of(people.latents, people.structure) if options.has_centres else None
+    camera = None if centre is None else tied_cameras(centre, options.tied, of_centres)
     ids = [f"P{number:05}" for number in rng.permutation(scale.persons)]  # siblings are not neighbours by name
     with whole_folder(output) as folder:
         more = more_of(scale, options, people, further)
-        rows = list(_write_images(folder, people, ids, scale, options, rng, progress, more))
+        rows = list(_write_images(folder, people, ids, scale, options, camera, rng, progress, more))
+        if centre is not None:
+            for number, row in enumerate(rows):
+                row["centre"] = CENTRES[centre[number // 2]]
         write_tsv(folder / "images.tsv", rows)
         _write_tables(folder, people, ids, options, rng, more.has["genotypes"])
         (folder / "contig.toml").write_text(_configuration(size, scale, options), "utf-8")
         _write_truth(folder / "truth", people, ids, scale, options, seed)
         write_more(folder, more, people, ids, options, further)
+        if centre is not None and camera is not None:
+            write_centres(folder / "truth" / "centres.tsv", ids, centre, camera)
     causal = () if options.null else tuple(people.variants.name[row] for row in people.causal.ravel())
     return SimulatedCohort(output, scale.persons, len(rows), scale.snps, causal, options.modalities)
 
@@ -92,15 +103,19 @@ def _write_images(
     ids: list[str],
     scale: Scale,
     options: CohortOptions,
+    camera: Ints | None,
     rng: np.random.Generator,
     progress: Progress | None,
     more: More,
 ) -> Iterator[dict[str, str]]:
-    """Write two pictures of each person, some of them cut short, and yield their lines of the manifest."""
+    """Write two pictures of each person, some of them cut short, and yield their lines of the manifest. `camera` (persons,) is
+    that of each person; None: any."""
     (folder / "images").mkdir()
     for low in range(0, len(ids), AT_ONCE):
         some = ids[low : low + AT_ONCE]
-        eyes = eyes_of(people.latents[low : low + AT_ONCE], cameras(len(some), rng), rng)
+        drawn_cameras = cameras(len(some), rng)
+        own = drawn_cameras if camera is None else camera[low : low + AT_ONCE]
+        eyes = eyes_of(people.latents[low : low + AT_ONCE], own, rng)
         if more.spots is not None:
             eyes = replace(eyes, spots=more.spots[2 * low : 2 * (low + AT_ONCE)])
         pictures = drawn(eyes, scale.side, options.nuisance, rng)
@@ -111,8 +126,8 @@ def _write_images(
             Image.fromarray(pixels).save(path, compress_level=1)
             if cut[number]:
                 path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-            camera = CAMERAS[eyes.camera[number]]
-            yield {"person": person, "path": f"images/{path.name}", "eye": eye, "camera": camera}
+            made_by = CAMERAS[eyes.camera[number]]
+            yield {"person": person, "path": f"images/{path.name}", "eye": eye, "camera": made_by}
         if progress:
             progress("drawing eyes", low + len(some), len(ids))
 
@@ -141,6 +156,7 @@ def _write_tables(
 
 def _configuration(size: str, scale: Scale, options: CohortOptions) -> str:
     """The text of contig.toml."""
+    factors = '[factors.camera]\ncolumn = "camera"\n\n' if options.has_centres else ""
     fractions = ", ".join(map(str, FRACTIONS[size]))
     return f"""# A simulated cohort: mfd contig prepare, train, retrieve, explain and gwas work here without further flags.
 
@@ -156,7 +172,7 @@ families = "families.tsv"
 size = {scale.side}
 crop = "none"
 
-{sections_of(options)}[split]
+{sections_of(options)}{factors}[split]
 fractions = [{fractions}]
 
 [gwas]
@@ -171,7 +187,14 @@ p2 = {0.05 / scale.snps:.3g}
 def _write_truth(folder: Path, people: Born, ids: list[str], scale: Scale, options: CohortOptions, seed: int) -> None:
     """Write what is true: causal SNPs, latents of every person, and the pixels that each latent moves."""
     folder.mkdir()
-    facts = {"seed": seed, "h2": options.h2, "nuisance": options.nuisance, "null": options.null, "block": BLOCK}
+    facts: dict[str, Any] = {
+        "seed": seed,
+        "h2": options.h2,
+        "nuisance": options.nuisance,
+        "null": options.null,
+        "block": BLOCK,
+    }
+    facts |= facts_of(options)
     write_json(folder / "truth.json", facts)
     causal = [
         {
