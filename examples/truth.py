@@ -21,10 +21,11 @@ from mfd_cli.core.decompose import decompose
 from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.motif_match import match_motifs
 from mfd_cli.core.predictor import Head, Predictor
+from mfd_cli.core.probes import along_the_genome, predictability, thin
 from mfd_cli.core.shares import covariance_of, variance_shares, whole_latent
 from mfd_cli.dataset.bins import Bins, unpack_bits
 from mfd_cli.dataset.folder import Dataset
-from mfd_cli.evaluation.independence import contributions, predictability, thin
+from mfd_cli.evaluation.independence import contributions
 from mfd_cli.evaluation.part_errors import means_of_parts, part_errors
 from mfd_cli.evaluation.regressed_twin import regressed_twin
 from mfd_cli.explain.results import LIKELY
@@ -187,8 +188,9 @@ def forests(bio: Floats, tech: Floats, truth: Truth, seen: NDArray[np.bool_]) ->
     pairs = {"": (bio, tech), "_truth": (truth.biological[:, seen], truth.technical[:, seen])}
     for ending, parts in pairs.items():
         one, two = (thin(contributions(part, np.eye(part.shape[1])), True) for part in parts)
-        found[f"forest_technical{ending}"] = predictability("forest", one, two, 0)["value"]
-        found[f"forest_biological{ending}"] = predictability("forest", two, one, 0)["value"]
+        layout = along_the_genome(len(one))
+        found[f"forest_technical{ending}"] = predictability("forest", one, two, 0, layout)["value"]
+        found[f"forest_biological{ending}"] = predictability("forest", two, one, 0, layout)["value"]
     of = ("forest_technical", "forest_biological")
     return found | {"forest_excess": max(found[name] - found[f"{name}_truth"] for name in of)}
 

@@ -205,7 +205,7 @@ def test_what_is_in_the_way_is_told(begun: ContigProject) -> None:
     with pytest.raises(ConfigError, match="is at step 16, beyond the 8 steps"):
         train(load_contig(begun.file, ["train.epochs=2", "train.batch_size=50"]), gpus=0, resume=True)
     named = load_contig(begun.file, [*SMALL, 'modalities.more.kind="snps"', "data.run=more"])
-    with pytest.raises(ConfigError, match="the cohort has the modalities snps, not snps, more"):
+    with pytest.raises(ConfigError, match="the cohort has the modalities snps, not more, snps"):
         train(named, gpus=0)
 
 
