@@ -131,8 +131,19 @@ def train_command(
     run: ContigRunFolder = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training persons.")] = None,
     seed: Seed = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            "--objective",
+            help="contig, or a rival of it: simclr, simclr-eyes, supervised.",
+            autocompletion=words("contig", "simclr", "simclr-eyes", "supervised"),
+        ),
+    ] = None,
     controls: Annotated[
-        str | None, typer.Option("--controls", help="Train beside it: random,shuffled, in RUN/control-NAME.")
+        str | None,
+        typer.Option(
+            "--controls", help="Train beside it: random,shuffled,simclr,simclr-eyes, each in RUN/control-NAME."
+        ),
     ] = None,
     gpus: Gpus = None,
     threads: Threads = None,
@@ -146,11 +157,12 @@ def train_command(
     With --json: a list of an object for each run."""
     from mfd_cli.cli.console import Display, note, warn
     from mfd_cli.contig.run import CONTROLS
-    from mfd_cli.contig.train import train, trained_to_its_end
+    from mfd_cli.contig.train import check_controls, train, trained_to_its_end
 
     wanted = [one_of("--controls", name.strip(), CONTROLS) for name in (controls or "").split(",") if name.strip()]
     flags = {"data.cohort": cohort, "data.run": run, "train.epochs": epochs, "train.seed": seed}
-    project = load_project(config, sets, flags)
+    project = load_project(config, sets, flags | {"objective.kind": objective})
+    check_controls(project, wanted)
     set_threads(threads)
     device_gpus, trained = gpus_or_default(gpus), []
     for control in ["", *wanted]:

@@ -13,7 +13,7 @@ from mfd_cli.base.arrays import Ints
 from mfd_cli.contig.config import ContigConfig
 from mfd_cli.contig.data.cohort import Cohort, Share
 
-ORDER, IMAGE, CHANGE, DROP, FIXED, SHUFFLE = range(1, 7)
+ORDER, IMAGE, CHANGE, DROP, FIXED, SHUFFLE, EYE = range(1, 8)
 """What tells the random numbers of one purpose from those of another, of the same seed."""
 
 
@@ -41,11 +41,12 @@ class PairedSplit:
 @dataclass(frozen=True)
 class Batch:
     """Some persons with an image each: `pictures` bytes (persons, 3, side, side), standardised `inputs` of each modality
-    (persons, inputs), and the `family` (persons,) that relatives share."""
+    (persons, inputs), the `family` (persons,) that relatives share, and `images` (persons,), rows of the split's images."""
 
     pictures: Tensor
     inputs: dict[str, Tensor]
     family: Tensor
+    images: Ints
 
 
 def batch_of(people: PairedSplit, persons: Ints, images: Ints) -> Batch:
@@ -55,7 +56,7 @@ def batch_of(people: PairedSplit, persons: Ints, images: Ints) -> Batch:
         name: torch.from_numpy(people.cohort.dosages(share, name, people.row[persons]))
         for name in people.cohort.columns
     }
-    return Batch(torch.from_numpy(share.pictures(images)), inputs, torch.from_numpy(share.family[persons]))
+    return Batch(torch.from_numpy(share.pictures(images)), inputs, torch.from_numpy(share.family[persons]), images)
 
 
 def size_of(config: ContigConfig, persons: int) -> int:

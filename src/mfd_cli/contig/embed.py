@@ -20,6 +20,7 @@ from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.contig.data.cohort import Cohort
 from mfd_cli.contig.data.persons import SPLITS
+from mfd_cli.contig.genetic_side import check_genetic
 from mfd_cli.contig.run import ContigRun
 from mfd_cli.contig.seen import SeenSplit, see
 
@@ -52,8 +53,11 @@ def embed(
 ) -> EmbedReport:
     """Write the features of a cohort's images, or their means per person, to a Parquet file.
 
-    Raises OutputError where a file is in the way, ConfigError where the cohort is not the run's.
+    Raises OutputError where a file is in the way, ConfigError where the cohort is not the run's, or projections are asked of a
+    run without a genetic side.
     """
+    if projections:
+        check_genetic(run, "project")
     check_output(output, force)
     device = torch.device(device)
     tables = [_table(run, see(run, cohort, split, device, progress), by, projections, device) for split in splits]

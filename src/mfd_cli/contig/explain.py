@@ -28,6 +28,7 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.contig.batches import fixed_images
 from mfd_cli.contig.core.networks import ContigModel
 from mfd_cli.contig.data.cohort import Cohort, ModalityColumns
+from mfd_cli.contig.genetic_side import check_genetic
 from mfd_cli.contig.run import ContigRun
 from mfd_cli.contig.seen import SeenSplit, see_new
 from mfd_cli.core.path_gradients import mean_along_path
@@ -100,8 +101,10 @@ def explain(
     """Attribute the alignments of a split's persons to their variants, and write a folder of tables.
 
     The control `shuffled` among `beside` is explained in the same way: what stands out of it is noise. Raises ConfigError where
-    the run was trained on these persons, unless `allow_trained`, OutputError where a folder is in the way.
+    the run was trained on these persons, unless `allow_trained`, or has no genetic side, OutputError where a folder is in the
+    way.
     """
+    check_genetic(run, "attribute")
     check_output(output, force)
     device = torch.device(device)
     runs = {run.name: run} | {name: one for name, one in (beside or {}).items() if name == "shuffled"}

@@ -49,9 +49,11 @@ def describe(folder: Path) -> dict[str, Any]:
     return {
         "what": "run of mfd contig",
         "path": str(folder),
+        "objective": run.config.objective.kind,
         "control": run.control or "no",
         "features": run.model.features,
-        "variants": dict(run.inputs),
+        **({"variants": dict(run.inputs)} if run.inputs else {}),
+        **({"labels": ", ".join(column.name for column in run.labels)} if run.labels else {}),
         "skill (nats)": run.about["skill"],
         "learned": run.learned,
         "finished": not run.about.get("unfinished"),

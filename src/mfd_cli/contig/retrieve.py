@@ -8,7 +8,7 @@ retrieve/retrieval.tsv     every measure of every run, modality and direction, w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.contig.batches import fixed_images
 from mfd_cli.contig.core.ranks import Ranks, chances, measures, ranks
 from mfd_cli.contig.data.cohort import Cohort
+from mfd_cli.contig.genetic_side import check_genetic, with_genetic_side
 from mfd_cli.contig.run import ContigRun
 from mfd_cli.contig.seen import projected, see_new
 from mfd_cli.formats.tables import write_parquet, write_tsv
@@ -40,6 +41,8 @@ class RetrieveReport(Told):
     rows: list[dict[str, Any]]
     split: str
     learned: bool
+    without: list[str] = field(default_factory=list)
+    """Runs beside it that have no genetic side."""
 
     def value(self, run: str, measure: str, modality: str | None = None, direction: str = DIRECTIONS[0]) -> float:
         """Return a measure of a run; of the first modality where none is named."""
@@ -61,6 +64,8 @@ class RetrieveReport(Told):
                     f"{row['run']}, {row['modality']}: AUC {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}; "
                     f"chance 0.5), median rank {rank:,.0f} of {row['candidates']:,}, skill {skill:.3f} nats"
                 )
+        if self.without:
+            lines.append(f"{', '.join(self.without)}: not here, since pictures alone were learnt from")
         return [*lines, f"wrote {self.output}"]
 
 
@@ -80,13 +85,15 @@ def retrieve(
     """Rank, for each person of a split, the right partner among all of the split, and write a folder of tables.
 
     One image a person, drawn once. Intervals are percentiles over resampled families. Raises ConfigError where the run was
-    trained on these persons, unless `allow_trained`, OutputError where a folder is in the way.
+    trained on these persons, unless `allow_trained`, or has no genetic side, OutputError where a folder is in the way.
     """
+    check_genetic(run, "retrieve")
     check_output(output, force)
+    compared, without = with_genetic_side(beside or {})
     device = torch.device(device)
     rows: list[dict[str, Any]] = []
     each: list[dict[str, Any]] = []
-    for name, one in {run.name: run, **(beside or {})}.items():
+    for name, one in {run.name: run, **compared}.items():
         seen = see_new(one, cohort, split, allow_trained, device, progress)
         images, family = fixed_images(one.config, seen.people), seen.share.family
         for modality in one.inputs:
@@ -105,7 +112,7 @@ def retrieve(
         write_tsv(folder / "retrieval.tsv", rows, COLUMNS)
         write_parquet(folder / "ranks.parquet", each)
         _draw(folder / "ranks.png", each)
-    return RetrieveReport(output, rows, split, run.learned)
+    return RetrieveReport(output, rows, split, run.learned, without)
 
 
 def rows_of(found: Ranks, family: Ints, seed: int) -> list[dict[str, Any]]:

@@ -1,4 +1,5 @@
-"""One step of training an encoder: a changed batch, the loss of every modality, the running average of the weights."""
+"""What a step of training an encoder is made of: the loss of every modality in a changed batch, and the move of the weights and
+of their running average. `learn.py` takes a step, of whatever objective."""
 
 from __future__ import annotations
 
@@ -9,8 +10,9 @@ import torch
 
 from mfd_cli.base.errors import RunError
 from mfd_cli.contig.batches import CHANGE, Batch, kept_inputs
+from mfd_cli.contig.config import ContigConfig
 from mfd_cli.contig.core.augment import Change, changed
-from mfd_cli.contig.core.contrast import contrast
+from mfd_cli.contig.core.contrast import Contrast, contrast
 from mfd_cli.contig.trainer import Trainer
 from mfd_cli.core.finite import Later, any_not_finite
 from mfd_cli.core.schedule import follow, rate
@@ -18,17 +20,24 @@ from mfd_cli.core.schedule import follow, rate
 CALMER = "lower train.lr; the best weights so far are kept"
 
 
-def learn(trainer: Trainer, batch: Batch) -> None:
-    """Take one step. RunError where the loss or the gradient of the step before is not finite; the model has not moved then."""
-    check_gradients(trainer)
-    config, model, device = trainer.config, trainer.model, trainer.device
-    for group in trainer.optimiser.param_groups:
-        group["lr"] = config.train.lr * rate(trainer.step, trainer.total_steps)
-    model.train()
+def changed_pictures(trainer: Trainer, pictures: torch.Tensor, again: int = 0) -> torch.Tensor:
+    """Return standardised pictures (images, 3, side, side) of bytes, changed as this step changes them; with another number in
+    `again` in another way."""
+    config = trainer.config
+    rng = np.random.default_rng([config.train.seed, trainer.step, CHANGE, *([again] if again else [])])
+    return changed(trainer.model.standardised(pictures.to(trainer.device)), change_of(config), rng)
+
+
+def change_of(config: ContigConfig) -> Change:
+    """Return how training pictures are changed."""
     augment = config.train.augment
-    change = Change(augment.rotate, augment.shift, augment.scale, augment.brightness, augment.contrast, augment.colour)
-    rng = np.random.default_rng([config.train.seed, trainer.step, CHANGE])
-    pictures = changed(model.standardised(batch.pictures.to(device)), change, rng)
+    return Change(augment.rotate, augment.shift, augment.scale, augment.brightness, augment.contrast, augment.colour)
+
+
+def alignment_loss(trainer: Trainer, batch: Batch) -> Contrast:
+    """Return the loss of all modalities in a batch, and what guessing would cost."""
+    config, model, device = trainer.config, trainer.model, trainer.device
+    pictures = changed_pictures(trainer, batch.pictures)
     feature = model.feature(pictures)
     total, chance, weights = feature.new_zeros(()), feature.new_zeros(()).double(), 0.0
     family = batch.family.to(device)
@@ -47,7 +56,19 @@ def learn(trainer: Trainer, batch: Batch) -> None:
             chance + modality.weight * one.chance,
             weights + modality.weight,
         )
-    total, chance = total / max(weights, 1e-12), chance / max(weights, 1e-12)
+    return Contrast(total / max(weights, 1e-12), chance / max(weights, 1e-12))
+
+
+def set_rate(trainer: Trainer) -> None:
+    """Set the learning rate of this step."""
+    for group in trainer.optimiser.param_groups:
+        group["lr"] = trainer.config.train.lr * rate(trainer.step, trainer.total_steps)
+
+
+def move(trainer: Trainer, found: Contrast) -> None:
+    """Move the weights down the gradient of a loss, and their running average after them. RunError where the loss is not
+    finite; the model has not moved then."""
+    model, (total, chance) = trainer.model, found
     trainer.optimiser.zero_grad(set_to_none=True)
     total.backward()
     spoilt = any_not_finite(model)

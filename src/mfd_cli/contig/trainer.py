@@ -14,7 +14,8 @@ from mfd_cli.contig.batches import PairedSplit, size_of
 from mfd_cli.contig.config import ContigConfig
 from mfd_cli.contig.core.networks import ContigModel
 from mfd_cli.contig.data.cohort import Cohort
-from mfd_cli.contig.run import built
+from mfd_cli.contig.run import built, inputs_of
+from mfd_cli.contig.training_labels import TrainingLabels
 from mfd_cli.core.finite import Later
 
 
@@ -42,6 +43,7 @@ class Trainer:
     device: torch.device
     total_steps: int
     control: str = ""
+    labels: TrainingLabels | None = None
     step: int = 0
     seconds: float = 0.0
     best: Best = field(default_factory=Best)
@@ -49,7 +51,13 @@ class Trainer:
     doubt: Later | None = None
 
 
-def set_up(config: ContigConfig, cohort: Cohort, device: torch.device, control: str = "") -> Trainer:
+def set_up(
+    config: ContigConfig,
+    cohort: Cohort,
+    device: torch.device,
+    control: str = "",
+    labels: TrainingLabels | None = None,
+) -> Trainer:
     """Return a trainer at step 0. ConfigError where the settings do not fit the cohort."""
     if set(config.modalities) != set(cohort.columns):
         raise ConfigError(
@@ -59,12 +67,13 @@ def set_up(config: ContigConfig, cohort: Cohort, device: torch.device, control: 
     seed = config.train.seed
     shuffled = seed if control == "shuffled" else None
     training, validation = (PairedSplit.of(cohort, split, shuffled) for split in ("train", "validation"))
-    inputs = {name: len(columns) for name, columns in cohort.columns.items()}
+    inputs = inputs_of(config, cohort)
+    columns = labels.columns if labels else ()
     torch.manual_seed(seed)
-    model = built(config, inputs)
+    model = built(config, inputs, columns)
     model.pixel_mean.copy_(torch.tensor(cohort.manifest["pixel_mean"]))
     model.pixel_scale.copy_(torch.tensor(cohort.manifest["pixel_scale"]))
-    average = built(config, inputs).to(device).eval()
+    average = built(config, inputs, columns).to(device).eval()
     average.load_state_dict(model.state_dict())
     average.requires_grad_(False)
     model = model.to(device)
@@ -73,7 +82,7 @@ def set_up(config: ContigConfig, cohort: Cohort, device: torch.device, control: 
         parameter_groups(model, config), lr=config.train.lr, fused=device.type in ("cpu", "cuda")
     )
     total = config.train.epochs * per_epoch
-    return Trainer(config, cohort, training, validation, model, average, optimiser, device, total, control)
+    return Trainer(config, cohort, training, validation, model, average, optimiser, device, total, control, labels)
 
 
 def parameter_groups(model: ContigModel, config: ContigConfig) -> list[dict[str, Any]]:

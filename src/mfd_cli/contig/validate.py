@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from mfd_cli.base.arrays import Doubles
+from mfd_cli.base.arrays import Doubles, Ints
 from mfd_cli.contig.batches import fixed_batches
 from mfd_cli.contig.core.ranks import measures, ranks
 from mfd_cli.contig.trainer import Trainer
 
 
 @torch.no_grad()
-def skill_of(trainer: Trainer) -> tuple[float, float]:
-    """Return the skill (nats) of the averaged model on validation persons and its standard error over families.
+def alignment_skills(trainer: Trainer) -> tuple[Doubles, Ints]:
+    """Return the skill (nats) of the averaged model on each validation person (persons,), and their families (persons,).
 
     Of each modality the mean of both directions, as the loss weighs them; in batches as large as in training.
     """
@@ -38,7 +38,7 @@ def skill_of(trainer: Trainer) -> tuple[float, float]:
             )
         skills.append(total)
         families.append(family)
-    return mean_over_families(np.concatenate(skills), np.concatenate(families))
+    return np.concatenate(skills), np.concatenate(families)
 
 
 def mean_over_families(values: Doubles, family: Any) -> tuple[float, float]:
