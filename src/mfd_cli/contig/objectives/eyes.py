@@ -66,7 +66,7 @@ def _paired(people: PairedSplit, batch: Batch, drawn: Doubles) -> Pair:
 
 
 def other_eyes(people: PairedSplit, drawn: Doubles, images: Ints | None = None) -> tuple[Ints, Bools]:
-    """Return for each of some images (default: all) an image of the same person's other eye (images,), and whether there is one.
+    """Return for each of some images (default: all) one of the same person's other eye (images,), and whether there is one.
 
     `drawn` (images,) from 0 to 1 says which, where there are several.
     """

@@ -54,7 +54,8 @@ def view_loss(trainer: Trainer, pair: Pair) -> Contrast:
     model = trainer.model
     # Both views go through the network as one batch: its norms then see them together.
     z = model.image_projection(VIEWS, model.feature(torch.cat([one, other])))
-    found = nt_xent(*z.chunk(2), family.to(trainer.device), trainer.config.objective.view_temperature)
+    first, second = z.chunk(2)
+    found = nt_xent(first, second, family.to(trainer.device), trainer.config.objective.view_temperature)
     return Contrast(found.loss.mean(), found.chance.mean())
 
 
@@ -64,7 +65,8 @@ def view_skills(trainer: Trainer, pairs: Callable[[Trainer], Iterator[Pair]]) ->
     model, skills, families = trainer.average, list[Doubles](), list[Ints]()
     for one, other, family in pairs(trainer):
         z = model.image_projection(VIEWS, model.feature(torch.cat([one, other])))
-        found = nt_xent(*z.chunk(2), family.to(trainer.device), trainer.config.objective.view_temperature)
+        first, second = z.chunk(2)
+        found = nt_xent(first, second, family.to(trainer.device), trainer.config.objective.view_temperature)
         skills.append((found.chance - found.loss.double()).cpu().numpy())
         families.append(family.numpy())
     return joined(skills, families)

@@ -1,6 +1,6 @@
 """`mfd contig simulate`: a project with pictures, genotypes and a planted truth, in the formats that users have.
 
-FOLDER/contig.toml, images.tsv, images/, genotypes.bed .bim .fam, covariates.tsv, families.tsv
+FOLDER/contig.toml, images.tsv, images/, genotypes.bed .bim .fam, covariates.tsv, families.tsv, labels.tsv
        truth/truth.json, causal.tsv, latents.tsv, masks.npy
 """
 
@@ -19,6 +19,7 @@ from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.contig.data.plink import write_plink
 from mfd_cli.contig.simulate.fundus import CAMERAS, cameras, drawn, eyes_of, moved_pixels
+from mfd_cli.contig.simulate.labels import COLUMNS, write_labels
 from mfd_cli.contig.simulate.options import SIZES, CohortOptions, Scale
 from mfd_cli.contig.simulate.people import BLOCK, LATENTS, Born, born
 from mfd_cli.formats.tables import write_tsv
@@ -72,6 +73,7 @@ def simulate(
         rows = list(_write_images(folder, people, ids, scale, options, rng, progress))
         write_tsv(folder / "images.tsv", rows)
         _write_tables(folder, people, ids, options, rng)
+        write_labels(folder / "labels.tsv", ids, people.latents, seed)
         (folder / "contig.toml").write_text(_configuration(size, scale), "utf-8")
         _write_truth(folder / "truth", people, ids, scale, options, seed)
     causal = () if options.null else tuple(people.variants.name[row] for row in people.causal.ravel())
@@ -123,6 +125,7 @@ def _write_tables(folder: Path, people: Born, ids: list[str], options: CohortOpt
 def _configuration(size: str, scale: Scale) -> str:
     """The text of contig.toml."""
     fractions = ", ".join(map(str, FRACTIONS[size]))
+    labels = ", ".join(f'"{name}"' for name in COLUMNS)
     return f"""# A simulated cohort: mfd contig prepare, train, retrieve, explain and gwas work here without further flags.
 
 [data]
@@ -142,6 +145,10 @@ kind = "snps"
 
 [split]
 fractions = [{fractions}]
+
+[objective]
+labels = "labels.tsv"
+label_columns = [{labels}]
 
 [gwas]
 covariates = ["sex", "age"]
@@ -169,9 +176,8 @@ def _write_truth(folder: Path, people: Born, ids: list[str], scale: Scale, optio
         for row, effect in zip(rows, effects)
     ]
     write_tsv(folder / "causal.tsv", causal)
-    columns = [name.replace(" ", "_") for name in LATENTS]
     write_tsv(
         folder / "latents.tsv",
-        [{"person": person, **dict(zip(columns, row))} for person, row in zip(ids, people.latents.tolist())],
+        [{"person": person, **dict(zip(COLUMNS, row))} for person, row in zip(ids, people.latents.tolist())],
     )
     np.save(folder / "masks.npy", moved_pixels(scale.side))
