@@ -20,6 +20,7 @@ from mfd_cli.base.files import check_output, whole_folder
 from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.contig.batches import fixed_images
+from mfd_cli.contig.core.family_draws import family_draws
 from mfd_cli.contig.core.ranks import Ranks, chances, measures, ranks
 from mfd_cli.contig.data.cohort import Cohort
 from mfd_cli.contig.genetic_side import check_genetic, with_genetic_side
@@ -119,7 +120,7 @@ def rows_of(found: Ranks, family: Ints, seed: int) -> list[dict[str, Any]]:
     """Return every measure with its value, 95 % interval over families, and what guessing gives."""
     guess, of_each = chances(found), measures(found)
     persons, candidates = len(family), round(float(found.candidates.mean()))
-    weights = _weights(family, seed)
+    weights = family_draws(family, RESAMPLED, seed)
     rows: list[dict[str, Any]] = []
     for name, values in of_each.items():
         low, high = np.quantile(weights @ values / weights.sum(1), (0.025, 0.975))
@@ -129,16 +130,6 @@ def rows_of(found: Ranks, family: Ints, seed: int) -> list[dict[str, Any]]:
     low, high = np.quantile(medians, (0.025, 0.975))
     rows.append({"measure": "median rank", "value": float(np.median(ranked)), "low": float(low), "high": float(high)})
     return [{"persons": persons, "candidates": candidates, **row, "chance": guess[row["measure"]]} for row in rows]
-
-
-def _weights(family: Ints, seed: int) -> Doubles:
-    """How often each person is drawn (draws, persons) where families are drawn again and again, with replacement."""
-    _, which = np.unique(family, return_inverse=True)
-    count = int(which.max()) + 1
-    rng = np.random.default_rng([seed, count])
-    drawn = rng.integers(0, count, (RESAMPLED, count))
-    times = np.stack([np.bincount(row, minlength=count) for row in drawn])
-    return times[:, which].astype(np.float64)
 
 
 def _weighted_median(values: Doubles, weights: Doubles) -> float:

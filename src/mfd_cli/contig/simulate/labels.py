@@ -18,8 +18,7 @@ COLUMNS = tuple(name.replace(" ", "_") for name in LATENTS)
 
 
 def grades(latents: Doubles, rng: np.random.Generator) -> Ints:
-    """Return a grade from 0 to 4 of each person (persons,): all latents (persons, latents) make a person's eyes look worse by the
-    same."""
+    """Return a grade from 0 to 4 of each person (persons,), to which all latents (persons, latents) add the same."""
     seen = latents.sum(1) / np.sqrt(latents.shape[1])
     severity = np.sqrt(1 - GRADER) * seen + np.sqrt(GRADER) * rng.standard_normal(len(latents))
     return np.searchsorted(CUTS, severity, side="right").astype(np.int64)
