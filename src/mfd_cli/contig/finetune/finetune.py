@@ -138,6 +138,11 @@ def finetune(
             for name in list(found)[1:]:
                 rows += rows_of(target, f"{run.name} - {name}", facts, difference(found[run.name], found[name]))
     warnings = [text for target in targets for text in known_labels(project, run, target.columns)]
+    warnings += [
+        f"{target.unseen:,} test {table.key}s are left out: no training {table.key} has their {target.label}"
+        for target in targets
+        if target.unseen
+    ]
     with whole_folder(output) as folder:
         folder.chmod(0o700)
         write_tsv(folder / "metrics.tsv", rows, COLUMNS)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from mfd_cli.base.arrays import Doubles, Ints
@@ -20,7 +23,7 @@ def binary(features: Doubles, positive: Ints, strength: float) -> Linear:
     if yes in (0, len(positive)):
         odds = np.log((yes + 0.5) / (len(positive) - yes + 0.5))
         return np.zeros((1, features.shape[1])), np.array([odds])
-    model = LogisticRegression(C=1 / strength, max_iter=STEPS).fit(features, positive)
+    model = _fitted(features, positive, strength)
     return np.asarray(model.coef_, np.float64), np.asarray(model.intercept_, np.float64)
 
 
@@ -34,7 +37,7 @@ def multinomial(features: Doubles, classes: Ints, levels: int, strength: float) 
         slope, offset = binary(features, (classes == present[1]).astype(np.int64), strength)
         weight[present[1]], bias[present[0]], bias[present[1]] = slope[0], 0.0, offset[0]
     else:
-        model = LogisticRegression(C=1 / strength, max_iter=STEPS).fit(features, classes)
+        model = _fitted(features, classes, strength)
         weight[present], bias[present] = model.coef_, model.intercept_
     return weight, bias
 
@@ -43,3 +46,10 @@ def ridge(features: Doubles, values: Doubles, strength: float) -> Linear:
     """Return the ridge regression of numbers (rows,)."""
     model = Ridge(alpha=strength).fit(features, values)
     return np.asarray(model.coef_, np.float64)[None, :], np.array([float(model.intercept_)])
+
+
+def _fitted(features: Doubles, classes: Ints, strength: float) -> LogisticRegression:
+    """The model after STEPS at most: one that has not arrived by then is judged on validation units like any other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return LogisticRegression(C=1 / strength, max_iter=STEPS).fit(features, classes)

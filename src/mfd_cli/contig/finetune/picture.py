@@ -15,7 +15,7 @@ from mfd_cli.report.style import COLOURS, STYLE, plain, save_png
 def draw_curve(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the picture as PNG: a panel per label, of rows of metrics.tsv of one measure.
 
-    Points are means over draws of persons; bars are 95 % intervals, of the first draw.
+    Points are means over draws of labelled persons; bars are the 95 % intervals over families, their ends averaged likewise.
     """
     labels, runs = list(dict.fromkeys(row["label"] for row in rows)), list(dict.fromkeys(row["run"] for row in rows))
     with plt.rc_context(STYLE):
@@ -46,6 +46,6 @@ def _line(axis: Any, rows: Sequence[Mapping[str, Any]], number: int, runs: int) 
     places = [count * aside for count in counts]
     axis.plot(places, means, "o-", color=colour, label=plain(str(rows[0]["run"])))
     for place, count in zip(places, counts):
-        first = next(row for row in rows if row["labelled"] == count)
-        if first["low"] is not None:
-            axis.plot([place, place], [first["low"], first["high"]], "-", color=colour, alpha=0.5)
+        ends = [(row["low"], row["high"]) for row in rows if row["labelled"] == count and row["low"] is not None]
+        if ends:
+            axis.plot([place, place], np.mean(ends, 0), "-", color=colour, alpha=0.5)

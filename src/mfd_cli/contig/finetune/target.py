@@ -32,6 +32,8 @@ class Target:
     sd: float
     units: Mapping[str, Units]
     values: Mapping[str, Doubles]
+    unseen: int = 0
+    """Test units that are left out, since no training unit has their answer."""
 
 
 def task_of(table: Table, task: str) -> str:
@@ -77,7 +79,7 @@ def _of_column(table: Table, task: str, name: str, units: Mapping[str, Units]) -
                 path=table.path,
                 hint="--task regression is for numbers",
             )
-    chosen, values = dict[str, Units](), dict[str, Doubles]()
+    chosen, values, unseen = dict[str, Units](), dict[str, Doubles](), 0
     for split, those in units.items():
         if isinstance(cells, np.ndarray):
             numbers = cells[those.rows]
@@ -88,12 +90,13 @@ def _of_column(table: Table, task: str, name: str, units: Mapping[str, Units]) -
         if levels:
             place = {level: float(index) for index, level in enumerate(levels)}
             answer = np.array([place.get(text, np.nan) for text in texts])
+            unseen = sum(bool(text) and text not in place for text in texts)
         known = ~np.isnan(answer)
         if not known.any():
             raise TableError(f"column {name}: no {split} {table.key} has it", path=table.path)
         chosen[split], values[split] = those.only(known), answer[known][:, None]
     mean, sd = (0.0, 1.0) if levels else (fitted.mean, fitted.sd)
-    return Target(task, name, (name,), levels, mean, sd, chosen, values)
+    return Target(task, name, (name,), levels, mean, sd, chosen, values, unseen)
 
 
 def _multilabel(table: Table, units: Mapping[str, Units]) -> Target:
