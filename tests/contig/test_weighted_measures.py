@@ -75,5 +75,7 @@ def test_families_come_and_go_together() -> None:
     assert drawn.shape == (2000, 7) and (drawn[:, 0] == drawn[:, 1]).all() and (drawn[:, 3] == drawn[:, 5]).all()
     one_each = drawn[:, [0, 2, 3, 6]]
     assert (one_each.sum(1) == 4).all() and one_each.mean(0) == pytest.approx(np.ones(4), abs=0.1)
-    assert np.array_equal(drawn, family_draws(family, 2000, 3)) and not np.array_equal(drawn, family_draws(family, 2000, 4))
+    assert np.array_equal(drawn, family_draws(family, 2000, 3)) and not np.array_equal(
+        drawn, family_draws(family, 2000, 4)
+    )
     assert family_draws(family, 0, 3).shape == (0, 7)

@@ -45,15 +45,16 @@ def training_labels(project: ContigProject, cohort: Cohort, control: str) -> Tra
     path = check_input(project.path(config.objective.labels), InputError)
     table = read_labels(path, config.objective.label_columns, config.persons.missing)
     rows: dict[str, Ints] = {}
+    columns: tuple[LabelColumn, ...] = ()
     for split in ("train", "validation"):
         share = cohort.share(split)
         rows[split] = rows_of_images(table, share, cohort.people)
         check_shared(table, rows[split], share, cohort.people, split)
+        columns = columns or tuple(fit_column(table, name, rows["train"]) for name in table.names)
         if control == "shuffled":
             rng = np.random.default_rng([config.train.seed, SHUFFLE])
             owner = share.images.owner if table.key == PERSON else np.arange(len(rows[split]))
             first = np.searchsorted(owner, np.arange(owner[-1] + 1))
             rows[split] = rng.permutation(rows[split][first])[owner]
-    columns = tuple(fit_column(table, name, rows["train"]) for name in table.names)
     training, validation = (as_numbers(table, columns, rows[split]).astype(np.float32) for split in rows)
     return TrainingLabels(columns, training, validation, sha256_of(path))

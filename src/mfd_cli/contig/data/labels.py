@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mfd_cli.base.arrays import Doubles, Ints
+from mfd_cli.base.arrays import Bools, Doubles, Ints
 from mfd_cli.base.errors import ConfigError, TableError, few, nearest
 from mfd_cli.contig.data.cohort import Share
 from mfd_cli.contig.data.persons import People
@@ -85,11 +85,12 @@ def fit_column(table: Table, name: str, rows: Ints) -> LabelColumn:
     if isinstance(column, np.ndarray):
         known = column[rows][~np.isnan(column[rows])]
         if len(known) < 2 or not known.std() > 0:
-            raise TableError(f"column {name}: {_why(len(known), table.key)}", path=table.path)
+            raise TableError(f"column {name}: {_why(rows, np.isnan(column), table.key)}", path=table.path)
         return LabelColumn(name, (), (), float(known.mean()), float(known.std()))
     counts = Counter(column[row] for row in rows.tolist() if column[row])
     if len(counts) < 2:
-        raise TableError(f"column {name}: {_why(sum(counts.values()), table.key)}", path=table.path)
+        unknown = np.array([not cell for cell in column])
+        raise TableError(f"column {name}: {_why(rows, unknown, table.key)}", path=table.path)
     if len(counts) > MOST_LEVELS:
         raise TableError(
             f"column {name} has {len(counts):,} different words: a label has at most {MOST_LEVELS}",
@@ -101,8 +102,9 @@ def fit_column(table: Table, name: str, rows: Ints) -> LabelColumn:
     return LabelColumn(name, levels, tuple(counts[level] / whole for level in levels), 0.0, 1.0)
 
 
-def _why(known: int, key: str) -> str:
-    """Why nothing can be learnt of a column that so many training rows have."""
+def _why(rows: Ints, unknown: Bools, key: str) -> str:
+    """Why nothing can be learnt of a column of which these rows of the table (rows,) are training ones."""
+    known = int((~unknown[np.unique(rows)]).sum())
     return f"the {known:,} training {key}s that have it all have the same" if known else f"no training {key} has it"
 
 
