@@ -109,10 +109,11 @@ def train(
 
 def trained_to_its_end(project: ContigProject, control: str) -> ContigRun | None:
     """Return a run, or a control beside it, that has been trained to the end that the project's settings ask for; None where
-    there is none."""
+    there is none. Its name is held: what a killed training left beside it is removed."""
     folder = folder_of(project, control)
     if not (folder / DESCRIPTION).exists():
         return None
+    hold_run(folder, read_description)
     run = load_run(folder)
     longer = project.config.train.epochs != run.config.train.epochs
     return None if run.about.get("unfinished") or longer else run
