@@ -62,6 +62,7 @@ VERBS = {
     "contig retrieve": "contig.retrieve.retrieve",
     "contig explain": "contig.explain.explain",
     "contig gwas": "contig.run_gwas.run_gwas",
+    "contig finetune": "contig.finetune.finetune.finetune",
 }
 """The plain function behind each command."""
 MORE_VERBS = {

@@ -16,6 +16,17 @@ from whole.test_crashes import CPU, Command, fresh, made, run
 COMMANDS = {
     "prepare": Command(("contig", "prepare", "-q"), ("--force",), ("cohort", "cohort-report")),
     "train": Command(("contig", "train", "--epochs", "3", *CPU), ("--resume",), ("contig-run",)),
+    "train a rival": Command(
+        ("contig", "train", "--epochs", "3", "--objective", "supervised", "--controls", "simclr-eyes", *CPU),
+        ("--resume",),
+        ("contig-run",),
+    ),
+    "finetune": Command(
+        ("contig", "finetune", "labels.tsv", "--column", "grade", "--task", "ordinal", "--mode", "full", *CPU)
+        + ("--set", "finetune.epochs=2", "--set", "finetune.bootstrap=20"),
+        ("--force",),
+        ("finetune",),
+    ),
 }
 
 
@@ -26,9 +37,25 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("name", "share"), [("prepare", 0.5), ("prepare", 0.95), ("train", 0.2), ("train", 0.8)])
-def test_killed_before_a_moment_of_truth(name: str, share: float, template: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("contig-crashes") / "trained"
+    cohorts.trained(folder)
+    return folder
+
+
+CASES = [
+    ("prepare", 0.5), ("prepare", 0.95), ("train", 0.2), ("train", 0.8), ("train a rival", 0.3), ("train a rival", 0.9),
+    ("finetune", 0.6),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "share"), CASES)
+def test_killed_before_a_moment_of_truth(
+    name: str, share: float, template: Path, trained: Path, tmp_path: Path
+) -> None:
     command = COMMANDS[name]
+    template = trained if name == "finetune" else template
     whole = fresh(template, tmp_path / "whole", command)
     done = run(0, command.words, whole)
     assert done.returncode == 0, done.stderr

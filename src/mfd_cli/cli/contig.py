@@ -183,8 +183,19 @@ def train_command(
     seed: Seed = None,
     modalities: Modalities = None,
     join: Join = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            "--objective",
+            help="contig, or a rival of it: simclr, simclr-eyes, supervised.",
+            autocompletion=words("contig", "simclr", "simclr-eyes", "supervised"),
+        ),
+    ] = None,
     controls: Annotated[
-        str | None, typer.Option("--controls", help="Train beside it: random,shuffled, in RUN/control-NAME.")
+        str | None,
+        typer.Option(
+            "--controls", help="Train beside it: random,shuffled,simclr,simclr-eyes, each in RUN/control-NAME."
+        ),
     ] = None,
     gpus: Gpus = None,
     threads: Threads = None,
@@ -198,11 +209,12 @@ def train_command(
     With --json: a list of an object for each run."""
     from mfd_cli.cli.console import Display, note, warn
     from mfd_cli.contig.run import CONTROLS
-    from mfd_cli.contig.train import train, trained_to_its_end
+    from mfd_cli.contig.train import check_controls, train, trained_to_its_end
 
     wanted = [one_of("--controls", name.strip(), CONTROLS) for name in (controls or "").split(",") if name.strip()]
     flags = {"data.cohort": cohort, "data.run": run, "train.epochs": epochs, "train.seed": seed, "objective.join": join}
-    project = chosen_modalities(load_project(config, sets, flags), modalities)
+    project = chosen_modalities(load_project(config, sets, flags | {"objective.kind": objective}), modalities)
+    check_controls(project, wanted)
     set_threads(threads)
     device_gpus, trained = gpus_or_default(gpus), []
     for control in ["", *wanted]:
@@ -406,6 +418,91 @@ def gwas_command(
     say_result(result, as_json)
 
 
+def finetune_command(
+    labels: Annotated[Path, typer.Argument(help="Table with the column person or image, and labels.")],
+    config: ContigFile = None,
+    sets: Sets = None,
+    cohort: CohortFolder = None,
+    run: ContigRunFolder = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder to write [default: finetune/COLUMN, or /TABLE].")
+    ] = None,
+    task: Annotated[
+        str,
+        typer.Option(
+            "--task",
+            help="auto (words: classification, numbers: regression), classification, multilabel, ordinal or regression.",
+            autocompletion=words("auto", "classification", "multilabel", "ordinal", "regression"),
+        ),
+    ] = "auto",
+    columns: Annotated[
+        list[str] | None, typer.Option("--column", help="A column that is a label; repeatable [default: all].")
+    ] = None,
+    mode: Annotated[
+        str,
+        typer.Option(
+            "--mode",
+            help="probe: the features stay; full: the network learns too.",
+            autocompletion=words("probe", "full"),
+        ),
+    ] = "probe",
+    fraction: Annotated[
+        str, typer.Option("--fraction", help="Shares of the training persons, such as 0.01,0.1,1.")
+    ] = "1",
+    beside: Beside = None,
+    allow_trained: AllowTrained = False,
+    gpus: Gpus = None,
+    threads: Threads = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Learn labels from what the encoder sees, and say how well beside its controls: finetune/NAME."""
+    from mfd_cli.cli.console import Display, warn
+    from mfd_cli.contig.finetune.finetune import MODES, finetune
+    from mfd_cli.contig.finetune.tasks import TASKS
+
+    one_of("--task", task, ("auto", *TASKS))
+    one_of("--mode", mode, MODES)
+    fractions = _shares(fraction)
+    project = load_project(config, sets, {"data.cohort": cohort, "data.run": run})
+    opened_run, opened_cohort, device = opened(project, threads, gpus, quiet)
+    others = _beside(opened_run, beside, quiet)
+    with Display(quiet) as display:
+        report = finetune(
+            project,
+            opened_run,
+            opened_cohort,
+            labels,
+            output,
+            task=task,
+            columns=columns or ("*",),
+            mode=mode,
+            fractions=fractions,
+            beside=others,
+            allow_trained=allow_trained,
+            device=device,
+            force=force,
+            progress=display,
+        )
+    for warning in report.warnings:
+        warn(warning)
+    say_result(report, as_json)
+
+
+def _shares(text: str) -> list[float]:
+    """The numbers of --fraction. ConfigError where one is none."""
+    shares = []
+    for word in text.split(","):
+        try:
+            shares.append(float(word))
+        except ValueError as error:
+            raise ConfigError(
+                f"--fraction has {word[:40]!r}, which is no number", hint="--fraction 0.01,0.1,1"
+            ) from error
+    return shares
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "simulate": simulate_command,
     "check": check_command,
@@ -415,6 +512,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "retrieve": retrieve_command,
     "explain": explain_command,
     "gwas": gwas_command,
+    "finetune": finetune_command,
 }
 """In the order of a project's life."""
 for name, command in COMMANDS.items():

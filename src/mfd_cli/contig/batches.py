@@ -13,7 +13,7 @@ from mfd_cli.base.arrays import Ints
 from mfd_cli.contig.config import ContigConfig
 from mfd_cli.contig.data.cohort import Cohort, Share
 
-ORDER, IMAGE, CHANGE, DROP, FIXED, SHUFFLE = range(1, 7)
+ORDER, IMAGE, CHANGE, DROP, FIXED, SHUFFLE, EYE = range(1, 8)
 """What tells the random numbers of one purpose from those of another, of the same seed."""
 
 

@@ -197,8 +197,13 @@ class PenaltySection(PenaltyConfig):
 
 
 class ContrastSection(Node):
-    """What is minimised: own and other persons told apart, in both directions."""
+    """What is minimised: own and other persons told apart, in both directions; or what that is compared with."""
 
+    kind: Literal["contig", "simclr", "simclr-eyes", "supervised"] = Field(
+        "contig",
+        description="contig: images and genetic data; simclr: two changes of one image; simclr-eyes: the two eyes of a "
+        "person; supervised: columns of a table",
+    )
     alpha: float = Field(0.75, ge=0, le=1, description="share of the loss that seeks genetic data for an image")
     temperature: float = Field(1.0, gt=0, description="at the start; 0.1, not learnt, is the published one")
     learn_temperature: bool = Field(True, description="learn one temperature per modality")
@@ -218,6 +223,20 @@ class ContrastSection(Node):
     adversary_lr: float = Field(1e-3, gt=0, description="learning rate of a penalty that learns (an adversary)")
     adversary_hidden: Count = Field(256, description="width of the adversary's three hidden layers")
     adversary_steps: Count = Field(1, description="adversary steps per model step")
+    view_temperature: float = Field(0.2, gt=0, description="of simclr and simclr-eyes, fixed")
+    labels: Text | None = Field(
+        None,
+        description="for supervised: table with the column person or image, and what is to be learnt",
+        examples=["labels.tsv"],
+    )
+    label_columns: tuple[Text, ...] = Field(
+        ("*",), description="columns of that table, numbers or words; * stands for all"
+    )
+
+    @property
+    def genetic(self) -> bool:
+        """Whether genetic data are a side of what is learnt."""
+        return self.kind == "contig"
 
 
 class AugmentSection(Node):
@@ -289,6 +308,20 @@ class ExplainSection(Node):
     )
 
 
+class FinetuneSection(Node):
+    """What a trained network is worth for a label that somebody gave."""
+
+    epochs: Count = Field(30, description="passes over the labelled training images, with full")
+    head_epochs: Annotated[int, Field(ge=0)] = Field(3, description="of these at first, in which the head learns alone")
+    lr: float = Field(1e-3, gt=0, description="learning rate of the head (AdamW)")
+    trunk_lr: float = Field(1e-4, gt=0, description="learning rate of the image network")
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = Field(64, description="images in a step")
+    bootstrap: Annotated[int, Field(ge=0, le=100000)] = Field(
+        2000, description="draws of families for an interval; 0: no intervals"
+    )
+    draws: Count = Field(3, description="draws of training persons for each fraction below 1")
+
+
 class ContigConfig(Node):
     """The whole of contig.toml."""
 
@@ -303,6 +336,7 @@ class ContigConfig(Node):
     train: TrainSection = TrainSection()
     gwas: GwasSection = GwasSection()
     explain: ExplainSection = ExplainSection()
+    finetune: FinetuneSection = FinetuneSection()
 
     @field_validator("modalities")
     @classmethod

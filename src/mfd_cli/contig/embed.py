@@ -20,6 +20,7 @@ from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.contig.data.cohort import Cohort
 from mfd_cli.contig.data.persons import SPLITS
+from mfd_cli.contig.genetic_side import check_genetic
 from mfd_cli.contig.run import ContigRun
 from mfd_cli.contig.seen import SeenSplit, part_of, see
 from mfd_cli.settings.names import ALL, BIOLOGICAL
@@ -55,8 +56,10 @@ def embed(
     """Write the features of a cohort's images, or their means per person, to a Parquet file.
 
     `part` is the slice of the features, or all of them. Raises OutputError where a file is in the way, ConfigError where the
-    cohort is not the run's, or the run has no such slice.
+    cohort is not the run's, the run has no such slice, or projections are asked of a run without a genetic side.
     """
+    if projections:
+        check_genetic(run, "project")
     check_output(output, force)
     chosen = {part: part_of(run, part)} if part != ALL else run.model.slices
     device = torch.device(device)

@@ -29,6 +29,7 @@ from mfd_cli.contig.batches import fixed_images
 from mfd_cli.contig.core.networks import ContigModel
 from mfd_cli.contig.data.cohort import Cohort, ModalityColumns
 from mfd_cli.contig.data.wide_table import noise_names
+from mfd_cli.contig.genetic_side import check_genetic
 from mfd_cli.contig.modality_shares import MODALITIES, shares_of
 from mfd_cli.contig.run import ContigRun
 from mfd_cli.contig.seen import SeenSplit, having, see_new
@@ -118,8 +119,10 @@ def explain(
     """Attribute the alignments of a split's persons to their inputs, and write a folder of tables.
 
     The control `shuffled` among `beside` is explained in the same way: what stands out of it is noise. Raises ConfigError where
-    the run was trained on these persons, unless `allow_trained`, OutputError where a folder is in the way.
+    the run was trained on these persons, unless `allow_trained`, or has no genetic side, OutputError where a folder is in the
+    way.
     """
+    check_genetic(run, "attribute")
     check_output(output, force)
     device = torch.device(device)
     runs = {run.name: run} | {name: one for name, one in (beside or {}).items() if name == "shuffled"}

@@ -51,11 +51,13 @@ def describe(folder: Path) -> dict[str, Any]:
     return {
         "what": "run of mfd contig",
         "path": str(folder),
+        "objective": run.config.objective.kind,
         "control": run.control or "no",
         "features": run.model.features,
         **({"slices": {name: place.stop - place.start for name, place in slices.items()}} if len(slices) > 1 else {}),
         "variants": {name: count for name, count in run.inputs.items() if run.config.modalities[name].kind == "snps"},
         "other inputs": {name: n for name, n in run.inputs.items() if run.config.modalities[name].kind != "snps"},
+        **({"labels": ", ".join(column.name for column in run.labels)} if run.labels else {}),
         "skill (nats)": run.about["skill"],
         "learned": run.learned,
         "finished": not run.about.get("unfinished"),

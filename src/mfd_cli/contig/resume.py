@@ -30,6 +30,11 @@ def plan_of(config: ContigConfig) -> dict[str, Any]:
     return plan
 
 
+def told_labels(trainer: Trainer) -> dict[str, Any]:
+    """Return the sha256 of the labels that a training is told, if any."""
+    return {"labels": {"sha256": trainer.labels.digest}} if trainer.labels else {}
+
+
 def save_state(trainer: Trainer, folder: Path) -> None:
     """Save everything needed to go on exactly: weights, their average, the optimiser's state, counters."""
     tensors = {
@@ -48,7 +53,7 @@ def save_state(trainer: Trainer, folder: Path) -> None:
         "sums": dict(trainer.sums),
         "best": [best.skill if known else None, best.error, float(best.step), float(best.without_improvement)],
         "threads": torch.get_num_threads(),
-        "plan": plan_of(trainer.config),
+        "plan": plan_of(trainer.config) | told_labels(trainer),
         "cohort": trainer.cohort.digest,
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +65,7 @@ def go_on(trainer: Trainer, folder: Path, tensors: Mapping[str, Tensor], state: 
     """Put a trainer back to where `save_state` left off. ConfigError where the plan has changed, RunError where the cohort
     has."""
     may_change = f"set them as they were, or --force starts anew; {', '.join(LENGTH)} may change"
-    check_plan(state["plan"], plan_of(trainer.config), folder, LENGTH, may_change)
+    check_plan(state["plan"], plan_of(trainer.config) | told_labels(trainer), folder, LENGTH, may_change)
     if state["cohort"] != trainer.cohort.digest:
         raise RunError("was trained on another cohort than the project has now", path=folder, hint=START_ANEW)
     if state["step"] > trainer.total_steps:

@@ -26,6 +26,7 @@ from mfd_cli.contig.core.family_draws import family_draws
 from mfd_cli.contig.core.ranks import Ranks, chances, measures, ranks
 from mfd_cli.contig.data.cohort import Cohort
 from mfd_cli.contig.data.image_factors import targets_of
+from mfd_cli.contig.genetic_side import check_genetic, with_genetic_side
 from mfd_cli.contig.over_all import similarities
 from mfd_cli.contig.run import ContigRun
 from mfd_cli.contig.seen import SeenSplit, see_new
@@ -49,6 +50,8 @@ class RetrieveReport(Told):
     split: str
     learned: bool
     independence: list[dict[str, Any]] = field(default_factory=list)
+    without: list[str] = field(default_factory=list)
+    """Runs beside it that have no genetic side."""
 
     def value(self, run: str, measure: str, modality: str | None = None, direction: str = DIRECTIONS[0]) -> float:
         """Return a measure of a run; of the first modality where none is named."""
@@ -70,6 +73,8 @@ class RetrieveReport(Told):
                     f"{row['run']}, {row['modality']}: AUC {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}; "
                     f"chance 0.5), median rank {rank:,.0f} of {row['candidates']:,}, skill {skill:.3f} nats"
                 )
+        if self.without:
+            lines.append(f"{', '.join(self.without)}: not here, since pictures alone were learnt from")
         return [*lines, *probe_lines(self.independence), f"wrote {self.output}"]
 
 
@@ -90,15 +95,17 @@ def retrieve(
     """Rank, for each person of a split, the right partner among all of the split, and write a folder of tables.
 
     One image a person, drawn once; per modality, among those who have it, and over all; with `join` `inner` among persons who
-    have every modality. Intervals are percentiles over resampled families. Raises ConfigError where the run was
-    trained on these persons, unless `allow_trained`, OutputError where a folder is in the way.
+    have every modality. Intervals are percentiles over resampled families. Raises ConfigError where the run was trained on
+    these persons, unless `allow_trained`, or has no genetic side, OutputError where a folder is in the way.
     """
+    check_genetic(run, "retrieve")
     check_output(output, force)
+    compared, without = with_genetic_side(beside or {})
     device = torch.device(device)
     rows: list[dict[str, Any]] = []
     each: list[dict[str, Any]] = []
     probes: list[dict[str, Any]] = []
-    for name, one in {run.name: run, **(beside or {})}.items():
+    for name, one in {run.name: run, **compared}.items():
         seen = see_new(one, cohort, split, allow_trained, device, progress)
         if one is run and cohort.factors:
             probes = probes_of(run, seen, progress)
@@ -124,7 +131,7 @@ def retrieve(
         if probes:
             write_tsv(folder / "independence.tsv", probes, COLUMNS_OF_PROBES)
             draw_probes(folder / "independence", probes)
-    return RetrieveReport(output, rows, split, run.learned, probes)
+    return RetrieveReport(output, rows, split, run.learned, probes, without)
 
 
 def probes_of(run: ContigRun, seen: SeenSplit, progress: Progress | None = None) -> list[dict[str, Any]]:

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
+from torch import nn
 
 from mfd_cli.base.errors import ConfigError, MfdError, RunError
 from mfd_cli.base.notebook import one_line
 from mfd_cli.base.stored_json import Natural, Sha256, Stored, read_stored
 from mfd_cli.contig.config import ContigConfig
-from mfd_cli.contig.core.networks import ContigModel
+from mfd_cli.contig.core.networks import ContigModel, projection_head
 from mfd_cli.contig.data.cohort import Cohort
 from mfd_cli.contig.data.image_factors import FactorEncoder
+from mfd_cli.contig.data.labels import LabelColumn
 from mfd_cli.contig.technical import outputs_of
 from mfd_cli.core.metadata import ENCODERS
 from mfd_cli.engine.checkpoint import DESCRIPTION, agreeing, finish_publishing, publish_model
@@ -32,8 +34,11 @@ from mfd_cli.settings.parse import parse_settings
 FORMAT, VERSION = "mfd-contig-run", 1
 AGAIN = "run mfd contig train again"
 GO_ON = "mfd contig train --resume goes on with it"
-CONTROLS = ("random", "shuffled")
-"""What is trained beside a model with the knowledge taken out: an untrained network; one whose pairs are permuted."""
+CONTROLS = ("random", "shuffled", "simclr", "simclr-eyes")
+"""What is trained beside a model with the knowledge taken out: an untrained network; one whose pairs are permuted; and rivals
+that learn from pictures alone."""
+VIEWS, LABELS = "views", "labels"
+"""The image heads of objectives without a genetic side."""
 
 
 class StoredAbout(Stored):
@@ -48,6 +53,16 @@ class StoredAbout(Stored):
     unfinished: bool = False
 
 
+class StoredLabel(Stored):
+    """What a description says of a column of labels."""
+
+    name: str
+    levels: list[str]
+    shares: list[Annotated[float, Field(gt=0, le=1)]]
+    mean: float
+    sd: Annotated[float, Field(gt=0)]
+
+
 class Description(Stored):
     """What model.json must hold."""
 
@@ -58,6 +73,7 @@ class Description(Stored):
     salt: str
     about: StoredAbout
     factors: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    labels: list[StoredLabel] = Field(default_factory=list)
 
 
 class State(Stored):
@@ -77,8 +93,8 @@ class State(Stored):
 
 @dataclass(frozen=True)
 class ContigRun:
-    """A trained image encoder. `inputs` counts the inputs of each modality, `variants` names them; `persons`
-    are salted digests of those it was trained on."""
+    """A trained image encoder. `inputs` counts the inputs of each modality, `variants` names them; `persons` are salted digests
+    of those it was trained on. A supervised one says what its `labels` are; without a genetic side there are no inputs."""
 
     path: Path
     config: ContigConfig
@@ -90,6 +106,7 @@ class ContigRun:
     about: Mapping[str, Any]
     factors: Mapping[str, FactorEncoder] = field(default_factory=dict)
     """How technical factors of images become numbers, as its training images had them."""
+    labels: tuple[LabelColumn, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -109,7 +126,7 @@ class ContigRun:
     @property
     def name(self) -> str:
         """What tables call it."""
-        return self.control or "contig"
+        return self.control or self.config.objective.kind
 
     def knew(self, person: str) -> bool:
         """Return whether the model was trained on this person."""
@@ -120,9 +137,13 @@ class ContigRun:
 
 
 def built(
-    config: ContigConfig, inputs: Mapping[str, int], factors: Mapping[str, FactorEncoder] | None = None
+    config: ContigConfig,
+    inputs: Mapping[str, int],
+    factors: Mapping[str, FactorEncoder] | None = None,
+    labels: Sequence[LabelColumn] = (),
 ) -> ContigModel:
-    """Return a network with random weights for so many inputs of each modality, and these technical factors."""
+    """Return a network with random weights for so many inputs of each modality or for these labels, and these technical
+    factors."""
     net = config.model
     encoders = {
         name: (config.modalities[name].encoder, count, config.modalities[name].hidden) for name, count in inputs.items()
@@ -130,9 +151,20 @@ def built(
     start = config.objective.temperature
     technical = config.technical_features
     outputs = outputs_of(factors or {}) if technical else {}
-    return ContigModel(
+    model = ContigModel(
         net.image, net.width, net.features, net.head, net.projection, encoders, start, technical, outputs
     )
+    biological = net.features - technical
+    if config.objective.kind in ("simclr", "simclr-eyes"):
+        model.heads[VIEWS] = projection_head(biological, net.head, net.projection)
+    elif config.objective.kind == "supervised":
+        model.heads[LABELS] = nn.Linear(biological, sum(column.outputs for column in labels))
+    return model
+
+
+def inputs_of(config: ContigConfig, cohort: Cohort) -> dict[str, int]:
+    """Return how many inputs each modality has; nothing where the objective has no genetic side."""
+    return {name: len(columns) for name, columns in cohort.columns.items()} if config.objective.genetic else {}
 
 
 def salted(salt: str, person: str) -> str:
@@ -161,6 +193,8 @@ def save_run(run: ContigRun) -> None:
     }
     if run.factors:
         description["factors"] = {name: encoder.to_json() for name, encoder in run.factors.items()}
+    if run.labels:
+        description["labels"] = [asdict(column) for column in run.labels]
     publish_model(run.path, dict(run.model.state_dict()), description)
 
 
@@ -172,12 +206,13 @@ def load_run(path: Path) -> ContigRun:
     tensors = load_tensors(weights, AGAIN)
     try:
         config = parse_settings(ContigConfig, stored["configuration"])
-        if set(stored["inputs"]) != set(config.modalities):
+        if set(stored["inputs"]) != set(config.modalities if config.objective.genetic else ()):
             raise RunError("inputs: are not the modalities of the configuration")
+        labels = tuple(_label(column) for column in stored.get("labels", ()))
         if sum(stored["inputs"].values()) > sum(tensor.numel() for tensor in tensors.values()):
             raise RunError("inputs: are more than its weights")
         factors = factors_from(config, stored.get("factors", {}))
-        model = built(config, stored["inputs"], factors)
+        model = built(config, stored["inputs"], factors, labels)
     except (MfdError, ValueError, ArithmeticError, LookupError, TypeError) as error:
         reason = error.message if isinstance(error, MfdError) else str(error)
         raise RunError(f"describes no model: {reason[:300]}", path=path / DESCRIPTION, hint=AGAIN) from error
@@ -193,6 +228,7 @@ def load_run(path: Path) -> ContigRun:
         stored["salt"],
         stored["about"],
         factors,
+        labels,
     )
 
 
@@ -201,6 +237,11 @@ def factors_from(config: ContigConfig, stored: Mapping[str, Any]) -> dict[str, F
     if set(stored) != set(config.factors):
         raise RunError("factors: are not those of the configuration")
     return {name: ENCODERS[config.factors[name].type].from_json(name, stored[name]) for name in config.factors}
+
+
+def _label(stored: Mapping[str, Any]) -> LabelColumn:
+    """A column of labels as a description says it."""
+    return LabelColumn(stored["name"], tuple(stored["levels"]), tuple(stored["shares"]), stored["mean"], stored["sd"])
 
 
 def read_description(path: Path) -> dict[str, Any]:

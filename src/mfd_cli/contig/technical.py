@@ -48,13 +48,15 @@ class Technical:
         # The adversaries' parameters are frozen here, so that the model's backward pass leaves no gradient in them.
         self.penalties.requires_grad_(False)
         for name, penalty in self.penalties.items():
+            if len(feature) < PENALTIES[name].fewest_windows:
+                continue  # of two eyes, few of a batch may be there
             weight = risen_weight(self.config.objective.penalties[name], *when, unit)  # type: ignore[index]
             total = total + weight * penalty(model.parts(feature))
         return total
 
     def teach(self, model: ContigModel, feature: Tensor) -> None:
         """Take the adversaries' own steps on the features (images, features) of a step, where there is one."""
-        if self.optimiser is not None:
+        if self.optimiser is not None and len(feature) > 1:
             steps = self.config.objective.adversary_steps
             teach_adversaries(self.penalties, self.optimiser, model.parts(feature), steps)
 
@@ -110,9 +112,9 @@ def kept_apart(
             raise ConfigError(f"a batch has {batch:,} images: the penalty {name} needs at least {fewest}")
     groups = {name: place.stop - place.start for name, place in slices_of(config.model.features, technical).items()}
     penalties = built_penalties(settings, groups, config.objective.adversary_hidden).to(device)
-    factors = {}
-    for name, encoder in encoders.items():
-        target = torch.from_numpy(targets_of(encoder, training.images.factors[name]).astype(np.float32)).to(device)
+    factors = dict[str, Factor]()
+    for factor, encoder in encoders.items():
+        target = torch.from_numpy(targets_of(encoder, training.images.factors[factor]).astype(np.float32)).to(device)
         weight = None if isinstance(encoder, NumberEncoder) else level_weights(target, encoder.size)
-        factors[name] = Factor(target, weight)
+        factors[factor] = Factor(target, weight)
     return Technical(config, factors, penalties, adversary_optimiser(penalties, config.objective.adversary_lr, device))

@@ -1,20 +1,22 @@
 """`mfd contig train`: an image encoder that learns to tell whose genetic data belong to a picture.
 
 One AdamW for everything, a rate that rises and falls over the steps, a running average of the weights that is validated and
-saved. The control `shuffled` is the same training on permuted pairs; `random` is the network before it.
+saved. The control `shuffled` is the same training on permuted pairs; `random` is the network before it; `simclr` and
+`simclr-eyes` are trainings of the same network on pictures alone.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
+from mfd_cli.base.errors import ConfigError
 from mfd_cli.base.progress import Progress
 from mfd_cli.contig.batches import (
     Batch,
@@ -23,20 +25,24 @@ from mfd_cli.contig.batches import (
 )
 from mfd_cli.contig.config import ContigProject
 from mfd_cli.contig.data.cohort import open_cohort
+from mfd_cli.contig.learn import learn
+from mfd_cli.contig.objectives.objectives import OBJECTIVES
 from mfd_cli.contig.resume import START_ANEW, go_on, save_state
 from mfd_cli.contig.run import (
     GO_ON,
     ContigRun,
     State,
+    inputs_of,
     load_run,
     named_inputs,
     read_description,
     salted,
     save_run,
 )
-from mfd_cli.contig.step import check_gradients, learn
+from mfd_cli.contig.skill import skill_of
+from mfd_cli.contig.step import check_gradients
 from mfd_cli.contig.trainer import Best, Trainer, set_up
-from mfd_cli.contig.validate import skill_of
+from mfd_cli.contig.training_labels import training_labels
 from mfd_cli.core.device import device_of
 from mfd_cli.engine.checkpoint import (
     DESCRIPTION,
@@ -75,13 +81,15 @@ def train(
     Raises OutputError where a run is in the way, ConfigError where the settings do not fit the cohort, CohortError, and
     Interrupted on SIGINT and SIGTERM.
     """
-    folder = folder_of(project, control)
+    project, folder = as_control(project, control), folder_of(project, control)
     device = device_of(int(torch.cuda.is_available()) if gpus is None else gpus)
     hold_run(folder, read_description)
     state = load_last(folder, State, START_ANEW) if resume else None
     if state is None:
         check_run(folder, force, resume)
-    trainer = set_up(project.config, open_cohort(project.cohort), device, control)
+    cohort = open_cohort(project.cohort)
+    trainer = set_up(project.config, cohort, device, control, training_labels(project, cohort, control))
+    OBJECTIVES[project.config.objective.kind].check(trainer)
     if control == "random":
         return untrained(trainer, folder)
     if state is not None:
@@ -101,13 +109,39 @@ def train(
 
 def trained_to_its_end(project: ContigProject, control: str) -> ContigRun | None:
     """Return a run, or a control beside it, that has been trained to the end that the project's settings ask for; None where
-    there is none."""
+    there is none. Its name is held: what a killed training left beside it is removed."""
     folder = folder_of(project, control)
     if not (folder / DESCRIPTION).exists():
         return None
+    hold_run(folder, read_description)
     run = load_run(folder)
     longer = project.config.train.epochs != run.config.train.epochs
     return None if run.about.get("unfinished") or longer else run
+
+
+def as_control(project: ContigProject, control: str) -> ContigProject:
+    """Return a project with the objective that a control has. ConfigError where a control says nothing beside the project's."""
+    kind = project.config.objective.kind
+    if control == kind:
+        raise ConfigError(f"the control {control} is what objective.kind says already", hint="name other controls")
+    if control == "shuffled" and kind in ("simclr", "simclr-eyes"):
+        raise ConfigError(
+            f"objective.kind is {kind}, which has no pairs of pictures and something else that could be permuted",
+            hint="--controls random",
+        )
+    if control not in OBJECTIVES:
+        return project
+    objective = project.config.objective.model_copy(update={"kind": control})
+    return project.model_copy(update={"config": project.config.model_copy(update={"objective": objective})})
+
+
+def check_controls(project: ContigProject, controls: Sequence[str]) -> None:
+    """Raise, before any training, what the trainings of these controls would raise: ConfigError and its like."""
+    for control in controls:
+        own = as_control(project, control)
+        if own is not project:
+            trainer = set_up(own.config, open_cohort(own.cohort, verify=False), torch.device("cpu"), control)
+            OBJECTIVES[own.config.objective.kind].check(trainer)
 
 
 def folder_of(project: ContigProject, control: str) -> Path:
@@ -177,7 +211,7 @@ class Course:
         steps = max(trainer.sums.get("steps", 0.0), 1.0)
         temperatures = {
             f"temperature {name}": float(trainer.average.temperature(name, trainer.config.objective.least_temperature))
-            for name in trainer.config.modalities
+            for name in trainer.average.log_temperature
         }
         line = {
             "step": trainer.step,
@@ -214,12 +248,13 @@ def described(trainer: Trainer, folder: Path, unfinished: bool = True) -> Contig
         folder,
         trainer.config,
         trainer.average,
-        {name: len(columns) for name, columns in trainer.cohort.columns.items()},
-        named_inputs(trainer.cohort),
+        inputs_of(trainer.config, trainer.cohort),
+        named_inputs(trainer.cohort) if trainer.config.objective.genetic else {},
         frozenset(salted(salt, person) for person in trained) if trainer.control != "random" else frozenset(),
         salt,
         about,
         trainer.factors,
+        trainer.labels.columns if trainer.labels else (),
     )
 
 
@@ -230,10 +265,10 @@ def untrained(trainer: Trainer, folder: Path) -> ContigRun:
     with torch.no_grad():
         for _, batch in zip(range(SETTLING), batches):
             trainer.model.feature(trainer.model.standardised(batch.pictures.to(trainer.device)))
-            for name, inputs in batch.inputs.items():
-                if len(inputs) < 2:
+            for name in trainer.model.encoders:
+                if len(batch.inputs[name]) < 2:
                     continue  # a norm needs two persons
-                trainer.model.person_projection(name, inputs.to(trainer.device))
+                trainer.model.person_projection(name, batch.inputs[name].to(trainer.device))
     trainer.average.load_state_dict(trainer.model.state_dict())
     skill, error = skill_of(trainer)
     trainer.best = Best(skill, error)

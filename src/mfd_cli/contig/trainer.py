@@ -16,8 +16,9 @@ from mfd_cli.contig.config import ContigConfig
 from mfd_cli.contig.core.networks import ContigModel
 from mfd_cli.contig.data.cohort import Cohort
 from mfd_cli.contig.data.image_factors import FactorEncoder
-from mfd_cli.contig.run import built
+from mfd_cli.contig.run import built, inputs_of
 from mfd_cli.contig.technical import Technical, encoders_of, kept_apart
+from mfd_cli.contig.training_labels import TrainingLabels
 from mfd_cli.core.finite import Later
 
 
@@ -45,6 +46,7 @@ class Trainer:
     device: torch.device
     total_steps: int
     control: str = ""
+    labels: TrainingLabels | None = None
     step: int = 0
     seconds: float = 0.0
     best: Best = field(default_factory=Best)
@@ -54,27 +56,32 @@ class Trainer:
     technical: Technical | None = None
 
 
-def set_up(config: ContigConfig, cohort: Cohort, device: torch.device, control: str = "") -> Trainer:
+def set_up(
+    config: ContigConfig,
+    cohort: Cohort,
+    device: torch.device,
+    control: str = "",
+    labels: TrainingLabels | None = None,
+) -> Trainer:
     """Return a trainer at step 0. ConfigError where the settings do not fit the cohort."""
     cohort = cohort.only(tuple(config.modalities))
     seed = config.train.seed
     shuffled = seed if control == "shuffled" else None
-    training, validation = (
-        PairedSplit.of(cohort, split, shuffled, config.objective.join) for split in ("train", "validation")
-    )
+    join = config.objective.join if config.objective.genetic else "outer"
+    training, validation = (PairedSplit.of(cohort, split, shuffled, join) for split in ("train", "validation"))
     for split, people in (("training", training), ("validation", validation)):
         if len(people) < 2:
             raise ConfigError(
                 f"{len(people)} {split} persons have {join_words(config)}",
                 hint='objective.join = "outer" takes persons with any of them',
             )
-    inputs = {name: len(columns) for name, columns in cohort.columns.items()}
+    inputs, columns = inputs_of(config, cohort), labels.columns if labels else ()
     factors = encoders_of(config, cohort, training.share)
     torch.manual_seed(seed)
-    model = built(config, inputs, factors)
+    model = built(config, inputs, factors, columns)
     model.pixel_mean.copy_(torch.tensor(cohort.manifest["pixel_mean"]))
     model.pixel_scale.copy_(torch.tensor(cohort.manifest["pixel_scale"]))
-    average = built(config, inputs, factors).to(device).eval()
+    average = built(config, inputs, factors, columns).to(device).eval()
     average.load_state_dict(model.state_dict())
     average.requires_grad_(False)
     model = model.to(device)
@@ -96,6 +103,7 @@ def set_up(config: ContigConfig, cohort: Cohort, device: torch.device, control: 
         device,
         total,
         control,
+        labels,
         factors=factors,
         technical=technical,
     )

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from mfd_cli.base.arrays import Doubles
+from mfd_cli.base.arrays import Doubles, Ints
 from mfd_cli.contig.batches import fixed_batches
 from mfd_cli.contig.core.ranks import measures, ranks
 from mfd_cli.contig.trainer import Trainer
 
 
 @torch.no_grad()
-def skill_of(trainer: Trainer) -> tuple[float, float]:
-    """Return the skill (nats) of the averaged model on validation persons and its standard error over families.
+def alignment_skills(trainer: Trainer) -> tuple[Doubles, Ints]:
+    """Return the skill (nats) of the averaged model on each validation person (persons,), and their families (persons,).
 
     Of each modality the mean of both directions, as the loss weighs them; in batches as large as in training.
     """
@@ -41,7 +41,7 @@ def skill_of(trainer: Trainer) -> tuple[float, float]:
         skills.append(of_each)
         families.append(batch.family.numpy())
     weights = np.array([modality.weight for modality in config.modalities.values()])
-    return mean_over_families(weighed(np.concatenate(skills), weights), np.concatenate(families))
+    return weighed(np.concatenate(skills), weights), np.concatenate(families)
 
 
 def weighed(skills: Doubles, weights: Doubles) -> Doubles:

@@ -25,6 +25,8 @@ class Table:
     path: Path | None
     persons: tuple[str, ...]
     columns: Mapping[str, Doubles | tuple[str, ...]]
+    key: str = PERSON
+    """Which column says who, or of which image a row is; `persons` has what it says."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -32,8 +34,10 @@ class Table:
         return tuple(self.columns)
 
 
-def read_table(path: Path, missing: Collection[str] = MISSING) -> Table:
+def read_table(path: Path, missing: Collection[str] = MISSING, keys: Sequence[str] = (PERSON,)) -> Table:
     """Read a tab-separated table with a header and a column `person`, plain or gzip; ids are text, compared exactly.
+
+    The first of `keys` that the table has says what a row is of.
 
     A column is one of numbers where more than half of its known values are; then all must be. Raises TableError with file and
     line where a person comes twice, a number is none or not finite, or the text is no table.
@@ -42,23 +46,26 @@ def read_table(path: Path, missing: Collection[str] = MISSING) -> Table:
         read = metadata_table.read_table(path)
     except MetadataError as error:
         raise TableError(error.message, path=error.path, line=error.line, hint=error.hint) from error
-    if PERSON not in read.columns:
-        raise TableError(f"has no column {PERSON}", path=path, hint=f"there are {', '.join(read.columns[:8])}")
-    persons = [row[PERSON] for row in read.rows]
-    _check_persons(persons, read.lines, path)
-    names = [name for name in read.columns if name != PERSON]
+    key = next((key for key in keys if key in read.columns), None)
+    if key is None:
+        raise TableError(
+            f"has no column {' or '.join(keys)}", path=path, hint=f"there are {', '.join(read.columns[:8])}"
+        )
+    persons = [row[key] for row in read.rows]
+    _check_persons(persons, read.lines, path, key)
+    names = [name for name in read.columns if name not in (key, PERSON)]
     columns = {name: _column([row[name] for row in read.rows], name, missing, read.lines, path) for name in names}
-    return Table(path, tuple(persons), columns)
+    return Table(path, tuple(persons), columns, key)
 
 
-def _check_persons(persons: Sequence[str], lines: Sequence[int], path: Path) -> None:
+def _check_persons(persons: Sequence[str], lines: Sequence[int], path: Path, key: str) -> None:
     """Raise TableError where a row names nobody, or somebody again. Nobody is named in the message."""
     first: dict[str, int] = {}
     for person, line in zip(persons, lines):
         if not person:
-            raise TableError(f"{PERSON} is empty", path=path, line=line)
+            raise TableError(f"{key} is empty", path=path, line=line)
         if first.setdefault(person, line) != line:
-            raise TableError(f"has the person of line {first[person]} again", path=path, line=line)
+            raise TableError(f"has the {key} of line {first[person]} again", path=path, line=line)
 
 
 def _column(

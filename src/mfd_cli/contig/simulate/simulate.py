@@ -1,6 +1,6 @@
 """`mfd contig simulate`: a project with pictures, genotypes and a planted truth, in the formats that users have.
 
-FOLDER/contig.toml, images.tsv, images/, genotypes.bed .bim .fam, covariates.tsv, families.tsv
+FOLDER/contig.toml, images.tsv, images/, genotypes.bed .bim .fam, covariates.tsv, families.tsv, labels.tsv
        truth/truth.json, causal.tsv, latents.tsv, masks.npy; of a world with centres also centres.tsv
 With more modalities also scores/, exome.bed .bim .fam, annotation.txt, sets.txt, masks.txt, measurements.tsv, and their truth.
 """
@@ -24,6 +24,7 @@ from mfd_cli.base.progress import Progress
 from mfd_cli.contig.data.plink import write_plink
 from mfd_cli.contig.simulate.centres import CENTRES, centres_of, facts_of, tied_cameras, write_centres
 from mfd_cli.contig.simulate.fundus import CAMERAS, cameras, drawn, eyes_of, moved_pixels
+from mfd_cli.contig.simulate.labels import COLUMNS, write_labels
 from mfd_cli.contig.simulate.more import More, more_of, sections_of, write_more
 from mfd_cli.contig.simulate.options import SIZES, CohortOptions, Scale, kinds_of
 from mfd_cli.contig.simulate.people import BLOCK, LATENTS, Born, born
@@ -88,6 +89,7 @@ def simulate(
                 row["centre"] = CENTRES[centre[number // 2]]
         write_tsv(folder / "images.tsv", rows)
         _write_tables(folder, people, ids, options, rng, more.has["genotypes"])
+        write_labels(folder / "labels.tsv", ids, people.latents, seed)
         (folder / "contig.toml").write_text(_configuration(size, scale, options), "utf-8")
         _write_truth(folder / "truth", people, ids, scale, options, seed)
         write_more(folder, more, people, ids, options, further)
@@ -158,6 +160,7 @@ def _configuration(size: str, scale: Scale, options: CohortOptions) -> str:
     """The text of contig.toml."""
     factors = '[factors.camera]\ncolumn = "camera"\n\n' if options.has_centres else ""
     fractions = ", ".join(map(str, FRACTIONS[size]))
+    labels = ", ".join(f'"{name}"' for name in COLUMNS)
     return f"""# A simulated cohort: mfd contig prepare, train, retrieve, explain and gwas work here without further flags.
 
 [data]
@@ -174,6 +177,10 @@ crop = "none"
 
 {sections_of(options)}{factors}[split]
 fractions = [{fractions}]
+
+[objective]
+labels = "labels.tsv"
+label_columns = [{labels}]
 
 [gwas]
 covariates = ["sex", "age"]
@@ -208,9 +215,8 @@ def _write_truth(folder: Path, people: Born, ids: list[str], scale: Scale, optio
         for row, effect in zip(rows, effects)
     ]
     write_tsv(folder / "causal.tsv", causal)
-    columns = [name.replace(" ", "_") for name in LATENTS]
     write_tsv(
         folder / "latents.tsv",
-        [{"person": person, **dict(zip(columns, row))} for person, row in zip(ids, people.latents.tolist())],
+        [{"person": person, **dict(zip(COLUMNS, row))} for person, row in zip(ids, people.latents.tolist())],
     )
     np.save(folder / "masks.npy", moved_pixels(scale.side))
