@@ -225,17 +225,19 @@ def test_shares_and_bounds_are_those_of_the_attributions(project: ContigProject,
     folder = project.folder / "explain" / "contig"
     table = pa.ipc.open_file(str(folder / "attributions.arrow")).read_all()
     share = cohort.share("test")
-    sums = {}
+    sums, signed = {}, {}
     for name in KINDS:
         there = table[name].is_valid().to_numpy()
         assert np.array_equal(there, share.has[name]) and table[f"{name}.error"].null_count == int((~there).sum())
         sums[name] = np.array([np.nan if row is None else np.abs(row).sum() for row in table[name].to_pylist()])
+        signed[name] = np.array([np.nan if row is None else np.sum(row) for row in table[name].to_pylist()])
     complete = np.isfinite(np.stack(list(sums.values()))).all(0)
     whole = sum(each[complete].sum() for each in sums.values())
     rows = {row["modality"]: row for row in rows_of(folder / "modalities.tsv")}
     for name in KINDS:
         row = rows[name]
         assert float(row["share"]) == pytest.approx(sums[name][complete].sum() / whole, rel=1e-4)
+        assert float(row["sum_signed"]) == pytest.approx(signed[name][complete].mean(), rel=1e-4, abs=1e-7)
         assert float(row["low"]) < float(row["share"]) < float(row["high"]) and int(row["persons"]) == complete.sum()
         assert float(row["mean_abs_per_feature"]) * int(row["features"]) == pytest.approx(
             float(row["sum_abs"]), rel=1e-4

@@ -135,7 +135,10 @@ def explain(
     control = found.get("shuffled", {})
     rows = [row for name, each in own.items() for row in _rows(name, cohort, seen, each, control.get(name))]
     _mark_noise(rows, run)
-    of_each = {name: (each.rows, np.abs(each.values).sum(1, dtype=np.float64)) for name, each in own.items()}
+    of_each = {
+        name: (each.rows, np.abs(each.values).sum(1, dtype=np.float64), each.values.sum(1, dtype=np.float64))
+        for name, each in own.items()
+    }
     shares = shares_of(of_each, seen.share.family, run.config.train.seed)
     modalities = [_modality_row(name, each, shares[name]) for name, each in own.items()]
     warnings = [

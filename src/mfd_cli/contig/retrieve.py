@@ -140,8 +140,9 @@ def probes_of(run: ContigRun, seen: SeenSplit, progress: Progress | None = None)
         progress("probing the slices", 0, 1)
     slices = {name: seen.features[:, place] for name, place in run.model.slices.items()}
     images = seen.share.images
-    targets = {name: targets_of(encoder, images.factors[name]) for name, encoder in run.factors.items()}
-    numbers = frozenset(name for name, encoder in run.factors.items() if isinstance(encoder, NumberEncoder))
+    known = {name: encoder for name, encoder in run.factors.items() if name in images.factors}
+    targets = {name: targets_of(encoder, images.factors[name]) for name, encoder in known.items()}
+    numbers = frozenset(name for name, encoder in known.items() if isinstance(encoder, NumberEncoder))
     rows = probed_slices(slices, targets, numbers, seen.share.family[images.owner], run.config.train.seed)
     if progress:
         progress("probing the slices", 1, 1)

@@ -107,9 +107,9 @@ def kept_apart(
     if not technical:
         return None
     settings = {name: one for name, one in config.objective.penalties.items() if one.weight > 0}
-    for name in settings:
-        if (fewest := PENALTIES[name].fewest_windows) > batch:
-            raise ConfigError(f"a batch has {batch:,} images: the penalty {name} needs at least {fewest}")
+    for penalty in settings:
+        if (fewest := PENALTIES[penalty].fewest_windows) > batch:
+            raise ConfigError(f"a batch has {batch:,} images: the penalty {penalty} needs at least {fewest}")
     groups = {name: place.stop - place.start for name, place in slices_of(config.model.features, technical).items()}
     penalties = built_penalties(settings, groups, config.objective.adversary_hidden).to(device)
     factors = dict[str, Factor]()
