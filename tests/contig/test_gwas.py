@@ -251,7 +251,9 @@ def test_the_order_of_features_and_covariates_does_not_matter(
         assert mine["neg_log_10_p"] == pytest.approx(theirs["neg_log_10_p"], rel=1e-9)
 
 
-def test_the_same_inputs_give_the_same_bytes(world: GeneticWorld, done: GwasResult, tmp_path: Path) -> None:
+def test_the_same_inputs_give_the_same_bytes(
+    world: GeneticWorld, done: GwasResult, tmp_path: Path, drawn_again: None
+) -> None:
     """Only the date of the metadata may differ."""
     beside = {"random": noise_of(world.features)}
     gwas(world.features, world.genotypes, world.covariates, SETTINGS, tmp_path / "o", beside=beside, date=DATE)

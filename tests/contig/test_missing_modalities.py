@@ -17,12 +17,13 @@ from mfd_cli.contig.batches import Batch, PairedSplit, batch_of, fixed_images
 from mfd_cli.contig.config import ContigProject, load_contig, only_modalities
 from mfd_cli.contig.data.cohort import Cohort, Stack, open_cohort
 from mfd_cli.contig.data.plink import open_plink, write_plink
+from mfd_cli.contig.learn import learn
 from mfd_cli.contig.prepare import prepare
 from mfd_cli.contig.run import load_run
-from mfd_cli.contig.step import learn
+from mfd_cli.contig.skill import skill_of
 from mfd_cli.contig.train import train
 from mfd_cli.contig.trainer import Trainer, set_up
-from mfd_cli.contig.validate import mean_over_families, skill_of, weighed
+from mfd_cli.contig.validate import mean_over_families, weighed
 from mfd_cli.engine.loop import Interrupted
 from mfd_cli.engine.store import load_tensors
 

@@ -78,8 +78,6 @@ TYPED = {
 }
 MODULE_CALLS = {page: [w for line in shown(page) for w in re.findall(r"-m mfd_cli ([a-z].*)", line)] for page in PAGES}
 ALONE = {page: [words.split()[0].split("=")[0] for words in ticked(page) if words.startswith("-")] for page in PAGES}
-FIELDS = dict.fromkeys((*Config.model_fields, *ContigConfig.model_fields))
-"""What a dotted name of a setting may begin with."""
 FILES = ("tsv", "json", "parquet", "arrow", "png", "toml", "safetensors")
 """Endings by which a dotted name is a file and no setting."""
 PATH = r"(?:src|tests|examples|docs)/[\w*./-]*"

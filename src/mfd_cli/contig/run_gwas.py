@@ -98,7 +98,7 @@ def shared_columns(project: ContigProject, run: ContigRun) -> list[str]:
     from is taken out of what it sees."""
     sentences = []
     for name, modality in run.config.modalities.items():
-        both = [column for column in project.config.gwas.covariates if column in run.variants[name]]
+        both = [column for column in project.config.gwas.covariates if column in run.variants.get(name, ())]
         if modality.kind != "snps" and both:
             sentences.append(
                 f"{', '.join(both)}: covariates here, and what {run.name} was trained with (modality {name})"
