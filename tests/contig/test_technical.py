@@ -25,6 +25,7 @@ from mfd_cli.contig.data.persons import SPLITS
 from mfd_cli.contig.embed import embed
 from mfd_cli.contig.factor_report import LookedAt, confound_lines, factor_lines, level_rows
 from mfd_cli.contig.gwas.image_covariates import both, image_covariates
+from mfd_cli.contig.gwas.slices import slice_sentence
 from mfd_cli.contig.prepare import check, prepare
 from mfd_cli.contig.retrieve import retrieve
 from mfd_cli.contig.run import load_run
@@ -262,6 +263,15 @@ def test_a_gwas_puts_the_slices_side_by_side(project: ContigProject, tmp_path: P
         assert strong == ({"biological", "technical"} if row["found_by"] == "both" else {row["found_by"]})
     seen = see(run, cohort, "test", CPU)
     assert as_features(run, seen, "technical").matrix.shape[1] == 32
+
+
+def test_which_slice_found_what_is_said_in_words() -> None:
+    slices = {"contig": "biological", "contig technical": "technical"}
+    assert slice_sentence([], slices, ["camera"]) == "neither the biological nor the technical slice found a locus"
+    rows = [{"found_by": name} for name in ("both", "biological", "biological", "technical")]
+    said = slice_sentence(rows, slices, ["camera", "date"])
+    assert said.startswith("of 4 loci, the biological slice 3 and the technical slice 2 (1 of them both)")
+    assert "(camera, date)" in said
 
 
 def test_images_become_covariates_by_hand() -> None:

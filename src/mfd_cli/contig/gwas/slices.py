@@ -49,6 +49,8 @@ def _overlap(row: Row, span: Region) -> bool:
 
 def slice_sentence(rows: Sequence[Row], slices: Mapping[str, str], factors: Sequence[str]) -> str:
     """Return in words which slice found how many loci; `factors` are those of the technical one."""
+    if not rows:
+        return f"neither the {' nor the '.join(slices.values())} slice found a locus"
     counts = {label: sum(row["found_by"] in (label, BOTH) for row in rows) for label in slices.values()}
     each = " and ".join(f"the {label} slice {count:,}" for label, count in counts.items())
     shared = sum(row["found_by"] == BOTH for row in rows)
