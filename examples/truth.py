@@ -30,7 +30,7 @@ from mfd_cli.evaluation.part_errors import means_of_parts, part_errors
 from mfd_cli.evaluation.regressed_twin import regressed_twin
 from mfd_cli.explain.results import LIKELY
 from mfd_cli.formats.motif_files import read_motifs
-from mfd_cli.runs.at_work import bin_latents
+from mfd_cli.runs.at_work import bin_latents, latents_of_axes
 from mfd_cli.runs.folder import Run
 
 Floats = NDArray[np.float32]
@@ -107,11 +107,12 @@ def compare(folder: Path, run: Run, dataset: Dataset, latents: Floats | None = N
 
 
 def regressed(run: Run, dataset: Dataset, axes: bool = False) -> Run:
-    """The run of a free head with the parts that a regression of its weights on the metadata finds, by its validation bins.
+    """The run of a free head with the parts that a regression of its weights on the metadata finds, by the bins that a mixed
+    head's axes are learnt from.
 
     By the textbook, one variance for each term; with `axes` as a mixed head finds its parts.
     """
-    return regressed_twin(run, LongArray.of(bin_latents(run, dataset, dataset.split("validation"))), axes)
+    return regressed_twin(run, LongArray.of(latents_of_axes(run, dataset)), axes)
 
 
 def of_true_logits(folder: Path, run: Run, dataset: Dataset) -> dict[str, float]:

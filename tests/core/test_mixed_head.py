@@ -450,6 +450,15 @@ def test_axes_leave_to_a_track_what_is_its_own() -> None:
     assert lost() < 0.5 * textbook
 
 
+def test_with_axes_the_covariance_of_latents_is_that_of_those_they_were_learnt_from() -> None:
+    """In training it is that of latents with motif filters left out, which vary otherwise."""
+    head, latents = head_of(True), some_latents() + 3
+    head.get_buffer("covariance").copy_(7 * torch.eye(8))
+    head.learn_axes(latents)
+    expected = np.cov(latents.double().numpy().T, bias=True)
+    assert np.allclose(head.get_buffer("covariance").numpy(), expected, rtol=1e-6, atol=1e-7)
+
+
 def test_without_latents_there_are_no_axes() -> None:
     head = head_of(True)
     head.learn_variances()

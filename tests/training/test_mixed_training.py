@@ -18,6 +18,7 @@ import torch
 
 from kit import tiny
 from kit.harm import in_process
+from mfd_cli.base.arrays import Floats
 from mfd_cli.core.decompose import decompose
 from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.predictor import head_of
@@ -25,7 +26,8 @@ from mfd_cli.core.unseen import head_of_rows
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset, open_dataset
 from mfd_cli.engine.loop import Interrupted
-from mfd_cli.runs.at_work import bin_latents
+from mfd_cli.runs import at_work
+from mfd_cli.runs.at_work import bin_latents, latents_of_axes
 from mfd_cli.runs.folder import Run, load_run, save_run
 from mfd_cli.settings.names import RESIDUAL
 from mfd_cli.training import train as training
@@ -153,17 +155,37 @@ def test_penalties_that_have_nothing_to_keep_apart_are_said(tmp_path: Path) -> N
 
 
 def test_axes_are_learnt_of_the_kept_model_at_the_end(tmp_path: Path) -> None:
-    """From its latents of the validation bins; of a run that is resumed at its end they are the same."""
+    """From its latents of training and validation bins; of a run that is resumed at its end they are the same."""
     run, dataset = mixed(tmp_path, "joint"), open_dataset(tmp_path / "dataset")
     head = run.model.head
     assert isinstance(head, MixedHead)
     (space,) = head.spaces
     learnt, variances = head.axes(space).clone(), head.axis_variances(space).clone()
     assert learnt.any()
-    head.learn_axes(torch.from_numpy(bin_latents(run, dataset, dataset.split("validation"))))
+    latents = latents_of_axes(run, dataset)
+    head.learn_axes(torch.from_numpy(latents))
     assert torch.equal(head.axes(space), learnt) and torch.equal(head.axis_variances(space), variances)
     again = training.train(tiny.project(tmp_path, model={"head": "mixed", "subspaces": "joint"}), gpus=0, resume=True)
     assert again.digest == run.digest
+
+
+def test_axes_are_learnt_from_training_and_validation_bins_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of them at most are validation bins; of the test no bin is read."""
+    run, dataset = mixed(tmp_path, "joint"), open_dataset(tmp_path / "dataset")
+    asked: list[int] = []
+
+    def counted(run: Run, dataset: Dataset, bins: Bins, *_: object, **__: object) -> Floats:
+        asked.append(len(bins))
+        return bin_latents(run, dataset, bins)
+
+    monkeypatch.setattr(at_work, "bin_latents", counted)
+    splits = {name: len(dataset.split(name)) for name in ("train", "validation")}
+    assert len(latents_of_axes(run, dataset)) == sum(splits.values()) and asked == list(splits.values())
+    monkeypatch.setattr(at_work, "AXIS_BINS", 64)
+    asked.clear()
+    assert len(latents_of_axes(run, dataset)) == sum(asked) <= 64 and asked[0] == 32 and 0 < asked[1] <= 32
 
 
 def test_without_validation_bins_axes_are_found_in_training_bins(tmp_path: Path) -> None:

@@ -189,7 +189,10 @@ class MixedHead(nn.Module):
         """Learn along which axes parts lie, and the variances along each, from the `latents` (bins, latent) of some bins.
 
         Parts are found with them; training knows nothing of them. They do not depend on the axes that were there before.
+        What is known of the latents' covariance becomes theirs: that of training is of latents with motif filters left out.
         """
+        if len(latents) > 1:
+            self.get_buffer("covariance").copy_(torch.atleast_2d(torch.cov(latents.double().cpu().T, correction=0)))
         for space in self.spaces:
             self.forget_axes(space)
             self.turn(space, latents.cpu()[:, space.place].double(), progress)

@@ -17,13 +17,16 @@ from mfd_cli.base.errors import DatasetError, RunError, few
 from mfd_cli.base.long_array import NUMBERS_AT_ONCE, LongArray, joined, long_array
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.words import counted
+from mfd_cli.core.mixed_head import AXIS_BINS
 from mfd_cli.core.predictor import Predictor
+from mfd_cli.core.stretches import STRETCH
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset, open_dataset
 from mfd_cli.engine.jobs import Piece, Work
 from mfd_cli.engine.parts import Columns
 from mfd_cli.genome.grid import off_line, on_line
 from mfd_cli.runs.batches import GenomeOnDevice
+from mfd_cli.runs.draws import thinned_in_stretches
 from mfd_cli.runs.folder import Run
 from mfd_cli.runs.sources import Sources
 
@@ -62,6 +65,17 @@ def bin_latents(
     """Return the latents (bins, latent) of labelled bins, both strands averaged (of a stranded model the forward strand's)."""
     shape = len(bins), run.model.settings.latent
     return joined(shape, latent_blocks(run, dataset, bins, device, batch_size, progress))
+
+
+def latents_of_axes(
+    run: Run, dataset: Dataset, device: torch.device | str = "cpu", progress: Progress | None = None
+) -> Floats:
+    """Return the latents (bins, latent) that axes are learnt from: of AXIS_BINS bins at most, up to half of them validation
+    bins, the others training bins; none of the test. The more bins, the more of what is rare is among them."""
+    validation = thinned_in_stretches(dataset.split("validation"), AXIS_BINS // 2, STRETCH)
+    training = thinned_in_stretches(dataset.split("train"), AXIS_BINS - len(validation), STRETCH)
+    own = [bin_latents(run, dataset, bins, device, progress=progress) for bins in (training, validation) if len(bins)]
+    return np.concatenate(own)
 
 
 @contextmanager

@@ -23,8 +23,7 @@ from mfd_cli.base.errors import ConfigError, RunError
 from mfd_cli.base.progress import Progress
 from mfd_cli.core.device import device_of
 from mfd_cli.core.metadata import sole_level_words
-from mfd_cli.core.mixed_head import AXIS_BINS, MixedHead
-from mfd_cli.core.stretches import STRETCH
+from mfd_cli.core.mixed_head import MixedHead
 from mfd_cli.core.unseen import fill_held_out
 from mfd_cli.dataset.bins import Bins
 from mfd_cli.dataset.folder import Dataset
@@ -33,10 +32,9 @@ from mfd_cli.engine.curve import read_curve
 from mfd_cli.engine.loop import Interrupted, run_steps
 from mfd_cli.engine.processes import Processes, join_processes
 from mfd_cli.experiments.confounds import worst_confounds
-from mfd_cli.runs.at_work import bin_latents
+from mfd_cli.runs.at_work import latents_of_axes
 from mfd_cli.runs.batches import Batch, LabelledBins
 from mfd_cli.runs.description import seen_sentence
-from mfd_cli.runs.draws import thinned_in_stretches
 from mfd_cli.runs.folder import Run, load_last, load_run, read_description, save_run
 from mfd_cli.settings.config import Config
 from mfd_cli.settings.project import Project
@@ -354,13 +352,11 @@ def warn_of_groups(config: Config, warn: Say) -> None:
 
 def finish_run(folder: Path, dataset: Dataset, device: torch.device, progress: Progress | None = None) -> None:
     """Say in the run that its training has finished. Of a mixed head the axes are learnt along which the kept model's
-    parts lie, from validation bins, or training bins where there are none."""
+    parts lie."""
     run = load_run(folder)
     run = replace(run, about={name: value for name, value in run.about.items() if name != "unfinished"})
     if isinstance(run.model.head, MixedHead):
-        validation = dataset.split("validation")
-        bins = thinned_in_stretches(validation if len(validation) else dataset.split("train"), AXIS_BINS, STRETCH)
-        latents = bin_latents(run, dataset, bins, device, progress=progress)
+        latents = latents_of_axes(run, dataset, device, progress)
         run.model.head.learn_axes(torch.from_numpy(latents), progress)
         fill_held_out(run.model, [track.kind for track in run.tracks])
     save_run(run)
