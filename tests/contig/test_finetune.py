@@ -35,6 +35,7 @@ from mfd_cli.contig.prepare import prepare
 from mfd_cli.contig.run import ContigRun, load_run
 from mfd_cli.contig.seen import controls_of, see
 from mfd_cli.contig.train import train
+from mfd_cli.engine.store import load_tensors
 
 CPU = torch.device("cpu")
 QUIET = ["--gpus", "0", "--threads", "1", "-q"]
@@ -329,7 +330,7 @@ def test_the_head_learns_alone_and_then_everything_does(project: ContigProject, 
         "again": ["finetune.epochs=3", "finetune.head_epochs=1"],
     }.items():
         config = load_contig(project.file, settings).config
-        tuned[name] = tune(run, target, everybody(target), features, config, CPU)
+        tuned[name] = tune(run, slice(None), target, everybody(target), features, config, CPU)
     assert all(torch.equal(value, run.model.state_dict()[name]) for name, value in before.items())  # a copy learns
     head, whole, again = (tuned[name].model.network.state_dict() for name in ("head", "all", "again"))
     assert all(torch.equal(value, before[name]) for name, value in head.items())
@@ -350,7 +351,7 @@ def test_with_a_head_alone_a_person_is_the_mean_of_the_images_too(
     target = target_of(project, cohort, "auto", "radius")
     features = features_of(run, cohort, target)
     config = load_contig(project.file, ["finetune.epochs=1", "finetune.head_epochs=1"]).config
-    model = tune(run, target, everybody(target), features["train"], config, CPU).model
+    model = tune(run, slice(None), target, everybody(target), features["train"], config, CPU).model
     with torch.no_grad():
         of_means = model.head((torch.from_numpy(features["test"]).float() - model.mean) / model.sd)
     assert np.allclose(outputs_of(model, target.units["test"], CPU), of_means.numpy(), atol=1e-4)
@@ -460,3 +461,24 @@ def test_a_mistake_is_one_plain_line(name: str, harmed: Path) -> None:
     done = in_process(["contig", "finetune", *words, *QUIET], harmed)
     assert done.code == 2 and says in done.told and "Traceback" not in done.told, done.told
     assert done.told.count("mfd: error:") == 1 and snapshot(harmed) == before
+
+
+def test_labels_are_learnt_from_a_part_of_the_features(tmp_path: Path) -> None:
+    """The probe, or the head, reads so many features as the part has; a run without the slice is refused."""
+    project = cohorts.sliced(tmp_path / "p")
+    run, cohort = load_run(project.run), open_cohort(project.cohort)
+    labels = tmp_path / "l.tsv"
+    rng = np.random.default_rng(3)
+    labels.write_text("person\tlength\n" + "".join(f"{who}\t{rng.normal():.3f}\n" for who in cohort.people.persons))
+    sizes = {"biological": 0, "technical": 0, "all": run.model.features}
+    sizes |= {name: place.stop - place.start for name, place in run.model.slices.items()}
+    for mode in ("probe", "full"):
+        for part, size in sizes.items():
+            output = tmp_path / f"{mode}-{part}"
+            finetune(project, run, cohort, labels, output, mode=mode, part=part)
+            tensors = load_tensors(output / "model.length.safetensors", "")
+            weight = tensors["weight" if mode == "probe" else "head.weight"]
+            assert weight.shape == (1, size) and json.loads((output / "model.json").read_text())["part"] == part
+    plain = cohorts.trained(tmp_path / "q")
+    with pytest.raises(ConfigError, match="has no technical slice"):
+        finetune(plain, load_run(plain.run), open_cohort(plain.cohort), labels, tmp_path / "no", part="technical")

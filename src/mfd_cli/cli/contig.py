@@ -446,6 +446,7 @@ def finetune_command(
             autocompletion=words("probe", "full"),
         ),
     ] = "probe",
+    part: Part = "biological",
     fraction: Annotated[
         str, typer.Option("--fraction", help="Shares of the training persons, such as 0.01,0.1,1.")
     ] = "1",
@@ -478,6 +479,7 @@ def finetune_command(
             task=task,
             columns=columns or ("*",),
             mode=mode,
+            part=_part(part),
             fractions=fractions,
             beside=others,
             allow_trained=allow_trained,

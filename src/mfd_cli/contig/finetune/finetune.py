@@ -33,9 +33,10 @@ from mfd_cli.contig.finetune.target import Target, targets_of, task_of
 from mfd_cli.contig.finetune.tasks import TASKS
 from mfd_cli.contig.finetune.units import subset, units_of
 from mfd_cli.contig.run import ContigRun, new_persons
-from mfd_cli.contig.seen import see
+from mfd_cli.contig.seen import part_of, see
 from mfd_cli.engine.store import save_tensors
 from mfd_cli.formats.tables import write_parquet, write_tsv
+from mfd_cli.settings.names import BIOLOGICAL
 
 MODES = ("probe", "full")
 
@@ -89,6 +90,7 @@ def finetune(
     task: str = "auto",
     columns: Sequence[str] = ("*",),
     mode: str = "probe",
+    part: str = BIOLOGICAL,
     fractions: Sequence[float] = (1.0,),
     beside: Mapping[str, ContigRun] | None = None,
     allow_trained: bool = False,
@@ -98,9 +100,9 @@ def finetune(
 ) -> FinetuneReport:
     """Learn labels of training persons from what runs see of them, choose on validation persons, and measure on test persons.
 
-    Default output: finetune/ and the column's name, or the table's. Raises ConfigError and TableError for labels that do not
-    fit the task, ConfigError where a run was trained on the test persons, unless `allow_trained`, OutputError where a folder is
-    in the way.
+    `part` is the slice of the features, or all of them. Default output: finetune/ and the column's name, or the table's. Raises
+    ConfigError and TableError for labels that do not fit the task, ConfigError where a run was trained on the test persons,
+    unless `allow_trained`, or has no such slice, OutputError where a folder is in the way.
     """
     check_shares(fractions)
     table = read_labels(labels, columns, project.config.persons.missing)
@@ -114,8 +116,9 @@ def finetune(
     runs, device = {run.name: run, **(beside or {})}, torch.device(device)
     for one in runs.values():
         new_persons(one, tested_persons(cohort), allow_trained)
+    places = {name: part_of(one, part) for name, one in runs.items()}
     features = {
-        name: {split: see(one, cohort, split, device, progress).features for split in SPLITS}
+        name: {split: see(one, cohort, split, device, progress).features[:, places[name]] for split in SPLITS}
         for name, one in runs.items()
     }
     rows: list[dict[str, Any]] = []
@@ -128,7 +131,7 @@ def finetune(
             found: dict[str, dict[str, Sampled]] = {}
             for name, one in runs.items():
                 of = {split: target.units[split].features(features[name][split]) for split in SPLITS}
-                fit = _fitted(mode, name, one, target, facts, kept, of, project, device, progress)
+                fit = _fitted(mode, name, one, places[name], target, facts, kept, of, project, device, progress)
                 found[name] = sampled(target, fit.outputs, weights)
                 rows += rows_of(target, name, facts, found[name])
                 said += _said(fit, table.key)
@@ -149,7 +152,14 @@ def finetune(
         write_parquet(folder / "predictions.parquet", _even(said))
         for file, fit in zip(names_of_files(list(kept_models)), kept_models.values()):
             save_tensors(folder / f"model.{file}.safetensors", _tensors(fit.model))
-        about = {"task": task, "mode": mode, "run": run.digest, "cohort": cohort.digest, "learned": run.learned}
+        about = {
+            "task": task,
+            "mode": mode,
+            "part": part,
+            "run": run.digest,
+            "cohort": cohort.digest,
+            "learned": run.learned,
+        }
         targets_told = [
             {"label": t.label, "columns": t.columns, "levels": t.levels, "mean": t.mean, "sd": t.sd} for t in targets
         ]
@@ -187,6 +197,7 @@ def _fitted(
     mode: str,
     name: str,
     run: ContigRun,
+    place: slice,
     target: Target,
     facts: dict[str, Any],
     kept: Bools,
@@ -202,7 +213,7 @@ def _fitted(
             progress(f"probing {target.label} ({name})", facts["labelled"], facts["labelled"])
         told = {"strength": probe.strength, "validation loss": probe.validation}
         return _Fit(name, target, facts, probe.outputs(features["test"]), probe, told)
-    tuned = tune(run, target, kept, features["train"], project.config, device, progress)
+    tuned = tune(run, place, target, kept, features["train"], project.config, device, progress)
     outputs = outputs_of(tuned.model, target.units["test"], device)
     return _Fit(name, target, facts, outputs, tuned.model, {"epoch": tuned.epoch, "validation loss": tuned.validation})
 

@@ -31,14 +31,14 @@ TUNE = 41
 
 
 class TunedModel(nn.Module):
-    """An image network and a head on its feature, which is standardised by what training images have."""
+    """An image network and a head on a part of its feature, which is standardised by what training images have."""
 
     mean: Tensor
     sd: Tensor
 
-    def __init__(self, network: ContigModel, mean: Doubles, sd: Doubles, width: int) -> None:
+    def __init__(self, network: ContigModel, place: slice, mean: Doubles, sd: Doubles, width: int) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.place = network, place
         self.head = nn.Linear(len(mean), width)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -47,7 +47,7 @@ class TunedModel(nn.Module):
 
     def forward(self, standardised: Tensor) -> Tensor:
         """Standardised pictures (images, 3, side, side) to outputs (images, width)."""
-        out: Tensor = self.head((self.network.feature(standardised) - self.mean) / self.sd)
+        out: Tensor = self.head((self.network.feature(standardised)[:, self.place] - self.mean) / self.sd)
         return out
 
 
@@ -62,6 +62,7 @@ class Tuned:
 
 def tune(
     run: ContigRun,
+    place: slice,
     target: Target,
     kept: Bools,
     features: Doubles,
@@ -71,7 +72,8 @@ def tune(
 ) -> Tuned:
     """Fine-tune a run's network on the training units that are `kept` (units,).
 
-    `features` (units, features) are what the frozen network sees of all training units. The same seed gives the same bits.
+    The head reads the features at `place`; `features` (units, size) are these, as the frozen network sees all training units.
+    The same seed gives the same bits.
     """
     settings, seed, task = config.finetune, config.train.seed, TASKS[target.task]
     units = target.units["train"].only(kept)
@@ -79,7 +81,8 @@ def tune(
     sd = features[kept].std(0)
     torch.manual_seed(seed)
     network = copy.deepcopy(run.model).to(device).requires_grad_(True)
-    model = TunedModel(network, features[kept].mean(0), np.where(sd > 1e-8, sd, 1.0), task.width(target)).to(device)
+    mean, sd = features[kept].mean(0), np.where(sd > 1e-8, sd, 1.0)
+    model = TunedModel(network, place, mean, sd, task.width(target)).to(device)
     groups = [
         {"params": list(model.head.parameters()), "peak": settings.lr},
         {"params": list(network.parameters()), "peak": settings.trunk_lr},
