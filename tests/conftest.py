@@ -18,7 +18,7 @@ import torch
 
 from kit import tiny
 from kit.places import FIXTURES
-from kit.sketch import AS_EVER, DRAWN, sketch
+from kit.sketch import AS_EVER, EVERY, sketch
 from mfd_cli.dataset.folder import Dataset
 from mfd_cli.runs.folder import Run, load_run
 
@@ -85,9 +85,9 @@ def tiny_dataset(tmp_path: Path) -> Dataset:
 
 
 @pytest.fixture
-def drawn_again() -> None:
-    """Sketches are drawn, however often that was done in this file: two of each picture."""
-    DRAWN.clear()
+def every_sketch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are drawn as sketches, however often that was done in this file."""
+    monkeypatch.setenv(EVERY, "1")
 
 
 @pytest.fixture(scope="session")

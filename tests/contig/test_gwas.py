@@ -252,7 +252,7 @@ def test_the_order_of_features_and_covariates_does_not_matter(
 
 
 def test_the_same_inputs_give_the_same_bytes(
-    world: GeneticWorld, done: GwasResult, tmp_path: Path, drawn_again: None
+    world: GeneticWorld, done: GwasResult, tmp_path: Path, every_sketch: None
 ) -> None:
     """Only the date of the metadata may differ."""
     beside = {"random": noise_of(world.features)}

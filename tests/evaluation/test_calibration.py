@@ -97,7 +97,7 @@ def test_evaluate_counts_every_measured_cell_of_rated_training_tracks(
     assert (tmp_path / "evaluation/calibration.png").is_file()
 
 
-def test_the_picture_repeats_and_holds_classes_without_peaks(tmp_path: Path) -> None:
+def test_the_picture_repeats_and_holds_classes_without_peaks(tmp_path: Path, every_sketch: None) -> None:
     rows = counted(np.array([-9.1, -4.1, -4.1, 1.0]), np.array([0, 1, 0, 1])).rows()
     for name in "ab":
         draw_calibration(tmp_path / f"{name}.png", rows)

@@ -373,7 +373,7 @@ def test_levels_that_share_a_file_name_keep_their_files() -> None:
 
 
 def test_known_motifs_genes_and_profiles_stand_beside(
-    trained: tuple[Run, Dataset], tmp_path: Path, drawn_again: None
+    trained: tuple[Run, Dataset], tmp_path: Path, every_sketch: None
 ) -> None:
     """A motif file, a GTF and a bigWig: matches in motifs.tsv and the page, genes in the picture, r in the fingerprint."""
     run, dataset = trained

@@ -1,8 +1,9 @@
 """Pictures as sketches: drawing them as a user gets them is a third to a half of what many commands take.
 
 A sketch has few dots and is not laid out; what is drawn on it is the same. What one function draws is drawn so twice in a file
-of tests, and then it is an empty picture. whole/test_shapes.py draws some as ever, and so do tests that look at a picture
-(`whole_pictures`); MFD_SOAK (`make soak`) draws all of them.
+of tests, and then it is an empty picture, but for the learning curves, which a run replaces. Tests that compare pictures ask
+for every sketch (`every_sketch`), those that look at one have it drawn as ever (`whole_pictures`), and so does
+whole/test_shapes.py for some; MFD_SOAK (`make soak`) draws all of them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ AS_EVER = Figure.savefig
 DOTS = 20
 """Dots per inch of a sketch."""
 TWICE = 2
+EVERY = "MFD_EVERY_SKETCH"
+"""A variable of the environment, which processes that a test starts have too: no picture is left empty."""
 DRAWN: Counter[tuple[str, str, str]] = Counter()
 """How often this process has drawn a picture: the file of tests, the function that draws it, the kind of file."""
 EMPTY_SVG = '<?xml version="1.0" encoding="utf-8"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>\n'
@@ -32,9 +35,10 @@ EMPTY_PNG = base64.b64decode(
 def sketched(figure: Figure, path: Path, dpi: int = 0, **options: Any) -> None:
     """Save a figure as a sketch, whatever resolution is asked for."""
     kind = "svg" if path.suffix == ".svg" else "png"
+    wanted = EVERY in os.environ or "curves" in path.name
     what = (os.environ.get("PYTEST_CURRENT_TEST", "").split("::")[0], drawer(), kind)
     DRAWN[what] += 1
-    if DRAWN[what] > TWICE:
+    if DRAWN[what] > TWICE and not wanted:
         path.write_bytes(EMPTY_SVG.encode() if kind == "svg" else EMPTY_PNG)
         return
     figure.set_layout_engine("none")

@@ -95,7 +95,9 @@ def result_of(name: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", list(LINES))
-def test_the_same_bytes_by_one_process_by_two_and_by_shards(name: str, template: Path, tmp_path: Path) -> None:
+def test_the_same_bytes_by_one_process_by_two_and_by_shards(
+    name: str, template: Path, tmp_path: Path, every_sketch: None
+) -> None:
     words = [*LINES[name], *CPU]
     alone = copied(template, tmp_path / "alone")
     assert in_process(words, alone).code == 0

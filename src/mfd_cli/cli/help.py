@@ -52,6 +52,10 @@ EXAMPLES = {
     "contig retrieve": ("mfd contig retrieve", "mfd contig retrieve --split validation -o validated"),
     "contig explain": ("mfd contig explain",),
     "contig gwas": ("mfd contig gwas", "mfd contig gwas --json"),
+    "contig finetune": (
+        "mfd contig finetune labels.tsv --column grade --task ordinal",
+        "mfd contig finetune labels.tsv --column disc_radius --fraction 0.1,1",
+    ),
 }
 """Lines that work inside a project, by command: at most two, the most common one first."""
 

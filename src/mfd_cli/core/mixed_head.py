@@ -189,10 +189,7 @@ class MixedHead(nn.Module):
         """Learn along which axes parts lie, and the variances along each, from the `latents` (bins, latent) of some bins.
 
         Parts are found with them; training knows nothing of them. They do not depend on the axes that were there before.
-        What is known of the latents' covariance becomes theirs: that of training is of latents with motif filters left out.
         """
-        if len(latents) > 1:
-            self.get_buffer("covariance").copy_(torch.atleast_2d(torch.cov(latents.double().cpu().T, correction=0)))
         for space in self.spaces:
             self.forget_axes(space)
             self.turn(space, latents.cpu()[:, space.place].double(), progress)
@@ -207,9 +204,12 @@ class MixedHead(nn.Module):
         """Turn what tells tracks apart in a subspace to axes along which the latents are as independent as they can be.
 
         Motifs come and go by themselves, so an axis follows few of them, often one, and few terms of the metadata or one
-        track. How likely weights are depends on W S W' alone, which no rotation changes: weights cannot tell the axes.
+        track. How likely weights are depends on W S W' alone, which no rotation changes: weights cannot tell the axes. S is
+        here that of `latents`: what is known from training is of latents of which motif filters are left out.
         """
-        values, vectors = torch.linalg.eigh(self.latent_covariance(space).double().cpu())
+        if len(latents) < 2 or not latents.var(0).any():
+            return
+        values, vectors = torch.linalg.eigh(torch.atleast_2d(torch.cov(latents.T, correction=0)))
         vectors, values = vectors[:, values > LEAST_SHARE * values[-1]], values[values > LEAST_SHARE * values[-1]]
         whiten, back = vectors * values.sqrt(), vectors / values.sqrt()
         weights = self.own_weights(space)
@@ -217,7 +217,7 @@ class MixedHead(nn.Module):
         size, directions = torch.linalg.eigh(centred.T @ centred)
         kept = torch.arange(len(size)).flip(0)[: self.axes(space).shape[1]]
         kept = kept[size[kept] > LEAST_SHARE * size[-1].clamp_min(1e-300)]
-        if not len(kept) or not len(latents):
+        if not len(kept):
             return
         directions = directions[:, kept]
         directions = directions @ independent_rotation(latents @ back @ directions)
