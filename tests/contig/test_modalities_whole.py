@@ -20,7 +20,8 @@ from kit.harm import Outcome, in_process, snapshot
 from mfd_cli.contig.batches import PairedSplit, fixed_images
 from mfd_cli.contig.config import ContigProject, load_contig
 from mfd_cli.contig.core.ranks import measures, ranks
-from mfd_cli.contig.data.cohort import Cohort, open_cohort, unpacked
+from mfd_cli.contig.data.cohort import Cohort, open_cohort
+from mfd_cli.contig.data.packed_calls import unpacked
 from mfd_cli.contig.data.persons import SPLITS
 from mfd_cli.contig.data.plink import open_plink, write_plink
 from mfd_cli.contig.data.tables import read_table

@@ -16,8 +16,9 @@ from kit import cohorts
 from kit.harm import snapshot
 from mfd_cli.base.errors import CohortError, ConfigError, GenotypeError, ImageError, InputError, MfdError, OutputError
 from mfd_cli.contig.config import ContigProject, SplitSection, load_contig
-from mfd_cli.contig.data.cohort import open_cohort, packed, unpacked
+from mfd_cli.contig.data.cohort import open_cohort
 from mfd_cli.contig.data.manifest import ImageRow
+from mfd_cli.contig.data.packed_calls import packed, unpacked
 from mfd_cli.contig.data.persons import SPLITS, dealt
 from mfd_cli.contig.data.plink import open_plink
 from mfd_cli.contig.prepare import check, prepare

@@ -27,7 +27,8 @@ from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.contig.batches import fixed_images
 from mfd_cli.contig.core.networks import ContigModel
-from mfd_cli.contig.data.cohort import Cohort, ModalityColumns
+from mfd_cli.contig.data.cohort import Cohort
+from mfd_cli.contig.data.modality_columns import ModalityColumns
 from mfd_cli.contig.data.wide_table import noise_names
 from mfd_cli.contig.genetic_side import check_genetic
 from mfd_cli.contig.modality_shares import MODALITIES, shares_of

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mfd_cli.contig.data import cohort as cohorts
-from mfd_cli.contig.data.cohort import MANIFEST, open_cohort
+from mfd_cli.contig.data import cohort_files
+from mfd_cli.contig.data.cohort import open_cohort
+from mfd_cli.contig.data.cohort_files import MANIFEST
 from mfd_cli.contig.data.persons import SPLITS
 from mfd_cli.contig.resume import START_ANEW
 from mfd_cli.contig.run import FORMAT, State, load_run
@@ -19,7 +20,7 @@ SHOWN = 4096
 
 def is_contig(folder: Path) -> bool:
     """Return whether a folder says that it is a cohort, or a run of mfd contig; what else it is, others find out."""
-    return _is(folder / MANIFEST, cohorts.FORMAT) or _is(folder / DESCRIPTION, FORMAT)
+    return _is(folder / MANIFEST, cohort_files.FORMAT) or _is(folder / DESCRIPTION, FORMAT)
 
 
 def _is(file: Path, name: str) -> bool:

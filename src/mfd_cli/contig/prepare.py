@@ -1,6 +1,6 @@
 """`mfd contig prepare`: from pictures and genotypes to a cohort folder, and `mfd contig check`, which writes nothing.
 
-cohort/            for training, see contig/data/cohort.py
+cohort/            for training, see contig/data/cohort_files.py
 cohort-report/     images.tsv, which pictures are used and why others are not; columns.tsv, the inputs of each modality;
                    scores.tsv, what was found of each polygenic score; patterns.tsv, how many persons have which modalities;
                    factors.tsv, images of each level of a technical factor, and how many of them are faulty
@@ -25,16 +25,16 @@ from mfd_cli.base.notebook import Told
 from mfd_cli.base.progress import Progress
 from mfd_cli.base.threads import usable_cores
 from mfd_cli.contig.config import ContigProject
-from mfd_cli.contig.data.cohort import (
+from mfd_cli.contig.data.cohort_files import (
     FACTOR,
     PersonRow,
-    width_of,
     write_columns,
     write_manifest,
     write_persons,
     write_shard,
 )
 from mfd_cli.contig.data.manifest import ImageRow
+from mfd_cli.contig.data.modality_columns import width_of
 from mfd_cli.contig.data.persons import SPLITS, People
 from mfd_cli.contig.data.pictures import Faulty, Picture, read_picture
 from mfd_cli.contig.factor_report import LEVEL_COLUMNS, LookedAt, factor_lines, level_rows

@@ -10,7 +10,8 @@ import numpy as np
 from mfd_cli.base.arrays import Bools, Bytes, Doubles, Floats, Ints
 from mfd_cli.base.errors import GenotypeError
 from mfd_cli.contig.config import ModalitySection
-from mfd_cli.contig.data.cohort import MISSING, ModalityColumns, packed
+from mfd_cli.contig.data.modality_columns import ModalityColumns
+from mfd_cli.contig.data.packed_calls import MISSING, packed
 from mfd_cli.contig.data.plink import PlinkFile
 from mfd_cli.contig.modalities.source import LEAST_SD, Chosen, Opening, autosomal
 

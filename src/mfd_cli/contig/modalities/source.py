@@ -13,7 +13,7 @@ from mfd_cli.base.arrays import Bools, Bytes, Doubles, Floats, Ints
 from mfd_cli.base.errors import ConfigError, InputError, nearest
 from mfd_cli.base.files import check_input
 from mfd_cli.contig.config import ContigProject, ModalitySection
-from mfd_cli.contig.data.cohort import ModalityColumns, named_columns
+from mfd_cli.contig.data.modality_columns import ModalityColumns, named_columns
 from mfd_cli.contig.data.plink import PlinkFile
 from mfd_cli.contig.data.tables import Table, read_table
 from mfd_cli.contig.data.vcf_genotypes import open_genotypes
