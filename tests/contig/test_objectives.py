@@ -17,7 +17,7 @@ from kit.harm import in_process, snapshot
 from mfd_cli.base.errors import ConfigError, TableError
 from mfd_cli.contig import train as training
 from mfd_cli.contig.batches import PairedSplit
-from mfd_cli.contig.config import ContigProject, ContrastSection, load_contig
+from mfd_cli.contig.config import ContigProject, ContrastSection, load_contig, only_modalities
 from mfd_cli.contig.core.views import nt_xent
 from mfd_cli.contig.data.cohort import open_cohort
 from mfd_cli.contig.embed import embed
@@ -329,3 +329,20 @@ def test_labels_that_teach_nothing_are_told(name: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=says):
         train(project, gpus=0)
     assert not project.run.exists()
+
+
+def test_who_lacks_the_modalities_of_a_run_has_labels_all_the_same(tmp_path: Path) -> None:
+    """A rival needs no genetic data: everybody's pictures count, and each image has the labels of its own person."""
+    project = only_modalities(of_kind(cohorts.prepared_many(tmp_path / "p"), "supervised"), ["snps"])
+    cohort = open_cohort(project.cohort)
+    labels = training_labels(project, cohort, "")
+    assert labels is not None
+    trainer = set_up(project.config, cohort, torch.device("cpu"), labels=labels)
+    for split, people, values in (
+        ("train", trainer.training, labels.training),
+        ("validation", trainer.validation, labels.validation),
+    ):
+        share = cohort.share(split)
+        assert not share.joined(("snps",), "outer").all(), "some lack them"
+        assert len(values) == len(people.share.images.owner) == len(share.images.owner)
+        assert np.array_equal(people.share.persons[people.share.images.owner], share.persons[share.images.owner])

@@ -60,7 +60,9 @@ def test_the_curves_are_drawn_as_often_as_time_allows_and_at_every_end(
     write_curves(tmp_path / "again-curves.png", lines)
     assert (tmp_path / "again-curves.png").read_bytes() == (project.run / CURVES).read_bytes() != half
     training.train(project, gpus=0, force=True)
-    assert (project.run / CURVES).read_bytes() == (tmp_path / "again-curves.png").read_bytes()  # the same training once more
+    assert (project.run / CURVES).read_bytes() == (
+        tmp_path / "again-curves.png"
+    ).read_bytes()  # the same training once more
 
 
 def test_a_training_goes_on_where_the_curves_cannot_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
