@@ -465,7 +465,8 @@ def test_a_mistake_is_one_plain_line(name: str, harmed: Path) -> None:
 
 def test_labels_are_learnt_from_a_part_of_the_features(tmp_path: Path) -> None:
     """The probe, or the head, reads so many features as the part has; a run without the slice is refused."""
-    project = cohorts.sliced(tmp_path / "p")
+    short = ("finetune.epochs=2", "finetune.head_epochs=1", "finetune.bootstrap=10")
+    project = cohorts.sliced(tmp_path / "p", *short)
     run, cohort = load_run(project.run), open_cohort(project.cohort)
     labels = tmp_path / "l.tsv"
     rng = np.random.default_rng(3)

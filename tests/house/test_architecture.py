@@ -181,14 +181,16 @@ def test_nothing_unsafe_is_called(file: Path) -> None:
 
 def test_formats_on_disk_have_one_home() -> None:
     """Only engine/store knows safetensors, only engine/checkpoint what a run folder is made of, only formats/arrow_files how
-    Arrow is read, and only dataset/folder and contig/data/cohort what is in their files."""
+    Arrow is read, and only dataset/folder and contig/data/cohort_files what is in their files."""
     for module, file in FILES.items():
         text = file.read_text()
         assert "safetensors" not in imported(TREES[module]) or module == "engine.store", module
         assert "ipc.open_file" not in text or module == "formats.arrow_files", module
-        assert "read_arrow" not in text or module in ("formats.arrow_files", "dataset.folder", "contig.data.cohort"), (
-            module
-        )
+        assert "read_arrow" not in text or module in (
+            "formats.arrow_files",
+            "dataset.folder",
+            "contig.data.cohort_files",
+        ), module
         # Other packages call a checkpoint so too: one is read where a training starts from their trunk.
         assert '"model.safetensors"' not in text or module in ("engine.checkpoint", "training.start_trunk"), module
 
