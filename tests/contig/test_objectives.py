@@ -16,12 +16,13 @@ from kit import cohorts
 from kit.harm import in_process, snapshot
 from mfd_cli.base.errors import ConfigError, TableError
 from mfd_cli.contig import train as training
-from mfd_cli.contig.batches import PairedSplit
+from mfd_cli.contig.batches import PairedSplit, training_batches
 from mfd_cli.contig.config import ContigProject, ContrastSection, load_contig, only_modalities
 from mfd_cli.contig.core.views import nt_xent
 from mfd_cli.contig.data.cohort import open_cohort
 from mfd_cli.contig.embed import embed
 from mfd_cli.contig.explain import explain
+from mfd_cli.contig.learn import learn
 from mfd_cli.contig.objectives.eyes import other_eyes
 from mfd_cli.contig.objectives.objectives import OBJECTIVES
 from mfd_cli.contig.prepare import prepare
@@ -346,3 +347,23 @@ def test_who_lacks_the_modalities_of_a_run_has_labels_all_the_same(tmp_path: Pat
         assert not share.joined(("snps",), "outer").all(), "some lack them"
         assert len(values) == len(people.share.images.owner) == len(share.images.owner)
         assert np.array_equal(people.share.persons[people.share.images.owner], share.persons[share.images.owner])
+
+
+@pytest.mark.parametrize("kind", RIVALS)
+def test_a_rival_keeps_technique_apart_as_the_model_does(kind: str, tmp_path: Path) -> None:
+    """Its head reads the biological slice alone, and a step tells the factors from the technical one."""
+    project = of_kind(cohorts.sliced(tmp_path / "p"), kind)
+    cohort = open_cohort(project.cohort)
+    trainer = set_up(project.config, cohort, torch.device("cpu"), labels=training_labels(project, cohort, ""))
+    (batch,) = [batch for batch, _ in zip(training_batches(project.config, trainer.training, 0, 1), range(1))]
+    trainer.model.train()
+    aim = OBJECTIVES[kind].loss(trainer, batch)
+    aim.feature.retain_grad()
+    aim.loss.backward()
+    assert aim.feature.grad is not None and len(aim.feature) == len(aim.images)
+    places = trainer.model.slices
+    assert aim.feature.grad[:, places["biological"]].any() and not aim.feature.grad[:, places["technical"]].any()
+    before = {name: value.clone() for name, value in trainer.model.factors.state_dict().items()}
+    learn(trainer, batch)
+    assert trainer.sums["technical"] > 0
+    assert all(not torch.equal(before[name], value) for name, value in trainer.model.factors.state_dict().items())

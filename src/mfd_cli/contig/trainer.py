@@ -67,9 +67,8 @@ def set_up(
     cohort = cohort.only(tuple(config.modalities))
     seed = config.train.seed
     shuffled = seed if control == "shuffled" else None
-    join = (
-        config.objective.join if config.objective.genetic else None
-    )  # who lacks genetic data has pictures, and labels
+    # Who lacks genetic data has pictures, and labels: without a genetic side nobody is left out.
+    join = config.objective.join if config.objective.genetic else None
     training, validation = (PairedSplit.of(cohort, split, shuffled, join) for split in ("train", "validation"))
     for split, people in (("training", training), ("validation", validation)):
         if len(people) < 2:
